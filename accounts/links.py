@@ -1,0 +1,38 @@
+"""The link with which a user whom somebody else created sets the first password."""
+
+from allauth.account.forms import default_token_generator
+from allauth.account.utils import user_pk_to_url_str
+from django.conf import settings
+from django.core.mail import send_mail
+from django.template.loader import render_to_string
+from django.urls import reverse
+
+from accounts.models import User
+
+
+def password_link(user: User) -> str:
+    """An absolute URL that lets its holder choose a password for `user`, once.
+
+    Valid for PASSWORD_RESET_TIMEOUT (Django's three days) or until the password changes.
+    """
+    path = reverse(
+        "account_reset_password_from_key",
+        kwargs={"uidb36": user_pk_to_url_str(user), "key": default_token_generator.make_token(user)},
+    )
+    return settings.SITE_URL + path
+
+
+def send_password_link(user: User) -> None:
+    """Mail the link to the user's primary address. Raises what the mail backend raises."""
+    context = {
+        "user": user,
+        "link": password_link(user),
+        "site_url": settings.SITE_URL,
+        "days": settings.PASSWORD_RESET_TIMEOUT // 86400,
+    }
+    send_mail(
+        render_to_string("accounts/email/set_password_subject.txt", context).strip(),
+        render_to_string("accounts/email/set_password.txt", context),
+        None,
+        [user.email],
+    )

@@ -1,0 +1,124 @@
+"""People. The addresses that a user receives at are allauth's EmailAddress."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from allauth.account.adapter import get_adapter
+from allauth.account.models import EmailAddress
+from allauth.usersessions.models import UserSession
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+from django.db.models.functions import Lower
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext_lazy as _
+
+from accounts.addresses import AddressError, domain_to_ascii, normalise_address
+
+
+class UserManager(BaseUserManager["User"]):
+    def get_by_natural_key(self, username: str | None) -> "User":
+        """The user who signs in with this address, in any case and any form of its domain."""
+        try:
+            email = normalise_address(username or "")
+        except AddressError:
+            email = ""
+        return self.get(email=email)
+
+    @transaction.atomic
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """Create a user whose address counts as verified: whoever calls this vouches for it.
+
+        Without a password the user sets one through a link (`send_password_link`). Raises
+        ValidationError for an address that is malformed, taken, or an alias.
+        """
+        adapter = get_adapter()
+        email = adapter.clean_email(email)
+        adapter.check_own_address(email)
+        if EmailAddress.objects.filter(email=email, verified=True).exists():
+            raise ValidationError({"email": _("There is a user with this address already.")})
+        user = self.model(email=email, **fields)
+        user.set_password(password)
+        user.full_clean(exclude=["password"])
+        user.save(using=self._db)
+        EmailAddress.objects.create(user=user, email=email, primary=True, verified=True)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """Create a global admin. Raises as `create_user` does."""
+        return self.create_user(email, password, is_superuser=True, **fields)
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    email = models.EmailField(
+        _("e-mail address"),
+        unique=True,
+        help_text=_("The primary address: signs in, and receives where an alias names no other."),
+        error_messages={"unique": _("There is a user with this address already.")},
+    )
+    name = models.CharField(_("name"), max_length=128, blank=True)
+    is_active = models.BooleanField(
+        _("active"),
+        default=True,
+        help_text=_("Off: sessions and tokens end at once, and mail to the aliases is refused until it is on."),
+    )
+    is_superuser = models.BooleanField(
+        _("global admin"), default=False, help_text=_("May do everything in this admin.")
+    )
+    date_joined = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    credentials_valid_from = models.DateTimeField(
+        _("credentials valid from"),
+        default=timezone.now,
+        editable=False,
+        help_text=_("Sessions and tokens made before this are dead."),
+    )
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    objects = UserManager()
+
+    class Meta:
+        verbose_name = _("user")
+        verbose_name_plural = _("users")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(email=Lower("email")), name="user_email_lower_case"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    @property
+    def is_staff(self) -> bool:
+        """Django admin is for global admins alone."""
+        return self.is_superuser
+
+    @property
+    def email_domain(self) -> str:
+        """The domain of the user's own address, as A-labels."""
+        return domain_to_ascii(self.email.rpartition("@")[2])
+
+    def _get_session_auth_hash(self, secret: str | None = None) -> str:
+        """What a session carries to stay valid: it ends with a new password, and with `deactivate`."""
+        value = f"{self.password}|{self.credentials_valid_from.isoformat()}"
+        return salted_hmac("accounts.User.session", value, secret=secret, algorithm="sha256").hexdigest()
+
+    def accepts_credentials_of(self, made: datetime) -> bool:
+        """Whether a session or token made at that time may still act for this user."""
+        return self.is_active and made >= self.credentials_valid_from
+
+    def deactivate(self) -> None:
+        """End the user's sessions and tokens at once and for good, and stop the aliases for now."""
+        self.is_active = False
+        self.credentials_valid_from = timezone.now()
+        self.save(update_fields=["is_active", "credentials_valid_from"])
+        UserSession.objects.filter(user=self).delete()
+
+    def activate(self) -> None:
+        """Let the user sign in again; the aliases receive again. Sessions and tokens stay ended."""
+        self.is_active = True
+        self.save(update_fields=["is_active"])

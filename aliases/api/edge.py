@@ -1,0 +1,82 @@
+"""The outer edge of `/api/`: paths as clients write them, bodies that fit, and never any HTML."""
+
+import io
+import re
+from collections.abc import Callable
+from typing import IO
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.utils.cache import patch_cache_control
+
+from aliases.api.errors import sentence_for
+
+_API = re.compile(r"/+api(/|$)")
+_CHUNK_BYTES = 64 * 1024
+# A body beyond this is not even read to its end; the connection is closed instead.
+_DRAIN_MAX_BYTES = 64 * 1024 * 1024
+
+
+class ApiEdgeMiddleware:
+    """For paths under `/api/`: doubled slashes collapse, a body over the limit is read to its end and
+    answered 413, a chunked one is understood, and an error that is no JSON becomes one.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if not _API.match(request.path_info):
+            return self.get_response(request)
+        request.path_info = re.sub(r"/{2,}", "/", request.path_info)
+        request.path = re.sub(r"/{2,}", "/", request.path)
+        if not _read_body(request):
+            return _finish(_error(413))
+        response = self.get_response(request)
+        media_type = response.headers.get("Content-Type", "")
+        if response.status_code >= 300 and response.status_code != 304 and "json" not in media_type:
+            response = _error(response.status_code if response.status_code >= 400 else 404, response)
+        return _finish(response)
+
+
+def _read_body(request: HttpRequest) -> bool:
+    """Put the body, chunked or not, where Django reads it. False: it is over the limit."""
+    limit = settings.API_MAX_BODY_BYTES
+    try:
+        length = int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        length = 0
+    chunked = "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
+    if chunked and request.META.get("wsgi.input_terminated"):
+        stream: IO[bytes] = request.META["wsgi.input"]
+        body = stream.read(limit + 1)
+        if len(body) > limit:
+            _drain(stream)
+            return False
+        request.META["CONTENT_LENGTH"] = str(len(body))
+        request._stream = io.BytesIO(body)  # type: ignore[attr-defined]
+    elif length > limit:
+        _drain(request)
+        return False
+    return True
+
+
+def _drain(stream: IO[bytes] | HttpRequest) -> None:
+    """Read to the end, so that the client hears the answer instead of a reset connection."""
+    read = 0
+    while read < _DRAIN_MAX_BYTES and (chunk := stream.read(_CHUNK_BYTES)):
+        read += len(chunk)
+
+
+def _error(status: int, instead_of: HttpResponseBase | None = None) -> HttpResponse:
+    response = JsonResponse({"error": sentence_for(status)}, status=status)
+    for name in ("Allow", "Retry-After", "WWW-Authenticate"):
+        if instead_of is not None and name in instead_of.headers:
+            response.headers[name] = instead_of.headers[name]
+    return response
+
+
+def _finish(response: HttpResponseBase) -> HttpResponseBase:
+    """Answers of the API are private: no cache keeps them."""
+    patch_cache_control(response, no_store=True)
+    return response

@@ -1,0 +1,97 @@
+"""How the API says no: `{"error": "<sentence>"}` with the status of DESIGN, "Answers"."""
+
+import logging
+from typing import Any
+
+from core.refusals import RateLimited, RuleError
+from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
+from django.http import Http404
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from rest_framework.exceptions import APIException, MethodNotAllowed, NotAuthenticated
+from rest_framework.response import Response
+from tokens.authentication import WRONG_CREDENTIALS
+
+logger = logging.getLogger(__name__)
+
+# Seconds after which a client may hope for the database again.
+DATABASE_RETRY_AFTER = 5
+DATABASE_AWAY = _("The service is not available for a moment. Try again shortly.")
+
+# Sentences for answers that Django itself would give as HTML, by status.
+SENTENCES = {
+    400: _("The request is malformed."),
+    401: WRONG_CREDENTIALS,
+    403: _("This is not allowed."),
+    404: _("There is nothing at this address."),
+    405: _("This method is not allowed here."),
+    413: _("The request is too large. Its body may have at most 256 KiB."),
+    429: _("Too many requests. Try again later."),
+    503: DATABASE_AWAY,
+}
+CRASHED = _("Something went wrong on our side. It is logged; try again later.")
+
+
+class NotFound(RuleError):
+    """There is no such object, or it is somebody else's."""
+
+    code = "not_found"
+    status = 404
+
+
+class BadInput(RuleError):
+    """The request says something that cannot be meant."""
+
+    code = "bad_input"
+    status = 400
+
+
+def sentence_for(status: int) -> str:
+    """What to tell the client of an API where nothing better is known."""
+    return str(SENTENCES.get(status, CRASHED if status >= 500 else SENTENCES[400]))
+
+
+def database_away() -> Response:
+    """The answer while the database cannot be asked: temporary, and nobody's fault."""
+    return Response(
+        {"error": str(DATABASE_AWAY)}, status=503, headers={"Retry-After": str(DATABASE_RETRY_AFTER)}
+    )
+
+
+def answer_error(error: Exception, context: dict[str, Any]) -> Response | None:
+    """The API's exception handler. None lets the error go on and become a 500 (`edge`)."""
+    if isinstance(error, RateLimited):
+        return _answer(str(error), error.status, {"Retry-After": str(error.retry_after)})
+    if isinstance(error, RuleError):
+        return _answer(str(error), error.status)
+    if isinstance(error, OperationalError | InterfaceError):
+        logger.warning("database away: %s", type(error).__name__)
+        return database_away()
+    if isinstance(error, Http404):
+        return _answer(sentence_for(404), 404)
+    if isinstance(error, PermissionDenied):
+        return _answer(sentence_for(403), 403)
+    if isinstance(error, BadRequest | RequestDataTooBig):
+        return _answer(sentence_for(400), 400)
+    if isinstance(error, APIException):
+        headers = {}
+        if challenge := getattr(error, "auth_header", None):
+            headers["WWW-Authenticate"] = challenge
+        return _answer(_words(error), error.status_code, headers)
+    return None
+
+
+def _words(error: APIException) -> str:
+    if isinstance(error, NotAuthenticated):
+        return str(WRONG_CREDENTIALS)
+    if isinstance(error, MethodNotAllowed):
+        return sentence_for(405)
+    detail = error.detail
+    while isinstance(detail, list | dict):
+        detail = next(iter(detail.values() if isinstance(detail, dict) else detail), "")
+    return str(detail) or gettext("The request is malformed.")
+
+
+def _answer(sentence: str, status: int, headers: dict[str, str] | None = None) -> Response:
+    return Response({"error": sentence}, status=status, headers=headers)

@@ -1,0 +1,69 @@
+"""Lenient reading, strict writing: what clients send is odd, what they get is always JSON."""
+
+import json
+from collections.abc import Mapping
+from typing import IO, Any, NoReturn
+
+from django.utils.translation import gettext
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+
+from aliases.api.errors import BadInput
+
+
+class AlwaysJSON(BaseContentNegotiation):
+    """Whatever Content-Type and Accept say, the body is JSON, and so is the answer."""
+
+    def select_parser(self, request: Request, parsers: list[BaseParser]) -> BaseParser:
+        return parsers[0]
+
+    def select_renderer(
+        self, request: Request, renderers: list[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        return renderers[0], renderers[0].media_type or ""
+
+
+class LenientJSONParser(BaseParser):
+    """Reads a JSON object, or nothing, under any Content-Type and charset.
+
+    Raises BadInput, in words, for anything else: no JSON, JSON that is no object, text that is no
+    text (a NUL, half a surrogate pair), numbers that are none.
+    """
+
+    media_type = "*/*"
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        body = stream.read()
+        if not body.strip():
+            return {}
+        try:
+            data = json.loads(_decode(body, media_type or ""), parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise BadInput(gettext("The request's body is not valid JSON.")) from error
+        if not isinstance(data, dict):
+            raise BadInput(gettext("The request's body must be a JSON object."))
+        return data
+
+
+def _decode(body: bytes, media_type: str) -> str:
+    charset = "utf-8"
+    for parameter in media_type.lower().split(";")[1:]:
+        name, _equals, value = parameter.partition("=")
+        if name.strip() == "charset":
+            charset = value.strip(" \"'")
+    try:
+        text = body.decode("utf-8-sig" if charset in {"utf-8", "utf8"} else charset)
+    except LookupError:
+        text = body.decode("utf-8-sig")
+    return text.removeprefix("\ufeff")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON (RFC 8259 §6)")

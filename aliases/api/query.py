@@ -1,0 +1,28 @@
+"""Reading a query string in which a password manager has put a whole URL, unescaped."""
+
+import re
+from urllib.parse import parse_qsl
+
+_HOSTNAME = re.compile(r"(?:^|&)hostname=")
+# More fields than any client sends; what is beyond is ignored, not refused.
+_FIELDS_MAX = 100
+
+
+def read_query(raw: str) -> dict[str, str]:
+    """The query's fields, the first of each name.
+
+    Bitwarden appends `hostname=<the page's URL>` without escaping it. From an unescaped `?` in that
+    value on, everything is the page's own query: part of `hostname`, never parameters of ours.
+    """
+    hostname = None
+    if match := _HOSTNAME.search(raw):
+        rest = raw[match.end() :]
+        if "?" in rest.partition("&")[0]:
+            hostname, raw = rest, raw[: match.start()]
+    fields: dict[str, str] = {}
+    pairs = "&".join(raw.split("&")[:_FIELDS_MAX])
+    for name, value in parse_qsl(pairs, keep_blank_values=True):
+        fields.setdefault(name, value)
+    if hostname is not None:
+        fields["hostname"] = hostname
+    return fields

@@ -1,0 +1,245 @@
+"""SimpleLogin's dialect: its paths, keys and sentences over our verbs (docs/api.md)."""
+
+from datetime import datetime
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from django.db import transaction
+from django.utils.translation import gettext
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from aliases.api.errors import BadInput, NotFound
+from aliases.api.query import read_query
+from aliases.api.views import ApiView
+from aliases.models import Alias, AliasQuerySet
+from aliases.naming import UUID, WORDS
+
+PAGE_SIZE = 20  # SimpleLogin's PAGE_LIMIT
+# The deepest page: 20 aliases on each, far beyond anyone's; a database's OFFSET is 63 bits wide.
+PAGE_MAX = 1_000_000_000
+
+# SimpleLogin's `mode`; a client that sends anything else gets what its owner prefers.
+STYLE_OF_MODE = {"word": WORDS, "uuid": UUID}
+
+
+def mailbox(address: EmailAddress) -> dict[str, Any]:
+    """A destination as SimpleLogin's short mailbox object."""
+    return {"id": address.pk, "email": address.email}
+
+
+def creation(moment: datetime) -> dict[str, Any]:
+    """A moment as SimpleLogin's pair: `YYYY-MM-DD HH:MM:SS+00:00` and whole UNIX seconds."""
+    return {
+        "creation_date": moment.strftime("%Y-%m-%d %H:%M:%S+00:00"),
+        "creation_timestamp": int(moment.timestamp()),
+    }
+
+
+def alias_object(alias: Alias) -> dict[str, Any]:
+    """An alias as SimpleLogin's v2 object; its destinations should be loaded."""
+    mailboxes = [mailbox(address) for address in alias.destination_addresses]
+    return {
+        "id": alias.pk,
+        "email": alias.address,
+        "name": alias.name or None,
+        "enabled": alias.enabled,
+        "pinned": alias.pinned,
+        "note": alias.note or None,
+        **creation(alias.created),
+        "nb_forward": alias.forwards,
+        "nb_block": alias.blocks,
+        "nb_reply": alias.replies,
+        "mailbox": mailboxes[0] if mailboxes else None,
+        "mailboxes": mailboxes,
+        "support_pgp": False,
+        "disable_pgp": False,
+        "latest_activity": None,
+    }
+
+
+def text_field(data: dict[str, Any], name: str) -> str | None:
+    """The text in a body's field; None where it is missing or null. Raises BadInput for other types."""
+    value = data.get(name)
+    if value is not None and not isinstance(value, str):
+        raise BadInput(gettext("The field “%(name)s” must be a text.") % {"name": name})
+    return value
+
+
+def flag_field(data: dict[str, Any], name: str) -> bool | None:
+    """The truth value in a body's field; None where it is missing. Raises BadInput for other types."""
+    value = data.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise BadInput(gettext("The field “%(name)s” must be true or false.") % {"name": name})
+    return value
+
+
+def texts_field(data: dict[str, Any], name: str) -> list[str] | None:
+    """A text, or an array of texts, in a body's field; None where it is missing or null."""
+    value = data.get(name)
+    if value is None:
+        return None
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(text, str) for text in values):
+        raise BadInput(gettext("The field “%(name)s” must be a text or an array of texts.") % {"name": name})
+    return values
+
+
+def page_number(query: dict[str, str]) -> int:
+    """The page asked for, from 0. Raises BadInput."""
+    text = query.get("page_id", "")
+    # A sign is no digit, and neither is a superscript.
+    if not (text.isascii() and text.isdigit()) or len(text) > 10 or int(text) > PAGE_MAX:
+        raise BadInput(gettext("page_id must be provided in request query: a number from 0."))
+    return int(text)
+
+
+class RandomAlias(ApiView):
+    """`POST /api/alias/random/new`: what a password manager asks for."""
+
+    def post(self, request: Request) -> Response:
+        query = read_query(request.META.get("QUERY_STRING", ""))
+        data = request.data
+        hostname = query.get("hostname")
+        alias = Alias.objects.issue(
+            owner=self.caller,
+            domain=text_field(data, "domain") or query.get("domain") or None,
+            hostname=hostname if hostname is not None else text_field(data, "hostname") or "",
+            style=STYLE_OF_MODE.get(query.get("mode", "")),
+            destinations=texts_field(data, "destination"),
+            note=text_field(data, "note"),
+        )
+        return Response({"alias": alias.address, **alias_object(alias)}, status=201)
+
+
+class AliasList(ApiView):
+    """`GET` and `POST /api/v2/aliases`: twenty aliases a page, pinned and recent ones first."""
+
+    def get(self, request: Request) -> Response:
+        query = read_query(request.META.get("QUERY_STRING", ""))
+        page = page_number(query)
+        aliases = filtered(Alias.objects.owned_by(self.caller).present(), query)
+        aliases = aliases.search(text_field(request.data, "query") or "")
+        # The page is found in the index alone; only its rows are then read whole.
+        keys = aliases.recent_first().values("pk")[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
+        rows = Alias.objects.filter(pk__in=keys).with_destinations().recent_first()
+        return Response({"aliases": [alias_object(alias) for alias in rows]})
+
+    post = get
+
+
+def filtered(aliases: AliasQuerySet, query: dict[str, str]) -> AliasQuerySet:
+    """SimpleLogin's filters: the first flag that is present wins, whatever its value."""
+    if "pinned" in query:
+        return aliases.filter(pinned=True)
+    if "disabled" in query:
+        return aliases.filter(enabled=False)
+    if "enabled" in query:
+        return aliases.filter(enabled=True)
+    return aliases
+
+
+class OneAlias(ApiView):
+    """A view of one alias of the caller's; another's does not exist."""
+
+    def alias(self, key: int) -> Alias:
+        found = Alias.objects.owned_by(self.caller).present().with_destinations().filter(pk=key).first()
+        if found is None:
+            raise NotFound(gettext("There is no such alias."))
+        return found
+
+
+class AliasDetail(OneAlias):
+    """`GET`, `PUT`, `PATCH` and `DELETE /api/aliases/:id`."""
+
+    def get(self, request: Request, key: int) -> Response:
+        return Response(alias_object(self.alias(key)))
+
+    def put(self, request: Request, key: int) -> Response:
+        alias = self.alias(key)
+        data = request.data
+        if not data:
+            raise BadInput(gettext("The request's body must not be empty."))
+        note, name = text_field(data, "note"), text_field(data, "name")
+        with transaction.atomic():
+            alias.edit(
+                # null empties a field, a missing one is left alone
+                note="" if note is None and "note" in data else note,
+                name="" if name is None and "name" in data else name,
+                pinned=flag_field(data, "pinned"),
+            )
+            flag_field(data, "disable_pgp")
+            if keys := mailbox_keys(data):
+                alias.set_destinations(self.addresses(keys))
+        return Response({"ok": True})
+
+    patch = put
+
+    def delete(self, request: Request, key: int) -> Response:
+        self.alias(key).soft_delete()
+        return Response({"deleted": True})
+
+    def addresses(self, keys: list[int]) -> list[str]:
+        """The caller's verified addresses with these ids. Raises BadInput, as SimpleLogin does."""
+        found = EmailAddress.objects.filter(user=self.caller, verified=True, pk__in=keys)
+        emails = {address.pk: address.email for address in found}
+        if any(key not in emails for key in keys):
+            raise BadInput(gettext("Errors with Mailbox: it is none of your verified addresses."))
+        return [emails[key] for key in keys]
+
+
+def mailbox_keys(data: dict[str, Any]) -> list[int] | None:
+    """The ids in `mailbox_ids` or `mailbox_id`; None where neither is there. Raises BadInput."""
+    if data.get("mailbox_ids") is not None:
+        keys = data["mailbox_ids"]
+    elif data.get("mailbox_id") is not None:
+        keys = [data["mailbox_id"]]
+    else:
+        return None
+    if not isinstance(keys, list) or not keys:
+        raise BadInput(gettext("Must choose at least one mailbox."))
+    if not all(isinstance(key, int) and not isinstance(key, bool) and 0 < key < 2**63 for key in keys):
+        raise BadInput(gettext("Errors with Mailbox: it is none of your verified addresses."))
+    return keys
+
+
+class AliasToggle(OneAlias):
+    """`POST /api/aliases/:id/toggle`."""
+
+    def post(self, request: Request, key: int) -> Response:
+        return Response({"enabled": self.alias(key).toggle()})
+
+
+class UserInfo(ApiView):
+    """`GET /api/user_info`: clients check their key with it."""
+
+    def get(self, request: Request) -> Response:
+        return Response(
+            {
+                "name": self.caller.name,
+                "email": self.caller.email,
+                # Clients keep functions from those who do not pay; here nobody does.
+                "is_premium": True,
+                "in_trial": False,
+                "trial_end_timestamp": None,
+                "max_alias_free_plan": 0,
+                "connected_proton_address": None,
+                "can_create_reverse_alias": False,
+                "profile_picture_url": None,
+            }
+        )
+
+
+class Stats(ApiView):
+    """`GET /api/stats`."""
+
+    def get(self, request: Request) -> Response:
+        figures = Alias.objects.owned_by(self.caller).present().figures()
+        return Response(
+            {
+                "nb_alias": figures["aliases"],
+                "nb_forward": figures["forwards"],
+                "nb_reply": figures["replies"],
+                "nb_block": figures["blocks"],
+            }
+        )

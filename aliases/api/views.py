@@ -1,0 +1,28 @@
+"""What all dialects share: the caller, and OPTIONS without a key."""
+
+from typing import Any
+
+from accounts.models import User
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+
+class ApiView(APIView):
+    """A view of the API: a token is needed for everything but OPTIONS."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        if request.method != "OPTIONS":
+            super().initial(request, *args, **kwargs)
+
+    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Which methods there are (in the header Allow), for a browser that asks before it calls."""
+        return Response(status=204)
+
+    @property
+    def caller(self) -> User:
+        """The owner of the token that came with the request."""
+        user = self.request.user
+        if not isinstance(user, User):
+            raise TypeError("the permission lets only users pass")
+        return user

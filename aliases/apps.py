@@ -1,0 +1,10 @@
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class AliasesConfig(AppConfig):
+    name = "aliases"
+    verbose_name = _("Aliases")
+
+    def ready(self) -> None:
+        import aliases.lookups  # noqa: F401 - registers the lookup

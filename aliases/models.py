@@ -1,0 +1,552 @@
+"""Aliases and their life: given out once, switched, deleted, restored, stripped."""
+
+import math
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from accounts.addresses import (
+    DOMAIN_MAX_OCTETS,
+    LOCAL_PART_MAX_OCTETS,
+    AddressError,
+    display_address,
+    domain_to_ascii,
+    normalise_address,
+)
+from accounts.models import User
+from allauth.account.models import EmailAddress
+from core.models import Counter, Limit, first_over
+from core.refusals import RateLimited
+from django.conf import settings
+from django.db import IntegrityError, models, transaction
+from django.db.models import (
+    BooleanField,
+    Case,
+    Count,
+    ExpressionWrapper,
+    F,
+    Q,
+    Subquery,
+    Sum,
+    Value,
+    When,
+)
+from django.db.models.functions import Coalesce, Lower
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from domains.models import AliasStyle, Domain, may_create
+
+from aliases import naming, refusals
+from aliases.addresses import bare_host, note_without_url, resolved_form
+
+
+if TYPE_CHECKING:
+    from django.db.models.fields.related_descriptors import RelatedManager
+
+NOTE_MAX_CHARACTERS = 10_000
+NAME_MAX_CHARACTERS = 128  # as SimpleLogin's
+DESTINATIONS_MAX = 20
+# Each try is from a wider space than the last, so that a second collision is already a rarity.
+NAME_TRIES = 30
+
+
+class AliasQuerySet(models.QuerySet["Alias"]):
+    """Questions about aliases, and the one way to make one."""
+
+    def owned_by(self, user: User) -> "AliasQuerySet":
+        """Every alias of `user`, the deleted ones that can be restored included."""
+        return self.filter(owner=user)
+
+    def present(self) -> "AliasQuerySet":
+        """Aliases that are not deleted."""
+        return self.filter(deleted_at=None)
+
+    def deleted(self) -> "AliasQuerySet":
+        """Aliases that were deleted and can be restored."""
+        return self.filter(deleted_at__isnull=False, owner__isnull=False)
+
+    def stripped(self) -> "AliasQuerySet":
+        """What is left of purged aliases: addresses that stay taken."""
+        return self.filter(owner=None)
+
+    def receiving(self) -> "AliasQuerySet":
+        """Aliases whose mail is forwarded: enabled, not deleted, the owner active."""
+        return self.present().filter(enabled=True, owner__is_active=True)
+
+    def purgeable(self) -> "AliasQuerySet":
+        """Deleted aliases whose time for restoring is over."""
+        return self.deleted().filter(deleted_at__lte=timezone.now() - restore_period())
+
+    def holding(self, address: str) -> "AliasQuerySet":
+        """The alias, whatever its state, that mail to `address` would go to. No address: none."""
+        try:
+            return self.filter(address=resolved_form(address))
+        except AddressError:
+            return self.none()
+
+    def with_destinations(self) -> "AliasQuerySet":
+        """The same aliases with their destinations loaded, in one statement for all of them."""
+        links = AliasDestination.objects.select_related("address")
+        return self.prefetch_related(models.Prefetch("destination_links", queryset=links))
+
+    def recent_first(self) -> "AliasQuerySet":
+        """Pinned ones first, then by the last activity (or creation), newest first."""
+        return self.order_by("-pinned", "-active_at", "-pk")
+
+    def search(self, text: str) -> "AliasQuerySet":
+        """Aliases with `text` in address, note, hostname or name, in any case."""
+        text = text.replace("\x00", "").strip()
+        if not text:
+            return self
+        query = Q(note__icontains=text) | Q(hostname__icontains=text) | Q(name__icontains=text)
+        return self.filter(query | Q(address__contains=text.lower()))
+
+    def figures(self) -> dict[str, int]:
+        """How many aliases there are, and their forwards, blocks and replies added up."""
+        return {
+            name: value or 0
+            for name, value in self.aggregate(
+                aliases=Count("pk"), forwards=Sum("forwards"), blocks=Sum("blocks"), replies=Sum("replies")
+            ).items()
+        }
+
+    def issue(
+        self,
+        *,
+        owner: User,
+        domain: str | None = None,
+        hostname: str = "",
+        style: str | None = None,
+        destinations: Sequence[str] | None = None,
+        note: str | None = None,
+        name: str = "",
+    ) -> "Alias":
+        """Create an alias for `owner` and return it with its destinations loaded.
+
+        `domain`: the one asked for, in any form; None picks the owner's default one (DESIGN, "Which
+        domain"). `hostname`: a web site in any form; its label begins the name. `style` overrides the
+        owner's preference; the domain's weakest style binds either. `destinations`: verified addresses of the owner; None means the
+        primary one. `note`: None means `Website: <host>`.
+
+        Raises the classes of `aliases.refusals`, or RateLimited; then nothing was created. Takes the
+        rows of the owner's creation counters for the transaction, so that the creations of one user
+        go one after another, and what is counted is exact.
+        """
+        host = bare_host(hostname)
+        note = clean_note(f"Website: {host}" if note is None and host else note or "", hostname)
+        name = clean_name(name)
+        wanted = None if destinations is None else clean_destinations(destinations)
+        chosen = choose_domain(owner, domain)
+        style = naming.stronger(style or chosen.owner_style, chosen.minimum_style)
+        for local_part in islice(naming.candidates(hostname, style), NAME_TRIES):
+            alias = Alias(
+                address=f"{local_part}@{chosen.name}",
+                domain=chosen,
+                owner=owner,
+                note=note,
+                name=name,
+                hostname=host,
+            )
+            try:
+                alias._insert(wanted)
+            except refusals.AddressTaken:
+                continue
+            return alias
+        raise refusals.AddressTaken(gettext("No free address was found. Try again."))
+
+    @transaction.atomic
+    def strip(self) -> int:
+        """Strip these aliases of everything but the address, which stays taken. Returns how many."""
+        now = timezone.now()
+        keys = list(self.select_for_update().values_list("pk", flat=True))
+        AliasDestination.objects.filter(alias__in=keys).delete()
+        return Alias.objects.filter(pk__in=keys).update(
+            owner=None,
+            enabled=False,
+            pinned=False,
+            note="",
+            name="",
+            hostname="",
+            forwards=0,
+            blocks=0,
+            replies=0,
+            created=now,
+            active_at=now,
+            deleted_at=now,
+        )
+
+
+class Alias(models.Model):
+    """An address that is given out once, ever, and forwarded to its owner while enabled."""
+
+    address = models.CharField(
+        _("address"),
+        max_length=LOCAL_PART_MAX_OCTETS + 1 + DOMAIN_MAX_OCTETS,
+        unique=True,
+        error_messages={"unique": _("This address was given out before.")},
+    )
+    domain = models.ForeignKey(Domain, models.PROTECT, related_name="aliases", verbose_name=_("domain"))
+    owner = models.ForeignKey(
+        User,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="aliases",
+        verbose_name=_("owner"),
+    )
+    destinations = models.ManyToManyField(
+        EmailAddress, through="AliasDestination", related_name="aliases", verbose_name=_("destinations")
+    )
+    enabled = models.BooleanField(_("enabled"), default=True)
+    pinned = models.BooleanField(_("pinned"), default=False)
+    note = models.TextField(_("note"), blank=True)
+    name = models.CharField(_("name"), max_length=NAME_MAX_CHARACTERS, blank=True)
+    hostname = models.CharField(_("hostname"), max_length=DOMAIN_MAX_OCTETS, blank=True)
+    forwards = models.PositiveBigIntegerField(_("forwards"), default=0)
+    blocks = models.PositiveBigIntegerField(_("blocks"), default=0)
+    replies = models.PositiveBigIntegerField(_("replies"), default=0)
+    created = models.DateTimeField(_("created"), default=timezone.now)
+    # When it was made or last had mail: one column, so that an index can hold the lists' order.
+    active_at = models.DateTimeField(_("active"), default=timezone.now)
+    deleted_at = models.DateTimeField(_("deleted"), null=True, blank=True)
+
+    objects = AliasQuerySet.as_manager()
+
+    if TYPE_CHECKING:
+        destination_links: RelatedManager["AliasDestination"]
+
+    class Meta:
+        verbose_name = _("alias")
+        verbose_name_plural = _("aliases")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(address=Lower("address")), name="alias_address_lower_case"
+            ),
+            models.CheckConstraint(
+                condition=Q(owner__isnull=False) | Q(deleted_at__isnull=False),
+                name="alias_owned_or_stripped",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                F("owner"),
+                F("pinned").desc(),
+                F("active_at").desc(),
+                F("id").desc(),
+                name="alias_list_order",
+                condition=Q(deleted_at=None),
+            ),
+            models.Index(fields=["hostname"], name="alias_hostname"),
+            models.Index(
+                fields=["deleted_at"], name="alias_deleted_at", condition=Q(deleted_at__isnull=False)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.display_address
+
+    @property
+    def display_address(self) -> str:
+        """The address as a person reads it, its domain in U-labels."""
+        return display_address(self.address)
+
+    @property
+    def is_deleted(self) -> bool:
+        return self.deleted_at is not None
+
+    @property
+    def last_activity(self) -> datetime | None:
+        """When mail last reached the alias, forwarded or not; None where none ever did."""
+        return self.active_at if self.forwards or self.blocks or self.replies else None
+
+    @property
+    def restorable_until(self) -> datetime | None:
+        """When a deleted alias's time for restoring ends; None where it is not deleted."""
+        return self.deleted_at + restore_period() if self.deleted_at else None
+
+    @cached_property
+    def destination_addresses(self) -> list[EmailAddress]:
+        """Where the alias's mail goes, the first one first."""
+        return [link.address for link in self.destination_links.all()]
+
+    @transaction.atomic
+    def _insert(self, wanted: Sequence[str] | None) -> None:
+        """Insert the alias and its destinations, under every limit.
+
+        Raises AddressTaken, RateLimited, QuotaReached, DestinationForbidden.
+        """
+        owner = self.owner
+        if owner is None:
+            raise ValueError("An alias is created for somebody.")
+        _count_creation(owner)
+        _check_quota(owner, self.domain)
+        try:
+            self.save(force_insert=True)
+        except IntegrityError as error:
+            raise refusals.AddressTaken(gettext("This address is taken.")) from error
+        # Asked after the insert: whoever adds this address as an own one meanwhile finds the alias.
+        addresses = _verified_addresses(owner, wanted, self.address)
+        self._set_links(addresses)
+
+    def _set_links(self, addresses: Sequence[EmailAddress]) -> None:
+        AliasDestination.objects.bulk_create(
+            AliasDestination(alias=self, address=address) for address in addresses
+        )
+        self.destination_addresses = list(addresses)
+
+    @transaction.atomic
+    def set_destinations(self, destinations: Sequence[str]) -> None:
+        """Forward to these addresses instead. Raises NotAnAddress, DestinationForbidden."""
+        if self.owner is None:
+            raise refusals.DestinationForbidden(gettext("This alias has no owner any more."))
+        addresses = _verified_addresses(self.owner, clean_destinations(destinations), self.address)
+        Alias.objects.select_for_update().get(pk=self.pk)
+        self.destination_links.all().delete()
+        self._set_links(addresses)
+
+    def enable(self) -> None:
+        """Forward mail again, from the next message on."""
+        self.enabled = True
+        self.save(update_fields=["enabled"])
+
+    def disable(self) -> None:
+        """Refuse mail, from the next message on."""
+        self.enabled = False
+        self.save(update_fields=["enabled"])
+
+    def toggle(self) -> bool:
+        """Switch over and return whether the alias is enabled now. Two at once cancel out."""
+        flipped = Case(When(enabled=True, then=Value(False)), default=Value(True))
+        Alias.objects.filter(pk=self.pk).update(enabled=flipped)
+        self.refresh_from_db(fields=["enabled"])
+        return self.enabled
+
+    def edit(
+        self,
+        *,
+        note: str | None = None,
+        name: str | None = None,
+        hostname: str | None = None,
+        pinned: bool | None = None,
+    ) -> None:
+        """Change what the owner writes on the alias; None leaves a field as it is. Raises InvalidValue."""
+        changes: dict[str, Any] = {}
+        if note is not None:
+            changes["note"] = clean_note(note)
+        if name is not None:
+            changes["name"] = clean_name(name)
+        if hostname is not None:
+            changes["hostname"] = bare_host(hostname)
+        if pinned is not None:
+            changes["pinned"] = pinned
+        for field, value in changes.items():
+            setattr(self, field, value)
+        if changes:
+            self.save(update_fields=list(changes))
+
+    def soft_delete(self) -> None:
+        """Delete: mail is refused, the owner can restore it for ALIAS_RESTORE_DAYS days."""
+        if self.deleted_at is None:
+            self.deleted_at = timezone.now()
+            self.save(update_fields=["deleted_at"])
+
+    def restore(self) -> None:
+        """Take a deletion back, the switch as it was. Raises NotRestorable, QuotaReached."""
+        if self.owner is not None:
+            _check_quota(self.owner, self.domain)
+        restored = Alias.objects.deleted().filter(pk=self.pk, deleted_at__gt=timezone.now() - restore_period())
+        if not restored.update(deleted_at=None):
+            raise refusals.NotRestorable(gettext("This alias can no longer be restored."))
+        self.deleted_at = None
+
+
+class AliasDestination(models.Model):
+    """One of the addresses an alias forwards to; in the order in which they were given."""
+
+    alias = models.ForeignKey(Alias, models.CASCADE, related_name="destination_links")
+    address = models.ForeignKey(EmailAddress, models.PROTECT, related_name="alias_links")
+
+    class Meta:
+        verbose_name = _("destination")
+        verbose_name_plural = _("destinations")
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["alias", "address"], name="alias_destination_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.alias_id} → {self.address_id}"
+
+
+class AliasPreferences(models.Model):
+    """How a user likes new aliases."""
+
+    user = models.OneToOneField(User, models.CASCADE, related_name="alias_preferences", primary_key=True)
+    default_domain = models.ForeignKey(
+        Domain, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("default domain")
+    )
+    style = models.CharField(
+        _("alias style"), max_length=10, choices=AliasStyle, default=AliasStyle.WORDS
+    )
+
+    class Meta:
+        verbose_name = _("alias preferences")
+        verbose_name_plural = _("alias preferences")
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {self.style}"
+
+
+class ChosenDomain(Domain):
+    """A domain together with its future owner's preferred style, as `choose_domain` finds it."""
+
+    owner_style: str
+    is_usable: bool
+
+    class Meta:
+        proxy = True
+
+
+def choose_domain(user: User, asked: str | None = None) -> ChosenDomain:
+    """The domain on which `user` creates, in one statement.
+
+    The one asked for; else the default one, if it is usable; else the one of the user's own address;
+    else the first by name. Raises DomainNotFound, DomainForbidden, NoUsableDomain.
+    """
+    preferences = AliasPreferences.objects.filter(user=user)
+    domains = ChosenDomain.objects.filter(anonmail_enabled=True).annotate(
+        owner_style=Coalesce(Subquery(preferences.values("style")), Value(AliasStyle.WORDS)),
+    )
+    if asked is not None:
+        try:
+            asked = domain_to_ascii(asked)
+        except AddressError:
+            found = None
+        else:
+            found = (
+                domains.filter(name=asked)
+                .annotate(is_usable=ExpressionWrapper(may_create(user), BooleanField()))
+                .first()
+            )
+        if found is None:
+            raise refusals.DomainNotFound(gettext("There is no such domain with Anonmail on."))
+        if not found.is_usable:
+            raise refusals.DomainForbidden(
+                gettext("You have no access to this domain. Ask its manager for it.")
+            )
+        return found
+    rank = Case(
+        When(pk__in=preferences.values("default_domain"), then=Value(0)),
+        When(name=user.email_domain, then=Value(1)),
+        default=Value(2),
+    )
+    found = domains.filter(may_create(user)).order_by(rank, "name").first()
+    if found is None:
+        raise refusals.NoUsableDomain(
+            gettext("There is no domain on which you may create aliases. Ask an admin for access to one.")
+        )
+    return found
+
+
+def restore_period() -> timedelta:
+    """How long a deleted alias can be restored."""
+    return timedelta(days=settings.ALIAS_RESTORE_DAYS)
+
+
+def clean_text(text: str) -> str:
+    """The text, if the database and a mail header can hold it. Raises InvalidValue."""
+    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise refusals.InvalidValue(gettext("The text contains characters that are no text."))
+    return text
+
+
+def clean_note(note: str, site: str = "") -> str:
+    """The note as it is stored: whole, but a web site's URL cut to its host. Raises InvalidValue.
+
+    `site` is the web site as the client named it.
+    """
+    if len(note) > NOTE_MAX_CHARACTERS:
+        raise refusals.InvalidValue(
+            gettext("A note has at most %(max)s characters.") % {"max": f"{NOTE_MAX_CHARACTERS:,}"}
+        )
+    return note_without_url(clean_text(note), site)
+
+
+def clean_name(name: str) -> str:
+    """The display name as it is stored: line ends and other control characters become spaces.
+
+    Raises InvalidValue where it is longer than 128 characters.
+    """
+    name = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", name).strip()
+    if len(name) > NAME_MAX_CHARACTERS:
+        raise refusals.InvalidValue(
+            gettext("A name has at most %(max)s characters.") % {"max": NAME_MAX_CHARACTERS}
+        )
+    return clean_text(name)
+
+
+def clean_destinations(destinations: Sequence[str]) -> list[str]:
+    """The addresses in their one form, without repetitions. Raises NotAnAddress."""
+    if not destinations:
+        raise refusals.NotAnAddress(gettext("Give at least one destination."))
+    if len(destinations) > DESTINATIONS_MAX:
+        raise refusals.NotAnAddress(
+            gettext("An alias has at most %(max)s destinations.") % {"max": DESTINATIONS_MAX}
+        )
+    try:
+        return list(dict.fromkeys(normalise_address(text) for text in destinations))
+    except AddressError as error:
+        raise refusals.NotAnAddress(gettext("A destination is not a valid e-mail address.")) from error
+
+
+def _verified_addresses(owner: User, wanted: Sequence[str] | None, alias_address: str) -> list[EmailAddress]:
+    """The owner's verified addresses of these names, in this order; None: the primary one.
+
+    One statement, which also looks whether anyone has `alias_address` as an own address. Raises
+    AddressTaken if so, and DestinationForbidden.
+    """
+    mine = Q(user=owner, verified=True)
+    mine &= Q(primary=True) if wanted is None else Q(email__in=wanted)
+    rows = EmailAddress.objects.filter(mine | Q(email=alias_address))
+    found = {}
+    for row in rows:
+        if row.email == alias_address:
+            raise refusals.AddressTaken(gettext("This address is taken."))
+        found[row.email] = row
+    if wanted is None:
+        wanted = list(found)
+    if not wanted or any(address not in found for address in wanted):
+        raise refusals.DestinationForbidden(
+            gettext("A destination is none of your verified addresses. Verify it first, on the page Addresses.")
+        )
+    return [found[address] for address in wanted]
+
+
+def _count_creation(owner: User) -> None:
+    """Count one more creation of `owner`, in this transaction. Raises RateLimited."""
+    hits = Counter.objects.all().hit(
+        (Limit("create-hour", settings.ALIASES_PER_HOUR, timedelta(hours=1)), owner.pk),
+        (Limit("create-day", settings.ALIASES_PER_DAY, timedelta(days=1)), owner.pk),
+    )
+    if over := first_over(hits):
+        raise RateLimited(
+            gettext("You have created too many aliases for now. Try again in %(minutes)s minutes.")
+            % {"minutes": math.ceil(over.retry_after / 60)},
+            retry_after=over.retry_after,
+        )
+
+
+def _check_quota(owner: User, domain: Domain) -> None:
+    """Raise QuotaReached where the domain has a quota and `owner` has that many aliases there."""
+    if domain.alias_quota is None:
+        return
+    if Alias.objects.owned_by(owner).present().filter(domain_id=domain.pk).count() >= domain.alias_quota:
+        raise refusals.QuotaReached(
+            gettext("You already have %(quota)s aliases on this domain, as many as it allows.")
+            % {"quota": domain.alias_quota},
+            quota=domain.alias_quota,
+        )

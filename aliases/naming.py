@@ -1,0 +1,144 @@
+"""Names for aliases: from a web site's host and a random part. Pure, but for `secrets`; no Django here.
+
+How hard a name is to guess: one word 13 bits, two words 26, word.word0000 39, eight random
+characters 41, twelve 62, a UUID 122 (docs/aliases.md).
+"""
+
+import re
+import secrets
+import string
+import uuid
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import idna
+import xkcdpass.xkcd_password
+from anyascii import anyascii
+from tldextract import TLDExtract
+
+from aliases.addresses import check_local_part, is_reserved, split_site
+
+SITE_MAX = 30
+WORDS = "words"
+CHARACTERS = "characters"
+UUID = "uuid"
+
+_CHARACTERS = string.ascii_lowercase + string.digits
+_APP_SCHEMES = frozenset({"androidapp", "iosapp"})
+# Application identifiers are host names written backwards; no web site's host begins with these labels.
+_APP_PREFIXES = frozenset({"com", "org", "net", "io"})
+# The package's own copy of the Public Suffix List: no network, no cache on disk.
+_extract = TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
+
+# Of the EFF's list: what nobody wants in an address that is read out on the telephone. By stem.
+_UNWANTED = re.compile(
+    r"^(bulge|coerc|corps|cult(?!iv|ur)|deport|fondl|gag$|gender|gigolo|grinn|groin|grope|grunge|harass|lewd"
+    r"|lust(?!er|ro)|manhood|mutilat|nag|oppress|overdos|panty|petrif|poison|racing$|racis|rectal|ruptur"
+    r"|savage|sedat|shamp$|sinister|slob|smother|spew|squat|stink|strangl|suffoc|swoon|thong|tattl|tramp|"
+    r"undress|unwed|vixen|wimp|womb|wreck)"
+)
+
+
+@lru_cache(maxsize=1)
+def words() -> tuple[str, ...]:
+    """The EFF's large word list (7,776 words; eff.org/dice), less hyphenated and unwanted words."""
+    path = Path(xkcdpass.xkcd_password.locate_wordfile("eff-long"))
+    listed = path.read_text(encoding="ascii").split()
+    return tuple(word for word in listed if word.isalpha() and not _UNWANTED.match(word))
+
+
+def site_label(site: str) -> str:
+    """The name of a web site as it begins an alias: its registrable label in ASCII letters and digits.
+
+    `https://user:pw@www.test-site.co.uk:8443/x` gives `testsite`. At most 30 characters; "" where
+    there is no such label (IP addresses, `localhost`, bare suffixes, garbage).
+    """
+    scheme, host = split_site(site)
+    if "." not in host or ":" in host:
+        return ""
+    labels = host.split(".")
+    if scheme in _APP_SCHEMES or (not scheme and len(labels) > 2 and labels[0] in _APP_PREFIXES):
+        labels = labels[::-1]
+    label, rest = _registrable(".".join(labels))
+    name = _ascii(label)
+    if name and is_reserved(f"{name}.x"):
+        # A site called `b` must not make names that look like bounce addresses.
+        name = _ascii(f"{label}{rest}")
+        name = "" if is_reserved(f"{name}.x") else name
+    return name
+
+
+def _registrable(host: str) -> tuple[str, str]:
+    """The (registrable label, public suffix) of a host; a suffix that nobody lists is its last label."""
+    parts = _extract.extract_str(host)
+    if parts.suffix and parts.domain:
+        return parts.domain, parts.suffix
+    if parts.suffix:
+        # The host is itself a suffix. A private one (github.io) is also somebody's site.
+        registry = _extract.extract_str(host, include_psl_private_domains=False)
+        return (registry.domain, registry.suffix) if registry.suffix else ("", "")
+    labels = host.split(".")
+    if labels[-1].isdigit():
+        return "", ""  # an IPv4 address
+    return labels[-2], labels[-1]
+
+
+def _ascii(label: str) -> str:
+    if label.startswith("xn--"):
+        try:
+            label = idna.decode(label)
+        except (idna.IDNAError, UnicodeError):
+            label = label.removeprefix("xn--")
+    return re.sub(r"[^a-z0-9]", "", anyascii(label).lower())[:SITE_MAX]
+
+
+def stronger(style: str, minimum: str) -> str:
+    """The harder to guess of two styles."""
+    order = (WORDS, CHARACTERS, UUID)
+    return max(style, minimum, key=order.index)
+
+
+def candidates(site: str = "", style: str = WORDS) -> Iterator[str]:
+    """Local parts to try, one after another, each from a wider space than the last, without end.
+
+    `<site>.<word>` with a site's host, `<word>.<word><4 digits>` without; `<site>.<8 characters>` and
+    `<12 characters>` in the style "characters"; a UUID in the style "uuid". Every one passes
+    `check_local_part`.
+    """
+    chosen = words()
+    label = site_label(site) if style != UUID else ""
+    width = 0
+    while True:
+        if style == UUID:
+            name = str(uuid.UUID(bytes=secrets.token_bytes(16), version=4))  # RFC 9562 §5.4
+        elif style == CHARACTERS:
+            name = (f"{label}." if label else "") + _random(_CHARACTERS, (8 if label else 12) + min(width, 20))
+        elif label:
+            name = f"{label}.{_words(chosen, label, width)}"
+        else:
+            name = f"{_pick(chosen)}.{_pick(chosen)}{_random(string.digits, 4 + 2 * min(width, 10))}"
+        width += 1
+        if not is_reserved(name):
+            check_local_part(name)
+            yield name
+
+
+def _words(chosen: Sequence[str], label: str, width: int) -> str:
+    """One word, then two, then two with ever more digits, as far as 64 octets reach."""
+    text = _pick(chosen)
+    if width:
+        text += f".{_pick(chosen)}"
+    if width > 1:
+        room = 64 - len(label) - 1 - len(text)
+        text += _random(string.digits, min(2 * width, room))
+    return text
+
+
+def _pick(chosen: Sequence[str]) -> str:
+    return secrets.choice(chosen)
+
+
+def _random(alphabet: str, length: int) -> str:
+    return "".join(secrets.choice(alphabet) for _ in range(length))
+

@@ -1,0 +1,43 @@
+"""Where django-allauth asks this site: what an address looks like, and who may use which."""
+
+from accounts.addresses import AddressError, normalise_address
+from aliases.models import Alias
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.models import EmailAddress
+from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        return bool(settings.SIGNUP_OPEN)
+
+    def clean_email(self, email: str) -> str:
+        """The address in its one form. Raises ValidationError where it is none."""
+        try:
+            return normalise_address(email)
+        except AddressError as error:
+            raise ValidationError(_("Enter a valid e-mail address."), code="invalid") from error
+
+    def check_own_address(self, email: str) -> None:
+        """Raise ValidationError where mail to `email` would go to an alias: it would go in circles."""
+        if Alias.objects.holding(email).exists():
+            raise ValidationError(
+                _("This address cannot be used here. Enter the address of a mailbox of yours."),
+                code="address_is_alias",
+            )
+
+    def confirm_email(self, request: HttpRequest, email_address: EmailAddress) -> bool:
+        """Mark the address as verified, unless it became an alias since it was added."""
+        if Alias.objects.holding(email_address.email).exists():
+            self.add_message(
+                request,
+                messages.ERROR,
+                "account/messages/email_confirmation_failed.txt",
+                {"email": email_address.email},
+            )
+            return False
+        return bool(super().confirm_email(request, email_address))

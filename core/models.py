@@ -1,0 +1,115 @@
+"""Counters behind rate limits: rows, so that all processes and hosts count together, exactly."""
+
+import hashlib
+import hmac
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connections, models, router
+from django.utils import timezone
+
+
+@dataclass(frozen=True)
+class Limit:
+    """At most `amount` of `scope` in `period`, per key."""
+
+    scope: str
+    amount: int
+    period: timedelta
+
+
+@dataclass(frozen=True)
+class Hit:
+    """What a counter says after one more: the count in the running period, and the period's end."""
+
+    limit: Limit
+    count: int
+    expires: datetime
+
+    @property
+    def is_over(self) -> bool:
+        return self.count > self.limit.amount
+
+    @property
+    def retry_after(self) -> int:
+        """Whole seconds until the period ends, at least 1."""
+        return max(1, math.ceil((self.expires - timezone.now()).total_seconds()))
+
+
+class CounterQuerySet(models.QuerySet["Counter"]):
+    def hit(self, *pairs: tuple[Limit, object]) -> list[Hit]:
+        """Count one more for each (limit, key), in one statement, and return what they say then.
+
+        A period begins with the first hit after the last one ended. Inside a transaction the
+        counters' rows stay locked until its end, so callers of one key go one after another, and a
+        roll-back takes the hits back. Rows are written in a fixed order: no deadlocks.
+        """
+        now = timezone.now()
+        limits = {(limit.scope, hide(key)): limit for limit, key in pairs}
+        names = sorted(limits)
+        using = self._db or router.db_for_write(self.model)
+        connection = connections[using]
+        table = connection.ops.quote_name(self.model._meta.db_table)
+        adapt = connection.ops.adapt_datetimefield_value
+        values: list[object] = []
+        for name in names:
+            values += [*name, 1, adapt(now + limits[name].period)]
+        rows = ", ".join(["(%s, %s, %s, %s)"] * len(names))
+        sql = (
+            f"INSERT INTO {table} AS kept (scope, key, count, expires) VALUES {rows} "  # noqa: S608
+            "ON CONFLICT (scope, key) DO UPDATE SET "
+            "count = CASE WHEN kept.expires <= %s THEN 1 ELSE kept.count + 1 END, "
+            "expires = CASE WHEN kept.expires <= %s THEN excluded.expires ELSE kept.expires END "
+            "RETURNING scope, key, count, expires"
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [*values, adapt(now), adapt(now)])
+            answers = cursor.fetchall()
+        return [
+            Hit(limits[scope, key], count, _as_datetime(expires)) for scope, key, count, expires in answers
+        ]
+
+    def expired(self) -> "CounterQuerySet":
+        """Counters whose period has ended: they say nothing any more."""
+        return self.filter(expires__lte=timezone.now())
+
+
+class Counter(models.Model):
+    """How often something happened in the running period, for one key.
+
+    The key is a keyed digest: the table names no person and no network.
+    """
+
+    scope = models.CharField(max_length=40)
+    key = models.CharField(max_length=64)
+    count = models.PositiveIntegerField()
+    expires = models.DateTimeField(db_index=True)
+
+    objects = CounterQuerySet.as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["scope", "key"], name="counter_unique_key")]
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.count}"
+
+
+def hide(key: object) -> str:
+    """The 64 hexadecimal digits that stand for `key` in the table."""
+    return hmac.new(settings.SECRET_KEY.encode(), f"counter:{key}".encode(), hashlib.sha256).hexdigest()
+
+
+def first_over(hits: Sequence[Hit]) -> Hit | None:
+    """Of the limits that are passed the one that lasts longest, or None."""
+    over = [hit for hit in hits if hit.is_over]
+    return max(over, key=lambda hit: hit.expires, default=None)
+
+
+def _as_datetime(value: datetime | str) -> datetime:
+    """SQLite's driver hands out text; it is UTC there (Django's `supports_timezones` is false)."""
+    if isinstance(value, datetime):
+        return value
+    return timezone.make_aware(datetime.fromisoformat(value), timezone.get_default_timezone())

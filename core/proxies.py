@@ -1,0 +1,82 @@
+"""Who is calling: the client's address, which a proxy's header gives only where proxies are trusted."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+# The peer of a server on a UNIX socket has no address; this word in TRUSTED_PROXIES trusts it.
+UNIX = "unix"
+
+
+def parse_address(text: str) -> IPAddress | None:
+    """The IP address in `text` (a port, brackets and a zone are allowed), or None.
+
+    An IPv4 address mapped into IPv6 (RFC 4291 §2.5.5.2) comes back as IPv4.
+    """
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped
+    return address
+
+
+def in_any(address: IPAddress | None, networks: list[IPNetwork] | tuple[IPNetwork, ...]) -> bool:
+    """Whether `address` is known and lies in one of `networks`."""
+    return address is not None and any(address in network for network in networks)
+
+
+@lru_cache(maxsize=8)
+def _trusted(entries: tuple[str, ...]) -> tuple[bool, tuple[IPNetwork, ...]]:
+    return UNIX in entries, tuple(ip_network(entry) for entry in entries if entry != UNIX)
+
+
+class TrustedProxyMiddleware:
+    """Puts the client's own address into REMOTE_ADDR, and drops proxy headers from anyone untrusted.
+
+    The client is the last address in X-Forwarded-For that is no trusted proxy: what stands before
+    it is the client's own word. After this middleware REMOTE_ADDR and X-Forwarded-Proto may be
+    believed.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        meta = request.META
+        forwarded = meta.pop("HTTP_X_FORWARDED_FOR", "")
+        trusts_unix, networks = _trusted(tuple(settings.TRUSTED_PROXIES))
+        peer = parse_address(meta.get("REMOTE_ADDR", ""))
+        if in_any(peer, networks) or (peer is None and trusts_unix):
+            client = peer
+            for entry in reversed(forwarded.split(",")):
+                hop = parse_address(entry)
+                if hop is None:
+                    break
+                client = hop
+                if not in_any(hop, networks):
+                    break
+            meta["REMOTE_ADDR"] = str(client) if client else ""
+        else:
+            meta.pop("HTTP_X_FORWARDED_PROTO", None)
+        return self.get_response(request)
+
+
+def client_network(request: HttpRequest) -> str:
+    """The network that counts as one client: an IPv4 address, or an IPv6 /64 (one subscriber's)."""
+    address = parse_address(request.META.get("REMOTE_ADDR", ""))
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, 64), strict=False))
+    return str(address or "")

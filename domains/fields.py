@@ -1,0 +1,25 @@
+"""A model field for domain names: any form in, A-labels stored."""
+
+from typing import TYPE_CHECKING, Any
+
+from accounts.addresses import AddressError, domain_to_ascii
+from django.core.exceptions import ValidationError
+from django.db import models
+
+if TYPE_CHECKING:
+    _CharField = models.CharField[str, str]
+else:
+    _CharField = models.CharField
+
+
+class DomainNameField(_CharField):
+    """A domain name, taken in any case as U-labels or A-labels and stored as lower-case A-labels."""
+
+    def to_python(self, value: Any) -> Any:
+        value = super().to_python(value)
+        if not value:
+            return value
+        try:
+            return domain_to_ascii(value)
+        except AddressError as error:
+            raise ValidationError(str(error), code="invalid") from error

@@ -1,0 +1,174 @@
+"""Mail domains, who manages them, and who may create aliases on them."""
+
+from accounts.addresses import domain_to_unicode
+from accounts.models import User
+from django.db import models, transaction
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Lower
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from domains.fields import DomainNameField
+
+
+class Audience(models.TextChoices):
+    """Who may create on a domain besides managers, global admins, and people with a grant."""
+
+    OWN = "own", _("its people and those granted")
+    EVERYONE = "everyone", _("every user")
+
+
+class AliasStyle(models.TextChoices):
+    """How an alias's random part looks, from the weakest to the strongest (docs/aliases.md)."""
+
+    WORDS = "words", _("words")
+    CHARACTERS = "characters", _("random characters")
+    UUID = "uuid", _("UUID")
+
+
+class DomainQuerySet(models.QuerySet["Domain"]):
+    def enabled(self) -> "DomainQuerySet":
+        """Domains with Anonmail on."""
+        return self.filter(anonmail_enabled=True)
+
+    def usable_by(self, user: User) -> "DomainQuerySet":
+        """Domains on which `user` may create aliases: the access rule, in one query."""
+        return self.enabled().filter(may_create(user))
+
+    def managed_by(self, user: User) -> "DomainQuerySet":
+        """Domains whose access list `user` rules; a global admin rules every one."""
+        if not user.is_active:
+            return self.none()
+        return self if user.is_superuser else self.filter(managers=user)
+
+
+def may_create(user: User) -> Q:
+    """The condition on a domain with Anonmail on under which `user` may create aliases there."""
+    if not user.is_active:
+        return Q(pk__in=[])
+    if user.is_superuser:
+        return Q(pk__isnull=False)
+    managed = Domain.managers.through.objects.filter(domain_id=OuterRef("pk"), user_id=user.pk)
+    granted = AccessGrant.objects.filter(domain_id=OuterRef("pk"), user_id=user.pk)
+    return (
+        Q(name=user.email_domain) | Q(audience=Audience.EVERYONE) | Q(Exists(managed)) | Q(Exists(granted))
+    )
+
+
+class Domain(models.Model):
+    name = DomainNameField(
+        _("name"),
+        max_length=253,
+        unique=True,
+        help_text=_("As in example.com. Cannot be changed once there are aliases."),
+        error_messages={"unique": _("This domain is there already.")},
+    )
+    anonmail_enabled = models.BooleanField(
+        _("Anonymous Email Service"),
+        default=False,
+        help_text=_("Off: nobody can create aliases here. Existing ones go on delivering."),
+    )
+    audience = models.CharField(
+        _("audience"),
+        max_length=10,
+        choices=Audience,
+        default=Audience.OWN,
+        help_text=_(
+            "Who may create aliases. “Its people”: users whose own address is in this domain. Managers "
+            "and global admins always may. “Every user”: everybody with an account on this server."
+        ),
+    )
+    is_shared = models.BooleanField(
+        _("shared with ordinary mailboxes"),
+        default=False,
+        help_text=_("On: the domain has mailboxes of its own, so a chosen name always gets a random suffix."),
+    )
+    minimum_style = models.CharField(
+        _("weakest alias style"),
+        max_length=10,
+        choices=AliasStyle,
+        default=AliasStyle.WORDS,
+        help_text=_("Aliases here are at least this hard to guess, whatever their owner prefers."),
+    )
+    alias_quota = models.PositiveIntegerField(
+        _("aliases per user"),
+        null=True,
+        blank=True,
+        help_text=_("How many aliases one user may have here. Empty: as many as they like."),
+    )
+    managers = models.ManyToManyField(
+        User,
+        verbose_name=_("managers"),
+        related_name="managed_domains",
+        blank=True,
+        help_text=_("May grant and revoke access to this domain."),
+    )
+    comment = models.TextField(_("comment"), blank=True)
+    created = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+
+    objects = DomainQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("domain")
+        verbose_name_plural = _("domains")
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(condition=Q(name=Lower("name")), name="domain_name_lower_case"),
+        ]
+
+    def __str__(self) -> str:
+        return self.display_name
+
+    @property
+    def display_name(self) -> str:
+        """The name as a person reads it, in U-labels."""
+        return domain_to_unicode(self.name)
+
+    def set_anonmail(self, enabled: bool) -> None:
+        """Turn the Anonymous Email Service on or off: it gates creation, not delivery."""
+        self.anonmail_enabled = enabled
+        self.save(update_fields=["anonmail_enabled"])
+
+    @transaction.atomic
+    def grant(self, user: User, *, granted_by: User | None = None) -> "AccessGrant":
+        """Let `user` create aliases here. A second grant changes nothing and returns the first."""
+        grant, _created = AccessGrant.objects.get_or_create(
+            domain=self, user=user, defaults={"granted_by": granted_by}
+        )
+        return grant
+
+    def revoke(self, user: User) -> bool:
+        """Take a grant back; existing aliases go on delivering. Returns whether there was one."""
+        deleted, _rows = AccessGrant.objects.filter(domain=self, user=user).delete()
+        return deleted > 0
+
+
+class AccessGrant(models.Model):
+    """Somebody may create aliases on a domain that is not that person's own."""
+
+    domain = models.ForeignKey(Domain, models.CASCADE, related_name="grants", verbose_name=_("domain"))
+    user = models.ForeignKey(User, models.CASCADE, related_name="access_grants", verbose_name=_("user"))
+    granted_by = models.ForeignKey(
+        User,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="+",
+        verbose_name=_("granted by"),
+    )
+    created = models.DateTimeField(_("granted"), default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("access grant")
+        verbose_name_plural = _("access grants")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["domain", "user"],
+                name="access_grant_unique",
+                violation_error_message=_("This user has access to this domain already."),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} – {self.domain}"

@@ -1,0 +1,67 @@
+"""The cast: alice owns example.com's aliases, bob has a grant, mallory tries, root rules."""
+
+import os
+from collections.abc import Callable
+
+import pytest
+from accounts.models import User
+from django.db import connection
+from domains.models import Domain
+from rest_framework.test import APIClient
+from tokens.models import Token
+
+CI = os.environ.get("CI") == "true"
+
+
+def missing(what: str) -> None:
+    """Skip the test for want of `what`; in CI, where everything is installed, fail it."""
+    if CI:
+        pytest.fail(f"{what} is missing, and CI must have it", pytrace=False)
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(autouse=True)
+def _marks(request: pytest.FixtureRequest) -> None:
+    """Tests of PostgreSQL's locks run there; the SQLite round names them as skipped."""
+    if request.node.get_closest_marker("postgresql") and connection.vendor != "postgresql":
+        pytest.skip("runs in the PostgreSQL round")
+
+
+@pytest.fixture
+def example_com(db: None) -> Domain:
+    return Domain.objects.create(name="example.com", anonmail_enabled=True)
+
+
+@pytest.fixture
+def other_org(db: None) -> Domain:
+    """A domain with Anonmail on that is nobody's own."""
+    return Domain.objects.create(name="other.org", anonmail_enabled=True)
+
+
+@pytest.fixture
+def alice(example_com: Domain) -> User:
+    return User.objects.create_user("alice@example.com", "alice-password-1")
+
+
+@pytest.fixture
+def mallory(db: None) -> User:
+    """Has an account, and no right anywhere."""
+    return User.objects.create_user("mallory@evil.test", "mallory-password-1")
+
+
+@pytest.fixture
+def root(db: None) -> User:
+    return User.objects.create_superuser("root@admin.test", "root-password-1")
+
+
+@pytest.fixture
+def api() -> Callable[[User], APIClient]:
+    """A client of the API that sends a fresh token of the given user's."""
+
+    def client_for(user: User) -> APIClient:
+        _token, secret = Token.objects.issue(owner=user, name="tests")
+        client = APIClient(HTTP_AUTHENTICATION=f"{user.email}:{secret}")
+        client.raise_request_exception = False
+        return client
+
+    return client_for

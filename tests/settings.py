@@ -1,0 +1,23 @@
+"""The site's settings with what tests need: no .env, no shared cache, quick hashes, mail in memory."""
+
+import os
+import tempfile
+
+os.environ["ENV_FILE"] = ""
+os.environ.setdefault("SECRET_KEY", "tests-only-" + "0123456789abcdef" * 4)
+os.environ.setdefault("VAR_DIR", os.path.join(tempfile.gettempdir(), "anonmail-tests"))
+os.makedirs(os.path.join(os.environ["VAR_DIR"], "static"), exist_ok=True)
+for name in ("SITE_URL", "ALLOWED_HOSTS", "TRUSTED_PROXIES", "SIGNUP_OPEN", "DEBUG", "EMAIL_URL"):
+    os.environ.pop(name, None)
+
+from anonmail_site.settings import *  # noqa: E402, F403
+from anonmail_site.settings import DATABASES, STORAGES  # noqa: E402
+
+ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+if "pool" in DATABASES["default"]["OPTIONS"]:
+    # Room for the threads of race tests.
+    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 24, "timeout": 30}

@@ -1,0 +1,120 @@
+"""Who calls the API: `<e-mail>:<token>`, or the bare token, in `Authentication` or as a Bearer token."""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import unquote
+
+from accounts.addresses import AddressError, normalise_address
+from accounts.models import User
+from allauth.account.models import EmailAddress
+from core.models import Counter, Limit, first_over
+from core.proxies import client_network
+from core.refusals import RateLimited
+from django.conf import settings
+from django.db.models import Exists, OuterRef
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from tokens.models import Token, digest_of
+
+# One sentence for every reason: which part was wrong is nobody's business.
+WRONG_CREDENTIALS = _(
+    "Wrong or missing API key. Enter it as <e-mail>:<token>, as the page Authentication tokens shows it."
+)
+
+_CREDENTIALS = re.compile(r"(?:(?P<email>[^\s]{1,400}):)?(?P<secret>[A-Za-z0-9]{40,60})")
+# Longer than any e-mail address and token, percent-encoded throughout.
+_HEADER_MAX = 2000
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a client claims: perhaps an account's address, and a token's secret (shape checked only)."""
+
+    email: str
+    secret: str
+
+
+def parse_credentials(text: str) -> Credentials | None:
+    """The credentials in a header's value, percent-encoded or not; None where it has not their shape."""
+    text = text.strip()
+    if len(text) > _HEADER_MAX:
+        return None
+    match = _CREDENTIALS.fullmatch(text) or _CREDENTIALS.fullmatch(unquote(text).strip())
+    return Credentials(match["email"] or "", match["secret"]) if match else None
+
+
+def header_value(request: Request) -> str:
+    """What the client sent as its key: the `Authentication` header, else a Bearer token (RFC 6750 §2.1)."""
+    if value := request.META.get("HTTP_AUTHENTICATION", "").strip():
+        return value.removeprefix("Bearer ").strip()
+    scheme, _space, value = request.META.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else ""
+
+
+def _forms(email: str) -> set[str]:
+    """The addresses that the e-mail part may mean: as written, or percent-decoded."""
+    forms = set()
+    for text in {email, unquote(email)}:
+        try:
+            forms.add(normalise_address(text))
+        except AddressError:
+            continue
+    return forms
+
+
+class TokenAuthentication(BaseAuthentication):
+    """Authenticates an API request by its token, in one statement. Sessions do nothing here.
+
+    A request without a key goes on unauthenticated (and is answered 401 by the permission). Raises
+    AuthenticationFailed for any wrong key, with one sentence; RateLimited where there were too many
+    of them from this client or for this account. A valid key is never refused because of others.
+    """
+
+    def authenticate(self, request: Request) -> tuple[User, Token] | None:
+        value = header_value(request)
+        if not value:
+            return None
+        credentials = parse_credentials(value)
+        token = self._find(credentials) if credentials else None
+        if token is None or not token.accepts(request.META.get("REMOTE_ADDR", "")):
+            self._count_failure(request, credentials.email if credentials else "")
+            raise AuthenticationFailed(WRONG_CREDENTIALS)
+        token.note_use()
+        return token.owner, token
+
+    def authenticate_header(self, request: Request) -> str:
+        """The challenge that makes the answer a 401 (RFC 9110 §11.6.1)."""
+        return "Bearer"
+
+    @staticmethod
+    def _find(credentials: Credentials) -> Token | None:
+        tokens = Token.objects.select_related("owner").filter(digest=digest_of(credentials.secret))
+        if credentials.email:
+            own = EmailAddress.objects.filter(
+                user=OuterRef("owner"), verified=True, email__in=_forms(credentials.email)
+            )
+            tokens = tokens.filter(Exists(own))
+        return tokens.first()
+
+    @staticmethod
+    def _count_failure(request: Request, claimed: str) -> None:
+        hour = timedelta(hours=1)
+        pairs: list[tuple[Limit, object]] = [
+            (
+                Limit("auth-address", settings.AUTH_FAILURES_PER_ADDRESS_PER_HOUR, hour),
+                client_network(request._request),
+            )
+        ]
+        if claimed:
+            account = min(_forms(claimed), default=claimed.lower())
+            pairs.append((Limit("auth-account", settings.AUTH_FAILURES_PER_ACCOUNT_PER_HOUR, hour), account))
+        if over := first_over(Counter.objects.all().hit(*pairs)):
+            raise RateLimited(
+                gettext("Too many wrong API keys. Correct the key and try again later."),
+                retry_after=over.retry_after,
+            )

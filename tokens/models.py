@@ -1,0 +1,129 @@
+"""Personal tokens for the API. The server makes them, shows them once, and keeps a digest."""
+
+import hashlib
+import secrets
+import string
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from ipaddress import ip_network
+
+from accounts.models import User
+from core.proxies import in_any, parse_address
+from core.refusals import RuleError
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+# 48 of 62 characters are 285 random bits. Between 40 and 60: addy.io's clients check for that.
+SECRET_LENGTH = 48
+_ALPHABET = string.ascii_letters + string.digits
+LAST_USED_PRECISION = timedelta(minutes=1)
+NAME_MAX_CHARACTERS = 100
+NETWORKS_MAX = 50
+
+
+class InvalidNetwork(RuleError):
+    """A network a token may come from is none."""
+
+    code = "network_invalid"
+    status = 400
+
+
+def digest_of(secret: str) -> str:
+    """What is kept of a token: its SHA-256, 64 hexadecimal digits. It is random, so it needs no salt."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def clean_networks(networks: Iterable[str]) -> list[str]:
+    """IP networks (or single addresses) in CIDR form, without repetitions. Raises InvalidNetwork."""
+    cleaned: dict[str, None] = {}
+    for text in networks:
+        try:
+            cleaned[str(ip_network(text.strip(), strict=False))] = None
+        except ValueError as error:
+            raise InvalidNetwork(
+                gettext("“%(text)s” is no network. Write 192.0.2.7 or 2001:db8::/32.") % {"text": text[:60]}
+            ) from error
+    if len(cleaned) > NETWORKS_MAX:
+        raise InvalidNetwork(gettext("A token has at most %(max)s networks.") % {"max": NETWORKS_MAX})
+    return list(cleaned)
+
+
+class TokenQuerySet(models.QuerySet["Token"]):
+    def owned_by(self, user: User) -> "TokenQuerySet":
+        """Every token of `user`, those that no longer work included."""
+        return self.filter(owner=user)
+
+    def live(self) -> "TokenQuerySet":
+        """Tokens that work now, from some network at least."""
+        return self.filter(
+            Q(expires=None) | Q(expires__gt=timezone.now()),
+            owner__is_active=True,
+            created__gte=F("owner__credentials_valid_from"),
+        )
+
+    def issue(
+        self, *, owner: User, name: str, expires: datetime | None = None, networks: Sequence[str] = ()
+    ) -> tuple["Token", str]:
+        """Make a token and return it with its secret, which cannot be had again. Raises InvalidNetwork."""
+        secret = "".join(secrets.choice(_ALPHABET) for _ in range(SECRET_LENGTH))
+        token = self.create(
+            owner=owner,
+            name=name.strip()[:NAME_MAX_CHARACTERS],
+            digest=digest_of(secret),
+            expires=expires,
+            networks=clean_networks(networks),
+        )
+        return token, secret
+
+
+class Token(models.Model):
+    """Lets its holder call the API as its owner; good for nothing else."""
+
+    owner = models.ForeignKey(User, models.CASCADE, related_name="tokens", verbose_name=_("owner"))
+    name = models.CharField(_("name"), max_length=NAME_MAX_CHARACTERS)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    last_used = models.DateTimeField(_("last used"), null=True, editable=False)
+    expires = models.DateTimeField(_("expires"), null=True, blank=True)
+    networks = models.JSONField(
+        _("networks"), default=list, blank=True, help_text=_("The token works from these only. Empty: from anywhere.")
+    )
+
+    objects = TokenQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("token")
+        verbose_name_plural = _("tokens")
+        ordering = ["-created"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it works now, from some network at least."""
+        return self.owner.accepts_credentials_of(self.created) and (
+            self.expires is None or self.expires > timezone.now()
+        )
+
+    def accepts(self, remote_address: str) -> bool:
+        """Whether it works now for a client at this IP address."""
+        if not self.is_live:
+            return False
+        if not self.networks:
+            return True
+        return in_any(parse_address(remote_address), [ip_network(network) for network in self.networks])
+
+    def note_use(self) -> None:
+        """Write that it was used, at most once a minute."""
+        now = timezone.now()
+        if self.last_used is None or now - self.last_used >= LAST_USED_PRECISION:
+            self.last_used = now
+            Token.objects.filter(pk=self.pk).update(last_used=now)
+
+    def revoke(self) -> None:
+        """End the token, from the next request on."""
+        self.delete()
