@@ -19,7 +19,7 @@ def password_link(user: User) -> str:
         "account_reset_password_from_key",
         kwargs={"uidb36": user_pk_to_url_str(user), "key": default_token_generator.make_token(user)},
     )
-    return settings.SITE_URL + path
+    return f"{settings.SITE_URL}{path}"
 
 
 def send_password_link(user: User) -> None:

@@ -62,7 +62,9 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_active = models.BooleanField(
         _("active"),
         default=True,
-        help_text=_("Off: sessions and tokens end at once, and mail to the aliases is refused until it is on."),
+        help_text=_(
+            "Off: sessions and tokens end at once, and mail to the aliases is refused until it is on."
+        ),
     )
     is_superuser = models.BooleanField(
         _("global admin"), default=False, help_text=_("May do everything in this admin.")
@@ -84,9 +86,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         verbose_name = _("user")
         verbose_name_plural = _("users")
         constraints = [
-            models.CheckConstraint(
-                condition=models.Q(email=Lower("email")), name="user_email_lower_case"
-            ),
+            models.CheckConstraint(condition=models.Q(email=Lower("email")), name="user_email_lower_case"),
         ]
 
     def __str__(self) -> str:

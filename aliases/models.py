@@ -7,18 +7,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from accounts.addresses import (
-    DOMAIN_MAX_OCTETS,
-    LOCAL_PART_MAX_OCTETS,
-    AddressError,
-    display_address,
-    domain_to_ascii,
-    normalise_address,
-)
-from accounts.models import User
 from allauth.account.models import EmailAddress
-from core.models import Counter, Limit, first_over
-from core.refusals import RateLimited
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
 from django.db.models import (
@@ -38,11 +27,21 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from domains.models import AliasStyle, Domain, may_create
 
+from accounts.addresses import (
+    DOMAIN_MAX_OCTETS,
+    LOCAL_PART_MAX_OCTETS,
+    AddressError,
+    display_address,
+    domain_to_ascii,
+    normalise_address,
+)
+from accounts.models import User
 from aliases import naming, refusals
 from aliases.addresses import bare_host, note_without_url, resolved_form
-
+from core.models import Counter, Limit, first_over
+from core.refusals import RateLimited
+from domains.models import AliasStyle, Domain, may_create
 
 if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager
@@ -129,8 +128,8 @@ class AliasQuerySet(models.QuerySet["Alias"]):
 
         `domain`: the one asked for, in any form; None picks the owner's default one (DESIGN, "Which
         domain"). `hostname`: a web site in any form; its label begins the name. `style` overrides the
-        owner's preference; the domain's weakest style binds either. `destinations`: verified addresses of the owner; None means the
-        primary one. `note`: None means `Website: <host>`.
+        owner's preference; the domain's weakest style binds either. `destinations`: verified
+        addresses of the owner; None means the primary one. `note`: None means `Website: <host>`.
 
         Raises the classes of `aliases.refusals`, or RateLimited; then nothing was created. Takes the
         rows of the owner's creation counters for the transaction, so that the creations of one user
@@ -140,8 +139,8 @@ class AliasQuerySet(models.QuerySet["Alias"]):
         note = clean_note(f"Website: {host}" if note is None and host else note or "", hostname)
         name = clean_name(name)
         wanted = None if destinations is None else clean_destinations(destinations)
-        chosen = choose_domain(owner, domain)
-        style = naming.stronger(style or chosen.owner_style, chosen.minimum_style)
+        chosen, preferred = choose_domain(owner, domain)
+        style = naming.stronger(style or preferred, chosen.minimum_style)
         for local_part in islice(naming.candidates(hostname, style), NAME_TRIES):
             alias = Alias(
                 address=f"{local_part}@{chosen.name}",
@@ -223,9 +222,7 @@ class Alias(models.Model):
         verbose_name = _("alias")
         verbose_name_plural = _("aliases")
         constraints = [
-            models.CheckConstraint(
-                condition=Q(address=Lower("address")), name="alias_address_lower_case"
-            ),
+            models.CheckConstraint(condition=Q(address=Lower("address")), name="alias_address_lower_case"),
             models.CheckConstraint(
                 condition=Q(owner__isnull=False) | Q(deleted_at__isnull=False),
                 name="alias_owned_or_stripped",
@@ -358,7 +355,9 @@ class Alias(models.Model):
         """Take a deletion back, the switch as it was. Raises NotRestorable, QuotaReached."""
         if self.owner is not None:
             _check_quota(self.owner, self.domain)
-        restored = Alias.objects.deleted().filter(pk=self.pk, deleted_at__gt=timezone.now() - restore_period())
+        restored = Alias.objects.deleted().filter(
+            pk=self.pk, deleted_at__gt=timezone.now() - restore_period()
+        )
         if not restored.update(deleted_at=None):
             raise refusals.NotRestorable(gettext("This alias can no longer be restored."))
         self.deleted_at = None
@@ -389,9 +388,7 @@ class AliasPreferences(models.Model):
     default_domain = models.ForeignKey(
         Domain, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("default domain")
     )
-    style = models.CharField(
-        _("alias style"), max_length=10, choices=AliasStyle, default=AliasStyle.WORDS
-    )
+    style = models.CharField(_("alias style"), max_length=10, choices=AliasStyle, default=AliasStyle.WORDS)
 
     class Meta:
         verbose_name = _("alias preferences")
@@ -401,24 +398,14 @@ class AliasPreferences(models.Model):
         return f"{self.user_id}: {self.style}"
 
 
-class ChosenDomain(Domain):
-    """A domain together with its future owner's preferred style, as `choose_domain` finds it."""
-
-    owner_style: str
-    is_usable: bool
-
-    class Meta:
-        proxy = True
-
-
-def choose_domain(user: User, asked: str | None = None) -> ChosenDomain:
-    """The domain on which `user` creates, in one statement.
+def choose_domain(user: User, asked: str | None = None) -> tuple[Domain, str]:
+    """The domain on which `user` creates, and the style that `user` prefers, in one statement.
 
     The one asked for; else the default one, if it is usable; else the one of the user's own address;
     else the first by name. Raises DomainNotFound, DomainForbidden, NoUsableDomain.
     """
     preferences = AliasPreferences.objects.filter(user=user)
-    domains = ChosenDomain.objects.filter(anonmail_enabled=True).annotate(
+    domains = Domain.objects.enabled().annotate(
         owner_style=Coalesce(Subquery(preferences.values("style")), Value(AliasStyle.WORDS)),
     )
     if asked is not None:
@@ -438,18 +425,18 @@ def choose_domain(user: User, asked: str | None = None) -> ChosenDomain:
             raise refusals.DomainForbidden(
                 gettext("You have no access to this domain. Ask its manager for it.")
             )
-        return found
+        return found, found.owner_style
     rank = Case(
         When(pk__in=preferences.values("default_domain"), then=Value(0)),
         When(name=user.email_domain, then=Value(1)),
         default=Value(2),
     )
-    found = domains.filter(may_create(user)).order_by(rank, "name").first()
-    if found is None:
+    first = domains.filter(may_create(user)).order_by(rank, "name").first()
+    if first is None:
         raise refusals.NoUsableDomain(
             gettext("There is no domain on which you may create aliases. Ask an admin for access to one.")
         )
-    return found
+    return first, first.owner_style
 
 
 def restore_period() -> timedelta:
@@ -521,7 +508,9 @@ def _verified_addresses(owner: User, wanted: Sequence[str] | None, alias_address
         wanted = list(found)
     if not wanted or any(address not in found for address in wanted):
         raise refusals.DestinationForbidden(
-            gettext("A destination is none of your verified addresses. Verify it first, on the page Addresses.")
+            gettext(
+                "A destination is none of your verified addresses. Verify it first, on the page Addresses."
+            )
         )
     return [found[address] for address in wanted]
 

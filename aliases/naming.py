@@ -113,7 +113,9 @@ def candidates(site: str = "", style: str = WORDS) -> Iterator[str]:
         if style == UUID:
             name = str(uuid.UUID(bytes=secrets.token_bytes(16), version=4))  # RFC 9562 §5.4
         elif style == CHARACTERS:
-            name = (f"{label}." if label else "") + _random(_CHARACTERS, (8 if label else 12) + min(width, 20))
+            name = (f"{label}." if label else "") + _random(
+                _CHARACTERS, (8 if label else 12) + min(width, 20)
+            )
         elif label:
             name = f"{label}.{_words(chosen, label, width)}"
         else:
@@ -141,4 +143,3 @@ def _pick(chosen: Sequence[str]) -> str:
 
 def _random(alphabet: str, length: int) -> str:
     return "".join(secrets.choice(alphabet) for _ in range(length))
-

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connections, models, router
+from django.db import connections, models
 from django.utils import timezone
 
 
@@ -50,11 +50,11 @@ class CounterQuerySet(models.QuerySet["Counter"]):
         now = timezone.now()
         limits = {(limit.scope, hide(key)): limit for limit, key in pairs}
         names = sorted(limits)
-        using = self._db or router.db_for_write(self.model)
+        using = self.db
         connection = connections[using]
         table = connection.ops.quote_name(self.model._meta.db_table)
         adapt = connection.ops.adapt_datetimefield_value
-        values: list[object] = []
+        values: list[str | int | None] = []
         for name in names:
             values += [*name, 1, adapt(now + limits[name].period)]
         rows = ", ".join(["(%s, %s, %s, %s)"] * len(names))

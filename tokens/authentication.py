@@ -5,12 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import unquote
 
-from accounts.addresses import AddressError, normalise_address
-from accounts.models import User
 from allauth.account.models import EmailAddress
-from core.models import Counter, Limit, first_over
-from core.proxies import client_network
-from core.refusals import RateLimited
 from django.conf import settings
 from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext
@@ -19,6 +14,11 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from accounts.addresses import AddressError, normalise_address
+from accounts.models import User
+from core.models import Counter, Limit, first_over
+from core.proxies import client_network
+from core.refusals import RateLimited
 from tokens.models import Token, digest_of
 
 # One sentence for every reason: which part was wrong is nobody's business.
@@ -27,6 +27,7 @@ WRONG_CREDENTIALS = _(
 )
 
 _CREDENTIALS = re.compile(r"(?:(?P<email>[^\s]{1,400}):)?(?P<secret>[A-Za-z0-9]{40,60})")
+HEADERS = ("HTTP_AUTHENTICATION", "HTTP_AUTHORIZATION")
 # Longer than any e-mail address and token, percent-encoded throughout.
 _HEADER_MAX = 2000
 
@@ -50,9 +51,10 @@ def parse_credentials(text: str) -> Credentials | None:
 
 def header_value(request: Request) -> str:
     """What the client sent as its key: the `Authentication` header, else a Bearer token (RFC 6750 §2.1)."""
-    if value := request.META.get("HTTP_AUTHENTICATION", "").strip():
-        return value.removeprefix("Bearer ").strip()
-    scheme, _space, value = request.META.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
+    own, standard = (str(request.META.get(name, "")).strip() for name in HEADERS)
+    if own:
+        return own.removeprefix("Bearer ").strip()
+    scheme, _space, value = standard.partition(" ")
     return value.strip() if scheme.lower() == "bearer" else ""
 
 

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from ipaddress import ip_network
 
-from accounts.models import User
-from core.proxies import in_any, parse_address
-from core.refusals import RuleError
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+
+from accounts.models import User
+from core.proxies import in_any, parse_address
+from core.refusals import RuleError
 
 # 48 of 62 characters are 285 random bits. Between 40 and 60: addy.io's clients check for that.
 SECRET_LENGTH = 48
@@ -89,7 +90,10 @@ class Token(models.Model):
     last_used = models.DateTimeField(_("last used"), null=True, editable=False)
     expires = models.DateTimeField(_("expires"), null=True, blank=True)
     networks = models.JSONField(
-        _("networks"), default=list, blank=True, help_text=_("The token works from these only. Empty: from anywhere.")
+        _("networks"),
+        default=list,
+        blank=True,
+        help_text=_("The token works from these only. Empty: from anywhere."),
     )
 
     objects = TokenQuerySet.as_manager()

@@ -54,7 +54,7 @@ def _read_body(request: HttpRequest) -> bool:
             _drain(stream)
             return False
         request.META["CONTENT_LENGTH"] = str(len(body))
-        request._stream = io.BytesIO(body)  # type: ignore[attr-defined]
+        request._stream = io.BytesIO(body)
     elif length > limit:
         _drain(request)
         return False

@@ -3,7 +3,6 @@
 import logging
 from typing import Any
 
-from core.refusals import RateLimited, RuleError
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404
@@ -11,6 +10,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import APIException, MethodNotAllowed, NotAuthenticated
 from rest_framework.response import Response
+
+from core.refusals import RateLimited, RuleError
 from tokens.authentication import WRONG_CREDENTIALS
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def _words(error: APIException) -> str:
         return str(WRONG_CREDENTIALS)
     if isinstance(error, MethodNotAllowed):
         return sentence_for(405)
-    detail = error.detail
+    detail: Any = error.detail
     while isinstance(detail, list | dict):
         detail = next(iter(detail.values() if isinstance(detail, dict) else detail), "")
     return str(detail) or gettext("The request is malformed.")

@@ -1,7 +1,7 @@
 """Lenient reading, strict writing: what clients send is odd, what they get is always JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import IO, Any, NoReturn
 
 from django.utils.translation import gettext
@@ -16,13 +16,14 @@ from aliases.api.errors import BadInput
 class AlwaysJSON(BaseContentNegotiation):
     """Whatever Content-Type and Accept say, the body is JSON, and so is the answer."""
 
-    def select_parser(self, request: Request, parsers: list[BaseParser]) -> BaseParser:
-        return parsers[0]
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser:
+        return next(iter(parsers))
 
     def select_renderer(
-        self, request: Request, renderers: list[BaseRenderer], format_suffix: str | None = None
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
-        return renderers[0], renderers[0].media_type or ""
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type or ""
 
 
 class LenientJSONParser(BaseParser):

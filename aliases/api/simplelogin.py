@@ -99,7 +99,7 @@ class RandomAlias(ApiView):
 
     def post(self, request: Request) -> Response:
         query = read_query(request.META.get("QUERY_STRING", ""))
-        data = request.data
+        data = self.fields
         hostname = query.get("hostname")
         alias = Alias.objects.issue(
             owner=self.caller,
@@ -119,7 +119,7 @@ class AliasList(ApiView):
         query = read_query(request.META.get("QUERY_STRING", ""))
         page = page_number(query)
         aliases = filtered(Alias.objects.owned_by(self.caller).present(), query)
-        aliases = aliases.search(text_field(request.data, "query") or "")
+        aliases = aliases.search(text_field(self.fields, "query") or "")
         # The page is found in the index alone; only its rows are then read whole.
         keys = aliases.recent_first().values("pk")[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
         rows = Alias.objects.filter(pk__in=keys).with_destinations().recent_first()
@@ -157,7 +157,7 @@ class AliasDetail(OneAlias):
 
     def put(self, request: Request, key: int) -> Response:
         alias = self.alias(key)
-        data = request.data
+        data = self.fields
         if not data:
             raise BadInput(gettext("The request's body must not be empty."))
         note, name = text_field(data, "note"), text_field(data, "name")

@@ -7,7 +7,6 @@ from django.urls import URLPattern, re_path
 
 from aliases.api import simplelogin
 
-
 # An id has at most 18 digits, so that it fits the column.
 KEY = "(?P<key>[0-9]{1,18})"
 

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from accounts.models import User
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+
+from accounts.models import User
 
 
 class ApiView(APIView):
@@ -15,9 +16,17 @@ class ApiView(APIView):
         if request.method != "OPTIONS":
             super().initial(request, *args, **kwargs)
 
-    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def options(  # type: ignore[override]
+        self, request: Request, *args: Any, **kwargs: Any
+    ) -> Response:
         """Which methods there are (in the header Allow), for a browser that asks before it calls."""
         return Response(status=204)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The JSON object in the request's body; empty where there is none."""
+        data = self.request.data
+        return data if isinstance(data, dict) else {}
 
     @property
     def caller(self) -> User:
