@@ -1,7 +1,5 @@
 """Where django-allauth asks this site: what an address looks like, and who may use which."""
 
-from accounts.addresses import AddressError, normalise_address
-from aliases.models import Alias
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.models import EmailAddress
 from django.conf import settings
@@ -9,6 +7,9 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+
+from accounts.addresses import AddressError, normalise_address
+from aliases.models import Alias
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]

@@ -1,0 +1,139 @@
+"""System checks: settings that are wrong or missing, and what to do about it."""
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from core.proxies import UNIX
+
+LIMITS = (
+    "ALIASES_PER_HOUR",
+    "ALIASES_PER_DAY",
+    "AUTH_FAILURES_PER_ADDRESS_PER_HOUR",
+    "AUTH_FAILURES_PER_ACCOUNT_PER_HOUR",
+    "ALIAS_RESTORE_DAYS",
+    "DATABASE_POOL_SIZE",
+)
+ENGINES = ("django.db.backends.sqlite3", "django.db.backends.postgresql")
+
+Check = Callable[[], list[CheckMessage]]
+
+
+def _site(check: Check) -> Check:
+    @register
+    def registered(
+        app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None, **kwargs: Any
+    ) -> list[CheckMessage]:
+        return check()
+
+    return check
+
+
+@_site
+def check_secret_key() -> list[CheckMessage]:
+    """A key of at least 50 characters, as Django's own deployment check asks (security.W009)."""
+    if len(settings.SECRET_KEY) >= 50:
+        return []
+    return [
+        Error(
+            "SECRET_KEY is shorter than 50 characters.",
+            hint="Remove it and run `manage.py prepare`, which makes one, or set a longer random one.",
+            id="anonmail.E001",
+        )
+    ]
+
+
+@_site
+def check_site_url() -> list[CheckMessage]:
+    """SITE_URL is an absolute http(s) URL without a path."""
+    url = urlsplit(settings.SITE_URL)
+    if url.scheme in {"http", "https"} and url.hostname and not (url.path or url.query or url.fragment):
+        return []
+    return [
+        Error(
+            "SITE_URL is no address of a web site.",
+            hint="Write it as https://mail.example.com or http://127.0.0.1:8000, without a path.",
+            id="anonmail.E002",
+        )
+    ]
+
+
+@_site
+def check_trusted_proxies() -> list[CheckMessage]:
+    """Every entry of TRUSTED_PROXIES is a network, or `unix`; not the whole internet."""
+    messages: list[CheckMessage] = []
+    for entry in settings.TRUSTED_PROXIES:
+        if entry == UNIX:
+            continue
+        try:
+            network = ip_network(entry)
+        except ValueError:
+            messages.append(
+                Error(
+                    "TRUSTED_PROXIES has an entry that is no network.",
+                    hint="Write networks in CIDR form, as 10.0.0.0/8,fd00::/8, or unix for a UNIX socket.",
+                    id="anonmail.E003",
+                )
+            )
+            continue
+        if network.prefixlen == 0:
+            messages.append(
+                Warning(
+                    "TRUSTED_PROXIES trusts everybody: any client can then choose its own address.",
+                    hint="Name the proxy's own address or network.",
+                    id="anonmail.W001",
+                )
+            )
+    return messages
+
+
+@_site
+def check_limits() -> list[CheckMessage]:
+    """Every limit is a number from 1."""
+    return [
+        Error(f"{name} must be at least 1.", hint=f"Correct or remove {name}.", id="anonmail.E004")
+        for name in LIMITS
+        if getattr(settings, name) < 1
+    ]
+
+
+@_site
+def check_database() -> list[CheckMessage]:
+    """The database is one of those whose locks the code relies on."""
+    if settings.DATABASES["default"].get("ENGINE") in ENGINES:
+        return []
+    return [
+        Error(
+            "DATABASE_URL names a database that Anonmail does not run on.",
+            hint="Use sqlite:////path/to/file or postgres://user:password@host:5432/name.",
+            id="anonmail.E005",
+        )
+    ]
+
+
+@_site
+def check_privacy() -> list[CheckMessage]:
+    """The secret key and the SQLite database are readable by their owner alone."""
+    messages: list[CheckMessage] = []
+    database = settings.DATABASES["default"]
+    paths = [Path(settings.SECRET_KEY_PATH)]
+    if database.get("ENGINE") == ENGINES[0]:
+        paths.append(Path(database["NAME"]))
+    for path in paths:
+        if path.is_file() and os.stat(path).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            messages.append(
+                Warning(
+                    f"Other users of this machine can open {path.name}.",
+                    hint=f"Run: chmod 600 {path}",
+                    id="anonmail.W002",
+                )
+            )
+    return messages

@@ -33,7 +33,8 @@ if not SECRET_KEY and SECRET_KEY_PATH.is_file():
 
 # Where people reach this server, without a trailing slash. https switches on secure cookies,
 # HSTS and the redirect from http.
-SITE_URL = env.str("SITE_URL", default="http://127.0.0.1:8000").rstrip("/")
+PORT = env.int("PORT", default=8000)
+SITE_URL = env.str("SITE_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
 _site = urlsplit(SITE_URL)
 HTTPS = _site.scheme == "https"
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])

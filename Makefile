@@ -1,0 +1,43 @@
+# `make help` lists what there is. Each target does all of its own set-up.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PORT
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.run: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit("Anonmail needs Python 3.11 or later.") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Making the virtual environment failed. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/.dev: requirements.txt requirements-dev.txt $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+run: $(VENV)/.run ## prepare and serve at http://127.0.0.1:8000/ (another port: make run PORT=8080)
+	@$(BIN)/python manage.py runall
+
+test: $(VENV)/.dev ## the whole suite, on SQLite and then on PostgreSQL
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m tests.postgresql $(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: $(VENV)/.dev ## lint, types, templates, migrations, deployment settings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	git ls-files -z 'templates/*.html' 'templates/*.txt' | xargs -0r $(BIN)/djade --check --target-version 5.2
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python -m tests.deploy_check
+
+bench: $(VENV)/.dev ## measure the create call against a floor; writes bench/results/
+	$(BIN)/python -m bench.create $(ARGS)
+
+clean: ## remove the virtual environment and caches; var/ stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,12 @@
+"""Finding people by an address that somebody typed."""
+
+from accounts.addresses import AddressError, normalise_address
+from accounts.models import User
+
+
+def user_by_email(text: str) -> User | None:
+    """The user who signs in with this address, in any case and form; None where there is none."""
+    try:
+        return User.objects.filter(email=normalise_address(text)).first()
+    except AddressError:
+        return None

@@ -1,0 +1,11 @@
+from typing import Any
+
+from aliases.models import Alias
+from core.commands import RuleCommand
+
+
+class Command(RuleCommand):
+    help = "Strip deleted aliases whose time for restoring is over. Run it once a day."
+
+    def act(self, **options: Any) -> str:
+        return f"Stripped {Alias.objects.purgeable().strip()} aliases; their addresses stay taken."

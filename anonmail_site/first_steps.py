@@ -1,0 +1,66 @@
+"""What an empty installation needs: private files, a key, tables, and somebody to sign in."""
+
+import os
+import secrets
+import string
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management.utils import get_random_secret_key
+from django.db import transaction
+
+from accounts.models import User
+from domains.models import Domain
+from tokens.models import Token
+
+ADMIN_ADDRESS = "admin@example.com"
+DOMAIN = "example.com"
+_ALPHABET = string.ascii_letters + string.digits
+
+
+def make_private_directory(path: Path) -> None:
+    """Make the directory, where it is not there, with access for its owner alone."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def make_secret_key(path: Path) -> None:
+    """Write a new secret key, readable by its owner alone. Raises FileExistsError where there is one."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(get_random_secret_key() + get_random_secret_key() + "\n")
+
+
+@dataclass(frozen=True)
+class FirstAccount:
+    """What the first admin needs, shown once and kept nowhere."""
+
+    email: str
+    password: str
+    secret: str
+
+    def __str__(self) -> str:
+        site = settings.SITE_URL
+        return f"""
+  Sign in at       {site}/
+  Django admin     {site}/admin/
+  E-mail address   {self.email}
+  Password         {self.password}      (shown this once)
+
+  Make an alias:
+
+  curl -X POST '{site}/api/alias/random/new?hostname=www.github.com' \\
+    -H 'Authentication: {self.email}:{self.secret}'
+"""
+
+
+@transaction.atomic
+def make_first_account() -> FirstAccount | None:
+    """On an empty database: a global admin, example.com with Anonmail on, a token. Else None."""
+    if User.objects.exists() or Domain.objects.exists():
+        return None
+    password = "".join(secrets.choice(_ALPHABET) for _ in range(20))
+    admin = User.objects.create_superuser(ADMIN_ADDRESS, password)
+    Domain.objects.create(name=DOMAIN, anonmail_enabled=True, comment="Made by the first start.")
+    _token, secret = Token.objects.issue(owner=admin, name="First token")
+    return FirstAccount(ADMIN_ADDRESS, password, secret)

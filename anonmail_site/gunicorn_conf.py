@@ -1,0 +1,38 @@
+"""gunicorn's settings (`gunicorn -c python:anonmail_site.gunicorn_conf anonmail_site.wsgi`)."""
+
+import os
+from typing import Any
+
+bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
+workers = int(os.environ.get("WEB_WORKERS", "2"))
+# Threads, so that a slow client or a waiting commit does not stop the others of its worker.
+worker_class = "gthread"
+threads = int(os.environ.get("WEB_THREADS", "4"))
+keepalive = 5
+graceful_timeout = 20
+# Octets: gunicorn's maximum. Password managers put whole page addresses into the request line.
+limit_request_line = 8190
+# TRUSTED_PROXIES rules what a proxy may say (core.proxies); gunicorn must not believe anyone first.
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
+# Nothing here runs it from outside, so there is no socket for that.
+control_socket_disable = True
+# No access log: its lines would hold client addresses and query strings.
+accesslog = None
+logconfig_dict: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "redacted": {
+            "()": "core.logs.RedactingFormatter",
+            "format": "{asctime} {levelname} {name} {message}",
+            "style": "{",
+        },
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "redacted"}},
+    "root": {"handlers": ["stderr"], "level": os.environ.get("LOG_LEVEL", "INFO")},
+    "loggers": {
+        "gunicorn.error": {"handlers": [], "propagate": True, "level": "WARNING"},
+        "gunicorn.access": {"handlers": [], "propagate": False},
+    },
+}

@@ -1,0 +1,39 @@
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+
+from anonmail_site import first_steps
+
+
+class Command(BaseCommand):
+    help = (
+        "Make everything ready to serve: the private directory var/, a secret key, the tables, the static "
+        "files, and on an empty database a first admin, the domain example.com and a token. Safe to repeat."
+    )
+    # Before there is a secret key nothing can be checked.
+    requires_system_checks: list[str] = []  # noqa: RUF012
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        # The database and all else made here is private to this user.
+        os.umask(0o077)
+        first_steps.make_private_directory(settings.VAR_DIR)
+        if not settings.SECRET_KEY:
+            first_steps.make_secret_key(settings.SECRET_KEY_PATH)
+            # Settings were read without the key: begin again with it.
+            os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - our own command line
+        self.check()
+        call_command("migrate", interactive=False, verbosity=0)
+        self._make_database_private()
+        call_command("collectstatic", interactive=False, verbosity=0)
+        if account := first_steps.make_first_account():
+            self.stdout.write(str(account))
+
+    def _make_database_private(self) -> None:
+        database = settings.DATABASES["default"]
+        if database["ENGINE"] == "django.db.backends.sqlite3" and Path(database["NAME"]).is_file():
+            os.chmod(database["NAME"], 0o600)

@@ -1,0 +1,41 @@
+import os
+import socket
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+
+from anonmail_site.supervisor import Supervisor
+
+
+class Command(BaseCommand):
+    help = "Prepare everything (see `prepare`) and serve it in this terminal. Ctrl-C stops it all."
+    # `prepare` checks, once there is a secret key to check with.
+    requires_system_checks: list[str] = []  # noqa: RUF012
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        host, port = os.environ.get("HOST", "127.0.0.1"), settings.PORT
+        refuse_taken_port(host, port)
+        call_command("prepare", stdout=self.stdout, stderr=self.stderr)
+        self.stdout.write(f"Anonmail serves {settings.SITE_URL}/ (Ctrl-C stops it).")
+        self.stdout.flush()
+        gunicorn = [sys.executable, "-m", "gunicorn", "-c", "python:anonmail_site.gunicorn_conf"]
+        ended = Supervisor({"web": [*gunicorn, "anonmail_site.wsgi"]}).run()
+        if ended is not None:
+            raise CommandError(f"The {ended} server ended by itself; everything was stopped.")
+        self.stdout.write("Stopped.")
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """Raise CommandError, with what to do, where something listens at this address already."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CommandError(
+                f"Port {port} of {host} is taken or not allowed. Choose another one: make run PORT={port + 1}"
+            ) from error

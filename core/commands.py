@@ -1,0 +1,25 @@
+"""What the project's commands share: a refusal is one clear sentence on stderr, never a traceback."""
+
+from abc import abstractmethod
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+
+from core.refusals import RuleError
+
+
+class RuleCommand(BaseCommand):
+    """A command whose `act` may let RuleError and ValidationError go: they become CommandErrors."""
+
+    @abstractmethod
+    def act(self, **options: Any) -> str:
+        """Do the deed and return the sentence to print."""
+
+    def handle(self, *args: Any, **options: Any) -> str:
+        try:
+            return self.act(**options)
+        except RuleError as error:
+            raise CommandError(str(error)) from error
+        except ValidationError as error:
+            raise CommandError(" ".join(error.messages)) from error
