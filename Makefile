@@ -12,14 +12,16 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.run: requirements.txt
-	$(PYTHON) -c 'import sys; sys.exit("Anonmail needs Python 3.11 or later.") if sys.version_info < (3, 11) else None'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Making the virtual environment failed. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit("Anonmail needs Python 3.11 or later.") if sys.version_info < (3, 11) else None'
+	@echo "Making the virtual environment and installing what requirements.txt names."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Making the virtual environment failed. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
 
 $(VENV)/.dev: requirements.txt requirements-dev.txt $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	touch $@
+	@echo "Installing what requirements-dev.txt names."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
 
 run: $(VENV)/.run ## prepare and serve at http://127.0.0.1:8000/ (another port: make run PORT=8080)
 	@$(BIN)/python manage.py runall

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from accounts.addresses import AddressError, domain_to_ascii
 from django.core.exceptions import ValidationError
 from django.db import models
+
+from accounts.addresses import AddressError, domain_to_ascii
 
 if TYPE_CHECKING:
     _CharField = models.CharField[str, str]

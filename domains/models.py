@@ -1,13 +1,13 @@
 """Mail domains, who manages them, and who may create aliases on them."""
 
-from accounts.addresses import domain_to_unicode
-from accounts.models import User
 from django.db import models, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts.addresses import domain_to_unicode
+from accounts.models import User
 from domains.fields import DomainNameField
 
 
@@ -50,9 +50,7 @@ def may_create(user: User) -> Q:
         return Q(pk__isnull=False)
     managed = Domain.managers.through.objects.filter(domain_id=OuterRef("pk"), user_id=user.pk)
     granted = AccessGrant.objects.filter(domain_id=OuterRef("pk"), user_id=user.pk)
-    return (
-        Q(name=user.email_domain) | Q(audience=Audience.EVERYONE) | Q(Exists(managed)) | Q(Exists(granted))
-    )
+    return Q(name=user.email_domain) | Q(audience=Audience.EVERYONE) | Q(Exists(managed)) | Q(Exists(granted))
 
 
 class Domain(models.Model):

@@ -4,10 +4,11 @@ import os
 from collections.abc import Callable
 
 import pytest
-from accounts.models import User
 from django.db import connection
-from domains.models import Domain
 from rest_framework.test import APIClient
+
+from accounts.models import User
+from domains.models import Domain
 from tokens.models import Token
 
 CI = os.environ.get("CI") == "true"

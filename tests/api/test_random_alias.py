@@ -3,9 +3,10 @@
 import re
 from collections.abc import Callable
 
+from rest_framework.test import APIClient
+
 from accounts.models import User
 from aliases.models import Alias
-from rest_framework.test import APIClient
 
 CREATE = "/api/alias/random/new"
 Api = Callable[[User], APIClient]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
@@ -22,7 +23,7 @@ class Command(BaseCommand):
         # The database and all else made here is private to this user.
         os.umask(0o077)
         first_steps.make_private_directory(settings.VAR_DIR)
-        if not settings.SECRET_KEY:
+        if not has_secret_key():
             first_steps.make_secret_key(settings.SECRET_KEY_PATH)
             # Settings were read without the key: begin again with it.
             os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - our own command line
@@ -37,3 +38,11 @@ class Command(BaseCommand):
         database = settings.DATABASES["default"]
         if database["ENGINE"] == "django.db.backends.sqlite3" and Path(database["NAME"]).is_file():
             os.chmod(database["NAME"], 0o600)
+
+
+def has_secret_key() -> bool:
+    """Whether the settings found a key; Django refuses to show an empty one."""
+    try:
+        return bool(settings.SECRET_KEY)
+    except ImproperlyConfigured:
+        return False
