@@ -3,7 +3,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export PORT
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench clean
@@ -24,7 +23,7 @@ $(VENV)/.dev: requirements.txt requirements-dev.txt $(VENV)/.run
 	@touch $@
 
 run: $(VENV)/.run ## prepare and serve at http://127.0.0.1:8000/ (another port: make run PORT=8080)
-	@$(BIN)/python manage.py runall
+	@$(if $(PORT),PORT=$(PORT)) $(BIN)/python manage.py runall
 
 test: $(VENV)/.dev ## the whole suite, on SQLite and then on PostgreSQL
 	$(BIN)/python -m pytest -n 2 $(ARGS)

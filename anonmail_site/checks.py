@@ -38,6 +38,15 @@ def _site(check: Check) -> Check:
 
 
 @_site
+def check_readable() -> list[CheckMessage]:
+    """Every value in the environment could be understood."""
+    return [
+        Error(f"{name} could not be understood.", hint=hint, id="anonmail.E006")
+        for name, hint in settings.MISREAD.items()
+    ]
+
+
+@_site
 def check_secret_key() -> list[CheckMessage]:
     """A key of at least 50 characters, as Django's own deployment check asks (security.W009)."""
     if len(settings.SECRET_KEY) >= 50:

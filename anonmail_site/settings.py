@@ -4,6 +4,7 @@ Input comes from the environment and from a file `.env` beside manage.py (see `.
 NAME may also be given as NAME_FILE, the path of a file that holds the value.
 """
 
+from collections.abc import Callable
 from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,28 @@ ENV_FILE = env.str("ENV_FILE", default=str(BASE_DIR / ".env"))
 if ENV_FILE and Path(ENV_FILE).is_file():
     env.read_env(ENV_FILE)
 
+# Values that could not be understood, and what to do about each: a system check reports them all.
+MISREAD: dict[str, str] = {}
+
+
+def number(name: str, default: int) -> int:
+    """The whole number in the environment, or the default; what is no number is noted in MISREAD."""
+    try:
+        return int(env.str(name, default="") or default)
+    except ValueError:
+        MISREAD[name] = "Write a whole number."
+        return default
+
+
+def url(reader: Callable[..., Any], name: str, default: str) -> Any:
+    """The configuration behind a URL in the environment; an odd one is noted in MISREAD."""
+    try:
+        return reader(name, default=default)
+    except Exception:  # the readers raise whatever their parsing meets
+        MISREAD[name] = "Write a URL as in .env.example."
+        return reader("", default=default)
+
+
 # --- What this installation is -----------------------------------------------------------------
 
 VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
@@ -33,7 +56,7 @@ if not SECRET_KEY and SECRET_KEY_PATH.is_file():
 
 # Where people reach this server, without a trailing slash. https switches on secure cookies,
 # HSTS and the redirect from http.
-PORT = env.int("PORT", default=8000)
+PORT = number("PORT", 8000)
 SITE_URL = env.str("SITE_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
 _site = urlsplit(SITE_URL)
 HTTPS = _site.scheme == "https"
@@ -48,13 +71,13 @@ TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=[])
 # --- Rules that an installation may set --------------------------------------------------------
 
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", default=False)
-ALIASES_PER_HOUR = env.int("ALIASES_PER_HOUR", default=300)
-ALIASES_PER_DAY = env.int("ALIASES_PER_DAY", default=1000)
+ALIASES_PER_HOUR = number("ALIASES_PER_HOUR", 300)
+ALIASES_PER_DAY = number("ALIASES_PER_DAY", 1000)
 # Failed token authentications before the answer becomes 429. They never shut out a valid token.
-AUTH_FAILURES_PER_ADDRESS_PER_HOUR = env.int("AUTH_FAILURES_PER_ADDRESS_PER_HOUR", default=60)
-AUTH_FAILURES_PER_ACCOUNT_PER_HOUR = env.int("AUTH_FAILURES_PER_ACCOUNT_PER_HOUR", default=60)
+AUTH_FAILURES_PER_ADDRESS_PER_HOUR = number("AUTH_FAILURES_PER_ADDRESS_PER_HOUR", 60)
+AUTH_FAILURES_PER_ACCOUNT_PER_HOUR = number("AUTH_FAILURES_PER_ACCOUNT_PER_HOUR", 60)
 # How long a deleted alias can be restored, in days.
-ALIAS_RESTORE_DAYS = env.int("ALIAS_RESTORE_DAYS", default=30)
+ALIAS_RESTORE_DAYS = number("ALIAS_RESTORE_DAYS", 30)
 
 # --- Django ------------------------------------------------------------------------------------
 
@@ -122,11 +145,11 @@ TEMPLATES: list[dict[str, Any]] = [
 # --- Database ----------------------------------------------------------------------------------
 
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'anonmail.sqlite3'}"),
+    "default": url(env.db_url, "DATABASE_URL", f"sqlite:///{VAR_DIR / 'anonmail.sqlite3'}"),
 }
 _database = DATABASES["default"]
 _options = _database.setdefault("OPTIONS", {})
-DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", default=8)
+DATABASE_POOL_SIZE = number("DATABASE_POOL_SIZE", 8)
 if _database["ENGINE"] == "django.db.backends.postgresql":
     _database["CONN_HEALTH_CHECKS"] = True
     # timeout: seconds that a request waits for a connection before it answers 503.
@@ -222,7 +245,7 @@ CORS_ALLOW_PRIVATE_NETWORK = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_AGE = 14 * 24 * 3600
-SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=365 * 24 * 3600 if HTTPS else 0)
+SECURE_HSTS_SECONDS = number("HSTS_SECONDS", 365 * 24 * 3600 if HTTPS else 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = env.bool("HSTS_INCLUDE_SUBDOMAINS", default=False)
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=HTTPS)
 # A redirect breaks every API client: a POST would become a GET.
@@ -268,7 +291,7 @@ USE_TZ = True
 # --- Mail of the site itself (links for passwords and verification) ----------------------------
 
 # Without EMAIL_URL such mail is written to files below var/outbox.
-vars().update(env.email_url("EMAIL_URL", default=f"filemail:///{VAR_DIR / 'outbox'}"))
+vars().update(url(env.email_url, "EMAIL_URL", f"filemail:///{VAR_DIR / 'outbox'}"))
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str(
     "DEFAULT_FROM_EMAIL", default=f"Anonmail <noreply@{_site.hostname or 'localhost'}>"
 )
