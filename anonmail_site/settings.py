@@ -34,13 +34,16 @@ def number(name: str, default: int) -> int:
         return default
 
 
-def url(reader: Callable[..., Any], name: str, default: str) -> Any:
-    """The configuration behind a URL in the environment; an odd one is noted in MISREAD."""
+def url(reader: Callable[..., Any], name: str, default: str, needs: str) -> Any:
+    """The configuration behind a URL in the environment; one without `needs` is noted in MISREAD."""
     try:
-        return reader(name, default=default)
-    except Exception:  # the readers raise whatever their parsing meets
-        MISREAD[name] = "Write a URL as in .env.example."
-        return reader("", default=default)
+        found = reader(name, default=default)
+        if found.get(needs):
+            return found
+    except Exception:  # noqa: S110 - the readers raise whatever their parsing meets
+        pass
+    MISREAD[name] = "Write a URL as in .env.example."
+    return reader("", default=default)
 
 
 # --- What this installation is -----------------------------------------------------------------
@@ -145,7 +148,7 @@ TEMPLATES: list[dict[str, Any]] = [
 # --- Database ----------------------------------------------------------------------------------
 
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": url(env.db_url, "DATABASE_URL", f"sqlite:///{VAR_DIR / 'anonmail.sqlite3'}"),
+    "default": url(env.db_url, "DATABASE_URL", f"sqlite:///{VAR_DIR / 'anonmail.sqlite3'}", "ENGINE"),
 }
 _database = DATABASES["default"]
 _options = _database.setdefault("OPTIONS", {})
@@ -291,7 +294,7 @@ USE_TZ = True
 # --- Mail of the site itself (links for passwords and verification) ----------------------------
 
 # Without EMAIL_URL such mail is written to files below var/outbox.
-vars().update(url(env.email_url, "EMAIL_URL", f"filemail:///{VAR_DIR / 'outbox'}"))
+vars().update(url(env.email_url, "EMAIL_URL", f"filemail:///{VAR_DIR / 'outbox'}", "EMAIL_BACKEND"))
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str(
     "DEFAULT_FROM_EMAIL", default=f"Anonmail <noreply@{_site.hostname or 'localhost'}>"
 )
