@@ -1,7 +1,7 @@
 """People. The addresses that a user receives at are allauth's EmailAddress."""
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from allauth.account.adapter import get_adapter
 from allauth.account.models import EmailAddress
@@ -16,6 +16,9 @@ from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import AddressError, domain_to_ascii, normalise_address
+
+if TYPE_CHECKING:
+    from django.db.models.fields.related_descriptors import RelatedManager
 
 
 class UserManager(BaseUserManager["User"]):
@@ -81,6 +84,10 @@ class User(AbstractBaseUser, PermissionsMixin):
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
     objects = UserManager()
+
+    if TYPE_CHECKING:
+        emailaddress_set: RelatedManager[EmailAddress]
+        authenticator_set: RelatedManager[Any]
 
     class Meta:
         verbose_name = _("user")

@@ -4,6 +4,7 @@ Input comes from the environment and from a file `.env` beside manage.py (see `.
 NAME may also be given as NAME_FILE, the path of a file that holds the value.
 """
 
+import warnings
 from collections.abc import Callable
 from email.utils import parseaddr
 from pathlib import Path
@@ -37,7 +38,10 @@ def number(name: str, default: int) -> int:
 def url(reader: Callable[..., Any], name: str, default: str, needs: str) -> Any:
     """The configuration behind a URL in the environment; one without `needs` is noted in MISREAD."""
     try:
-        found = reader(name, default=default)
+        with warnings.catch_warnings():
+            # django-environ's warning would print the password
+            warnings.simplefilter("ignore")
+            found = reader(name, default=default)
         if found.get(needs):
             return found
     except Exception:  # noqa: S110 - the readers raise whatever their parsing meets
