@@ -37,17 +37,20 @@ class UserManager(BaseUserManager["User"]):
         Without a password the user sets one through a link (`send_password_link`). Raises
         ValidationError for an address that is malformed, taken, or an alias.
         """
-        adapter = get_adapter()
-        email = adapter.clean_email(email)
-        adapter.check_own_address(email)
-        if EmailAddress.objects.filter(email=email, verified=True).exists():
-            raise ValidationError({"email": _("There is a user with this address already.")})
+        email = get_adapter().clean_email(email)
+        self.check_new_address(email)
         user = self.model(email=email, **fields)
         user.set_password(password)
         user.full_clean(exclude=["password"])
         user.save(using=self._db)
         EmailAddress.objects.create(user=user, email=email, primary=True, verified=True)
         return user
+
+    def check_new_address(self, email: str) -> None:
+        """Raise ValidationError where nobody new may have this address: it is taken, or an alias."""
+        get_adapter().check_own_address(email)
+        if EmailAddress.objects.filter(email=email, verified=True).exists():
+            raise ValidationError({"email": _("There is a user with this address already.")})
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
         """Create a global admin. Raises as `create_user` does."""

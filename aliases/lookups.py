@@ -1,18 +1,13 @@
 """A prefix search that both databases answer from the column's unique index."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import CharField, Lookup
 from django.db.models.sql.compiler import SQLCompiler
 
-if TYPE_CHECKING:
-    _Lookup = Lookup[str]
-else:
-    _Lookup = Lookup
 
-
-class Prefix(_Lookup):
+class Prefix(Lookup[str]):
     """`column__prefix="text"`: values that begin with the text, in the same case.
 
     PostgreSQL answers LIKE from the `varchar_pattern_ops` index that Django adds to a unique column.

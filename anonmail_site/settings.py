@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import django_stubs_ext
 import environ
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
+
+# So that classes can say what they hold (ModelForm[User]) at run time too.
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -89,12 +93,6 @@ ALIAS_RESTORE_DAYS = number("ALIAS_RESTORE_DAYS", 30)
 # --- Django ------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "anonmail_site",
-    "core",
-    "accounts",
-    "domains",
-    "aliases",
-    "tokens",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -110,6 +108,13 @@ INSTALLED_APPS = [
     "csp",
     "django_htmx",
     "rest_framework",
+    # Ours come last: their admin modules unregister some of the above.
+    "anonmail_site",
+    "core",
+    "accounts",
+    "domains",
+    "aliases",
+    "tokens",
 ]
 
 MIDDLEWARE = [

@@ -1,19 +1,14 @@
 """A model field for domain names: any form in, A-labels stored."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
 
 from accounts.addresses import AddressError, domain_to_ascii
 
-if TYPE_CHECKING:
-    _CharField = models.CharField[str, str]
-else:
-    _CharField = models.CharField
 
-
-class DomainNameField(_CharField):
+class DomainNameField(models.CharField[str, str]):
     """A domain name, taken in any case as U-labels or A-labels and stored as lower-case A-labels."""
 
     def to_python(self, value: Any) -> Any:

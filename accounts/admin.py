@@ -1,0 +1,167 @@
+from collections.abc import Sequence
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from accounts.addresses import AddressError, normalise_address
+from accounts.links import send_password_link
+from accounts.models import User
+from core.admin import QuickAdmin, apply_to_each
+from core.refusals import RuleError
+
+# Forms of theirs would break our rules or show secrets: an address without its check for aliases, the
+# seed of a second factor, where a person signed in from.
+for model in (Authenticator, EmailAddress, Group, UserSession):
+    admin.site.unregister(model)
+
+
+class LastAdmin(RuleError):
+    """Without an active global admin nobody could mend anything."""
+
+    code = "last_admin"
+    status = 409
+
+
+def check_not_yourself(request: HttpRequest, user: User) -> None:
+    """Raise LastAdmin where an admin would shut out the own account: the last one could not be let in."""
+    if user.pk == request.user.pk:
+        raise LastAdmin(gettext("You cannot take your own account's rights. Ask another global admin."))
+
+
+class NewUserForm(forms.ModelForm[User]):
+    """An address and a name; the password is the user's own business."""
+
+    class Meta:
+        model = User
+        fields = ("email", "name", "is_superuser")
+
+    def clean_email(self) -> str:
+        try:
+            return normalise_address(self.cleaned_data["email"])
+        except AddressError as error:
+            raise ValidationError(gettext("Enter a valid e-mail address.")) from error
+
+    def _post_clean(self) -> None:
+        super()._post_clean()
+        if self.errors:
+            return
+        try:
+            User.objects.check_new_address(self.cleaned_data["email"])
+        except ValidationError as error:
+            self.add_error("email", error.messages)  # type: ignore[arg-type]
+
+
+class AddressInline(admin.TabularInline[EmailAddress, User]):
+    """The user's addresses, to look at: the user alone adds and removes them."""
+
+    model = EmailAddress
+    fields = readonly_fields = ("email", "verified", "primary")
+    extra = 0
+    can_delete = False
+    verbose_name_plural = _("own addresses")
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+@admin.register(User)
+class UserAdmin(QuickAdmin):
+    list_display = ("email", "name", "is_active", "is_superuser", "date_joined", "last_login")
+    list_filter = ("is_active", "is_superuser")
+    search_fields = ("email__startswith", "name")
+    search_help_text = _("The beginning of the address, or a part of the name.")
+    ordering = ("email",)
+    fields = (
+        "email",
+        "name",
+        "is_active",
+        "is_superuser",
+        "date_joined",
+        "last_login",
+        "credentials_valid_from",
+    )
+    readonly_fields = ("email", "date_joined", "last_login", "credentials_valid_from")
+    inlines = (AddressInline,)
+    actions: Sequence[Any] = ("activate", "deactivate", "send_link")
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> type[forms.ModelForm[Any]]:
+        if obj is None:
+            return NewUserForm
+        return super().get_form(request, obj, change, **kwargs)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return NewUserForm.Meta.fields if obj is None else self.fields
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        if obj is None:
+            return ()
+        if obj.pk == request.user.pk:
+            return (*self.readonly_fields, "is_active", "is_superuser")
+        return self.readonly_fields
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        return self.inlines if obj else ()
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Never by removing the row: “Delete the account for good” strips the aliases first."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        if not change:
+            created = User.objects.create_user(
+                obj.email, name=obj.name, is_superuser=form.cleaned_data["is_superuser"]
+            )
+            # The admin goes on with the object that it was given.
+            obj.__dict__.update(created.__dict__)
+            self._send_link(request, created)
+            return
+        switched = "is_active" in form.changed_data
+        obj.save()
+        if switched:
+            (obj.activate if obj.is_active else obj.deactivate)()
+
+    def _send_link(self, request: HttpRequest, user: User) -> None:
+        try:
+            send_password_link(user)
+        except OSError:
+            self.message_user(
+                request,
+                gettext("The mail with the link could not be sent. Mend EMAIL_URL and send the link again."),
+                messages.ERROR,
+            )
+        else:
+            self.message_user(
+                request, gettext("A link for choosing a password is on its way by mail."), messages.SUCCESS
+            )
+
+    @admin.action(description=_("Send the link for choosing a password"))
+    def send_link(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        for user in queryset:
+            self._send_link(request, user)
+
+    @admin.action(description=_("Activate"))
+    def activate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        apply_to_each(self, request, queryset, User.activate, gettext("%(count)s activated."))
+
+    @admin.action(description=_("Deactivate: sessions and tokens end, mail to the aliases is refused"))
+    def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        def deed(user: User) -> None:
+            check_not_yourself(request, user)
+            user.deactivate()
+
+        apply_to_each(self, request, queryset, deed, gettext("%(count)s deactivated."))

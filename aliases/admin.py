@@ -1,0 +1,237 @@
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from accounts.addresses import AddressError, domain_to_ascii, normalise_address
+from accounts.admin import UserAdmin, check_not_yourself
+from accounts.models import User
+from aliases import refusals
+from aliases.closing import close_account
+from aliases.models import Alias, AliasQuerySet
+from core.admin import QuickAdmin, apply_to_each
+from core.refusals import RuleError
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            ("enabled", _("enabled")),
+            ("disabled", _("disabled")),
+            ("deleted", _("deleted, can be restored")),
+            ("stripped", _("stripped, the address stays taken")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Alias]:
+        aliases: AliasQuerySet = queryset
+        match self.value():
+            case "enabled":
+                return aliases.present().filter(enabled=True)
+            case "disabled":
+                return aliases.present().filter(enabled=False)
+            case "deleted":
+                return aliases.deleted()
+            case "stripped":
+                return aliases.stripped()
+        return aliases
+
+
+class NewAliasForm(forms.ModelForm[Alias]):
+    """Makes an alias for somebody, under that person's rights and limits."""
+
+    class Meta:
+        model = Alias
+        fields = ("owner", "domain", "hostname", "note")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["owner"].required = True
+        self.fields["domain"].required = False
+        self.fields["domain"].help_text = _("Empty: the owner's default one.")
+
+    def _post_clean(self) -> None:
+        """The verb decides: no other validation of the half-made object."""
+        if self.errors:
+            return
+        data = self.cleaned_data
+        try:
+            self.instance = Alias.objects.issue(
+                owner=data["owner"],
+                domain=data["domain"].name if data["domain"] else None,
+                hostname=data["hostname"],
+                note=data["note"] or None,
+            )
+        except RuleError as error:
+            self.add_error(None, str(error))
+
+
+class AliasForm(forms.ModelForm[Alias]):
+    """What may be changed on an alias; the verb that saves it cleans it."""
+
+    class Meta:
+        model = Alias
+        fields = ("note", "name", "hostname", "pinned")
+
+    def _post_clean(self) -> None:
+        if self.errors:
+            return
+        try:
+            self.instance.edit(**{name: self.cleaned_data[name] for name in self.changed_data})
+        except RuleError as error:
+            self.add_error(None, str(error))
+
+
+@admin.register(Alias)
+class AliasAdmin(QuickAdmin):
+    list_display = ("address", "owner", "enabled", "state", "hostname", "forwards", "blocks", "created")
+    list_select_related = ("owner",)
+    list_filter = (StateFilter,)
+    search_fields = ("address",)
+    search_help_text = _(
+        "The beginning of an alias's address, the owner's whole address, or the whole hostname of a web site."
+    )
+    ordering = ("-pk",)
+    actions = ("enable", "disable", "delete_aliases", "restore")
+    autocomplete_fields = ("owner", "domain")
+    readonly_fields = (
+        "address",
+        "owner",
+        "domain",
+        "destination_list",
+        "enabled",
+        "forwards",
+        "blocks",
+        "replies",
+        "created",
+        "last_activity",
+        "deleted_at",
+    )
+    form = AliasForm
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        return super().get_form(
+            request, obj, change, **kwargs, form=NewAliasForm if obj is None else AliasForm
+        )
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        if obj is None:
+            return NewAliasForm.Meta.fields
+        return (*AliasForm.Meta.fields, *self.readonly_fields)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        if obj is None:
+            return ()
+        if obj.owner_id is None:
+            return (*AliasForm.Meta.fields, *self.readonly_fields)
+        return self.readonly_fields
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """No row goes: an address is given out once. Deleting is an action."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Alias, form: Any, change: bool) -> None:
+        """The form has called the verb."""
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """There is nothing else to save."""
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Alias], search_term: str
+    ) -> tuple[QuerySet[Alias], bool]:
+        """Each way of searching is answered by an index, whatever the number of aliases."""
+        term = search_term.strip().lower().replace("\x00", "")
+        if not term:
+            return queryset, False
+        found = Q(address__prefix=_one_form(term)) | Q(hostname=_host(term))
+        if owner := User.objects.filter(email=_one_form(term)).values_list("pk", flat=True).first():
+            found |= Q(owner=owner)
+        return queryset.filter(found), False
+
+    @admin.display(description=_("destinations"))
+    def destination_list(self, alias: Alias) -> str:
+        return ", ".join(address.email for address in alias.destination_addresses)
+
+    @admin.display(description=_("last activity"))
+    def last_activity(self, alias: Alias) -> Any:
+        return alias.last_activity
+
+    @admin.display(description=_("state"))
+    def state(self, alias: Alias) -> str:
+        if alias.owner_id is None:
+            return gettext("stripped")
+        return gettext("deleted") if alias.is_deleted else ""
+
+    def _each(self, request: HttpRequest, queryset: QuerySet[Alias], deed: Any, done: str) -> None:
+        def checked(alias: Alias) -> None:
+            if alias.owner_id is None:
+                raise refusals.NotRestorable(
+                    gettext("A stripped alias is nobody's any more; it stays as it is.")
+                )
+            deed(alias)
+
+        apply_to_each(self, request, queryset.select_related("owner", "domain"), checked, done)
+
+    @admin.action(description=_("Enable"))
+    def enable(self, request: HttpRequest, queryset: QuerySet[Alias]) -> None:
+        self._each(request, queryset, Alias.enable, gettext("%(count)s enabled."))
+
+    @admin.action(description=_("Disable: mail is refused from the next message on"))
+    def disable(self, request: HttpRequest, queryset: QuerySet[Alias]) -> None:
+        self._each(request, queryset, Alias.disable, gettext("%(count)s disabled."))
+
+    @admin.action(description=_("Delete: can be restored for some time"))
+    def delete_aliases(self, request: HttpRequest, queryset: QuerySet[Alias]) -> None:
+        self._each(request, queryset, Alias.soft_delete, gettext("%(count)s deleted."))
+
+    @admin.action(description=_("Restore"))
+    def restore(self, request: HttpRequest, queryset: QuerySet[Alias]) -> None:
+        self._each(request, queryset, Alias.restore, gettext("%(count)s restored."))
+
+
+def _one_form(term: str) -> str:
+    try:
+        return normalise_address(term)
+    except AddressError:
+        return term
+
+
+def _host(term: str) -> str:
+    try:
+        return domain_to_ascii(term)
+    except AddressError:
+        return term
+
+
+@admin.action(description=_("Delete the account for good: its aliases stop, their addresses stay taken"))
+def delete_accounts(
+    model_admin: UserAdmin, request: HttpRequest, queryset: QuerySet[User]
+) -> HttpResponse | None:
+    """Ask first, then close the accounts."""
+    if request.POST.get("confirmed") != "yes":
+        context = {
+            **admin.site.each_context(request),
+            "title": gettext("Delete these accounts for good?"),
+            "users": queryset,
+            "action": "delete_accounts",
+            "opts": User._meta,
+        }
+        return TemplateResponse(request, "admin/accounts/user/delete_accounts.html", context)
+
+    def deed(user: User) -> None:
+        check_not_yourself(request, user)
+        close_account(user)
+
+    apply_to_each(model_admin, request, queryset, deed, gettext("%(count)s deleted."))
+    return None
+
+
+# People know nothing of aliases, so the action that spans both is added from this side.
+UserAdmin.actions = [*UserAdmin.actions, delete_accounts]
