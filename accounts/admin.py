@@ -1,19 +1,18 @@
 from collections.abc import Sequence
 from typing import Any
 
+from allauth.account.adapter import get_adapter
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.models import Group
-from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.addresses import AddressError, normalise_address
 from accounts.links import send_password_link
 from accounts.models import User
 from core.admin import QuickAdmin, apply_to_each
@@ -46,19 +45,9 @@ class NewUserForm(forms.ModelForm[User]):
         fields = ("email", "name", "is_superuser")
 
     def clean_email(self) -> str:
-        try:
-            return normalise_address(self.cleaned_data["email"])
-        except AddressError as error:
-            raise ValidationError(gettext("Enter a valid e-mail address.")) from error
-
-    def _post_clean(self) -> None:
-        super()._post_clean()
-        if self.errors:
-            return
-        try:
-            User.objects.check_new_address(self.cleaned_data["email"])
-        except ValidationError as error:
-            self.add_error("email", error.messages)  # type: ignore[arg-type]
+        email: str = get_adapter().clean_email(self.cleaned_data["email"])
+        User.objects.check_new_address(email)
+        return email
 
 
 class AddressInline(admin.TabularInline[EmailAddress, User]):

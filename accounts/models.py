@@ -50,7 +50,7 @@ class UserManager(BaseUserManager["User"]):
         """Raise ValidationError where nobody new may have this address: it is taken, or an alias."""
         get_adapter().check_own_address(email)
         if EmailAddress.objects.filter(email=email, verified=True).exists():
-            raise ValidationError({"email": _("There is a user with this address already.")})
+            raise ValidationError(_("There is a user with this address already."), code="unique")
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
         """Create a global admin. Raises as `create_user` does."""
