@@ -1,0 +1,79 @@
+"""Fills an empty database for a measurement: domains, users with a token each, aliases.
+
+`python -m bench.fill --aliases 100000 --users 200` prints the users' API keys as JSON.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+
+DOMAINS = 20
+BATCH = 2000
+
+
+def fill(aliases: int, users: int) -> list[str]:
+    """Make `users` users of 20 domains with `aliases` aliases among them; each user's API key."""
+    from allauth.account.models import EmailAddress
+    from django.db import connection, transaction
+    from django.utils import timezone
+
+    from accounts.models import User
+    from aliases.models import Alias, AliasDestination
+    from aliases.naming import words
+    from domains.models import Domain
+    from tokens.models import Token
+
+    people, keys, now = [], [], timezone.now()
+    with transaction.atomic():
+        domains = [
+            Domain.objects.create(name=f"d{number}.example.com", anonmail_enabled=True)
+            for number in range(DOMAINS)
+        ]
+        for number in range(users):
+            domain = domains[number % DOMAINS]
+            user = User.objects.create_user(f"user{number}@{domain.name}")
+            _token, secret = Token.objects.issue(owner=user, name="bench")
+            people.append((user, domain, EmailAddress.objects.get(user=user)))
+            keys.append(f"{user.email}:{secret}")
+    listed = words()
+    for first in range(0, aliases, BATCH):
+        with transaction.atomic():
+            links = []
+            for number in range(first, min(first + BATCH, aliases)):
+                user, domain, destination = people[number % users]
+                host = f"site{number // len(listed)}.test"
+                moment = now - timedelta(minutes=number)
+                alias = Alias(
+                    address=f"site{number // len(listed)}.{listed[number % len(listed)]}@{domain.name}",
+                    domain=domain,
+                    owner=user,
+                    note=f"Website: {host}",
+                    hostname=host,
+                    created=moment,
+                    active_at=moment,
+                )
+                links.append(AliasDestination(alias=alias, address=destination))
+            Alias.objects.bulk_create([link.alias for link in links])
+            AliasDestination.objects.bulk_create(links)
+    with connection.cursor() as cursor:
+        # VACUUM too where there is one: autovacuum would do it in the middle of a measurement.
+        cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
+    return keys
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--aliases", type=int, required=True)
+    parser.add_argument("--users", type=int, required=True)
+    given = parser.parse_args(arguments)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anonmail_site.settings")
+    import django
+
+    django.setup()
+    print(json.dumps(fill(given.aliases, given.users)))
+
+
+if __name__ == "__main__":
+    main()
