@@ -62,6 +62,7 @@ def environment(directory: Path, url: str, **more: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     return {
         **kept,
+        "DJANGO_SETTINGS_MODULE": "anonmail_site.settings",
         "ENV_FILE": "",
         "SECRET_KEY": secrets.token_hex(32),
         "VAR_DIR": str(var),
