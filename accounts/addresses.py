@@ -69,7 +69,8 @@ def parse_address(text: str) -> Address:
     (quoted local parts, address literals).
     """
     local_part, at, domain = text.strip().rpartition("@")
-    local_part = local_part.lower()
+    # Folding letters such as the Kelvin sign to ASCII would make one person's address another's.
+    local_part = local_part.lower() if local_part.isascii() else ""
     if not at or not _LOCAL_PART.fullmatch(local_part) or len(local_part) > LOCAL_PART_MAX_OCTETS:
         raise AddressError(f"“{text[:80]}” is no e-mail address.")
     address = Address(local_part, domain_to_ascii(domain))

@@ -14,21 +14,13 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.links import send_password_link
-from accounts.models import User
+from accounts.models import LastAdmin, User
 from core.admin import QuickAdmin, apply_to_each
-from core.refusals import RuleError
 
 # Forms of theirs would break our rules or show secrets: an address without its check for aliases, the
 # seed of a second factor, where a person signed in from.
 for model in (Authenticator, EmailAddress, Group, UserSession):
     admin.site.unregister(model)
-
-
-class LastAdmin(RuleError):
-    """Without an active global admin nobody could mend anything."""
-
-    code = "last_admin"
-    status = 409
 
 
 def check_not_yourself(request: HttpRequest, user: User) -> None:

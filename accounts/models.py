@@ -13,12 +13,21 @@ from django.db import models, transaction
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import AddressError, domain_to_ascii, normalise_address
+from core.refusals import RuleError
 
 if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager
+
+
+class LastAdmin(RuleError):
+    """Without an active global admin nobody could mend anything."""
+
+    code = "last_admin"
+    status = 409
 
 
 class UserManager(BaseUserManager["User"]):
@@ -127,6 +136,12 @@ class User(AbstractBaseUser, PermissionsMixin):
         self.credentials_valid_from = timezone.now()
         self.save(update_fields=["is_active", "credentials_valid_from"])
         UserSession.objects.filter(user=self).delete()
+
+    def check_may_leave(self) -> None:
+        """Raise LastAdmin where nobody would be left to rule the installation."""
+        others = User.objects.filter(is_superuser=True, is_active=True).exclude(pk=self.pk)
+        if self.is_superuser and not others.exists():
+            raise LastAdmin(gettext("You are the last global admin. Make somebody else one first."))
 
     def activate(self) -> None:
         """Let the user sign in again; the aliases receive again. Sessions and tokens stay ended."""

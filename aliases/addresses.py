@@ -82,11 +82,13 @@ def split_site(text: str) -> tuple[str, str]:
         authority = re.split(r"[/?#\\]", unquote(authority), maxsplit=1)[0].rpartition("@")[2]
     if authority.startswith("["):
         host = authority[1:].partition("]")[0]
-    elif authority.count(":") > 1:
-        host = authority
+        return scheme, _clean_host(host) if ":" in host else ""
+    if authority.count(":") > 1:
+        host, port = authority, ""
     else:
-        host = authority.partition(":")[0]
-    return scheme, _clean_host(host)
+        host, _colon, port = authority.partition(":")
+    # What is no port was no host before the colon: `data:…`, or a password with a slash in it.
+    return scheme, "" if port and not port.isdigit() else _clean_host(host)
 
 
 def bare_host(text: str) -> str:
@@ -113,7 +115,7 @@ def display_host(host: str) -> str:
 
 
 _WEBSITE = re.compile(r"(?i)(\bwebsite:\s*)(\S+)")
-_ENDING = re.compile(r"[.,;:!?)]*$")
+_ENDING = ".,;:!?)"
 
 
 def note_without_url(note: str, site: str = "") -> str:
@@ -124,12 +126,10 @@ def note_without_url(note: str, site: str = "") -> str:
     """
 
     def cut(match: re.Match[str]) -> str:
-        ending = _ENDING.search(match[2])
-        tail = ending[0] if ending else ""
-        url = match[2][: len(match[2]) - len(tail)]
+        url = match[2].rstrip(_ENDING)
         if not re.search(r"[/?#@\\]", url):
             return match[0]
-        return match[1] + bare_host(url) + tail
+        return match[1] + bare_host(url) + match[2][len(url) :]
 
     if re.search(r"[/?#@\\]", site) and len(site) > 3:
         note = note.replace(site, bare_host(site))

@@ -39,7 +39,7 @@ from accounts.addresses import (
 )
 from accounts.models import User
 from aliases import naming, refusals
-from aliases.addresses import bare_host, note_without_url, resolved_form
+from aliases.addresses import bare_host, display_host, note_without_url, resolved_form
 from core.models import Counter, Limit, first_over
 from core.refusals import RateLimited
 from domains.models import AliasStyle, Domain, may_create
@@ -104,6 +104,10 @@ class AliasQuerySet(models.QuerySet["Alias"]):
             return self
         query = Q(note__icontains=text) | Q(hostname__icontains=text) | Q(name__icontains=text)
         return self.filter(query | Q(address__contains=text.lower()))
+
+    def never_used(self) -> "AliasQuerySet":
+        """Aliases that no mail has ever reached."""
+        return self.filter(forwards=0, blocks=0, replies=0)
 
     def figures(self) -> dict[str, int]:
         """How many aliases there are, and their forwards, blocks and replies added up."""
@@ -253,6 +257,11 @@ class Alias(models.Model):
         return display_address(self.address)
 
     @property
+    def display_hostname(self) -> str:
+        """The web site's host as a person reads it, or ""."""
+        return display_host(self.hostname)
+
+    @property
     def is_deleted(self) -> bool:
         return self.deleted_at is not None
 
@@ -345,6 +354,13 @@ class Alias(models.Model):
             setattr(self, field, value)
         if changes:
             self.save(update_fields=list(changes))
+
+    @transaction.atomic
+    def change(self, *, destinations: Sequence[str] | None = None, **changes: Any) -> None:
+        """`edit` and `set_destinations` as one change: all of it, or nothing. Raises as they do."""
+        self.edit(**changes)
+        if destinations is not None:
+            self.set_destinations(destinations)
 
     def soft_delete(self) -> None:
         """Delete: mail is refused, the owner can restore it for ALIAS_RESTORE_DAYS days."""

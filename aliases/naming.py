@@ -26,7 +26,7 @@ UUID = "uuid"
 
 _CHARACTERS = string.ascii_lowercase + string.digits
 _APP_SCHEMES = frozenset({"androidapp", "iosapp"})
-# Application identifiers are host names written backwards; no web site's host begins with these labels.
+# Application identifiers are host names written backwards: they begin with these labels and do not end so.
 _APP_PREFIXES = frozenset({"com", "org", "net", "io"})
 # The package's own copy of the Public Suffix List: no network, no cache on disk.
 _extract = TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
@@ -58,7 +58,8 @@ def site_label(site: str) -> str:
     if "." not in host or ":" in host:
         return ""
     labels = host.split(".")
-    if scheme in _APP_SCHEMES or (not scheme and len(labels) > 2 and labels[0] in _APP_PREFIXES):
+    looks_backwards = labels[0] in _APP_PREFIXES and labels[-1] not in _APP_PREFIXES
+    if scheme in _APP_SCHEMES or (not scheme and len(labels) > 2 and looks_backwards):
         labels = labels[::-1]
     label, rest = _registrable(".".join(labels))
     name = _ascii(label)
@@ -91,6 +92,16 @@ def _ascii(label: str) -> str:
         except (idna.IDNAError, UnicodeError):
             label = label.removeprefix("xn--")
     return re.sub(r"[^a-z0-9]", "", anyascii(label).lower())[:SITE_MAX]
+
+
+def shape(site: str = "", style: str = WORDS) -> str:
+    """What the first candidate's name will look like, its random part between ‹ and ›."""
+    label = site_label(site) if style != UUID else ""
+    if style == UUID:
+        return "‹UUID›"
+    if style == CHARACTERS:
+        return f"{label}.‹abc123de›" if label else "‹abc123de45fg›"
+    return f"{label}.‹word›" if label else "‹word›.‹word0000›"
 
 
 def stronger(style: str, minimum: str) -> str:

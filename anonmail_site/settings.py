@@ -87,6 +87,8 @@ ALIASES_PER_DAY = number("ALIASES_PER_DAY", 1000)
 # Failed token authentications before the answer becomes 429. They never shut out a valid token.
 AUTH_FAILURES_PER_ADDRESS_PER_HOUR = number("AUTH_FAILURES_PER_ADDRESS_PER_HOUR", 60)
 AUTH_FAILURES_PER_ACCOUNT_PER_HOUR = number("AUTH_FAILURES_PER_ACCOUNT_PER_HOUR", 60)
+# A grant tells whether an address has an account: so many answers a manager gets.
+GRANTS_PER_HOUR = number("GRANTS_PER_HOUR", 60)
 # How long a deleted alias can be restored, in days.
 ALIAS_RESTORE_DAYS = number("ALIAS_RESTORE_DAYS", 30)
 
@@ -124,6 +126,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "core.middleware.HtmxSignInMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -135,6 +138,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "core.middleware.TimeZoneMiddleware",
 ]
 
 ROOT_URLCONF = "anonmail_site.urls"
@@ -150,6 +154,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "anonmail_site.views.navigation",
             ],
         },
     },
@@ -199,7 +204,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 LOGIN_URL = "account_login"
-LOGIN_REDIRECT_URL = "home"
+LOGIN_REDIRECT_URL = "alias-list"
 
 ACCOUNT_ADAPTER = "anonmail_site.adapter.AccountAdapter"
 ACCOUNT_FORMS = {"add_email": "accounts.forms.AddEmailForm", "signup": "accounts.forms.SignupForm"}

@@ -1,8 +1,12 @@
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, register_converter
+from django.views.generic import RedirectView
 
 from anonmail_site import views
+from core.converters import KeyConverter
+
+register_converter(KeyConverter, "key")
 
 admin.site.site_header = admin.site.site_title = "Anonmail"
 # Sign-in goes through allauth, so that its limits and the second factor guard the admin too.
@@ -10,7 +14,17 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 
 urlpatterns = [
     path("", views.home, name="home"),
+    path("aliases/", include("aliases.urls")),
+    path("addresses/", include("aliases.address_urls")),
+    path("tokens/", include("tokens.urls")),
+    path("domains/", include("domains.urls")),
+    path("account/", views.account, name="account"),
+    path("account/everything.json", views.download_json, name="account-json"),
+    path("account/aliases.csv", views.download_csv, name="account-csv"),
+    path("account/delete/", views.account_delete, name="account-delete"),
     path("api/", include("aliases.api.urls")),
     path("admin/", admin.site.urls),
+    # Own addresses have pages of their own: removing one must not leave an alias without destination.
+    path("accounts/email/", RedirectView.as_view(pattern_name="address-list"), name="account_email"),
     path("accounts/", include("allauth.urls")),
 ]

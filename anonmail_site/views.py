@@ -1,9 +1,103 @@
-"""Pages of no one app."""
+"""Pages of no one app: the door, and a person's account."""
 
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from allauth.account.decorators import reauthentication_required
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth import logout
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods
+
+from accounts.models import User
+from accounts.readers import reader
+from aliases import naming
+from aliases.closing import close_account
+from aliases.forms import PreferencesForm
+from aliases.models import Alias, AliasPreferences, choose_domain
+from anonmail_site.everything_mine import aliases_csv, everything
+from core.refusals import RuleError
+from domains.models import AliasStyle, Domain
 
 
+@require_GET
 def home(request: HttpRequest) -> HttpResponse:
-    """Where a signed-in user begins."""
-    return render(request, "home.html")
+    """The door: the alias list is where a signed-in user begins."""
+    return redirect("alias-list")
+
+
+def navigation(request: HttpRequest) -> dict[str, object]:
+    """A context processor: whether the menu shows the manager's pages."""
+    user = getattr(request, "user", None)
+    if not isinstance(user, User):
+        return {}
+    return {"manages_domains": user.is_superuser or Domain.objects.managed_by(user).exists()}
+
+
+@require_http_methods(["GET", "POST"])
+def account(request: HttpRequest) -> HttpResponse:
+    """Preferences, with a live example of each style, and the ways to everything else."""
+    user = reader(request)
+    preferences = AliasPreferences.objects.filter(user=user).first() or AliasPreferences(user=user)
+    form = PreferencesForm(request.POST or None, instance=preferences, user=user)
+    if request.method == "POST" and form.is_valid():
+        form.save()
+        messages.success(request, gettext("Saved."))
+        return redirect("account")
+    try:
+        domain = choose_domain(user)[0].display_name
+    except RuleError:
+        domain = "example.com"
+    examples = [
+        {"label": style.label, "address": f"{next(naming.candidates('github.com', style.value))}@{domain}"}
+        for style in AliasStyle
+    ]
+    context = {"form": form, "examples": examples}
+    return render(request, "account_pages/account.html", context, status=422 if form.errors else 200)
+
+
+@never_cache
+@require_GET
+@reauthentication_required  # type: ignore[untyped-decorator]
+def download_json(request: HttpRequest) -> HttpResponse:
+    """Everything about the reader, as a file."""
+    response = JsonResponse(
+        everything(reader(request)), json_dumps_params={"ensure_ascii": False, "indent": 1}
+    )
+    response["Content-Disposition"] = f'attachment; filename="anonmail-{timezone.localdate()}.json"'
+    return response
+
+
+@never_cache
+@require_GET
+@reauthentication_required  # type: ignore[untyped-decorator]
+def download_csv(request: HttpRequest) -> HttpResponseBase:
+    """The reader's aliases, as a file."""
+    response = StreamingHttpResponse(aliases_csv(reader(request)), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="anonmail-{timezone.localdate()}.csv"'
+    return response
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+@reauthentication_required  # type: ignore[untyped-decorator]
+def account_delete(request: HttpRequest) -> HttpResponse:
+    """The end of the reader's account, after a question that is answered with the own address."""
+    user = reader(request)
+    wrong = False
+    if request.method == "POST":
+        if request.POST.get("confirm", "").strip().lower() == user.email:
+            try:
+                user.check_may_leave()
+            except RuleError as error:
+                messages.error(request, str(error))
+                return redirect("account")
+            close_account(user)
+            logout(request)
+            messages.success(request, gettext("Your account is deleted. Your aliases have stopped."))
+            return redirect(settings.LOGIN_URL)
+        wrong = True
+    context = {"wrong": wrong, "count": Alias.objects.owned_by(user).present().count()}
+    return render(request, "account_pages/delete.html", context, status=422 if wrong else 200)

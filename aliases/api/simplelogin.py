@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Any
 
 from allauth.account.models import EmailAddress
-from django.db import transaction
 from django.utils.translation import gettext
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -161,16 +160,15 @@ class AliasDetail(OneAlias):
         if not data:
             raise BadInput(gettext("The request's body must not be empty."))
         note, name = text_field(data, "note"), text_field(data, "name")
-        with transaction.atomic():
-            alias.edit(
-                # null empties a field, a missing one is left alone
-                note="" if note is None and "note" in data else note,
-                name="" if name is None and "name" in data else name,
-                pinned=flag_field(data, "pinned"),
-            )
-            flag_field(data, "disable_pgp")
-            if keys := mailbox_keys(data):
-                alias.set_destinations(self.addresses(keys))
+        flag_field(data, "disable_pgp")
+        keys = mailbox_keys(data)
+        alias.change(
+            # null empties a field, a missing one is left alone
+            note="" if note is None and "note" in data else note,
+            name="" if name is None and "name" in data else name,
+            pinned=flag_field(data, "pinned"),
+            destinations=self.addresses(keys) if keys else None,
+        )
         return Response({"ok": True})
 
     patch = put

@@ -139,17 +139,17 @@ def test_deactivating_ends_sessions_and_tokens_at_once_and_for_good(
 ) -> None:
     browser, key, alias = Client(), api(alice), Alias.objects.issue(owner=alice)
     browser.force_login(alice)
-    assert browser.get("/").status_code == 200
+    assert browser.get("/aliases/").status_code == 200
 
     act(boss, "accounts_user", "deactivate", alice.pk)
 
-    assert browser.get("/").status_code == 302
+    assert browser.get("/aliases/").status_code == 302
     assert key.get("/api/user_info").status_code == 401
     assert not Alias.objects.receiving().exists()
 
     act(boss, "accounts_user", "activate", alice.pk)
 
-    assert browser.get("/").status_code == 302
+    assert browser.get("/aliases/").status_code == 302
     assert key.get("/api/user_info").status_code == 401
     assert list(Alias.objects.receiving()) == [alias]
 

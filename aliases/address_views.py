@@ -1,0 +1,96 @@
+"""The pages of a user's own addresses: add, verify, make primary, remove."""
+
+from allauth.account.internal.flows.email_verification import send_verification_email_to_address
+from allauth.account.models import EmailAddress
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext, ngettext
+from django.views.decorators.http import require_http_methods, require_POST
+
+from accounts.forms import AddEmailForm
+from accounts.readers import reader
+from aliases.models import AliasDestination
+from aliases.own_addresses import depending_on, remove_address
+from core.refusals import RuleError
+
+
+@require_http_methods(["GET", "POST"])
+def address_list(request: HttpRequest) -> HttpResponse:
+    """The reader's addresses, and the form for another one."""
+    user = reader(request)
+    form = AddEmailForm(request.POST or None, user=user)
+    if request.method == "POST" and form.is_valid():
+        form.save(request)
+        messages.info(
+            request,
+            gettext("A link is on its way to %(address)s. Open it to verify the address.")
+            % {"address": form.cleaned_data["email"]},
+        )
+        return redirect("address-list")
+    counted = AliasDestination.objects.filter(address__user=user, alias__deleted_at=None)
+    counts: dict[int, int] = {}
+    for key in counted.values_list("address", flat=True):
+        counts[key] = counts.get(key, 0) + 1
+    addresses = [
+        {"row": row, "aliases": counts.get(row.pk, 0)}
+        for row in EmailAddress.objects.filter(user=user).order_by("-primary", "-verified", "email")
+    ]
+    context = {"form": form, "addresses": addresses}
+    return render(request, "addresses/list.html", context, status=422 if form.errors else 200)
+
+
+def own(request: HttpRequest, pk: int) -> EmailAddress:
+    """One of the reader's addresses; anybody else's does not exist."""
+    return get_object_or_404(EmailAddress, user=reader(request), pk=pk)
+
+
+@require_POST
+def address_primary(request: HttpRequest, pk: int) -> HttpResponse:
+    """Sign in with this address, and forward new aliases to it."""
+    address = own(request, pk)
+    if not address.verified:
+        messages.error(request, gettext("Verify the address first: open the link in the mail."))
+    else:
+        address.set_as_primary()
+        messages.success(
+            request, gettext("%(address)s is your primary address now.") % {"address": address.email}
+        )
+    return redirect("address-list")
+
+
+@require_POST
+def address_verify(request: HttpRequest, pk: int) -> HttpResponse:
+    """Send the verification mail again."""
+    address = own(request, pk)
+    if not address.verified and send_verification_email_to_address(request, address):
+        messages.info(request, gettext("A link is on its way to %(address)s.") % {"address": address.email})
+    return redirect("address-list")
+
+
+@require_http_methods(["GET", "POST"])
+def address_remove(request: HttpRequest, pk: int) -> HttpResponse:
+    """A question, with another address for the aliases that have no other; then the removal."""
+    address = own(request, pk)
+    others = EmailAddress.objects.filter(user=reader(request), verified=True).exclude(pk=pk)
+    others = others.order_by("-primary", "email")
+    if request.method == "POST":
+        chosen = request.POST.get("move_to", "")
+        target = others.filter(pk=int(chosen)).first() if chosen.isascii() and chosen.isdigit() else None
+        email = address.email
+        try:
+            moved = remove_address(address, move_to=target)
+        except RuleError as error:
+            messages.error(request, str(error))
+        else:
+            said = gettext("%(address)s is removed.") % {"address": email}
+            if moved and target:
+                said += " " + ngettext(
+                    "%(count)s alias forwards to %(address)s now.",
+                    "%(count)s aliases forward to %(address)s now.",
+                    moved,
+                ) % {"count": moved, "address": target.email}
+            messages.success(request, said)
+            return redirect("address-list")
+    context = {"address": address, "others": others, "stranded": depending_on(address).count()}
+    return render(request, "addresses/remove.html", context)

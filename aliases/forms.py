@@ -1,0 +1,203 @@
+"""The alias pages' forms: they read and keep what was typed; the verbs decide."""
+
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import User
+from aliases.models import NAME_MAX_CHARACTERS, NOTE_MAX_CHARACTERS, Alias, AliasPreferences
+from core.refusals import RuleError
+from domains.models import AliasStyle, Domain
+
+# A URL pasted from a browser's address bar; what is longer is none that anybody reads.
+SITE_MAX_CHARACTERS = 2000
+
+
+class DestinationsField(forms.ModelMultipleChoiceField[EmailAddress]):
+    """Some of a user's verified addresses."""
+
+    widget = forms.CheckboxSelectMultiple
+
+    def label_from_instance(self, obj: Any) -> str:
+        return str(obj.email)
+
+
+def own_addresses(user: User) -> Any:
+    """The user's verified addresses, the primary one first."""
+    return EmailAddress.objects.filter(user=user, verified=True).order_by("-primary", "email")
+
+
+class NewAliasForm(forms.Form):
+    """What a new alias is for."""
+
+    domain = forms.ModelChoiceField(Domain.objects.none(), label=_("Domain"), empty_label=None)
+    hostname = forms.CharField(
+        label=_("Web site"),
+        required=False,
+        max_length=SITE_MAX_CHARACTERS,
+        help_text=_("Its name begins the address. You can paste the page's address; only the host is kept."),
+        widget=forms.TextInput(
+            attrs={"autocomplete": "off", "inputmode": "url", "placeholder": "www.github.com"}
+        ),
+    )
+    note = forms.CharField(
+        label=_("Note"),
+        required=False,
+        max_length=NOTE_MAX_CHARACTERS,
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )
+    destinations = DestinationsField(
+        EmailAddress.objects.none(),
+        label=_("Forward to"),
+        required=False,
+        help_text=_("None chosen: your primary address."),
+    )
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.user = user
+        domains, addresses = self.fields["domain"], self.fields["destinations"]
+        assert isinstance(domains, forms.ModelChoiceField)
+        assert isinstance(addresses, DestinationsField)
+        domains.queryset = Domain.objects.usable_by(user)
+        addresses.queryset = own_addresses(user)
+
+    def issue(self) -> Alias | None:
+        """The new alias; None, and the reason among the form's errors, where it was refused."""
+        data = self.cleaned_data
+        try:
+            return Alias.objects.issue(
+                owner=self.user,
+                domain=data["domain"].name,
+                hostname=data["hostname"],
+                note=data["note"] or None,
+                destinations=[address.email for address in data["destinations"]] or None,
+            )
+        except RuleError as error:
+            self.add_error(None, str(error))
+            return None
+
+
+class AliasForm(forms.Form):
+    """What the owner may change on an alias."""
+
+    note = forms.CharField(
+        label=_("Note"),
+        required=False,
+        max_length=NOTE_MAX_CHARACTERS,
+        widget=forms.Textarea(attrs={"rows": 4}),
+    )
+    hostname = forms.CharField(
+        label=_("Web site"),
+        required=False,
+        max_length=SITE_MAX_CHARACTERS,
+        help_text=_("Only the host is kept."),
+        widget=forms.TextInput(attrs={"autocomplete": "off", "inputmode": "url"}),
+    )
+    name = forms.CharField(
+        label=_("Display name"),
+        required=False,
+        max_length=NAME_MAX_CHARACTERS,
+        help_text=_("For replies: the name that the recipient sees."),
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    destinations = DestinationsField(EmailAddress.objects.none(), label=_("Forward to"))
+    pinned = forms.BooleanField(label=_("Keep at the top of the list"), required=False)
+
+    def __init__(self, *args: Any, alias: Alias, user: User, **kwargs: Any) -> None:
+        kwargs.setdefault(
+            "initial",
+            {
+                "note": alias.note,
+                "hostname": alias.hostname,
+                "name": alias.name,
+                "pinned": alias.pinned,
+                "destinations": [address.pk for address in alias.destination_addresses],
+            },
+        )
+        super().__init__(*args, **kwargs)
+        self.alias = alias
+        addresses = self.fields["destinations"]
+        assert isinstance(addresses, DestinationsField)
+        addresses.queryset = own_addresses(user)
+
+    def apply(self) -> bool:
+        """Change the alias; False, and the reason among the form's errors, where it was refused."""
+        data = self.cleaned_data
+        try:
+            self.alias.change(
+                note=data["note"],
+                hostname=data["hostname"],
+                name=data["name"],
+                pinned=data["pinned"],
+                destinations=(
+                    [address.email for address in data["destinations"]]
+                    if "destinations" in self.changed_data
+                    else None
+                ),
+            )
+        except RuleError as error:
+            self.add_error(None, str(error))
+            return False
+        return True
+
+
+class FilterForm(forms.Form):
+    """What part of the list to show, in which order; anything odd means “everything”."""
+
+    STATUSES = (
+        ("", _("Every status")),
+        ("active", _("Active")),
+        ("disabled", _("Disabled")),
+        ("unused", _("Never used")),
+    )
+    ORDERS = (
+        ("", _("Recent activity")),
+        ("newest", _("Newest")),
+        ("oldest", _("Oldest")),
+        ("address", _("Address")),
+        ("forwards", _("Most forwarded")),
+        ("blocks", _("Most blocked")),
+    )
+
+    q = forms.CharField(
+        label=_("Search"),
+        required=False,
+        max_length=200,
+        widget=forms.SearchInput(
+            attrs={"autocomplete": "off", "placeholder": _("Address, note or web site")}
+        ),
+    )
+    domain = forms.ModelChoiceField(
+        Domain.objects.none(), label=_("Domain"), required=False, empty_label=_("Every domain")
+    )
+    status = forms.ChoiceField(label=_("Status"), required=False, choices=STATUSES)
+    order = forms.ChoiceField(label=_("Order"), required=False, choices=ORDERS)
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        domains = self.fields["domain"]
+        assert isinstance(domains, forms.ModelChoiceField)
+        # Also those on which nothing may be created any more.
+        domains.queryset = Domain.objects.filter(
+            pk__in=Alias.objects.owned_by(user).present().values("domain")
+        )
+
+
+class PreferencesForm(forms.ModelForm[AliasPreferences]):
+    """How a user likes new aliases."""
+
+    class Meta:
+        model = AliasPreferences
+        fields = ("default_domain", "style")
+        widgets = {"style": forms.RadioSelect}  # noqa: RUF012
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        domains = self.fields["default_domain"]
+        assert isinstance(domains, forms.ModelChoiceField)
+        domains.queryset = Domain.objects.usable_by(user)
+        domains.empty_label = _("The one of your own address, else the first by name")
+        self.fields["style"].choices = AliasStyle.choices  # type: ignore[attr-defined]

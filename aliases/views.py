@@ -1,0 +1,307 @@
+"""The alias pages: each view looks up through the owner, calls one verb, and answers a page or a fragment."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext, ngettext
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django_htmx.http import HttpResponseClientRedirect
+
+from accounts.readers import reader
+from aliases import naming
+from aliases.forms import AliasForm, FilterForm, NewAliasForm
+from aliases.models import Alias, AliasQuerySet, choose_domain
+from core.keyset import Page, page_of
+from core.refusals import RuleError
+
+PAGE_SIZE = 25
+# As many rows as one page shows: what a person can have selected.
+BULK_MAX = PAGE_SIZE * 4
+
+ORDERS: dict[str, tuple[str, ...]] = {
+    "": ("-pinned", "-active_at", "-id"),
+    "newest": ("-created", "-id"),
+    "oldest": ("created", "id"),
+    "address": ("address",),
+    "forwards": ("-forwards", "-id"),
+    "blocks": ("-blocks", "-id"),
+}
+UNDO = "undo_aliases"
+
+
+def mine(request: HttpRequest) -> AliasQuerySet:
+    """The reader's aliases, with what a row shows."""
+    return Alias.objects.owned_by(reader(request)).select_related("domain").with_destinations()
+
+
+def shown(request: HttpRequest, form: FilterForm) -> Page[Alias]:
+    """The page of the reader's aliases that the filters and the cursor ask for."""
+    aliases = mine(request).present()
+    data = form.cleaned_data if form.is_valid() else {}
+    aliases = aliases.search(data.get("q") or "")
+    if domain := data.get("domain"):
+        aliases = aliases.filter(domain=domain)
+    match data.get("status"):
+        case "active":
+            aliases = aliases.filter(enabled=True)
+        case "disabled":
+            aliases = aliases.filter(enabled=False)
+        case "unused":
+            aliases = aliases.never_used()
+    order = ORDERS[data.get("order") or ""]
+    return page_of(aliases, order, request.GET.get("cursor", ""), PAGE_SIZE)
+
+
+def without_cursor(query: QueryDict) -> str:
+    """The query string of the same filters' first page."""
+    kept = query.copy()
+    kept.pop("cursor", None)
+    return kept.urlencode()
+
+
+@require_GET
+def alias_list(request: HttpRequest) -> HttpResponse:
+    """The reader's aliases; for htmx only the rows."""
+    form = FilterForm(request.GET, user=reader(request))
+    page = shown(request, form)
+    context: dict[str, Any] = {
+        "form": form,
+        "page": page,
+        "aliases": page.rows,
+        "filters": without_cursor(request.GET),
+        "is_filtered": any(request.GET.get(name) for name in ("q", "domain", "status")),
+    }
+    if request.htmx and not request.htmx.boosted:  # type: ignore[attr-defined]
+        template = "aliases/_more.html" if request.GET.get("cursor") else "aliases/_list.html"
+        return render(request, template, context)
+    try:
+        context["create_domain"], _style = choose_domain(reader(request))
+    except RuleError as error:
+        context["cannot_create"] = str(error)
+    if undo := request.session.pop(UNDO, None):
+        context["undo"] = list(mine(request).deleted().filter(pk__in=undo))
+    return render(request, "aliases/list.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+def alias_new(request: HttpRequest) -> HttpResponse:
+    """The form for a new alias, and its making."""
+    user = reader(request)
+    initial = {}
+    try:
+        initial["domain"], _style = choose_domain(user)
+    except RuleError as error:
+        return render(request, "aliases/new.html", {"cannot_create": str(error)})
+    form = NewAliasForm(request.POST or None, user=user, initial=initial)
+    if request.method == "POST" and form.is_valid() and (alias := form.issue()):
+        messages.success(request, gettext("Your new alias is ready. Copy it and use it."))
+        return redirect("alias", alias.pk)
+    return render(request, "aliases/new.html", {"form": form}, status=422 if form.errors else 200)
+
+
+@require_GET
+def alias_shape(request: HttpRequest) -> HttpResponse:
+    """A fragment: what a new alias for this site on this domain will look like."""
+    form = NewAliasForm(request.GET, user=reader(request))
+    form.is_valid()
+    domain = form.cleaned_data.get("domain")
+    try:
+        chosen, preferred = choose_domain(reader(request), domain.name if domain else None)
+    except RuleError as error:
+        return render(request, "aliases/_shape.html", {"refusal": str(error)})
+    style = naming.stronger(preferred, chosen.minimum_style)
+    context = {
+        "shape": naming.shape(request.GET.get("hostname", "")[:2000], style),
+        "domain": chosen.display_name,
+    }
+    return render(request, "aliases/_shape.html", context)
+
+
+@require_POST
+def alias_quick(request: HttpRequest) -> HttpResponse:
+    """One-click creation: on the default domain, to the primary address."""
+    try:
+        alias = Alias.objects.issue(owner=reader(request), hostname=request.POST.get("hostname", "")[:2000])
+    except RuleError as error:
+        if request.htmx:  # type: ignore[attr-defined]
+            return render(request, "aliases/_created.html", {"refusal": str(error)})
+        messages.error(request, str(error))
+        return redirect("alias-list")
+    if request.htmx:  # type: ignore[attr-defined]
+        return render(request, "aliases/_created.html", {"alias": alias})
+    messages.success(request, gettext("Your new alias is ready. Copy it and use it."))
+    return redirect("alias", alias.pk)
+
+
+@require_http_methods(["GET", "POST"])
+def alias_detail(request: HttpRequest, pk: int) -> HttpResponse:
+    """One alias: what it is, what it did, and what may be changed."""
+    alias = get_object_or_404(mine(request).present(), pk=pk)
+    form = AliasForm(request.POST or None, alias=alias, user=reader(request))
+    if request.method == "POST" and form.is_valid() and form.apply():
+        messages.success(request, gettext("Saved."))
+        return redirect("alias", alias.pk)
+    # The form's attempt may have left refused values on the object.
+    alias = get_object_or_404(mine(request).present(), pk=pk) if form.errors else alias
+    context = {"alias": alias, "form": form}
+    return render(request, "aliases/detail.html", context, status=422 if form.errors else 200)
+
+
+def row_answer(
+    request: HttpRequest, alias: Alias, said: str, template: str = "aliases/_row.html"
+) -> HttpResponse:
+    """After a change: the row anew for htmx, else back to where the button was."""
+    if request.htmx:  # type: ignore[attr-defined]
+        return render(request, template, {"alias": alias, "said": said})
+    messages.success(request, said)
+    if request.POST.get("next") == "detail" and not alias.is_deleted:
+        return redirect("alias", alias.pk)
+    return back_to_list(request)
+
+
+def back_to_list(request: HttpRequest) -> HttpResponse:
+    """To the list as it was filtered. Only a query string comes from the form, never a place."""
+    query = QueryDict(request.POST.get("back", "")[:4000]).urlencode()
+    return redirect(reverse("alias-list") + (f"?{query}" if query else ""))
+
+
+def chosen_keys(request: HttpRequest) -> list[int]:
+    """The ids of the rows that were selected; what is no id is left out."""
+    keys = request.POST.getlist("selected")[:BULK_MAX]
+    return [int(key) for key in keys if key.isascii() and key.isdigit() and len(key) <= 18]
+
+
+def row_action(deed: Callable[[Alias], object], said: Callable[[Alias], str]) -> Callable[..., HttpResponse]:
+    """A view that does `deed` to one of the reader's present aliases."""
+
+    @require_POST
+    def view(request: HttpRequest, pk: int) -> HttpResponse:
+        alias = get_object_or_404(mine(request).present(), pk=pk)
+        deed(alias)
+        return row_answer(request, alias, said(alias))
+
+    return view
+
+
+alias_enable = row_action(
+    Alias.enable, lambda alias: gettext("%(alias)s receives mail again.") % {"alias": alias}
+)
+alias_disable = row_action(
+    Alias.disable, lambda alias: gettext("%(alias)s refuses mail now.") % {"alias": alias}
+)
+alias_pin = row_action(
+    lambda alias: alias.edit(pinned=True),
+    lambda alias: gettext("%(alias)s stays at the top.") % {"alias": alias},
+)
+alias_unpin = row_action(
+    lambda alias: alias.edit(pinned=False),
+    lambda alias: gettext("%(alias)s is no longer kept at the top.") % {"alias": alias},
+)
+
+
+@require_POST
+def alias_delete(request: HttpRequest, pk: int) -> HttpResponse:
+    """Delete one alias, with undo."""
+    alias = get_object_or_404(mine(request).present(), pk=pk)
+    alias.soft_delete()
+    if not request.htmx:  # type: ignore[attr-defined]
+        request.session[UNDO] = [alias.pk]
+        return back_to_list(request)
+    said = gettext("%(alias)s is deleted.") % {"alias": alias}
+    if request.POST.get("next") == "detail":
+        request.session[UNDO] = [alias.pk]
+        return HttpResponseClientRedirect(reverse("alias-list"))
+    return row_answer(request, alias, said, "aliases/_row_deleted.html")
+
+
+@require_POST
+def alias_restore(request: HttpRequest, pk: int) -> HttpResponse:
+    """Take a deletion back."""
+    alias = get_object_or_404(mine(request).deleted(), pk=pk)
+    try:
+        alias.restore()
+    except RuleError as error:
+        if request.htmx:  # type: ignore[attr-defined]
+            context = {"alias": alias, "said": str(error), "refusal": str(error)}
+            return render(request, "aliases/_row_deleted.html", context)
+        messages.error(request, str(error))
+        return redirect("alias-deleted")
+    return row_answer(request, alias, gettext("%(alias)s is back.") % {"alias": alias})
+
+
+@require_GET
+def alias_deleted(request: HttpRequest) -> HttpResponse:
+    """The deleted aliases that can still be restored, the last one first."""
+    aliases = mine(request).deleted()
+    page = page_of(aliases, ("-deleted_at", "-id"), request.GET.get("cursor", ""), PAGE_SIZE)
+    return render(request, "aliases/deleted.html", {"page": page, "aliases": page.rows})
+
+
+@require_http_methods(["GET", "POST"])
+def alias_remove(request: HttpRequest, pk: int) -> HttpResponse:
+    """Strip a deleted alias of everything now, after a question."""
+    alias = get_object_or_404(mine(request).deleted(), pk=pk)
+    if request.method == "GET":
+        return render(request, "aliases/remove.html", {"alias": alias})
+    address = str(alias)
+    Alias.objects.owned_by(reader(request)).deleted().filter(pk=pk).strip()
+    messages.success(request, gettext("%(alias)s is gone for good.") % {"alias": address})
+    return redirect("alias-deleted")
+
+
+BULK: dict[str, tuple[Callable[[Alias], object], Callable[[int], str]]] = {
+    "enable": (
+        Alias.enable,
+        lambda count: ngettext(
+            "%(count)s alias receives mail again.", "%(count)s aliases receive mail again.", count
+        ),
+    ),
+    "disable": (
+        Alias.disable,
+        lambda count: ngettext(
+            "%(count)s alias refuses mail now.", "%(count)s aliases refuse mail now.", count
+        ),
+    ),
+    "delete": (
+        Alias.soft_delete,
+        lambda count: ngettext("%(count)s alias is deleted.", "%(count)s aliases are deleted.", count),
+    ),
+}
+
+
+@require_POST
+def alias_bulk(request: HttpRequest) -> HttpResponse:
+    """Do the same to every selected alias."""
+    deed, sentence = BULK.get(request.POST.get("action", ""), (None, None))
+    chosen = list(mine(request).present().filter(pk__in=chosen_keys(request)))
+    if deed is None or sentence is None or not chosen:
+        messages.warning(request, gettext("Select aliases first, then choose what to do with them."))
+    else:
+        for alias in chosen:
+            deed(alias)
+        if deed is Alias.soft_delete:
+            request.session[UNDO] = [alias.pk for alias in chosen]
+        else:
+            messages.success(request, sentence(len(chosen)) % {"count": len(chosen)})
+    return back_to_list(request)
+
+
+@require_POST
+def alias_undo(request: HttpRequest) -> HttpResponse:
+    """Restore the aliases that were deleted together."""
+    restored = 0
+    for alias in mine(request).deleted().filter(pk__in=chosen_keys(request)):
+        try:
+            alias.restore()
+        except RuleError as error:
+            messages.error(request, str(error))
+            break
+        restored += 1
+    if restored:
+        sentence = ngettext("%(count)s alias is back.", "%(count)s aliases are back.", restored)
+        messages.success(request, sentence % {"count": restored})
+    return back_to_list(request)

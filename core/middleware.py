@@ -1,0 +1,49 @@
+"""Small comforts for readers of the pages."""
+
+from collections.abc import Callable
+from urllib.parse import urlencode, urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import resolve_url
+from django.utils import timezone
+from django_htmx.http import HttpResponseClientRedirect
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+ZONE_COOKIE = "tz"
+
+
+class TimeZoneMiddleware:
+    """Shows times in the reader's zone, which site.js puts into a cookie; without it in TIME_ZONE."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self.zones = available_timezones()
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        zone = request.COOKIES.get(ZONE_COOKIE, "")
+        with timezone.override(ZoneInfo(zone) if zone in self.zones else None):
+            return self.get_response(request)
+
+
+class HtmxSignInMiddleware:
+    """Sends the whole page to the sign-in page when a fragment's request finds the session ended."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        sign_in = resolve_url(settings.LOGIN_URL)
+        if (
+            response.status_code == 302
+            and request.headers.get("HX-Request") == "true"
+            and urlsplit(response.headers["Location"]).path == sign_in
+        ):
+            page = urlsplit(request.headers.get("HX-Current-URL", ""))
+            back = page.path + (f"?{page.query}" if page.query else "")
+            answer: HttpResponse = HttpResponseClientRedirect(f"{sign_in}?{urlencode({'next': back or '/'})}")
+            return answer
+        return response

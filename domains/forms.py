@@ -1,0 +1,49 @@
+"""The managers' form."""
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from accounts.lookups import user_by_email
+from accounts.models import User
+from core.models import Counter, Limit, first_over
+from domains.models import AccessGrant, Domain
+
+
+class GrantForm(forms.Form):
+    """Who shall have access to a domain."""
+
+    email = forms.CharField(
+        label=_("E-mail address"),
+        max_length=254,
+        help_text=_("The one that the person signs in with."),
+        widget=forms.EmailInput(attrs={"autocomplete": "off"}),
+    )
+
+    def grant(self, domain: Domain, by: User) -> AccessGrant | None:
+        """The grant; None, and the reason beside the field, where there is no such user.
+
+        The answer tells whether the address has an account, so a manager gets a limited number of them.
+        """
+        limit = Limit("grant-hour", settings.GRANTS_PER_HOUR, timedelta(hours=1))
+        if over := first_over(Counter.objects.all().hit((limit, by.pk))):
+            minutes = over.retry_after // 60 + 1
+            self.add_error(
+                "email",
+                gettext("Too many grants for now. Try again in %(minutes)s minutes.") % {"minutes": minutes},
+            )
+            return None
+        user: Any = user_by_email(self.cleaned_data["email"])
+        if user is None:
+            self.add_error(
+                "email",
+                gettext(
+                    "Nobody signs in with this address. Ask the person, or ask an admin to create the user."
+                ),
+            )
+            return None
+        return domain.grant(user, granted_by=by)

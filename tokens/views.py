@@ -1,0 +1,46 @@
+"""The token pages: make one, see its secret once, revoke it."""
+
+from allauth.account.decorators import reauthentication_required
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods
+
+from accounts.readers import reader
+from tokens.forms import NewTokenForm
+from tokens.models import Token
+
+
+@require_GET
+def token_list(request: HttpRequest) -> HttpResponse:
+    """The reader's tokens, without their secrets."""
+    tokens = Token.objects.owned_by(reader(request)).select_related("owner")
+    return render(request, "tokens/list.html", {"tokens": tokens})
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+@reauthentication_required  # type: ignore[untyped-decorator]
+def token_new(request: HttpRequest) -> HttpResponse:
+    """The form for a new token; once it is made, its secret and where to enter it."""
+    form = NewTokenForm(request.POST or None)
+    if request.method == "POST" and form.is_valid() and (issued := form.issue(reader(request))):
+        token, secret = issued
+        key = f"{reader(request).email}:{secret}"
+        context = {"token": token, "key": key, "site_url": settings.SITE_URL, "https": settings.HTTPS}
+        return render(request, "tokens/created.html", context)
+    return render(request, "tokens/new.html", {"form": form}, status=422 if form.errors else 200)
+
+
+@require_http_methods(["GET", "POST"])
+def token_revoke(request: HttpRequest, pk: int) -> HttpResponse:
+    """A question, then the end of one of the reader's tokens."""
+    token = get_object_or_404(Token.objects.owned_by(reader(request)), pk=pk)
+    if request.method == "GET":
+        return render(request, "tokens/revoke.html", {"token": token})
+    token.revoke()
+    messages.success(request, gettext("“%(name)s” is revoked.") % {"name": token.name})
+    return redirect("token-list")
