@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench clean
+.PHONY: help run test check bench screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ check: $(VENV)/.dev ## lint, types, templates, migrations, deployment settings
 
 bench: $(VENV)/.dev ## measure the create call against a floor; writes bench/results/
 	$(BIN)/python -m bench.create $(ARGS)
+
+screenshots: $(VENV)/.dev ## every page, light, dark and on a phone, into var/screenshots/
+	SCREENSHOTS=var/screenshots $(BIN)/python -m pytest -q tests/e2e/test_scenes.py -n 2
 
 clean: ## remove the virtual environment and caches; var/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

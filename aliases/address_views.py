@@ -19,7 +19,7 @@ from core.refusals import RuleError
 def address_list(request: HttpRequest) -> HttpResponse:
     """The reader's addresses, and the form for another one."""
     user = reader(request)
-    form = AddEmailForm(request.POST or None, user=user)
+    form = AddEmailForm(data=request.POST or None, user=user)
     if request.method == "POST" and form.is_valid():
         form.save(request)
         messages.info(

@@ -207,7 +207,11 @@ LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "alias-list"
 
 ACCOUNT_ADAPTER = "anonmail_site.adapter.AccountAdapter"
-ACCOUNT_FORMS = {"add_email": "accounts.forms.AddEmailForm", "signup": "accounts.forms.SignupForm"}
+ACCOUNT_FORMS = {
+    "add_email": "accounts.forms.AddEmailForm",
+    "login": "accounts.forms.LoginForm",
+    "signup": "accounts.forms.SignupForm",
+}
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
@@ -220,6 +224,9 @@ ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if HTTPS else "http"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Anonmail] "
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
+# Nobody gets in before the first address is verified; a further, unverified destination must not
+# stand in the way of a second factor, nor the other way round.
+MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_TOTP_ISSUER = "Anonmail"
 # Browsers offer passkeys on https and on localhost only.
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = _site.hostname == "localhost"

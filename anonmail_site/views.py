@@ -29,10 +29,10 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def navigation(request: HttpRequest) -> dict[str, object]:
-    """A context processor: whether the menu shows the manager's pages."""
+    """A context processor: whether the menu shows the manager's pages, or the way to an account."""
     user = getattr(request, "user", None)
     if not isinstance(user, User):
-        return {}
+        return {"signup_open": settings.SIGNUP_OPEN}
     return {"manages_domains": user.is_superuser or Domain.objects.managed_by(user).exists()}
 
 

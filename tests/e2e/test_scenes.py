@@ -1,0 +1,66 @@
+"""Every page, light and dark, wide and on a phone: axe finds nothing, nothing overflows.
+
+With SCREENSHOTS=<directory> in the environment (`make screenshots`) each is written there as well.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from tests.e2e.conftest import Visit
+from tests.e2e.scenes import SCENES, Scene, Stage, set_stage
+
+LOOKS = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1200, "height": 800}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1200, "height": 800}},
+    "phone": {
+        "color_scheme": "light",
+        "viewport": {"width": 390, "height": 844},
+        "has_touch": True,
+        "is_mobile": True,
+    },
+}
+
+
+@pytest.fixture
+def stage(transactional_db: None) -> Stage:
+    return set_stage()
+
+
+def look_at(page: Page, scene: Scene, stage: Stage) -> None:
+    page.goto(scene.path(stage))
+    if page.url.split("?")[0].endswith("/accounts/reauthenticate/"):
+        page.get_by_label("Password").fill("alice-password-1")
+        page.get_by_role("button", name="Confirm").click()
+    page.wait_for_load_state("networkidle")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("look", LOOKS)
+def test_every_page_is_accessible_and_fits(visit: Visit, stage: Stage, look: str) -> None:
+    directory = os.environ.get("SCREENSHOTS")
+    windows: dict[str | None, Page] = {}
+    violations = []
+    for scene in SCENES:
+        if scene.who not in windows:
+            user = getattr(stage, scene.who) if scene.who else None
+            windows[scene.who] = visit(user, **LOOKS[look])
+        page = windows[scene.who]
+        look_at(page, scene, stage)
+        if directory:
+            Path(directory).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=f"{directory}/{scene.name}-{look}.png", full_page=True)
+        results = Axe().run(page)
+        violations += [
+            f"{scene.name}: {violation['id']}: {node['html'][:200]}"
+            for violation in results.response["violations"]
+            for node in violation["nodes"]
+        ]
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        if wide > 0:
+            violations.append(f"{scene.name}: scrolls sideways by {wide} pixels")
+
+    assert violations == []
