@@ -3,6 +3,31 @@
 from allauth.account import forms
 from allauth.account.adapter import get_adapter
 
+from accounts.addresses import AddressError, normalise_address
+
+
+class LoginForm(forms.LoginForm):  # type: ignore[misc]
+    """Signs in with an address in any form: any case, the domain as U-labels or A-labels."""
+
+    def clean_login(self) -> str:
+        login: str = super().clean_login()
+        try:
+            return normalise_address(login)
+        except AddressError:
+            # It is nobody's; the answer is the one for a wrong password.
+            return login
+
+
+class ResetPasswordForm(forms.ResetPasswordForm):  # type: ignore[misc]
+    """Sends the link to the address that the account has, not to what was typed.
+
+    The two may be different mailboxes: mail software reads “ß” in a domain as “ss”, we do not.
+    """
+
+    def clean_email(self) -> str:
+        email: str = get_adapter().clean_email(super().clean_email())
+        return email
+
 
 class OwnAddressMixin:
     """Refuses an alias as somebody's own address: its mail would go in circles."""

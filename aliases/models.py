@@ -40,7 +40,7 @@ from accounts.addresses import (
 from accounts.models import User
 from aliases import naming, refusals
 from aliases.addresses import bare_host, display_host, note_without_url, resolved_form
-from core.models import Counter, Limit, first_over
+from core.models import Counter, Limit, first_over, hide
 from core.refusals import RateLimited
 from domains.models import AliasStyle, Domain, may_create
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 NOTE_MAX_CHARACTERS = 10_000
 NAME_MAX_CHARACTERS = 128  # as SimpleLogin's
 DESTINATIONS_MAX = 20
+CREATE_HOUR, CREATE_DAY = "create-hour", "create-day"
 # Each try is from a wider space than the last, so that a second collision is already a rarity.
 NAME_TRIES = 30
 
@@ -368,9 +369,11 @@ class Alias(models.Model):
             self.deleted_at = timezone.now()
             self.save(update_fields=["deleted_at"])
 
+    @transaction.atomic
     def restore(self) -> None:
         """Take a deletion back, the switch as it was. Raises NotRestorable, QuotaReached."""
-        if self.owner is not None:
+        if self.owner is not None and self.domain.alias_quota is not None:
+            _hold_creations(self.owner)
             _check_quota(self.owner, self.domain)
         restored = Alias.objects.deleted().filter(
             pk=self.pk, deleted_at__gt=timezone.now() - restore_period()
@@ -505,15 +508,17 @@ def clean_destinations(destinations: Sequence[str]) -> list[str]:
 def _verified_addresses(owner: User, wanted: Sequence[str] | None, alias_address: str) -> list[EmailAddress]:
     """The owner's verified addresses of these names, in this order; None: the primary one.
 
-    One statement, which also looks whether anyone has `alias_address` as an own address. Raises
-    AddressTaken if so, and DestinationForbidden.
+    One statement, which also looks whether anyone has `alias_address` as an own address, with a
+    `+tag` or without. Raises AddressTaken if so, and DestinationForbidden.
     """
     mine = Q(user=owner, verified=True)
     mine &= Q(primary=True) if wanted is None else Q(email__in=wanted)
-    rows = EmailAddress.objects.filter(mine | Q(email=alias_address))
+    local_part, _at, domain_name = alias_address.partition("@")
+    tagged = Q(email__prefix=f"{local_part}+", email__endswith=f"@{domain_name}")
+    rows = EmailAddress.objects.filter(mine | Q(email=alias_address) | tagged)
     found = {}
     for row in rows:
-        if row.email == alias_address:
+        if resolved_form(row.email) == alias_address:
             raise refusals.AddressTaken(gettext("This address is taken."))
         found[row.email] = row
     if wanted is None:
@@ -530,8 +535,8 @@ def _verified_addresses(owner: User, wanted: Sequence[str] | None, alias_address
 def _count_creation(owner: User) -> None:
     """Count one more creation of `owner`, in this transaction. Raises RateLimited."""
     hits = Counter.objects.all().hit(
-        (Limit("create-hour", settings.ALIASES_PER_HOUR, timedelta(hours=1)), owner.pk),
-        (Limit("create-day", settings.ALIASES_PER_DAY, timedelta(days=1)), owner.pk),
+        (Limit(CREATE_HOUR, settings.ALIASES_PER_HOUR, timedelta(hours=1)), owner.pk),
+        (Limit(CREATE_DAY, settings.ALIASES_PER_DAY, timedelta(days=1)), owner.pk),
     )
     if over := first_over(hits):
         raise RateLimited(
@@ -539,6 +544,20 @@ def _count_creation(owner: User) -> None:
             % {"minutes": math.ceil(over.retry_after / 60)},
             retry_after=over.retry_after,
         )
+
+
+def _hold_creations(owner: User) -> None:
+    """Wait for the owner's running creations, and keep new ones waiting until this transaction ends.
+
+    A quota is exact only if whoever counts against it does so alone.
+    """
+    # A counter that is not there yet is made as one whose period is over: it counts for nothing.
+    Counter.objects.bulk_create(
+        [Counter(scope=CREATE_DAY, key=hide(owner.pk), count=0, expires=timezone.now())],
+        update_conflicts=True,
+        unique_fields=["scope", "key"],
+        update_fields=["key"],
+    )
 
 
 def _check_quota(owner: User, domain: Domain) -> None:
