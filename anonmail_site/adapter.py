@@ -1,6 +1,10 @@
 """Where django-allauth asks this site: what an address looks like, and who may use which."""
 
+import time
+from typing import Any
+
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.authentication import get_authentication_records
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.contrib import messages
@@ -42,3 +46,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             )
             return False
         return bool(super().confirm_email(request, email_address))
+
+    def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
+        """Ask for the password (or second factor) again, unless that was given a moment ago.
+
+        The package counts only what was given on its own page for that; signing in counts here too.
+        """
+        records = get_authentication_records(self.request, self.request.user)
+        if records and time.time() - records[-1]["at"] < settings.ACCOUNT_REAUTHENTICATION_TIMEOUT:
+            return False
+        return bool(super().is_reauthentication_required(app=app, **kwargs))

@@ -5,7 +5,7 @@ import hmac
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db import connections, models
@@ -109,7 +109,6 @@ def first_over(hits: Sequence[Hit]) -> Hit | None:
 
 
 def _as_datetime(value: datetime | str) -> datetime:
-    """SQLite's driver hands out text; it is UTC there (Django's `supports_timezones` is false)."""
-    if isinstance(value, datetime):
-        return value
-    return timezone.make_aware(datetime.fromisoformat(value), timezone.get_default_timezone())
+    """SQLite hands out text, or a datetime without its zone: Django keeps UTC there."""
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 
 import pytest
+from django.core.cache import cache
 from django.db import connection
 from rest_framework.test import APIClient
 
@@ -26,6 +27,12 @@ def _marks(request: pytest.FixtureRequest) -> None:
     """Tests of PostgreSQL's locks run there; the SQLite round names them as skipped."""
     if request.node.get_closest_marker("postgresql") and connection.vendor != "postgresql":
         pytest.skip("runs in the PostgreSQL round")
+
+
+@pytest.fixture(autouse=True)
+def _no_memory_of_other_tests() -> None:
+    """The sign-in pages' rate limits count in the cache, which a test's roll-back does not reach."""
+    cache.clear()
 
 
 @pytest.fixture
