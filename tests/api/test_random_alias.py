@@ -40,15 +40,3 @@ def test_a_password_manager_gets_a_fresh_address_named_after_the_site(alice: Use
         "disable_pgp": False,
         "latest_activity": None,
     }
-
-
-def test_creating_takes_six_statements(
-    alice: User, api: Api, django_assert_max_num_queries: Callable[..., object]
-) -> None:
-    client = api(alice)
-    client.post(CREATE)  # writes the token's last use
-
-    # token and owner; counters; domain; alias; destinations found; destinations written;
-    # and the transaction's savepoint, which is none outside a test
-    with django_assert_max_num_queries(8):  # type: ignore[attr-defined]
-        assert client.post(CREATE).status_code == 201

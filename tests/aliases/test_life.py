@@ -1,0 +1,471 @@
+"""An alias's life after it was made: switched, edited, deleted, restored, stripped."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import time_machine
+from allauth.account.models import EmailAddress
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from accounts.models import User
+from aliases import naming, refusals
+from aliases.closing import close_account
+from aliases.models import Alias, AliasDestination
+from domains.models import Domain
+
+
+@pytest.fixture
+def alias(alice: User) -> Alias:
+    return Alias.objects.issue(owner=alice, hostname="www.github.com", note="mine", name="Alice")
+
+
+@pytest.fixture
+def home(alice: User) -> EmailAddress:
+    """Alice's second verified address."""
+    return EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
+
+
+def fresh(alias: Alias) -> Alias:
+    return Alias.objects.get(pk=alias.pk)
+
+
+def sent_to(alias: Alias) -> list[str]:
+    return [address.email for address in fresh(alias).destination_addresses]
+
+
+def later(**period: float) -> time_machine.travel:
+    return time_machine.travel(timezone.now() + timedelta(**period), tick=False)
+
+
+# --- Switching ---------------------------------------------------------------------------------
+
+
+def test_a_disabled_alias_receives_nothing_until_it_is_enabled(alias: Alias) -> None:
+    alias.disable()
+    while_disabled = list(Alias.objects.receiving())
+
+    alias.enable()
+
+    assert while_disabled == []
+    assert list(Alias.objects.receiving()) == [alias]
+
+
+def test_toggling_twice_changes_nothing(alias: Alias) -> None:
+    assert alias.toggle() is False
+    assert fresh(alias).enabled is False
+    assert alias.toggle() is True
+    assert fresh(alias).enabled is True
+
+
+def test_toggling_goes_by_what_is_stored_not_by_what_was_read(alias: Alias) -> None:
+    stale = fresh(alias)
+    alias.disable()
+
+    assert stale.toggle() is True
+    assert fresh(alias).enabled is True
+
+
+@pytest.mark.parametrize("deed", ["enable", "disable", "toggle", "soft_delete", "restore"])
+def test_switching_writes_nothing_but_the_switch(alias: Alias, deed: str) -> None:
+    if deed == "restore":
+        alias.soft_delete()
+    stale = fresh(alias)
+    Alias.objects.filter(pk=alias.pk).update(note="newer", forwards=7, blocks=3, replies=1)
+
+    getattr(stale, deed)()
+
+    kept = fresh(alias)
+    assert (kept.note, kept.forwards, kept.blocks, kept.replies) == ("newer", 7, 3, 1)
+
+
+def test_the_owners_switch_and_the_aliases_are_independent(alice: User, alias: Alias) -> None:
+    alice.deactivate()
+    while_inactive = list(Alias.objects.receiving())
+    alice.activate()
+
+    assert while_inactive == []
+    assert list(Alias.objects.receiving()) == [alias]
+
+    alias.disable()
+    alice.deactivate()
+    alice.activate()
+
+    assert list(Alias.objects.receiving()) == []
+
+
+# --- Editing -----------------------------------------------------------------------------------
+
+
+def test_editing_changes_what_is_given_and_leaves_the_rest(alias: Alias) -> None:
+    alias.edit(note="new")
+    alias.edit(pinned=True)
+
+    kept = fresh(alias)
+    assert (kept.note, kept.name, kept.hostname, kept.pinned) == ("new", "Alice", "www.github.com", True)
+
+
+def test_editing_cleans_as_making_does(alias: Alias) -> None:
+    alias.edit(
+        note="Website: https://u:p@github.com/x?token=1",
+        name=" Alice\r\nBcc: x\x00 ",
+        hostname="https://u:p@GitLab.com:8443/x",
+    )
+
+    kept = fresh(alias)
+    assert (kept.note, kept.name, kept.hostname) == ("Website: github.com", "Alice Bcc: x", "gitlab.com")
+
+
+def test_editing_empties(alias: Alias) -> None:
+    alias.edit(note="", name="", hostname="")
+
+    kept = fresh(alias)
+    assert (kept.note, kept.name, kept.hostname) == ("", "", "")
+
+
+@pytest.mark.parametrize("change", [{"note": "x" * 10_001}, {"name": "x" * 129}, {"note": "a\x00"}])
+def test_what_breaks_a_rule_changes_nothing(alias: Alias, change: dict[str, str]) -> None:
+    with pytest.raises(refusals.InvalidValue):
+        alias.edit(**{"note": "new", "name": "new", **change})  # type: ignore[arg-type]
+
+    kept = fresh(alias)
+    assert (kept.note, kept.name) == ("mine", "Alice")
+
+
+def test_the_address_stays_when_the_hostname_changes(alias: Alias) -> None:
+    before = alias.address
+
+    alias.edit(hostname="gitlab.com")
+
+    assert fresh(alias).address == before
+
+
+# --- Destinations ------------------------------------------------------------------------------
+
+
+def test_destinations_change_in_the_order_given(alias: Alias, home: EmailAddress) -> None:
+    alias.set_destinations(["Alice@Home.test", "alice@example.com"])
+
+    assert sent_to(alias) == ["alice@home.test", "alice@example.com"]
+    assert [address.email for address in alias.destination_addresses] == [
+        "alice@home.test",
+        "alice@example.com",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("destinations", "refusal"),
+    [
+        ([], refusals.NotAnAddress),
+        (["alice"], refusals.NotAnAddress),
+        (["mallory@evil.test"], refusals.DestinationForbidden),
+        (["alice@example.com", "alice@unverified.test"], refusals.DestinationForbidden),
+    ],
+)
+def test_a_wrong_destination_changes_nothing(
+    alias: Alias, alice: User, mallory: User, destinations: list[str], refusal: type[Exception]
+) -> None:
+    EmailAddress.objects.create(user=alice, email="alice@unverified.test", verified=False)
+
+    with pytest.raises(refusal):
+        alias.set_destinations(destinations)
+
+    assert sent_to(alias) == ["alice@example.com"]
+
+
+def test_one_change_is_all_or_nothing(alias: Alias) -> None:
+    with pytest.raises(refusals.DestinationForbidden):
+        alias.change(note="new", destinations=["mallory@evil.test"])
+
+    assert fresh(alias).note == "mine"
+
+
+def test_a_stripped_alias_gets_no_destinations(alias: Alias) -> None:
+    Alias.objects.filter(pk=alias.pk).strip()
+
+    with pytest.raises(refusals.DestinationForbidden):
+        fresh(alias).set_destinations(["alice@example.com"])
+
+
+def test_destinations_of_many_aliases_are_loaded_in_one_statement(
+    alice: User, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    for _ in range(5):
+        Alias.objects.issue(owner=alice)
+
+    # the aliases; their destinations with the addresses
+    with django_assert_num_queries(2):
+        found = [alias.destination_addresses[0].email for alias in Alias.objects.all().with_destinations()]
+
+    assert found == ["alice@example.com"] * 5
+
+
+# --- Deleting and restoring --------------------------------------------------------------------
+
+
+def test_a_deleted_alias_receives_nothing_and_is_in_no_list(alice: User, alias: Alias) -> None:
+    alias.soft_delete()
+
+    assert not Alias.objects.receiving().exists()
+    assert not Alias.objects.owned_by(alice).present().exists()
+    assert list(Alias.objects.owned_by(alice).deleted()) == [alias]
+
+
+def test_deleting_again_does_not_prolong_the_time_for_restoring(alias: Alias) -> None:
+    alias.soft_delete()
+    first = alias.deleted_at
+
+    with later(days=20):
+        alias.soft_delete()
+
+    assert fresh(alias).deleted_at == first
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_within_thirty_days_an_alias_comes_back_as_it_was(
+    alias: Alias, home: EmailAddress, enabled: bool
+) -> None:
+    alias.set_destinations(["alice@home.test"])
+    if not enabled:
+        alias.disable()
+    alias.soft_delete()
+
+    with later(days=29, hours=23, minutes=59):
+        alias.restore()
+
+    kept = fresh(alias)
+    assert not kept.is_deleted
+    assert kept.enabled is enabled
+    assert (kept.note, kept.name, kept.hostname) == ("mine", "Alice", "www.github.com")
+    assert sent_to(alias) == ["alice@home.test"]
+
+
+@pytest.mark.parametrize("days", [30, 31, 400])
+def test_after_thirty_days_an_alias_does_not_come_back(alias: Alias, days: int) -> None:
+    alias.soft_delete()
+
+    with later(days=days, seconds=1), pytest.raises(refusals.NotRestorable):
+        alias.restore()
+
+    assert fresh(alias).is_deleted
+
+
+def test_how_long_an_alias_can_be_restored_is_a_setting(alias: Alias, settings: Settings) -> None:
+    settings.ALIAS_RESTORE_DAYS = 2
+    alias.soft_delete()
+
+    with later(days=3), pytest.raises(refusals.NotRestorable):
+        alias.restore()
+
+
+def test_an_alias_says_until_when_it_can_be_restored(alias: Alias) -> None:
+    before = alias.restorable_until
+
+    alias.soft_delete()
+
+    assert before is None
+    assert alias.deleted_at is not None
+    assert alias.restorable_until == alias.deleted_at + timedelta(days=30)
+
+
+def test_what_is_not_deleted_is_not_restored(alias: Alias) -> None:
+    with pytest.raises(refusals.NotRestorable):
+        alias.restore()
+
+
+def test_restoring_respects_the_quota(alice: User, alias: Alias, example_com: Domain) -> None:
+    Domain.objects.filter(pk=example_com.pk).update(alias_quota=1)
+    alias.soft_delete()
+    second = Alias.objects.issue(owner=alice)
+
+    with pytest.raises(refusals.QuotaReached):
+        fresh(alias).restore()
+    still_deleted = fresh(alias).is_deleted
+    second.soft_delete()
+    fresh(alias).restore()
+
+    assert still_deleted
+    assert list(Alias.objects.receiving()) == [alias]
+
+
+def test_restoring_counts_as_no_creation(
+    alice: User, alias: Alias, example_com: Domain, settings: Settings
+) -> None:
+    Domain.objects.filter(pk=example_com.pk).update(alias_quota=5)
+    settings.ALIASES_PER_DAY = settings.ALIASES_PER_HOUR = 2
+    alias.soft_delete()
+
+    fresh(alias).restore()
+
+    assert Alias.objects.issue(owner=alice).pk
+    assert Alias.objects.owned_by(alice).present().count() == 2
+
+
+def test_a_restored_alias_needs_no_right_on_the_domain(alias: Alias, example_com: Domain) -> None:
+    alias.soft_delete()
+    example_com.set_anonmail(False)
+
+    alias.restore()
+
+    assert list(Alias.objects.receiving()) == [alias]
+
+
+# --- Stripping ---------------------------------------------------------------------------------
+
+
+def test_only_what_can_no_longer_be_restored_is_purged(alice: User, alias: Alias) -> None:
+    other = Alias.objects.issue(owner=alice)
+    alias.soft_delete()
+
+    with later(days=29):
+        other.soft_delete()
+    with later(days=31):
+        purgeable = list(Alias.objects.purgeable())
+
+    assert purgeable == [alias]
+
+
+def test_stripping_leaves_the_address_alone(alias: Alias) -> None:
+    Alias.objects.filter(pk=alias.pk).update(forwards=3, blocks=2, replies=1, pinned=True)
+    alias.edit(note="secret")
+    before = fresh(alias)
+    alias.soft_delete()
+
+    with later(days=31):
+        count = Alias.objects.purgeable().strip()
+        then = timezone.now()
+
+    kept = fresh(alias)
+    assert count == 1
+    assert (kept.address, kept.domain) == (before.address, before.domain)
+    assert kept.owner is None
+    assert (kept.note, kept.name, kept.hostname) == ("", "", "")
+    assert (kept.forwards, kept.blocks, kept.replies) == (0, 0, 0)
+    assert (kept.enabled, kept.pinned) == (False, False)
+    assert kept.created == kept.active_at == kept.deleted_at == then
+    assert not AliasDestination.objects.exists()
+
+
+def test_a_stripped_alias_does_not_come_back(alias: Alias) -> None:
+    Alias.objects.filter(pk=alias.pk).strip()
+
+    with pytest.raises(refusals.NotRestorable):
+        fresh(alias).restore()
+
+
+def test_stripping_some_leaves_the_others(alice: User, alias: Alias) -> None:
+    other = Alias.objects.issue(owner=alice)
+
+    Alias.objects.filter(pk=alias.pk).strip()
+
+    assert list(Alias.objects.receiving()) == [other]
+    assert sent_to(other) == ["alice@example.com"]
+
+
+def test_no_alias_is_without_owner_unless_it_is_deleted(alias: Alias) -> None:
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Alias.objects.filter(pk=alias.pk).update(owner=None)
+
+
+def test_the_database_itself_refuses_capitals(alias: Alias) -> None:
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Alias.objects.filter(pk=alias.pk).update(address="Github.alpha@example.com")
+
+
+def test_a_closed_account_leaves_addresses_that_stay_taken(
+    alice: User, alias: Alias, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob = User.objects.create_user("bob@example.com")
+    local_part = alias.address.partition("@")[0]
+
+    def candidates(site: str = "", style: str = "") -> Iterator[str]:
+        return iter([local_part, f"{local_part}.red"])
+
+    monkeypatch.setattr(naming, "candidates", candidates)
+
+    close_account(alice)
+    second = Alias.objects.issue(owner=bob)
+
+    assert not User.objects.filter(email="alice@example.com").exists()
+    assert fresh(alias).owner is None
+    assert second.address == f"{local_part}.red@example.com"
+
+
+# --- Questions ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deed", ["nothing", "disable", "soft_delete"])
+def test_any_form_of_an_address_finds_its_alias_whatever_its_state(alias: Alias, deed: str) -> None:
+    if deed != "nothing":
+        getattr(alias, deed)()
+
+    local_part = alias.address.partition("@")[0]
+    for form in (alias.address, f"{local_part.upper()}+x@EXAMPLE.com", f" {local_part}@example.com. "):
+        assert list(Alias.objects.holding(form)) == [alias]
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "other@example.com", "@"])
+def test_what_is_no_aliases_address_finds_none(alias: Alias, text: str) -> None:
+    assert not Alias.objects.holding(text).exists()
+
+
+def test_figures_add_up_what_the_aliases_did(alice: User, mallory: User, alias: Alias) -> None:
+    other = Alias.objects.issue(owner=alice)
+    Alias.objects.filter(pk=alias.pk).update(forwards=3, blocks=2, replies=1)
+    Alias.objects.filter(pk=other.pk).update(forwards=10)
+
+    assert Alias.objects.owned_by(alice).figures() == {
+        "aliases": 2,
+        "forwards": 13,
+        "blocks": 2,
+        "replies": 1,
+    }
+    assert Alias.objects.owned_by(mallory).figures() == {
+        "aliases": 0,
+        "forwards": 0,
+        "blocks": 0,
+        "replies": 0,
+    }
+
+
+def test_an_alias_was_active_only_once_mail_reached_it(alias: Alias) -> None:
+    before = alias.last_activity
+
+    Alias.objects.filter(pk=alias.pk).update(blocks=1)
+
+    assert before is None
+    assert fresh(alias).last_activity == fresh(alias).active_at
+
+
+def test_lists_begin_with_pinned_and_then_recent_ones(alice: User) -> None:
+    first, second, third = (Alias.objects.issue(owner=alice) for _ in range(3))
+    first.edit(pinned=True)
+    Alias.objects.filter(pk=second.pk).update(active_at=timezone.now() + timedelta(hours=1))
+
+    assert list(Alias.objects.owned_by(alice).recent_first()) == [first, second, third]
+
+
+@pytest.mark.parametrize("text", ["GITHUB.", "mine", "MINE", "www.git", "alice", " mine "])
+def test_searching_looks_into_address_note_hostname_and_name(alice: User, alias: Alias, text: str) -> None:
+    Alias.objects.issue(owner=alice, hostname="gitlab.com")
+
+    assert list(Alias.objects.owned_by(alice).search(text)) == [alias]
+
+
+@pytest.mark.parametrize("text", ["%", "_", "\\", "nothing such"])
+def test_searching_takes_signs_as_they_are(alice: User, alias: Alias, text: str) -> None:
+    assert not Alias.objects.owned_by(alice).search(text).exists()
+
+
+def test_searching_for_nothing_finds_everything(alice: User, alias: Alias) -> None:
+    assert list(Alias.objects.owned_by(alice).search(" \x00")) == [alias]
+
+
+def test_a_person_reads_the_alias_in_u_labels(alice: User) -> None:
+    domain = Domain.objects.create(name="bücher.example", anonmail_enabled=True, audience="everyone")
+
+    alias = Alias.objects.issue(owner=alice, domain=domain.name, hostname="github.com")
+
+    assert str(alias).endswith("@bücher.example")
