@@ -1,0 +1,356 @@
+"""The table of refusals: what is wrong, the status, the sentence; and that nothing was created.
+
+docs/api-refusals.md shows the same table; `test_the_docs_show_this_table` keeps it true.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from allauth.account.models import EmailAddress
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from aliases.models import Alias
+from domains.models import Domain
+from tokens.authentication import WRONG_CREDENTIALS
+from tokens.models import Token
+
+CREATE = "/api/alias/random/new"
+NO_TEXT = "The text contains characters that are no text."
+NO_JSON = "The request's body is not valid JSON."
+NO_OBJECT = "The request's body must be a JSON object."
+NO_MAILBOX = "Errors with Mailbox: it is none of your verified addresses."
+NO_PAGE = "page_id must be provided in request query: a number from 0."
+NO_ALIAS = "There is no such alias."
+NO_PATH = "There is nothing at this address."
+NO_METHOD = "This method is not allowed here."
+NO_DOMAIN = "There is no such domain with Anonmail on."
+FOREIGN = "A destination is none of your verified addresses. Verify it first, on the page Addresses."
+NO_ADDRESS = "A destination is not a valid e-mail address."
+TOO_LARGE = "The request is too large. Its body may have at most 256 KiB."
+LONG_NOTE = "A note has at most 10,000 characters."
+
+
+@dataclass
+class World:
+    """Whom and what the rows are about."""
+
+    alice: User
+    mallory: User
+    client: Client
+    secret: str
+    key: str
+    alias: Alias
+
+    def send(self, method: str, path: str, body: Any = b"", key: str | None = None, **extra: Any) -> Any:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"Authentication": self.key if key is None else key}
+        if headers["Authentication"] == "":
+            headers = {}
+        extra.setdefault("content_type", "application/json")
+        return self.client.generic(method, path, data, headers=headers, **extra)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of being refused."""
+
+    what: str
+    status: int
+    sentence: str
+    ask: Callable[[World], Any] = field(repr=False)
+
+
+def credentials(what: str, key: Callable[[World], str], **extra: Any) -> Row:
+    return Row(
+        what, 401, str(WRONG_CREDENTIALS), lambda world: world.send("POST", CREATE, key=key(world), **extra)
+    )
+
+
+def create(what: str, status: int, sentence: str, body: Any = b"", query: str = "") -> Row:
+    return Row(what, status, sentence, lambda world: world.send("POST", CREATE + query, body))
+
+
+def call(what: str, status: int, sentence: str, method: str, path: str, body: Any = b"") -> Row:
+    return Row(
+        what,
+        status,
+        sentence,
+        lambda world: world.send(method, path.replace("{id}", str(world.alias.pk)), body),
+    )
+
+
+def expired(world: World) -> str:
+    hour_ago = timezone.now() - timedelta(hours=1)
+    return f"{world.alice.email}:{Token.objects.issue(owner=world.alice, name='x', expires=hour_ago)[1]}"
+
+
+def from_elsewhere(world: World) -> str:
+    return f"{world.alice.email}:{Token.objects.issue(owner=world.alice, name='x', networks=['192.0.2.0/24'])[1]}"
+
+
+def of_an_inactive_owner(world: World) -> str:
+    User.objects.filter(pk=world.alice.pk).update(is_active=False)
+    return world.key
+
+
+def made_before_deactivation(world: World) -> str:
+    world.alice.deactivate()
+    world.alice.activate()
+    return world.key
+
+
+def revoked(world: World) -> str:
+    for token in Token.objects.owned_by(world.alice):
+        token.revoke()
+    return world.key
+
+
+def with_an_unverified_address(world: World) -> str:
+    EmailAddress.objects.create(user=world.alice, email="new@home.test")
+    return f"new@home.test:{world.secret}"
+
+
+def without_any_domain(world: World) -> Any:
+    key = f"{world.mallory.email}:{Token.objects.issue(owner=world.mallory, name='x')[1]}"
+    return world.send("POST", CREATE, key=key)
+
+
+def strangers(method: str, path: str, body: Any = b"") -> Callable[[World], Any]:
+    def ask(world: World) -> Any:
+        key = f"{world.mallory.email}:{Token.objects.issue(owner=world.mallory, name='x')[1]}"
+        return world.send(method, path.replace("{id}", str(world.alias.pk)), body, key=key)
+
+    return ask
+
+
+def after_deletion(world: World) -> Any:
+    world.alias.soft_delete()
+    return world.send("GET", f"/api/aliases/{world.alias.pk}")
+
+
+def unverified_destination(world: World) -> Any:
+    EmailAddress.objects.create(user=world.alice, email="new@home.test")
+    return world.send("POST", CREATE, {"destination": "new@home.test"})
+
+
+def too_many(world: World) -> Any:
+    from django.test import override_settings
+
+    with override_settings(ALIASES_PER_HOUR=1):
+        world.send("POST", CREATE)
+        Alias.objects.exclude(pk=world.alias.pk).delete()
+        return world.send("POST", CREATE)
+
+
+def quota(world: World) -> Any:
+    Domain.objects.update(alias_quota=1)
+    return world.send("POST", CREATE)
+
+
+TABLE = [
+    credentials("no key", lambda world: ""),
+    credentials("an empty key", lambda world: " "),
+    credentials("no token after the colon", lambda world: f"{world.alice.email}:"),
+    credentials("another token", lambda world: f"{world.alice.email}:{'x' * 48}"),
+    credentials("a token of no token's shape", lambda world: f"{world.alice.email}:{world.secret}!"),
+    credentials("an unknown e-mail part", lambda world: f"nobody@example.com:{world.secret}"),
+    credentials("another user's e-mail part", lambda world: f"{world.mallory.email}:{world.secret}"),
+    credentials("an unverified e-mail part", with_an_unverified_address),
+    credentials("an e-mail part that is none", lambda world: f"alice:{world.secret}"),
+    credentials("a key of 100,000 characters", lambda world: "x" * 100_000),
+    credentials("a key with a NUL", lambda world: f"{world.alice.email}\x00:{world.secret}"),
+    credentials("an expired token", expired),
+    credentials("a token that is bound to another network", from_elsewhere),
+    credentials("a spoofed X-Forwarded-For", from_elsewhere, HTTP_X_FORWARDED_FOR="192.0.2.1"),
+    credentials("an inactive owner", of_an_inactive_owner),
+    credentials("a token from before the owner was deactivated", made_before_deactivation),
+    credentials("a revoked token", revoked),
+    Row(
+        "no usable domain",
+        403,
+        "There is no domain on which you may create aliases. Ask an admin for access to one.",
+        without_any_domain,
+    ),
+    create(
+        "a domain without the right",
+        403,
+        "You have no access to this domain. Ask its manager for it.",
+        {"domain": "other.org"},
+    ),
+    create("an unknown domain", 404, NO_DOMAIN, {"domain": "unknown.test"}),
+    create("an unknown domain in the query", 404, NO_DOMAIN, query="?domain=unknown.test"),
+    create("a domain with Anonmail off", 404, NO_DOMAIN, {"domain": "off.test"}),
+    create("a domain that is none", 404, NO_DOMAIN, {"domain": "no domain"}),
+    create("a domain that is no text", 400, "The field “domain” must be a text.", {"domain": 7}),
+    Row(
+        "the domain's quota is used up",
+        403,
+        "You already have 1 aliases on this domain, as many as it allows.",
+        quota,
+    ),
+    create("a destination of somebody else", 403, FOREIGN, {"destination": "mallory@evil.test"}),
+    create("a destination of nobody", 403, FOREIGN, {"destination": "nobody@nowhere.test"}),
+    create(
+        "one of two destinations is not mine",
+        403,
+        FOREIGN,
+        {"destination": ["alice@example.com", "a@b.test"]},
+    ),
+    Row("an unverified destination", 403, FOREIGN, unverified_destination),
+    create("a destination that is no address", 400, NO_ADDRESS, {"destination": "nonsense"}),
+    create("an empty destination", 400, NO_ADDRESS, {"destination": ""}),
+    create(
+        "a destination with a line end", 400, NO_ADDRESS, {"destination": "alice@example.com\nBcc: x@y.test"}
+    ),
+    create("no destination in the array", 400, "Give at least one destination.", {"destination": []}),
+    create(
+        "a destination that is no text",
+        400,
+        "The field “destination” must be a text or an array of texts.",
+        {"destination": {"a": 1}},
+    ),
+    create(
+        "an array with something else",
+        400,
+        "The field “destination” must be a text or an array of texts.",
+        {"destination": ["alice@example.com", None]},
+    ),
+    create(
+        "21 destinations",
+        400,
+        "An alias has at most 20 destinations.",
+        {"destination": [f"a{number}@example.com" for number in range(21)]},
+    ),
+    create("a note that is no text", 400, "The field “note” must be a text.", {"note": ["x"]}),
+    create("a note of 10,001 characters", 400, LONG_NOTE, {"note": "x" * 10_001}),
+    create("a note with a NUL", 400, NO_TEXT, {"note": "a\x00b"}),
+    create("a note with half a surrogate pair", 400, NO_TEXT, b'{"note": "\\ud800"}'),
+    create("malformed JSON", 400, NO_JSON, b'{"note": '),
+    create("no JSON at all", 400, NO_JSON, b"note=x"),
+    create("bytes that are no UTF-8", 400, NO_JSON, b'{"note": "\xff"}'),
+    create("NaN", 400, NO_JSON, b'{"note": NaN}'),
+    create("a number of 5,000 digits", 400, NO_JSON, b'{"x": ' + b"9" * 5000 + b"}"),
+    create("100,000 nested arrays", 400, NO_JSON, b"[" * 100_000),
+    create("an array", 400, NO_OBJECT, []),
+    create("a text", 400, NO_OBJECT, "note"),
+    create("null", 400, NO_OBJECT, None),
+    create("a body over 256 KiB", 413, TOO_LARGE, b" " * (256 * 1024 + 1)),
+    Row(
+        "too many creations",
+        429,
+        "You have created too many aliases for now. Try again in 60 minutes.",
+        too_many,
+    ),
+    call("an unknown path", 404, NO_PATH, "GET", "/api/nothing"),
+    call("nothing after /api/", 404, NO_PATH, "GET", "/api/"),
+    call("an unknown method", 405, NO_METHOD, "GET", CREATE),
+    call("a method of another path", 405, NO_METHOD, "DELETE", "/api/v2/aliases"),
+    call("a method that nobody knows", 405, NO_METHOD, "BREW", "/api/user_info"),
+    *(
+        call(
+            f"page_id={page}" if page else "no page_id",
+            400,
+            NO_PAGE,
+            "GET",
+            f"/api/v2/aliases?page_id={page}",
+        )
+        for page in ("", "-1", "x", "%C2%B2", "1e3", "9" * 30)
+    ),
+    call(
+        "a search that is no text",
+        400,
+        "The field “query” must be a text.",
+        "POST",
+        "/api/v2/aliases?page_id=0",
+        {"query": 1},
+    ),
+    call("an id that nobody has", 404, NO_ALIAS, "GET", "/api/aliases/999999"),
+    call("an id of 40 digits", 404, NO_PATH, "GET", f"/api/aliases/{'9' * 40}"),
+    Row("a deleted alias", 404, NO_ALIAS, after_deletion),
+    Row("somebody else's alias, read", 404, NO_ALIAS, strangers("GET", "/api/aliases/{id}")),
+    Row(
+        "somebody else's alias, changed", 404, NO_ALIAS, strangers("PUT", "/api/aliases/{id}", {"note": "x"})
+    ),
+    Row(
+        "somebody else's alias, patched",
+        404,
+        NO_ALIAS,
+        strangers("PATCH", "/api/aliases/{id}", {"note": "x"}),
+    ),
+    Row("somebody else's alias, deleted", 404, NO_ALIAS, strangers("DELETE", "/api/aliases/{id}")),
+    Row("somebody else's alias, toggled", 404, NO_ALIAS, strangers("POST", "/api/aliases/{id}/toggle")),
+    call("a change without a body", 400, "The request's body must not be empty.", "PUT", "/api/aliases/{id}"),
+    call("a note too long", 400, LONG_NOTE, "PATCH", "/api/aliases/{id}", {"note": "x" * 10_001}),
+    call(
+        "a name too long",
+        400,
+        "A name has at most 128 characters.",
+        "PATCH",
+        "/api/aliases/{id}",
+        {"name": "x" * 129},
+    ),
+    call(
+        "pinned that is no truth value",
+        400,
+        "The field “pinned” must be true or false.",
+        "PATCH",
+        "/api/aliases/{id}",
+        {"pinned": "yes"},
+    ),
+    call("a mailbox of somebody else", 400, NO_MAILBOX, "PUT", "/api/aliases/{id}", {"mailbox_id": 999999}),
+    call(
+        "mailboxes that are none",
+        400,
+        NO_MAILBOX,
+        "PUT",
+        "/api/aliases/{id}",
+        {"mailbox_ids": ["x", True, -1]},
+    ),
+    call(
+        "no mailbox",
+        400,
+        "Must choose at least one mailbox.",
+        "PUT",
+        "/api/aliases/{id}",
+        {"mailbox_ids": []},
+    ),
+]
+
+
+@pytest.fixture
+def world(alice: User, mallory: User, other_org: Domain) -> World:
+    Domain.objects.create(name="off.test")
+    _token, secret = Token.objects.issue(owner=alice, name="tests")
+    alias = Alias.objects.issue(owner=alice)
+    client = Client(raise_request_exception=False)
+    return World(alice, mallory, client, secret, f"{alice.email}:{secret}", alias)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.what)
+def test_every_refusal_has_its_status_and_sentence_and_creates_nothing(world: World, row: Row) -> None:
+    before = list(Alias.objects.exclude(deleted_at__isnull=False).values("pk", "note", "name", "enabled"))
+
+    answer = row.ask(world)
+
+    assert answer.status_code == row.status
+    assert answer["Content-Type"] == "application/json"
+    assert answer.json() == {"error": row.sentence}
+    assert ("WWW-Authenticate" in answer) == (row.status == 401)
+    assert ("Retry-After" in answer) == (row.status == 429)
+    if row.what != "a deleted alias":
+        assert list(Alias.objects.values("pk", "note", "name", "enabled")) == before
+
+
+def test_the_docs_show_this_table() -> None:
+    lines = [f"| {row.what} | {row.status} | {row.sentence} |" for row in TABLE]
+    docs = Path(__file__).resolve().parents[2] / "docs" / "api-refusals.md"
+
+    assert "\n".join(lines) in docs.read_text("utf-8")
