@@ -252,6 +252,19 @@ def test_after_thirty_days_an_alias_does_not_come_back(alias: Alias, days: int) 
     assert fresh(alias).is_deleted
 
 
+def test_at_no_moment_an_alias_can_be_both_restored_and_purged(alias: Alias) -> None:
+    alias.soft_delete()
+    assert alias.restorable_until is not None
+
+    with time_machine.travel(alias.restorable_until, tick=False):
+        assert list(Alias.objects.purgeable()) == [alias]
+        with pytest.raises(refusals.NotRestorable):
+            alias.restore()
+    with time_machine.travel(alias.restorable_until - timedelta(microseconds=1), tick=False):
+        assert not Alias.objects.purgeable().exists()
+        alias.restore()
+
+
 def test_how_long_an_alias_can_be_restored_is_a_setting(alias: Alias, settings: Settings) -> None:
     settings.ALIAS_RESTORE_DAYS = 2
     alias.soft_delete()
