@@ -121,6 +121,9 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 def main(command: Sequence[str]) -> int:
     """Run the command with DATABASE_URL set and return its exit code."""
+    if not command:
+        print("Usage: python -m tests.postgresql COMMAND …", file=sys.stderr)
+        return 2
     try:
         with cluster() as url:
             print(f"PostgreSQL round: {' '.join(command)}", flush=True)
