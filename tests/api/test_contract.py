@@ -1,0 +1,329 @@
+"""What real clients send and need: each line is a way in which a server was seen to break one."""
+
+import json
+import logging
+from collections.abc import Callable
+from io import BytesIO, StringIO
+from typing import Any
+
+import pytest
+from django.core.handlers.wsgi import WSGIRequest
+from django.test import Client
+from django.urls import get_resolver
+from pytest_django import Settings
+from rest_framework.test import APIClient
+
+from accounts.models import User
+from aliases.api.edge import ApiEdgeMiddleware
+from aliases.api.query import read_query
+from aliases.models import Alias
+from core.logs import RedactingFormatter
+from tokens.models import Token
+
+pytestmark = pytest.mark.django_db
+
+CREATE = "/api/alias/random/new"
+Api = Callable[[User], APIClient]
+
+
+@pytest.fixture
+def key(alice: User) -> str:
+    return f"{alice.email}:{Token.objects.issue(owner=alice, name='tests')[1]}"
+
+
+def post(key: str, path: str = CREATE, body: bytes = b"", content_type: str = "", **extra: Any) -> Any:
+    headers = {"Authentication": key, **extra.pop("headers", {})}
+    client = Client(raise_request_exception=False)
+    # PATH_INFO: the test client would take what follows two slashes for a host
+    extra.setdefault("PATH_INFO", path.partition("?")[0])
+    return client.generic("POST", path, body, content_type=content_type, headers=headers, **extra)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/alias/random/new",
+        "/api/alias/random/new/",
+        "//api/alias/random/new",
+        "///api/alias/random/new/",
+        "/api//alias/random//new",
+    ],
+)
+def test_the_path_is_served_as_clients_write_it_without_a_redirect(key: str, path: str) -> None:
+    answer = post(key, path)
+
+    assert answer.status_code == 201
+    assert answer["Content-Type"] == "application/json"
+
+
+def test_no_path_of_the_api_ever_redirects(key: str) -> None:
+    api = next(pattern for pattern in get_resolver().url_patterns if str(pattern.pattern) == "api/")
+    for pattern in api.url_patterns:  # type: ignore[union-attr]
+        path = "/api/" + str(pattern.pattern).strip("^$/?").replace("(?P<key>[0-9]{1,18})", "1")
+        for url in (path, f"{path}/", f"/{path}"):
+            for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"):
+                answer = Client().generic(method, url, PATH_INFO=url, headers={"Authentication": key})
+                assert answer.status_code not in range(300, 400), (method, url)
+                assert answer["Content-Type"] == "application/json", (method, url)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"", ""),
+        (b"", "application/json"),
+        (b"  \n", "application/json"),
+        (b'{"note": "x"}', ""),
+        (b'{"note": "x"}', "text/plain"),
+        (b'{"note": "x"}', "application/x-www-form-urlencoded"),
+        (b'{"note": "x"}', "multipart/form-data; boundary=x"),
+        (b'{"note": "x"}', "application/json; charset=utf-8"),
+        (b'{"note": "x"}', "application/json; charset=klingon"),
+        (b'{"note": "x"}', "application/json; charset=hex"),
+        (b'{"note": "x"}', ";;;="),
+        (b'\xef\xbb\xbf{"note": "x"}', "application/json"),
+        ('{"note": "x"}'.encode("utf-16"), "application/json; charset=utf-16"),
+        ('{"note": "x"}'.encode("latin-1"), 'application/json; charset="ISO-8859-1"'),
+    ],
+)
+def test_a_body_is_read_whatever_its_type_says(key: str, body: bytes, content_type: str) -> None:
+    answer = post(key, body=body, content_type=content_type)
+
+    assert answer.status_code == 201
+    assert answer.json()["note"] == ("x" if body.strip() else None)
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/xml", "*/*", "nonsense", ""])
+@pytest.mark.parametrize("query", ["", "?format=html", "?format=api"])
+def test_the_answer_is_json_whatever_the_client_accepts(key: str, accept: str, query: str) -> None:
+    answer = post(key, CREATE + query, headers={"Accept": accept})
+
+    assert answer.status_code == 201
+    assert answer["Content-Type"] == "application/json"
+    assert not answer.content.startswith(b"\xef\xbb\xbf")
+    assert answer["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", [CREATE, f"/{CREATE}", "/api/user_info", "/api/nothing"])
+@pytest.mark.parametrize("origin", ["https://vault.bitwarden.com", "chrome-extension://abcdef", "null"])
+def test_a_preflight_needs_no_key(path: str, origin: str) -> None:
+    answer = Client().options(
+        path,
+        PATH_INFO=path,
+        headers={
+            "Origin": origin,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authentication,content-type",
+        },
+    )
+
+    assert answer.status_code == 200
+    assert answer["Access-Control-Allow-Origin"] == "*"
+    assert "authentication" in answer["Access-Control-Allow-Headers"]
+    assert "POST" in answer["Access-Control-Allow-Methods"]
+    assert "Access-Control-Allow-Credentials" not in answer
+
+
+def test_options_without_origin_names_the_methods() -> None:
+    answer = Client().options(CREATE)
+
+    assert answer.status_code == 204
+    assert answer["Allow"] == "POST, OPTIONS"
+
+
+def test_every_answer_has_the_cors_headers(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    origin = {"Origin": "https://vault.example.com"}
+    answers = [
+        post(key, headers=origin),
+        post("wrong", headers=origin),
+        post(key, f"{CREATE}?domain=unknown.test", headers=origin),
+        post(key, "/api/nothing", headers=origin),
+        post(key, body=b" " * 300_000, headers=origin),
+        Client().get(CREATE, headers={"Authentication": key, **origin}),
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr("aliases.models.AliasQuerySet.issue", lambda *args, **kwargs: 1 / 0)
+        answers.append(post(key, headers=origin))
+
+    assert [answer.status_code for answer in answers] == [201, 401, 404, 404, 413, 405, 500]
+    assert {answer["Access-Control-Allow-Origin"] for answer in answers} == {"*"}
+    assert "Access-Control-Allow-Origin" not in Client().get("/accounts/login/", headers=origin)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", {}),
+        ("hostname=github.com", {"hostname": "github.com"}),
+        ("hostname=", {"hostname": ""}),
+        (
+            "hostname=https%3A%2F%2Fa.test%2F%3Fx%3D1&mode=uuid",
+            {"hostname": "https://a.test/?x=1", "mode": "uuid"},
+        ),
+        # Bitwarden 2026.6: the page's whole URL, unescaped. Its own query is not for us.
+        (
+            "hostname=https://a.test/?x=1&mode=zzz&domain=evil.test&hostname=b.test",
+            {"hostname": "https://a.test/?x=1&mode=zzz&domain=evil.test&hostname=b.test"},
+        ),
+        (
+            "mode=word&hostname=https://a.test/?mode=uuid",
+            {"mode": "word", "hostname": "https://a.test/?mode=uuid"},
+        ),
+        ("domain=a.test&domain=b.test", {"domain": "a.test"}),
+        ("%00=%ff&&&=&hostname", {"\x00": "�", "": "", "hostname": ""}),
+    ],
+)
+def test_a_query_is_read_as_it_was_meant(query: str, expected: dict[str, str]) -> None:
+    assert read_query(query) == expected
+
+
+def test_a_pages_own_query_changes_nothing(key: str) -> None:
+    answer = post(key, f"{CREATE}?hostname=https://u:p@a.test/?x=1&mode=uuid&domain=evil.test")
+
+    alias = Alias.objects.get()
+    assert answer.status_code == 201
+    assert alias.hostname == "a.test"
+    assert alias.address.startswith("a.")
+    assert alias.note == "Website: a.test"
+
+
+@pytest.mark.parametrize("mode", ["zzz", "", "UUID", "%00"])
+def test_a_stray_mode_is_ignored(key: str, mode: str) -> None:
+    alias = post(key, f"{CREATE}?hostname=github.com&mode={mode}").json()["alias"]
+
+    assert alias.startswith("github.")
+
+
+def test_mode_chooses_between_words_and_uuid(alice: User, key: str) -> None:
+    from aliases.models import AliasPreferences
+
+    assert len(post(key, f"{CREATE}?mode=uuid").json()["alias"].partition("@")[0]) == 36
+    AliasPreferences.objects.create(user=alice, style="uuid")
+    assert len(post(key, CREATE).json()["alias"].partition("@")[0]) == 36
+    assert post(key, f"{CREATE}?hostname=github.com&mode=word").json()["alias"].startswith("github.")
+
+
+@pytest.mark.parametrize(
+    "hostname", ["", "not%20a%20url", "[::1]:9000", "x" * 10_000, "%00%01", "🦄", "com.example.app", "?", "%"]
+)
+def test_no_hostname_is_a_reason_to_refuse(key: str, hostname: str) -> None:
+    assert post(key, f"{CREATE}?hostname={hostname}").status_code == 201
+
+
+def test_our_extensions_choose_domain_and_destinations(alice: User, key: str, other_org: Any) -> None:
+    from allauth.account.models import EmailAddress
+
+    other_org.grant(alice)
+    EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
+    both = ["ALICE@home.test", "alice@example.com", "alice@home.test"]
+
+    in_body = post(key, body=json.dumps({"domain": "OTHER.org", "destination": both}).encode()).json()
+    in_query = post(key, f"{CREATE}?domain=other.org", body=b'{"destination": "alice@home.test"}').json()
+
+    assert in_body["alias"].endswith("@other.org")
+    assert [box["email"] for box in in_body["mailboxes"]] == ["alice@home.test", "alice@example.com"]
+    assert in_query["alias"].endswith("@other.org")
+    assert in_query["mailbox"]["email"] == "alice@home.test"
+
+
+def test_a_note_is_kept_whole_up_to_ten_thousand_characters(key: str) -> None:
+    note = "ü☃\n\t" * 2500
+
+    answer = post(key, body=json.dumps({"note": note}).encode())
+
+    assert answer.json()["note"] == note
+
+
+def test_the_note_of_a_password_manager_keeps_no_url(key: str) -> None:
+    note = "Website: https://u:p@shop.test/cart?session=secret. Generated by Bitwarden."
+
+    answer = post(key, body=json.dumps({"note": note}).encode())
+
+    assert answer.json()["note"] == "Website: shop.test. Generated by Bitwarden."
+
+
+def test_method_override_is_no_way_in(alice: User, key: str) -> None:
+    alias = Alias.objects.issue(owner=alice)
+
+    post(key, f"/api/aliases/{alias.pk}/toggle", headers={"X-HTTP-Method-Override": "DELETE"})
+
+    alias.refresh_from_db()
+    assert not alias.is_deleted
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_crash_is_told_in_json_and_logged_without_names(
+    alice: User, key: str, monkeypatch: pytest.MonkeyPatch, settings: Settings, debug: bool
+) -> None:
+    settings.DEBUG = debug
+    log = StringIO()
+    handler = logging.StreamHandler(log)
+    handler.setFormatter(RedactingFormatter("%(message)s"))
+    logging.getLogger().addHandler(handler)
+
+    def crash(*args: object, **kwargs: object) -> None:
+        raise RuntimeError(f"boom {alice.email} {key.partition(':')[2]}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("aliases.models.AliasQuerySet.issue", crash)
+        answer = post(key, f"{CREATE}?hostname=secret-site.test")
+    logging.getLogger().removeHandler(handler)
+
+    assert answer.status_code == 500
+    assert answer["Content-Type"] == "application/json"
+    assert answer.json() == {"error": "Something went wrong on our side. It is logged; try again later."}
+    assert "RuntimeError: boom [address] [secret]" in log.getvalue()
+    assert "secret-site" not in log.getvalue()
+
+
+def test_a_wrong_host_header_is_told_in_json(key: str) -> None:
+    answer = post(key, HTTP_HOST="evil.test")
+
+    assert answer.status_code == 400
+    assert answer.json() == {"error": "The request is malformed."}
+
+
+class Chunked(BytesIO):
+    """What gunicorn hands over for a chunked body: a stream that ends by itself."""
+
+
+def chunked(body: bytes) -> Any:
+    """What the edge makes of a request with `Transfer-Encoding: chunked`."""
+    stream = Chunked(body)
+    request = WSGIRequest(
+        {
+            "REQUEST_METHOD": "POST",
+            "PATH_INFO": CREATE,
+            "SCRIPT_NAME": "",
+            "SERVER_NAME": "testserver",
+            "SERVER_PORT": "80",
+            "HTTP_TRANSFER_ENCODING": "chunked",
+            "wsgi.input": stream,
+            "wsgi.input_terminated": True,
+        }
+    )
+    seen: dict[str, Any] = {"left": None, "body": None}
+
+    def view(request: Any) -> Any:
+        from django.http import JsonResponse
+
+        seen["body"] = request.read()
+        return JsonResponse({})
+
+    seen["answer"] = ApiEdgeMiddleware(view)(request)
+    seen["left"] = stream.read()
+    return seen
+
+
+def test_a_chunked_body_is_read() -> None:
+    seen = chunked(b'{"note": "x"}')
+
+    assert seen["body"] == b'{"note": "x"}'
+
+
+def test_a_chunked_body_over_the_limit_is_read_to_its_end_and_refused() -> None:
+    seen = chunked(b" " * 1_000_000)
+
+    assert seen["answer"].status_code == 413
+    assert seen["body"] is None
+    assert seen["left"] == b""

@@ -1,0 +1,225 @@
+"""Which keys open the API, how often one may be wrong, and what a wrong one costs."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import time_machine
+from allauth.account.models import EmailAddress
+from django.db import OperationalError, connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from pytest_django import Settings
+
+from accounts.models import User
+from core.models import Counter
+from tokens.models import Token
+
+pytestmark = pytest.mark.django_db
+
+INFO = "/api/user_info"
+
+
+@pytest.fixture
+def secret(alice: User) -> str:
+    return Token.objects.issue(owner=alice, name="tests")[1]
+
+
+def ask(key: str, header: str = "Authentication", **extra: Any) -> Any:
+    return Client().get(INFO, headers={header: key}, **extra)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{email}:{secret}",
+        "ALICE@Example.COM:{secret}",
+        "{quoted}:{secret}",
+        "{quoted}%3A{secret}",
+        "  {email}:{secret}  ",
+        "{secret}",
+        "home%40b%C3%BCcher.example:{secret}",
+        "home@xn--bcher-kva.example:{secret}",
+    ],
+)
+@pytest.mark.parametrize(
+    ("header", "scheme"),
+    [
+        ("Authentication", ""),
+        ("Authentication", "Bearer "),
+        ("Authorization", "Bearer "),
+        ("Authorization", "bearer "),
+    ],
+)
+def test_a_key_is_understood_as_clients_write_it(
+    alice: User, secret: str, written: str, header: str, scheme: str
+) -> None:
+    EmailAddress.objects.create(user=alice, email="home@xn--bcher-kva.example", verified=True)
+    key = written.format(email=alice.email, quoted=quote(alice.email, safe=""), secret=secret)
+
+    assert ask(scheme + key, header).json()["email"] == alice.email
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "Token", ""])
+def test_another_scheme_is_no_key(alice: User, secret: str, scheme: str) -> None:
+    assert ask(f"{scheme} {alice.email}:{secret}", "Authorization").status_code == 401
+
+
+def test_keys_go_on_working_when_the_primary_address_changes(alice: User, secret: str) -> None:
+    home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
+    home.set_as_primary()
+
+    assert ask(f"alice@example.com:{secret}").json()["email"] == "alice@home.test"
+    assert ask(f"alice@home.test:{secret}").status_code == 200
+
+
+def test_a_session_does_nothing_under_api(alice: User, client: Client) -> None:
+    client.force_login(alice)
+
+    assert client.get("/aliases/").status_code == 200
+    assert client.get(INFO).status_code == 401
+    assert client.get(INFO, headers={"X-Sl-Allowcookies": "true"}).status_code == 401
+    assert client.post("/api/alias/random/new").status_code == 401
+
+
+def test_a_token_opens_no_page(alice: User, secret: str) -> None:
+    for header in ("Authentication", "Authorization"):
+        answer = Client().get("/aliases/", headers={header: f"Bearer {alice.email}:{secret}"})
+        assert answer.status_code == 302
+
+
+def test_a_token_works_from_its_networks_alone(alice: User, settings: Settings) -> None:
+    settings.TRUSTED_PROXIES = ["127.0.0.1"]
+    _token, bound = Token.objects.issue(owner=alice, name="x", networks=["192.0.2.0/24", "2001:db8::/32"])
+    key = f"{alice.email}:{bound}"
+
+    assert ask(key, REMOTE_ADDR="192.0.2.9").status_code == 200
+    assert ask(key, REMOTE_ADDR="2001:db8::1").status_code == 200
+    assert ask(key, REMOTE_ADDR="::ffff:192.0.2.9").status_code == 200
+    assert ask(key, HTTP_X_FORWARDED_FOR="192.0.2.9").status_code == 200
+    assert ask(key, HTTP_X_FORWARDED_FOR="192.0.2.9, 198.51.100.1").status_code == 401
+    assert ask(key, REMOTE_ADDR="198.51.100.1").status_code == 401
+    assert ask(key, REMOTE_ADDR="").status_code == 401
+
+
+def test_the_last_use_is_written_at_most_once_a_minute(alice: User, secret: str) -> None:
+    start = timezone.now()
+    with time_machine.travel(start, tick=False):
+        ask(secret)
+    with time_machine.travel(start + timedelta(seconds=59), tick=False):
+        ask(secret)
+    assert Token.objects.get().last_used == start
+    with time_machine.travel(start + timedelta(seconds=60), tick=False):
+        ask(secret)
+
+    assert Token.objects.get().last_used == start + timedelta(seconds=60)
+
+
+def statements(key: str) -> list[str]:
+    with CaptureQueriesContext(connection) as queries:
+        assert ask(key).status_code == 401
+    return [re.split("WHERE|VALUES", query["sql"])[0] for query in queries]
+
+
+def test_a_wrong_token_and_an_unknown_user_cost_the_same(alice: User, secret: str) -> None:
+    """No timing tells whether an account exists: the same statements, in the same order."""
+    wrong_token = statements(f"{alice.email}:{'x' * 48}")
+    unknown_user = statements(f"nobody@example.com:{'x' * 48}")
+    wrong_user = statements(f"nobody@example.com:{secret}")
+
+    assert len(wrong_token) == 2
+    assert wrong_token == unknown_user == wrong_user
+
+
+def test_others_failures_never_shut_out_a_valid_key(alice: User, secret: str, settings: Settings) -> None:
+    settings.AUTH_FAILURES_PER_ACCOUNT_PER_HOUR = 3
+    statuses = [ask(f"{alice.email}:{'x' * 48}").status_code for _ in range(20)]
+
+    assert statuses == [401] * 3 + [429] * 17
+    assert ask(f"{alice.email}:{secret}").status_code == 200
+    assert ask(f"{alice.email}:{'y' * 48}").status_code == 429
+
+
+def test_failures_are_counted_per_address_and_end_after_an_hour(alice: User, settings: Settings) -> None:
+    settings.AUTH_FAILURES_PER_ADDRESS_PER_HOUR = 2
+    start = timezone.now()
+    with time_machine.travel(start, tick=False):
+        for number in range(2):
+            assert ask(f"user{number}@example.com:{'x' * 48}").status_code == 401
+        refused = ask(f"user3@example.com:{'x' * 48}")
+        elsewhere = ask(f"user3@example.com:{'x' * 48}", REMOTE_ADDR="192.0.2.1")
+    with time_machine.travel(start + timedelta(hours=1, seconds=1), tick=False):
+        later = ask(f"user3@example.com:{'x' * 48}")
+
+    assert (refused.status_code, refused["Retry-After"]) == (429, "3600")
+    assert refused.json() == {"error": "Too many wrong API keys. Correct the key and try again later."}
+    assert elsewhere.status_code == 401
+    assert later.status_code == 401
+
+
+def test_an_ipv6_subscriber_is_one_client(alice: User, settings: Settings) -> None:
+    settings.AUTH_FAILURES_PER_ADDRESS_PER_HOUR = 2
+
+    def fail(address: str) -> int:
+        return int(ask(f"{address[-4:]}@example.com:{'x' * 48}", REMOTE_ADDR=address).status_code)
+
+    same = [fail(f"2001:db8:1:2::{number}") for number in range(1, 4)]
+    other = fail("2001:db8:1:3::1")
+
+    assert same == [401, 401, 429]
+    assert other == 401
+
+
+def test_a_missing_key_is_no_failed_attempt(db: None, settings: Settings) -> None:
+    settings.AUTH_FAILURES_PER_ADDRESS_PER_HOUR = 1
+
+    assert {Client().get(INFO).status_code for _ in range(5)} == {401}
+    assert not Counter.objects.exists()
+
+
+def test_the_counters_name_nobody(alice: User) -> None:
+    ask(f"{alice.email}:{'x' * 48}", REMOTE_ADDR="192.0.2.77")
+
+    for row in Counter.objects.values():
+        assert "alice" not in str(row)
+        assert "192.0.2" not in str(row)
+
+
+@pytest.mark.parametrize("key", ["{email}:{secret}", "{email}:wrong-token"])
+def test_with_the_database_away_nobody_is_blamed(
+    alice: User, secret: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*args: object, **kwargs: object) -> None:
+        raise OperationalError("connection refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tokens.authentication.Token.objects.select_related", away)
+        patch.setattr("core.models.CounterQuerySet.hit", away)
+        answer = ask(key.format(email=alice.email, secret=secret))
+
+    assert answer.status_code == 503
+    assert answer["Retry-After"] == "5"
+    assert answer.json() == {"error": "The service is not available for a moment. Try again shortly."}
+    assert not Counter.objects.exists()
+
+
+def test_limits_of_creation_are_exact_and_each_users_own(
+    alice: User, root: User, api: Callable[[User], Any], settings: Settings
+) -> None:
+    settings.ALIASES_PER_HOUR, settings.ALIASES_PER_DAY = 3, 5
+    client, start = api(alice), timezone.now()
+
+    def create(after: timedelta, number: int) -> list[int]:
+        with time_machine.travel(start + after, tick=False):
+            return [client.post("/api/alias/random/new").status_code for _ in range(number)]
+
+    assert create(timedelta(), 5) == [201, 201, 201, 429, 429]
+    assert create(timedelta(minutes=59), 1) == [429]
+    assert create(timedelta(hours=1), 3) == [201, 201, 429]
+    assert create(timedelta(hours=23), 1) == [429]
+    assert create(timedelta(hours=24), 1) == [201]
+    assert api(root).post("/api/alias/random/new?domain=example.com").status_code == 201

@@ -1,0 +1,213 @@
+"""The endpoints beside creation, as SimpleLogin answers them."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from allauth.account.models import EmailAddress
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import get_resolver
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from accounts.models import User
+from aliases.models import Alias
+
+pytestmark = pytest.mark.django_db
+
+Api = Callable[[User], APIClient]
+LIST = "/api/v2/aliases?page_id=0"
+
+
+def test_every_url_of_the_api_is_tested_here_or_in_the_table() -> None:
+    api = next(pattern for pattern in get_resolver().url_patterns if str(pattern.pattern) == "api/")
+
+    assert {pattern.name for pattern in api.url_patterns} == {  # type: ignore[union-attr]
+        "api-alias-random",
+        "api-alias-list",
+        "api-alias",
+        "api-alias-toggle",
+        "api-user-info",
+        "api-stats",
+    }
+
+
+def test_user_info_tells_whose_key_it_is(alice: User, api: Api) -> None:
+    alice.name = "Alice"
+    alice.save()
+
+    assert api(alice).get("/api/user_info").json() == {
+        "name": "Alice",
+        "email": "alice@example.com",
+        "is_premium": True,
+        "in_trial": False,
+        "trial_end_timestamp": None,
+        "max_alias_free_plan": 0,
+        "connected_proton_address": None,
+        "can_create_reverse_alias": False,
+        "profile_picture_url": None,
+    }
+
+
+def test_the_list_has_twenty_a_page_pinned_and_recent_first(alice: User, api: Api) -> None:
+    now = timezone.now()
+    for number in range(45):
+        alias = Alias.objects.issue(owner=alice)
+        Alias.objects.filter(pk=alias.pk).update(
+            active_at=now - timedelta(hours=number), pinned=number in {30, 40}
+        )
+    client = api(alice)
+
+    pages = [client.get(f"/api/v2/aliases?page_id={page}").json()["aliases"] for page in range(4)]
+
+    assert [len(page) for page in pages] == [20, 20, 5, 0]
+    listed = [row["id"] for page in pages for row in page]
+    assert listed == list(Alias.objects.recent_first().values_list("pk", flat=True))
+    assert [row["pinned"] for row in pages[0][:3]] == [True, True, False]
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_the_list_is_searched(alice: User, api: Api, method: str) -> None:
+    code = Alias.objects.issue(owner=alice, hostname="github.com", note="100% Code")
+    shop = Alias.objects.issue(owner=alice, hostname="shop.test", note="")
+    shop.edit(name="Größe")
+    gone = Alias.objects.issue(owner=alice, hostname="github.com")
+    gone.soft_delete()
+    client = api(alice)
+
+    def found(text: str) -> set[int]:
+        answer = client.generic(method.upper(), LIST, f'{{"query": "{text}"}}'.encode(), "application/json")
+        return {row["id"] for row in answer.json()["aliases"]}
+
+    assert found("") == {code.pk, shop.pk}
+    assert found("GitHub") == found("100%") == found("code") == {code.pk}
+    assert found("shop.test") == {shop.pk}
+    assert found("Größe") == {shop.pk}
+    assert found("_") == found("nothing") == set()
+
+
+def test_the_first_flag_wins_whatever_its_value(alice: User, api: Api) -> None:
+    pinned, off, on = (Alias.objects.issue(owner=alice) for _ in range(3))
+    pinned.edit(pinned=True)
+    off.disable()
+    client = api(alice)
+
+    def found(flags: str) -> set[int]:
+        return {row["id"] for row in client.get(f"{LIST}&{flags}").json()["aliases"]}
+
+    assert found("pinned") == found("disabled&pinned=false") == {pinned.pk}
+    assert found("disabled=0") == found("enabled&disabled") == {off.pk}
+    assert found("enabled=") == {pinned.pk, on.pk}
+
+
+def test_one_alias_is_read_and_changed(alice: User, api: Api) -> None:
+    home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
+    primary = EmailAddress.objects.get(user=alice, primary=True)
+    alias = Alias.objects.issue(owner=alice, note="old")
+    client, path = api(alice), f"/api/aliases/{alias.pk}"
+
+    assert client.get(path).json()["note"] == "old"
+    change = {
+        "note": "new",
+        "name": "A\r\nB",
+        "pinned": True,
+        "mailbox_ids": [home.pk, primary.pk],
+        "disable_pgp": True,
+    }
+    assert client.put(path, change, format="json").json() == {"ok": True}
+
+    row = client.get(path).json()
+    assert (row["note"], row["name"], row["pinned"]) == ("new", "A B", True)
+    assert [box["id"] for box in row["mailboxes"]] == [home.pk, primary.pk]
+    assert client.patch(path, {"mailbox_id": primary.pk}, format="json").json() == {"ok": True}
+    assert client.patch(path, {"note": None, "enabled": False}, format="json").json() == {"ok": True}
+    row = client.get(path).json()
+    assert row["mailbox"] == {"id": primary.pk, "email": "alice@example.com"}
+    # `enabled` is not changed here: that is what toggle is for.
+    assert (row["note"], row["name"], row["enabled"]) == (None, "A B", True)
+
+
+def test_a_refused_change_changes_nothing(alice: User, api: Api) -> None:
+    alias = Alias.objects.issue(owner=alice, note="old")
+    client = api(alice)
+
+    answer = client.put(f"/api/aliases/{alias.pk}", {"note": "new", "mailbox_ids": [999]}, format="json")
+
+    alias.refresh_from_db()
+    assert answer.status_code == 400
+    assert alias.note == "old"
+
+
+def test_an_alias_is_switched_and_deleted(alice: User, api: Api) -> None:
+    alias = Alias.objects.issue(owner=alice)
+    client, path = api(alice), f"/api/aliases/{alias.pk}"
+
+    assert client.post(f"{path}/toggle").json() == {"enabled": False}
+    assert client.post(f"{path}/toggle").json() == {"enabled": True}
+    assert client.delete(path).json() == {"deleted": True}
+    assert client.delete(path).status_code == 404
+
+    alias.refresh_from_db()
+    assert alias.is_deleted
+    assert alias.owner == alice
+
+
+def test_the_figures_are_added_up(alice: User, root: User, api: Api) -> None:
+    for _ in range(2):
+        alias = Alias.objects.issue(owner=alice)
+        Alias.objects.filter(pk=alias.pk).update(forwards=5, blocks=2, replies=1)
+    Alias.objects.issue(owner=root, domain="example.com")
+    Alias.objects.issue(owner=alice).soft_delete()
+
+    assert api(alice).get("/api/stats").json() == {
+        "nb_alias": 2,
+        "nb_forward": 10,
+        "nb_reply": 2,
+        "nb_block": 4,
+    }
+    Alias.objects.all().strip()
+    assert api(alice).get("/api/stats").json() == {
+        "nb_alias": 0,
+        "nb_forward": 0,
+        "nb_reply": 0,
+        "nb_block": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "most"),
+    [
+        # authentication; aliases; destinations
+        ("GET", LIST, 3),
+        ("GET", "/api/aliases/{id}", 3),
+        # authentication; figures
+        ("GET", "/api/stats", 2),
+        # authentication
+        ("GET", "/api/user_info", 1),
+        # authentication; alias; destinations; switch; what it is now
+        ("POST", "/api/aliases/{id}/toggle", 5),
+        # authentication; alias; destinations; deletion
+        ("DELETE", "/api/aliases/{id}", 4),
+    ],
+)
+def test_no_endpoint_takes_more_statements_for_many_aliases(
+    alice: User, api: Api, method: str, path: str, most: int
+) -> None:
+    client = api(alice)
+    client.get("/api/user_info")  # writes the token's last use
+
+    def cost() -> int:
+        url = path.format(id=Alias.objects.owned_by(alice).present().latest("pk").pk)
+        with CaptureQueriesContext(connection) as queries:
+            assert client.generic(method, url).status_code == 200
+        return len([query for query in queries if "SAVEPOINT" not in query["sql"]])
+
+    for _ in range(2):
+        Alias.objects.issue(owner=alice)
+    few = cost()
+    for _ in range(30):
+        Alias.objects.issue(owner=alice)
+
+    assert cost() == few
+    assert few <= most
