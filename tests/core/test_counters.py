@@ -1,0 +1,93 @@
+"""Counters: exact over threads and processes, forgotten when their period ends."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.db import connection, transaction
+from django.utils import timezone
+
+from core.models import Counter, Limit, first_over
+
+HOUR = Limit("hour", 3, timedelta(hours=1))
+DAY = Limit("day", 5, timedelta(days=1))
+
+
+@pytest.mark.django_db
+def test_several_limits_are_counted_in_one_statement(django_assert_num_queries: object) -> None:
+    with django_assert_num_queries(1):  # type: ignore[operator]
+        hits = Counter.objects.all().hit((HOUR, "a"), (DAY, "a"))
+
+    assert {hit.limit.scope: hit.count for hit in hits} == {"hour": 1, "day": 1}
+    assert first_over(hits) is None
+
+
+@pytest.mark.django_db
+def test_a_period_begins_with_its_first_hit_and_then_all_begins_anew() -> None:
+    start = timezone.now()
+    with time_machine.travel(start, tick=False):
+        counts = [Counter.objects.all().hit((HOUR, "a"))[0] for _ in range(4)]
+    with time_machine.travel(start + timedelta(minutes=59), tick=False):
+        late = Counter.objects.all().hit((HOUR, "a"))[0]
+        retry_after = late.retry_after
+    with time_machine.travel(start + timedelta(hours=1), tick=False):
+        anew = Counter.objects.all().hit((HOUR, "a"))[0]
+
+    assert [hit.is_over for hit in counts] == [False, False, False, True]
+    assert (late.count, retry_after) == (5, 60)
+    assert (anew.count, anew.expires) == (1, start + timedelta(hours=2))
+
+
+@pytest.mark.django_db
+def test_keys_and_scopes_are_counted_apart() -> None:
+    Counter.objects.all().hit((HOUR, "a"))
+
+    assert Counter.objects.all().hit((HOUR, "b"))[0].count == 1
+    assert Counter.objects.all().hit((DAY, "a"))[0].count == 1
+    assert Counter.objects.all().hit((HOUR, "a"))[0].count == 2
+
+
+@pytest.mark.django_db
+def test_a_roll_back_takes_hits_back() -> None:
+    class Refused(Exception):
+        pass
+
+    def refuse() -> None:
+        with transaction.atomic():
+            Counter.objects.all().hit((HOUR, "a"))
+            raise Refused
+
+    for _ in range(3):
+        with pytest.raises(Refused):
+            refuse()
+
+    assert Counter.objects.all().hit((HOUR, "a"))[0].count == 1
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_no_hit_is_lost_between_threads() -> None:
+    many = Limit("many", 10_000, timedelta(hours=1))
+    problems: list[BaseException] = []
+
+    def hit() -> None:
+        try:
+            for number in range(50):
+                with transaction.atomic():
+                    # two keys in either order: no deadlock
+                    pairs = [(many, "a"), (many, "b")]
+                    Counter.objects.all().hit(*(pairs if number % 2 else reversed(pairs)))
+        except BaseException as error:
+            problems.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=hit) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert problems == []
+    assert [row.count for row in Counter.objects.all()] == [400, 400]

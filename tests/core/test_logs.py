@@ -1,0 +1,62 @@
+"""The net below the rule that logs carry ids only."""
+
+import logging
+import sys
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from core.logs import RedactingFormatter, redact
+
+TOKEN = "aB3" * 16
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mail to alice@example.com failed", "mail to [address] failed"),
+        ("<Alice+tag@bücher.example>, 'b@x.test'", "<[address]>, '[address]'"),
+        (f"alice@example.com:{TOKEN}", "[address]:[secret]"),
+        ("GET /api/alias/random/new?hostname=bank.test&x=1 done", "GET /api/alias/random/new?[query] done"),
+        (
+            "Key (address)=(github.alpha@example.com) already exists.",
+            "Key (address)=([address]) already exists.",
+        ),
+        ("alias 17 of user 3 disabled", "alias 17 of user 3 disabled"),
+    ],
+)
+def test_addresses_secrets_and_queries_are_replaced(text: str, expected: str) -> None:
+    assert redact(text) == expected
+
+
+def test_tracebacks_and_arguments_are_redacted_too() -> None:
+    try:
+        raise ValueError("no alias alice@example.com")
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, "f", 1, "to %s", ("bob@x.test",), sys.exc_info())
+
+    text = RedactingFormatter("%(message)s").format(record)
+
+    assert "@" not in text
+    assert "ValueError: no alias [address]" in text
+
+
+def test_everything_that_is_logged_goes_through_the_net() -> None:
+    def handlers(section: dict[str, Any]) -> set[str]:
+        return set(section.get("handlers", []))
+
+    logging_settings = settings.LOGGING
+    assert handlers(logging_settings["root"]) == {"stderr"}
+    assert all(not handlers(logger) for logger in logging_settings["loggers"].values())
+    formatter = logging_settings["handlers"]["stderr"]["formatter"]
+    assert logging_settings["formatters"][formatter]["()"] == "core.logs.RedactingFormatter"
+
+
+def test_the_web_server_keeps_no_access_log_and_its_errors_go_through_the_net() -> None:
+    from anonmail_site import gunicorn_conf
+
+    assert gunicorn_conf.accesslog is None
+    config = gunicorn_conf.logconfig_dict
+    assert config["loggers"]["gunicorn.error"]["propagate"]
+    assert config["formatters"]["redacted"]["()"] == "core.logs.RedactingFormatter"
