@@ -2,9 +2,9 @@
 
 import math
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +41,9 @@ from accounts.models import User
 from aliases import naming, refusals
 from aliases.addresses import bare_host, display_host, note_without_url, resolved_form
 from core.models import Counter, Limit, first_over, hide
+from core.prepared import Prepared, column_names, insert_row, instance_of
 from core.refusals import RateLimited
-from domains.models import AliasStyle, Domain, may_create
+from domains.models import AliasStyle, Domain, is_open_to
 
 if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager
@@ -293,7 +294,7 @@ class Alias(models.Model):
         _count_creation(owner)
         _check_quota(owner, self.domain)
         try:
-            self.save(force_insert=True)
+            insert_row(self)
         except IntegrityError as error:
             raise refusals.AddressTaken(gettext("This address is taken.")) from error
         # Asked after the insert: whoever adds this address as an own one meanwhile finds the alias.
@@ -301,9 +302,11 @@ class Alias(models.Model):
         self._set_links(addresses)
 
     def _set_links(self, addresses: Sequence[EmailAddress]) -> None:
-        AliasDestination.objects.bulk_create(
-            AliasDestination(alias=self, address=address) for address in addresses
-        )
+        links = [AliasDestination(alias=self, address=address) for address in addresses]
+        if len(links) == 1:
+            insert_row(links[0])
+        else:
+            AliasDestination.objects.bulk_create(links)
         self.destination_addresses = list(addresses)
 
     @transaction.atomic
@@ -418,40 +421,79 @@ class AliasPreferences(models.Model):
         return f"{self.user_id}: {self.style}"
 
 
+_DOMAIN_COLUMNS = column_names(Domain)
+
+
+def _choice(
+    allowed: Callable[[Any, Any], Q], user_id: Any, own_domain: Any, asked: Any = None
+) -> models.QuerySet[Any, Any]:
+    """The domain to create on: its columns, the user's style, and whether the user may.
+
+    `allowed` is the access rule for the user's kind. Without `asked` the best one of those allowed.
+    """
+    preferences = AliasPreferences.objects.filter(user_id=user_id)
+    domains = Domain.objects.enabled().annotate(
+        owner_style=Coalesce(Subquery(preferences.values("style")), Value(AliasStyle.WORDS)),
+        is_usable=ExpressionWrapper(allowed(user_id, own_domain), BooleanField()),
+    )
+    if asked is not None:
+        domains = domains.filter(name=asked)
+    else:
+        rank = Case(
+            When(pk__in=preferences.values("default_domain"), then=Value(0)),
+            When(name=own_domain, then=Value(1)),
+            default=Value(2),
+        )
+        domains = domains.filter(is_usable=True).order_by(rank, "name")
+    return domains.values_list(*_DOMAIN_COLUMNS, "owner_style", "is_usable")[:1]
+
+
+_USER: dict[str, models.Field[Any, Any]] = {
+    "user_id": models.BigIntegerField(),
+    "own_domain": models.CharField(),
+}
+_ASKED = {**_USER, "asked": models.CharField()}
+
+
+def _everywhere(user_id: Any, own_domain: Any) -> Q:
+    return Q(pk__isnull=False)
+
+
+# By whether the user is a global admin, and whether a domain was asked for.
+_CHOICES = {
+    (False, False): Prepared(partial(_choice, is_open_to), **_USER),
+    (False, True): Prepared(partial(_choice, is_open_to), **_ASKED),
+    (True, False): Prepared(partial(_choice, _everywhere), **_USER),
+    (True, True): Prepared(partial(_choice, _everywhere), **_ASKED),
+}
+
+
 def choose_domain(user: User, asked: str | None = None) -> tuple[Domain, str]:
     """The domain on which `user` creates, and the style that `user` prefers, in one statement.
 
     The one asked for; else the default one, if it is usable; else the one of the user's own address;
     else the first by name. Raises DomainNotFound, DomainForbidden, NoUsableDomain.
     """
-    preferences = AliasPreferences.objects.filter(user=user)
-    domains = Domain.objects.enabled().annotate(
-        owner_style=Coalesce(Subquery(preferences.values("style")), Value(AliasStyle.WORDS)),
-    )
-    # Any: a checker does not see what annotate() adds to a custom QuerySet's rows
-    found: Any = None
+    values: dict[str, Any] = {"user_id": user.pk, "own_domain": user.email_domain}
     if asked is not None:
-        with suppress(AddressError):
-            allowed = ExpressionWrapper(may_create(user), BooleanField())
-            found = domains.annotate(is_usable=allowed).filter(name=domain_to_ascii(asked)).first()
-        if found is None:
+        try:
+            values["asked"] = domain_to_ascii(asked)
+        except AddressError as error:
+            raise refusals.DomainNotFound(gettext("There is no such domain with Anonmail on.")) from error
+    rows = _CHOICES[user.is_superuser, asked is not None](**values)
+    if asked is not None:
+        if not rows:
             raise refusals.DomainNotFound(gettext("There is no such domain with Anonmail on."))
-        if not found.is_usable:
+        if not rows[0][-1] or not user.is_active:
             raise refusals.DomainForbidden(
                 gettext("You have no access to this domain. Ask its manager for it.")
             )
-    else:
-        rank = Case(
-            When(pk__in=preferences.values("default_domain"), then=Value(0)),
-            When(name=user.email_domain, then=Value(1)),
-            default=Value(2),
+    elif not rows or not user.is_active:
+        raise refusals.NoUsableDomain(
+            gettext("There is no domain on which you may create aliases. Ask an admin for access to one.")
         )
-        found = domains.filter(may_create(user)).order_by(rank, "name").first()
-        if found is None:
-            raise refusals.NoUsableDomain(
-                gettext("There is no domain on which you may create aliases. Ask an admin for access to one.")
-            )
-    return found, found.owner_style
+    *columns, owner_style, _is_usable = rows[0]
+    return instance_of(Domain, _DOMAIN_COLUMNS, columns), owner_style
 
 
 def restore_period() -> timedelta:
@@ -505,17 +547,46 @@ def clean_destinations(destinations: Sequence[str]) -> list[str]:
         raise refusals.NotAnAddress(gettext("A destination is not a valid e-mail address.")) from error
 
 
+_ADDRESS_COLUMNS = column_names(EmailAddress)
+
+
+def _own_addresses(
+    which: Q, user_id: Any, address: Any, tagged: Any, at_domain: Any
+) -> models.QuerySet[EmailAddress]:
+    """The verified addresses of a user that `which` names, and whoever's that stands in an alias's way."""
+    mine = Q(user_id=user_id, verified=True) & which
+    in_the_way = Q(email=address) | Q(email__prefix=tagged, email__endswith=at_domain)
+    return EmailAddress.objects.filter(mine | in_the_way)
+
+
+def _primary_address(**values: Any) -> models.QuerySet[Any, Any]:
+    rows: models.QuerySet[Any, Any] = _own_addresses(Q(primary=True), **values)
+    columns: models.QuerySet[Any, Any] = rows.values_list(*_ADDRESS_COLUMNS)
+    return columns
+
+
+_PRIMARY = Prepared(
+    _primary_address,
+    user_id=models.BigIntegerField(),
+    address=models.CharField(),
+    tagged=models.CharField(),
+    at_domain=models.CharField(),
+)
+
+
 def _verified_addresses(owner: User, wanted: Sequence[str] | None, alias_address: str) -> list[EmailAddress]:
     """The owner's verified addresses of these names, in this order; None: the primary one.
 
     One statement, which also looks whether anyone has `alias_address` as an own address, with a
     `+tag` or without. Raises AddressTaken if so, and DestinationForbidden.
     """
-    mine = Q(user=owner, verified=True)
-    mine &= Q(primary=True) if wanted is None else Q(email__in=wanted)
     local_part, _at, domain_name = alias_address.partition("@")
-    tagged = Q(email__prefix=f"{local_part}+", email__endswith=f"@{domain_name}")
-    rows = EmailAddress.objects.filter(mine | Q(email=alias_address) | tagged)
+    values = {"user_id": owner.pk, "address": alias_address}
+    values |= {"tagged": f"{local_part}+", "at_domain": f"@{domain_name}"}
+    if wanted is None:
+        rows = [instance_of(EmailAddress, _ADDRESS_COLUMNS, row) for row in _PRIMARY(**values)]
+    else:
+        rows = list(_own_addresses(Q(email__in=wanted), **values))
     found = {}
     for row in rows:
         if resolved_form(row.email) == alias_address:

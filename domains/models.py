@@ -1,5 +1,7 @@
 """Mail domains, who manages them, and who may create aliases on them."""
 
+from typing import Any
+
 from django.db import models, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Lower
@@ -48,9 +50,17 @@ def may_create(user: User) -> Q:
         return Q(pk__in=[])
     if user.is_superuser:
         return Q(pk__isnull=False)
-    managed = Domain.managers.through.objects.filter(domain_id=OuterRef("pk"), user_id=user.pk)
-    granted = AccessGrant.objects.filter(domain_id=OuterRef("pk"), user_id=user.pk)
-    return Q(name=user.email_domain) | Q(audience=Audience.EVERYONE) | Q(Exists(managed)) | Q(Exists(granted))
+    return is_open_to(user.pk, user.email_domain)
+
+
+def is_open_to(user_id: Any, own_domain: Any) -> Q:
+    """The same for an active user who is no global admin, by key and domain of the own address.
+
+    Both may be values or expressions, so that a query with the rule in it can be compiled once.
+    """
+    managed = Domain.managers.through.objects.filter(domain_id=OuterRef("pk"), user_id=user_id)
+    granted = AccessGrant.objects.filter(domain_id=OuterRef("pk"), user_id=user_id)
+    return Q(name=own_domain) | Q(audience=Audience.EVERYONE) | Q(Exists(managed)) | Q(Exists(granted))
 
 
 class Domain(models.Model):

@@ -197,7 +197,7 @@ def test_with_the_database_away_nobody_is_blamed(
         raise OperationalError("connection refused")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tokens.authentication.Token.objects.select_related", away)
+        patch.setattr("core.prepared.Prepared.__call__", away)
         patch.setattr("core.models.CounterQuerySet.hit", away)
         answer = ask(key.format(email=alice.email, secret=secret))
 

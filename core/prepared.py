@@ -1,0 +1,125 @@
+"""QuerySets that are compiled to SQL once and then run with other values.
+
+Building a query with Django's ORM costs several times what the database takes to answer it. On a hot
+path the same QuerySet, with the same rules in it, is compiled the first time and kept as text.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.sql.compiler import SQLCompiler
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+class Parameter(models.Expression):
+    """Stands in a QuerySet for a value that is given when it is run."""
+
+    def __init__(
+        self,
+        name: str,
+        output_field: "models.Field[Any, Any]",
+        change: Callable[[Any], Any] | None = None,
+    ) -> None:
+        super().__init__(output_field=output_field)
+        self.name = name
+        self.change = change
+
+    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
+        return "%s", [self]
+
+    def through(self, change: Callable[[Any], Any]) -> "Parameter":
+        """The same value after `change`, for a lookup that writes it differently."""
+        return Parameter(self.name, self.output_field, change)
+
+    def value(self, given: Any, connection: BaseDatabaseWrapper) -> Any:
+        """The given value as the database's driver takes it."""
+        if self.change:
+            given = self.change(given)
+        return self.output_field.get_db_prep_value(given, connection=connection)
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    sql: str
+    params: Sequence[Any]
+    compiler: SQLCompiler
+    converters: Any
+
+
+class Prepared:
+    """Runs `build(**parameters).values_list(…)` without building it again.
+
+    `build` gets a Parameter for each name in `parameters` (name to model field) and returns a QuerySet
+    of tuples. It must not look at the values: what it decides by, is another Prepared.
+    """
+
+    def __init__(
+        self, build: Callable[..., "models.QuerySet[Any, Any]"], **parameters: "models.Field[Any, Any]"
+    ) -> None:
+        self.build = build
+        self.parameters = parameters
+        self._compiled: dict[str, _Compiled] = {}
+
+    def __call__(self, **values: Any) -> list[tuple[Any, ...]]:
+        """The rows for these values, in one statement."""
+        connection = connections[DEFAULT_DB_ALIAS]
+        compiled = self._compiled.get(connection.vendor)
+        if compiled is None:
+            compiled = self._compiled[connection.vendor] = self._compile(connection)
+        params = [
+            param.value(values[param.name], connection) if isinstance(param, Parameter) else param
+            for param in compiled.params
+        ]
+        with connection.cursor() as cursor:
+            cursor.execute(compiled.sql, params)
+            rows = cursor.fetchall()
+        if compiled.converters:
+            rows = compiled.compiler.apply_converters(rows, compiled.converters)
+        return [tuple(row) for row in rows]
+
+    def _compile(self, connection: BaseDatabaseWrapper) -> _Compiled:
+        queryset = self.build(**{name: Parameter(name, field) for name, field in self.parameters.items()})
+        compiler = queryset.query.get_compiler(connection=connection)
+        sql, params = compiler.as_sql()
+        converters = compiler.get_converters([column for column, _sql, _alias in compiler.select])
+        return _Compiled(sql, params, compiler, converters)
+
+
+def instance_of(model: type[Row], names: Sequence[str], values: Sequence[Any]) -> Row:
+    """A row of a Prepared as an instance, as if the ORM had loaded it with these columns."""
+    return model.from_db(DEFAULT_DB_ALIAS, names, values)
+
+
+def column_names(model: type[models.Model]) -> list[str]:
+    """The attribute names of all of a model's columns, in their order."""
+    return [field.attname for field in model._meta.concrete_fields]
+
+
+def insert_row(instance: models.Model) -> None:
+    """Insert one new instance as `save(force_insert=True)` does, in one statement that is built once.
+
+    Sends no signals. Raises IntegrityError as the database does.
+    """
+    connection = connections[DEFAULT_DB_ALIAS]
+    sql, fields = _insert_statement(type(instance), connection.vendor)
+    values = [field.get_db_prep_save(getattr(instance, field.attname), connection) for field in fields]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        (instance.pk,) = cursor.fetchone()
+    instance._state.adding = False
+    instance._state.db = DEFAULT_DB_ALIAS
+
+
+@cache
+def _insert_statement(model: type[models.Model], vendor: str) -> tuple[str, list[Any]]:
+    quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
+    fields = [field for field in model._meta.local_concrete_fields if not field.primary_key]
+    columns = ", ".join(quote(str(field.column)) for field in fields)
+    marks = ", ".join(["%s"] * len(fields))
+    table, key = quote(model._meta.db_table), quote(str(model._meta.pk.column))
+    return f"INSERT INTO {table} ({columns}) VALUES ({marks}) RETURNING {key}", fields  # noqa: S608

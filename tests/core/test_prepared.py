@@ -1,0 +1,94 @@
+"""Prepared queries: the ORM's own rows, from SQL that is built once."""
+
+import pytest
+from django.db import IntegrityError, models
+from django.utils import timezone
+
+from accounts.models import User
+from aliases.models import Alias
+from core.prepared import Prepared, column_names, insert_row, instance_of
+from domains.models import Domain
+from tokens.models import Token
+
+pytestmark = pytest.mark.django_db
+
+
+def test_rows_are_those_of_the_orm_with_every_type_of_column(alice: User) -> None:
+    made, _secret = Token.objects.issue(
+        owner=alice, name="a", networks=["192.0.2.0/24"], expires=timezone.now()
+    )
+    names = column_names(Token)
+    by_name = Prepared(
+        lambda name: Token.objects.filter(name=name).values_list(*names), name=models.CharField()
+    )
+
+    token = instance_of(Token, names, by_name(name="a")[0])
+
+    expected = Token.objects.get()
+    assert {name: getattr(token, name) for name in names} == {name: getattr(expected, name) for name in names}
+    assert token.networks == made.networks
+    assert token.owner == alice
+    assert by_name(name="b") == []
+
+
+def test_the_query_is_built_once_and_run_with_other_values(example_com: Domain, other_org: Domain) -> None:
+    built = []
+
+    def build(name: object, enabled: object) -> models.QuerySet[Domain, tuple[str]]:
+        built.append(name)
+        return Domain.objects.filter(name=name, anonmail_enabled=enabled).values_list("name")
+
+    query = Prepared(build, name=models.CharField(), enabled=models.BooleanField())
+
+    assert query(name="example.com", enabled=True) == [("example.com",)]
+    assert query(name="other.org", enabled=True) == [("other.org",)]
+    assert query(name="other.org", enabled=False) == []
+    assert len(built) == 1
+
+
+@pytest.mark.parametrize("name", ["x' OR '1'='1", "%", "_", "%s", "example.com\x00"[:11] + "%(x)s"])
+def test_a_value_is_never_part_of_the_statement(example_com: Domain, name: str) -> None:
+    query = Prepared(
+        lambda name: Domain.objects.filter(name=name).values_list("name"), name=models.CharField()
+    )
+    prefixed = Prepared(
+        lambda text: Alias.objects.filter(address__prefix=text).values_list("address"),
+        text=models.CharField(),
+    )
+
+    assert query(name=name) == []
+    assert prefixed(text=name) == []
+
+
+def test_a_prefix_is_prepared_too(alice: User) -> None:
+    alias = Alias.objects.issue(owner=alice, hostname="github.com")
+    query = Prepared(
+        lambda text: Alias.objects.filter(address__prefix=text).values_list("address"),
+        text=models.CharField(),
+    )
+
+    assert query(text="github.") == [(alias.address,)]
+    assert query(text="githu_") == query(text="GITHUB") == []
+
+
+def test_an_inserted_row_is_what_save_would_have_made(alice: User, example_com: Domain) -> None:
+    values = {"domain": example_com, "owner": alice, "note": "n", "forwards": 3}
+    one = Alias(address="one@example.com", **values)
+    insert_row(one)
+    two = Alias(address="two@example.com", **values)
+    two.save(force_insert=True)
+
+    rows = Alias.objects.in_bulk()
+    for field in column_names(Alias):
+        if field not in {"id", "address", "created", "active_at"}:
+            assert getattr(rows[one.pk], field) == getattr(rows[two.pk], field), field
+    assert not one._state.adding
+    one.disable()
+    assert not Alias.objects.get(pk=one.pk).enabled
+
+
+def test_an_insertion_that_breaks_a_constraint_is_refused(alice: User, example_com: Domain) -> None:
+    insert_row(Alias(address="one@example.com", domain=example_com, owner=alice))
+
+    with pytest.raises(IntegrityError):
+        insert_row(Alias(address="one@example.com", domain=example_com, owner=alice))
