@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import idna
 
@@ -29,6 +30,7 @@ class Address:
         return f"{self.local_part}@{self.domain}"
 
 
+@lru_cache(maxsize=4096)
 def domain_to_ascii(text: str) -> str:
     """The domain name in `text` as lower-case A-labels, without a final dot.
 

@@ -560,7 +560,8 @@ def _own_addresses(
 
 
 def _primary_address(**values: Any) -> models.QuerySet[Any, Any]:
-    rows: models.QuerySet[Any, Any] = _own_addresses(Q(primary=True), **values)
+    # Any: the package's model is not typed
+    rows: Any = _own_addresses(Q(primary=True), **values)
     columns: models.QuerySet[Any, Any] = rows.values_list(*_ADDRESS_COLUMNS)
     return columns
 

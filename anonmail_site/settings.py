@@ -172,6 +172,10 @@ if _database["ENGINE"] == "django.db.backends.postgresql":
     _database["CONN_HEALTH_CHECKS"] = True
     # timeout: seconds that a request waits for a connection before it answers 503.
     _options.setdefault("pool", {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5})
+    # The server keeps the plans of the statements that recur. Off for a pooler in transaction mode.
+    if env.bool("DATABASE_PREPARE", default=True):
+        _options.setdefault("server_side_binding", True)
+        _options.setdefault("prepare_threshold", 5)
     # seconds until an unreachable server counts as away, instead of the system's two minutes
     _options.setdefault("connect_timeout", 3)
 elif _database["ENGINE"] == "django.db.backends.sqlite3":
