@@ -550,9 +550,7 @@ def clean_destinations(destinations: Sequence[str]) -> list[str]:
 _ADDRESS_COLUMNS = column_names(EmailAddress)
 
 
-def _own_addresses(
-    which: Q, user_id: Any, address: Any, tagged: Any, at_domain: Any
-) -> models.QuerySet[EmailAddress]:
+def _own_addresses(which: Q, user_id: Any, address: Any, tagged: Any, at_domain: Any) -> Any:
     """The verified addresses of a user that `which` names, and whoever's that stands in an alias's way."""
     mine = Q(user_id=user_id, verified=True) & which
     in_the_way = Q(email=address) | Q(email__prefix=tagged, email__endswith=at_domain)
@@ -560,10 +558,8 @@ def _own_addresses(
 
 
 def _primary_address(**values: Any) -> models.QuerySet[Any, Any]:
-    # Any: the package's model is not typed
-    rows: Any = _own_addresses(Q(primary=True), **values)
-    columns: models.QuerySet[Any, Any] = rows.values_list(*_ADDRESS_COLUMNS)
-    return columns
+    rows: models.QuerySet[Any, Any] = _own_addresses(Q(primary=True), **values).values_list(*_ADDRESS_COLUMNS)
+    return rows
 
 
 _PRIMARY = Prepared(
