@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from allauth.account.models import EmailAddress
-from django.test import Client
+from django.db import OperationalError
+from django.test import Client, override_settings
 from django.utils import timezone
 
 from accounts.models import User
@@ -35,6 +37,7 @@ FOREIGN = "A destination is none of your verified addresses. Verify it first, on
 NO_ADDRESS = "A destination is not a valid e-mail address."
 TOO_LARGE = "The request is too large. Its body may have at most 256 KiB."
 LONG_NOTE = "A note has at most 10,000 characters."
+AWAY = "The service is not available for a moment. Try again shortly."
 
 
 @dataclass
@@ -140,9 +143,44 @@ def unverified_destination(world: World) -> Any:
     return world.send("POST", CREATE, {"destination": "new@home.test"})
 
 
-def too_many(world: World) -> Any:
-    from django.test import override_settings
+def with_the_sites_session(world: World) -> Any:
+    world.client.force_login(world.alice)
+    return world.send("POST", CREATE, key="")
 
+
+def in_authorization(scheme: str) -> Callable[[World], Any]:
+    def ask(world: World) -> Any:
+        return world.send("POST", CREATE, key="", HTTP_AUTHORIZATION=f"{scheme} {world.key}")
+
+    return ask
+
+
+def too_many_wrong_keys(world: World) -> Any:
+    with override_settings(AUTH_FAILURES_PER_ACCOUNT_PER_HOUR=0):
+        return world.send("POST", CREATE, key=f"{world.alice.email}:{'x' * 48}")
+
+
+def unverified_mailbox(world: World) -> Any:
+    address = EmailAddress.objects.create(user=world.alice, email="new@home.test")
+    return world.send("PUT", f"/api/aliases/{world.alias.pk}", {"mailbox_ids": [address.pk]})
+
+
+def strangers_mailbox(world: World) -> Any:
+    address = EmailAddress.objects.get(user=world.mallory)
+    return world.send("PUT", f"/api/aliases/{world.alias.pk}", {"mailbox_id": address.pk})
+
+
+def while_broken(target: str, error: Exception) -> Callable[[World], Any]:
+    """Ask for an alias while what `target` names fails."""
+
+    def ask(world: World) -> Any:
+        with patch(target, side_effect=error):
+            return world.send("POST", CREATE)
+
+    return ask
+
+
+def too_many(world: World) -> Any:
     with override_settings(ALIASES_PER_HOUR=1):
         world.send("POST", CREATE)
         Alias.objects.exclude(pk=world.alias.pk).delete()
@@ -172,6 +210,14 @@ TABLE = [
     credentials("an inactive owner", of_an_inactive_owner),
     credentials("a token from before the owner was deactivated", made_before_deactivation),
     credentials("a revoked token", revoked),
+    Row("Authorization of another scheme", 401, str(WRONG_CREDENTIALS), in_authorization("Token")),
+    Row("the site's own session instead of a key", 401, str(WRONG_CREDENTIALS), with_the_sites_session),
+    Row(
+        "too many wrong keys",
+        429,
+        "Too many wrong API keys. Correct the key and try again later.",
+        too_many_wrong_keys,
+    ),
     Row(
         "no usable domain",
         403,
@@ -188,6 +234,9 @@ TABLE = [
     create("an unknown domain in the query", 404, NO_DOMAIN, query="?domain=unknown.test"),
     create("a domain with Anonmail off", 404, NO_DOMAIN, {"domain": "off.test"}),
     create("a domain that is none", 404, NO_DOMAIN, {"domain": "no domain"}),
+    create("a domain with a NUL", 404, NO_DOMAIN, {"domain": "example.com\x00"}),
+    create("a domain with half a surrogate pair", 404, NO_DOMAIN, b'{"domain": "\\ud800.test"}'),
+    create("a domain of 10,000 characters", 404, NO_DOMAIN, {"domain": "x" * 10_000}),
     create("a domain that is no text", 400, "The field “domain” must be a text.", {"domain": 7}),
     Row(
         "the domain's quota is used up",
@@ -209,6 +258,9 @@ TABLE = [
     create(
         "a destination with a line end", 400, NO_ADDRESS, {"destination": "alice@example.com\nBcc: x@y.test"}
     ),
+    create("a destination with a NUL", 400, NO_ADDRESS, {"destination": "alice@example.com\x00"}),
+    create("a destination with half a surrogate pair", 400, NO_ADDRESS, b'{"destination": "\\ud800@x.test"}'),
+    create("a destination of 10,000 characters", 400, NO_ADDRESS, {"destination": "x" * 10_000 + "@x.test"}),
     create("no destination in the array", 400, "Give at least one destination.", {"destination": []}),
     create(
         "a destination that is no text",
@@ -247,6 +299,30 @@ TABLE = [
         429,
         "You have created too many aliases for now. Try again in 60 minutes.",
         too_many,
+    ),
+    Row(
+        "the database away while the key is looked up",
+        503,
+        AWAY,
+        while_broken("core.prepared.Prepared.__call__", OperationalError("alice@example.com")),
+    ),
+    Row(
+        "the database away while the alias is made",
+        503,
+        AWAY,
+        while_broken("aliases.models.AliasQuerySet.issue", OperationalError("alice@example.com")),
+    ),
+    Row(
+        "a crash of ours",
+        500,
+        "Something went wrong on our side. It is logged; try again later.",
+        while_broken("aliases.models.AliasQuerySet.issue", RuntimeError("alice@example.com")),
+    ),
+    Row(
+        "a Host that is not ours",
+        400,
+        "The request is malformed.",
+        lambda world: world.send("POST", CREATE, HTTP_HOST="evil.test"),
     ),
     call("an unknown path", 404, NO_PATH, "GET", "/api/nothing"),
     call("nothing after /api/", 404, NO_PATH, "GET", "/api/"),
@@ -304,7 +380,19 @@ TABLE = [
         "/api/aliases/{id}",
         {"pinned": "yes"},
     ),
-    call("a mailbox of somebody else", 400, NO_MAILBOX, "PUT", "/api/aliases/{id}", {"mailbox_id": 999999}),
+    call("a mailbox that nobody has", 400, NO_MAILBOX, "PUT", "/api/aliases/{id}", {"mailbox_id": 999999}),
+    Row("a mailbox of somebody else", 400, NO_MAILBOX, strangers_mailbox),
+    Row("an unverified mailbox", 400, NO_MAILBOX, unverified_mailbox),
+    call("a mailbox id beyond 63 bits", 400, NO_MAILBOX, "PUT", "/api/aliases/{id}", {"mailbox_id": 2**63}),
+    call("a mailbox id that is a text", 400, NO_MAILBOX, "PUT", "/api/aliases/{id}", {"mailbox_id": "1"}),
+    call(
+        "mailboxes that are no array",
+        400,
+        "Must choose at least one mailbox.",
+        "PUT",
+        "/api/aliases/{id}",
+        {"mailbox_ids": 1},
+    ),
     call(
         "mailboxes that are none",
         400,
@@ -344,7 +432,8 @@ def test_every_refusal_has_its_status_and_sentence_and_creates_nothing(world: Wo
     assert answer["Content-Type"] == "application/json"
     assert answer.json() == {"error": row.sentence}
     assert ("WWW-Authenticate" in answer) == (row.status == 401)
-    assert ("Retry-After" in answer) == (row.status == 429)
+    assert ("Retry-After" in answer) == (row.status in {429, 503})
+    assert not answer.cookies
     if row.what != "a deleted alias":
         assert list(Alias.objects.values("pk", "note", "name", "enabled")) == before
 
