@@ -3,16 +3,22 @@
 import logging
 import re
 
-_ADDRESS = re.compile(r"[^\s<>()\[\]\"',;:=@]+@[^\s<>()\[\]\"',;:=@]+", re.UNICODE)
+# Each pattern tries a run of characters once, from its beginning: a log line may be long, and whoever
+# sends the request chooses what is in it.
+_ADDRESS = re.compile(r"(?<![^\s<>()\[\]\"',;:=@])[^\s<>()\[\]\"',;:=@]++@[^\s<>()\[\]\"',;:=@]+")
+_QUOTED_ADDRESS = re.compile(
+    r"(?<![^\s<>()\[\]\"',;:=@/?&])[^\s<>()\[\]\"',;:=@/?&]*?%40[^\s<>()\[\]\"',;:=@/?&]+"
+)
 # Tokens are 40 to 60 letters and digits (tokens.models).
-_TOKEN = re.compile(r"\b[A-Za-z0-9]{40,}\b")
-_QUERY = re.compile(r"(?<=/)([^\s?]*)\?[^\s\"']+")
+_TOKEN = re.compile(r"[A-Za-z0-9]{40,}")
+_QUERY = re.compile(r"(?<![^\s?])(?=[^\s?]*/)([^\s?]*+)\?[^\s\"']+")
 
 
 def redact(text: str) -> str:
     """`text` with every e-mail address, long secret and URL query replaced."""
     text = _QUERY.sub(r"\1?[query]", text)
     text = _ADDRESS.sub("[address]", text)
+    text = _QUOTED_ADDRESS.sub("[address]", text)
     return _TOKEN.sub("[secret]", text)
 
 

@@ -53,11 +53,17 @@ def parse_credentials(text: str) -> Credentials | None:
 
 def header_value(request: Request) -> str:
     """What the client sent as its key: the `Authentication` header, else a Bearer token (RFC 6750 §2.1)."""
-    own, standard = (str(request.META.get(name, "")).strip() for name in HEADERS)
-    if own:
-        return own.removeprefix("Bearer ").strip()
-    scheme, _space, value = standard.partition(" ")
-    return value.strip() if scheme.lower() == "bearer" else ""
+    own, standard = (_text_of(str(request.META.get(name, ""))).strip() for name in HEADERS)
+    scheme, _space, value = (own or standard).partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else own
+
+
+def _text_of(header: str) -> str:
+    """A header's text: WSGI hands out its octets as Latin-1 (PEP 3333), and most clients mean UTF-8."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
 
 
 def _forms(email: str) -> set[str]:

@@ -44,6 +44,9 @@ def ask(key: str, header: str = "Authentication", **extra: Any) -> Any:
         "{secret}",
         "home%40b%C3%BCcher.example:{secret}",
         "home@xn--bcher-kva.example:{secret}",
+        # as octets in UTF-8, which WSGI shows as Latin-1, and as Latin-1 itself
+        "home@bÃ¼cher.example:{secret}",
+        "HOME@BÜCHER.example:{secret}",
     ],
 )
 @pytest.mark.parametrize(
@@ -51,6 +54,7 @@ def ask(key: str, header: str = "Authentication", **extra: Any) -> Any:
     [
         ("Authentication", ""),
         ("Authentication", "Bearer "),
+        ("Authentication", "bearer "),
         ("Authorization", "Bearer "),
         ("Authorization", "bearer "),
     ],
@@ -67,6 +71,15 @@ def test_a_key_is_understood_as_clients_write_it(
 @pytest.mark.parametrize("scheme", ["Basic", "Token", ""])
 def test_another_scheme_is_no_key(alice: User, secret: str, scheme: str) -> None:
     assert ask(f"{scheme} {alice.email}:{secret}", "Authorization").status_code == 401
+
+
+def test_authentication_goes_before_authorization(alice: User, secret: str) -> None:
+    answers = [
+        Client().get(INFO, headers={"Authentication": own, "Authorization": f"Bearer {standard}"})
+        for own, standard in [(secret, "x" * 48), ("x" * 48, secret), (" ", secret)]
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 401, 200]
 
 
 def test_keys_go_on_working_when_the_primary_address_changes(alice: User, secret: str) -> None:
@@ -144,6 +157,17 @@ def test_others_failures_never_shut_out_a_valid_key(alice: User, secret: str, se
     assert ask(f"{alice.email}:{'y' * 48}").status_code == 429
 
 
+def test_a_valid_key_works_after_a_thousand_failures_from_its_own_network(alice: User, secret: str) -> None:
+    wrong = f"{alice.email}:{'x' * 48}"
+    ask(wrong)
+    Counter.objects.update(count=1000)
+
+    assert ask(wrong).status_code == 429
+    assert [ask(key).status_code for key in (secret, f"{alice.email}:{secret}")] == [200, 200]
+    # success is no reason to forget the failures
+    assert ask(wrong).status_code == 429
+
+
 def test_failures_are_counted_per_address_and_end_after_an_hour(alice: User, settings: Settings) -> None:
     settings.AUTH_FAILURES_PER_ADDRESS_PER_HOUR = 2
     start = timezone.now()
@@ -205,6 +229,57 @@ def test_with_the_database_away_nobody_is_blamed(
     assert answer["Retry-After"] == "5"
     assert answer.json() == {"error": "The service is not available for a moment. Try again shortly."}
     assert not Counter.objects.exists()
+
+
+@pytest.mark.parametrize("key", ["{email}:{secret}", "{secret}"])
+def test_a_database_that_goes_away_after_the_look_up_blames_nobody(
+    alice: User, secret: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*args: object) -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tokens.models.Token.note_use", away)
+        answer = ask(key.format(email=alice.email, secret=secret))
+
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+    assert not Counter.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"destination": "mallory@evil.test"}, 403),
+        ({"destination": "nonsense"}, 400),
+        ({"domain": "unknown.test"}, 404),
+        ({"note": "x" * 10_001}, 400),
+    ],
+)
+def test_a_refused_creation_is_not_counted(
+    alice: User, api: Callable[[User], Any], settings: Settings, body: dict[str, str], status: int
+) -> None:
+    settings.ALIASES_PER_HOUR = 1
+    client = api(alice)
+    create = "/api/alias/random/new"
+
+    refused = [client.post(create, body, format="json").status_code for _ in range(3)]
+
+    assert refused == [status] * 3
+    assert [client.post(create).status_code for _ in range(2)] == [201, 429]
+
+
+def test_the_wait_is_told_in_seconds_and_in_words(
+    alice: User, api: Callable[[User], Any], settings: Settings
+) -> None:
+    settings.ALIASES_PER_HOUR, settings.ALIASES_PER_DAY = 5, 1
+    client, start = api(alice), timezone.now()
+    with time_machine.travel(start, tick=False):
+        client.post("/api/alias/random/new")
+    with time_machine.travel(start + timedelta(hours=22, seconds=1), tick=False):
+        answer = client.post("/api/alias/random/new")
+
+    assert (answer.status_code, answer["Retry-After"]) == (429, "7199")
+    assert answer.json() == {"error": "You have created too many aliases for now. Try again in 120 minutes."}
 
 
 def test_limits_of_creation_are_exact_and_each_users_own(

@@ -23,11 +23,23 @@ TOKEN = "aB3" * 16
             "Key (address)=(github.alpha@example.com) already exists.",
             "Key (address)=([address]) already exists.",
         ),
+        ("GET https://h.test/x?a=1&b=2", "GET https://h.test/x?[query]"),
+        (f"key=alice%2Bx%40example.com%3A{TOKEN}", "key=[address]"),
+        (f"key_{TOKEN}_", "key_[secret]_"),
+        ("Is that so? Yes, 1/2 of it.", "Is that so? Yes, 1/2 of it."),
         ("alias 17 of user 3 disabled", "alias 17 of user 3 disabled"),
     ],
 )
 def test_addresses_secrets_and_queries_are_replaced(text: str, expected: str) -> None:
     assert redact(text) == expected
+
+
+@pytest.mark.parametrize("part", ["x", "/", "/a", "a.", "x%40", "%"])
+def test_the_time_it_takes_grows_with_the_line_and_not_faster(part: str) -> None:
+    """A client chooses what is in the path, and so in the log: quadratic, this line took minutes."""
+    line = part * 400_000
+
+    assert len(redact(line)) <= len(line)
 
 
 def test_tracebacks_and_arguments_are_redacted_too() -> None:
