@@ -25,6 +25,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce, Lower
 from django.utils import timezone
+from django.utils.formats import number_format
 from django.utils.functional import cached_property
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -515,7 +516,8 @@ def clean_note(note: str, site: str = "") -> str:
     """
     if len(note) > NOTE_MAX_CHARACTERS:
         raise refusals.InvalidValue(
-            gettext("A note has at most %(max)s characters.") % {"max": f"{NOTE_MAX_CHARACTERS:,}"}
+            gettext("A note has at most %(max)s characters.")
+            % {"max": number_format(NOTE_MAX_CHARACTERS, force_grouping=True)}
         )
     return note_without_url(clean_text(note), site)
 

@@ -114,8 +114,10 @@ def alias_shape(request: HttpRequest) -> HttpResponse:
     except RuleError as error:
         return render(request, "aliases/_shape.html", {"refusal": str(error)})
     style = naming.stronger(preferred, chosen.minimum_style)
+    shape = naming.shape(request.GET.get("hostname", "")[:2000], style)
     context = {
-        "shape": naming.shape(request.GET.get("hostname", "")[:2000], style),
+        # “word” stands for any word here; the words themselves are English everywhere.
+        "shape": shape.replace("‹word", gettext("‹word")),
         "domain": chosen.display_name,
     }
     return render(request, "aliases/_shape.html", context)

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import AddressError, domain_to_ascii
 
@@ -18,4 +19,8 @@ class DomainNameField(models.CharField[str, str]):
         try:
             return domain_to_ascii(value)
         except AddressError as error:
-            raise ValidationError(str(error), code="invalid") from error
+            raise ValidationError(
+                _("“%(name)s” is no domain name. Write it as in example.com."),
+                code="invalid",
+                params={"name": value.strip()[:80]},
+            ) from error
