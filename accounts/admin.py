@@ -29,12 +29,35 @@ def check_not_yourself(request: HttpRequest, user: User) -> None:
         raise LastAdmin(gettext("You cannot take your own account's rights. Ask another global admin."))
 
 
+def check_another_admin(user: User) -> None:
+    """Raise LastAdmin where no active global admin would be left without `user`.
+
+    Needs a transaction, and locks the admins' rows until its end: two of them cannot remove each other.
+    """
+    admins = User.objects.select_for_update().filter(is_superuser=True, is_active=True).order_by("pk")
+    if set(admins.values_list("pk", flat=True)) == {user.pk}:
+        raise LastAdmin(gettext("This is the last global admin. Make somebody else one first."))
+
+
+class UserForm(forms.ModelForm[User]):
+    """What may be changed on a user, as long as somebody is left to rule."""
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if not all(data.get(name, True) for name in ("is_active", "is_superuser")):
+            try:
+                check_another_admin(self.instance)
+            except LastAdmin as error:
+                raise forms.ValidationError(str(error), code=error.code) from error
+        return data
+
+
 class NewUserForm(forms.ModelForm[User]):
     """An address and a name; the password is the user's own business."""
 
     class Meta:
         model = User
-        fields = ("email", "name", "is_superuser")
+        fields = ("email", "name")
 
     def clean_email(self) -> str:
         email: str = get_adapter().clean_email(self.cleaned_data["email"])
@@ -60,6 +83,7 @@ class AddressInline(admin.TabularInline[EmailAddress, User]):
 
 @admin.register(User)
 class UserAdmin(QuickAdmin):
+    form = UserForm
     list_display = ("email", "name", "is_active", "is_superuser", "date_joined", "last_login")
     list_filter = ("is_active", "is_superuser")
     search_fields = ("email__startswith", "name")
@@ -104,16 +128,15 @@ class UserAdmin(QuickAdmin):
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         if not change:
-            created = User.objects.create_user(
-                obj.email, name=obj.name, is_superuser=form.cleaned_data["is_superuser"]
-            )
+            created = User.objects.create_user(obj.email, name=obj.name)
             # The admin goes on with the object that it was given.
             obj.__dict__.update(created.__dict__)
             self._send_link(request, created)
             return
-        switched = "is_active" in form.changed_data
-        obj.save()
-        if switched:
+        plain = [name for name in form.changed_data if name != "is_active"]
+        if plain:
+            obj.save(update_fields=plain)
+        if "is_active" in form.changed_data:
             (obj.activate if obj.is_active else obj.deactivate)()
 
     def _send_link(self, request: HttpRequest, user: User) -> None:
@@ -143,6 +166,7 @@ class UserAdmin(QuickAdmin):
     def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         def deed(user: User) -> None:
             check_not_yourself(request, user)
+            check_another_admin(user)
             user.deactivate()
 
         apply_to_each(self, request, queryset, deed, gettext("%(count)s deactivated."))

@@ -34,7 +34,9 @@ def address_list(request: HttpRequest) -> HttpResponse:
         counts[key] = counts.get(key, 0) + 1
     addresses = [
         {"row": row, "aliases": counts.get(row.pk, 0)}
-        for row in EmailAddress.objects.filter(user=user).order_by("-primary", "-verified", "email")
+        for row in EmailAddress.objects.filter(user=user)
+        .select_related("paused")
+        .order_by("-primary", "-verified", "email")
     ]
     context = {"form": form, "addresses": addresses}
     return render(request, "addresses/list.html", context, status=422 if form.errors else 200)

@@ -1,21 +1,27 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import AddressError, domain_to_ascii, normalise_address
-from accounts.admin import UserAdmin, check_not_yourself
+from accounts.admin import UserAdmin, check_another_admin, check_not_yourself
 from accounts.models import User
 from aliases import refusals
 from aliases.closing import close_account
 from aliases.models import Alias, AliasQuerySet
 from core.admin import QuickAdmin, apply_to_each
 from core.refusals import RuleError
+from domains.models import Domain
+
+# So many domains the filter beside the list shows, and so many owners a piece of an address means.
+DOMAIN_CHOICES_MAX = 100
+OWNERS_MAX = 100
+ACCOUNTS_MAX = 100
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -42,6 +48,24 @@ class StateFilter(admin.SimpleListFilter):
             case "stripped":
                 return aliases.stripped()
         return aliases
+
+
+class DomainFilter(admin.SimpleListFilter):
+    """Domains by name; with many, the number of aliases in the domains' list leads to the rest."""
+
+    title = _("domain")
+    parameter_name = "domain"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(domain.name, domain.display_name) for domain in Domain.objects.all()[:DOMAIN_CHOICES_MAX]]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Alias]:
+        aliases: QuerySet[Alias] = queryset
+        if self.value() is None:
+            return aliases
+        # The key, not a join: the index on it is in the list's order.
+        key = Domain.objects.filter(name=_host(str(self.value()))).values_list("pk", flat=True).first()
+        return aliases.filter(domain=key)
 
 
 class NewAliasForm(forms.ModelForm[Alias]):
@@ -93,10 +117,13 @@ class AliasForm(forms.ModelForm[Alias]):
 class AliasAdmin(QuickAdmin):
     list_display = ("address", "owner", "enabled", "state", "hostname", "forwards", "blocks", "created")
     list_select_related = ("owner",)
-    list_filter = (StateFilter,)
+    list_filter = (StateFilter, DomainFilter)
+    # Any other order would sort the whole table.
+    sortable_by = ("address",)
     search_fields = ("address",)
     search_help_text = _(
-        "The beginning of an alias's address, the owner's whole address, or the whole hostname of a web site."
+        "An alias's address or its beginning, its owner's address (as far as the @ at least), "
+        "or the whole hostname of a web site."
     )
     ordering = ("-pk",)
     actions = ("enable", "disable", "delete_aliases", "restore")
@@ -146,14 +173,24 @@ class AliasAdmin(QuickAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Alias], search_term: str
     ) -> tuple[QuerySet[Alias], bool]:
-        """Each way of searching is answered by an index, whatever the number of aliases."""
+        """Each way of searching is answered by one index, whatever the number of aliases.
+
+        An OR of them would be sorted whole before the first page is shown.
+        """
         term = search_term.strip().lower().replace("\x00", "")
         if not term:
             return queryset, False
-        found = Q(address__prefix=_one_form(term)) | Q(hostname=_host(term))
-        if owner := User.objects.filter(email=_one_form(term)).values_list("pk", flat=True).first():
-            found |= Q(owner=owner)
-        return queryset.filter(found), False
+        if "@" in term:
+            if found := Alias.objects.holding(term).values_list("pk", flat=True).first():
+                return queryset.filter(pk=found), False
+            people = User.objects.filter(email__prefix=_one_form(term)).order_by("email")
+            owners = list(people.values_list("pk", flat=True)[:OWNERS_MAX])
+            if owners:
+                return queryset.filter(owner__in=owners), False
+        elif Alias.objects.filter(hostname=_host(term)).exists():
+            return queryset.filter(hostname=_host(term)), False
+        queryset = queryset.filter(address__prefix=term)
+        return (queryset if "o" in request.GET else queryset.order_by("address")), False
 
     @admin.display(description=_("destinations"))
     def destination_list(self, alias: Alias) -> str:
@@ -215,6 +252,10 @@ def delete_accounts(
     model_admin: UserAdmin, request: HttpRequest, queryset: QuerySet[User]
 ) -> HttpResponse | None:
     """Ask first, then close the accounts."""
+    if queryset.order_by()[: ACCOUNTS_MAX + 1].count() > ACCOUNTS_MAX:
+        sentence = gettext("At most %(max)s accounts are deleted at once.") % {"max": ACCOUNTS_MAX}
+        model_admin.message_user(request, sentence, messages.ERROR)
+        return None
     if request.POST.get("confirmed") != "yes":
         context = {
             **admin.site.each_context(request),
@@ -227,6 +268,7 @@ def delete_accounts(
 
     def deed(user: User) -> None:
         check_not_yourself(request, user)
+        check_another_admin(user)
         close_account(user)
 
     apply_to_each(model_admin, request, queryset, deed, gettext("%(count)s deleted."))

@@ -170,7 +170,9 @@ class AliasQuerySet(models.QuerySet["Alias"]):
         """Strip these aliases of everything but the address, which stays taken. Returns how many."""
         now = timezone.now()
         keys = list(self.select_for_update().values_list("pk", flat=True))
-        AliasDestination.objects.filter(alias__in=keys).delete()
+        # Destinations here, and whatever another app keeps about an alias.
+        for relation in Alias._meta.related_objects:
+            relation.related_model._base_manager.filter(**{f"{relation.field.name}__in": keys}).delete()
         return Alias.objects.filter(pk__in=keys).update(
             owner=None,
             enabled=False,
@@ -225,6 +227,7 @@ class Alias(models.Model):
 
     if TYPE_CHECKING:
         destination_links: RelatedManager["AliasDestination"]
+        activities: RelatedManager[Any]
 
     class Meta:
         verbose_name = _("alias")

@@ -19,6 +19,7 @@ from core.keyset import Page, page_of
 from core.refusals import RuleError
 
 PAGE_SIZE = 25
+ACTIVITIES_SHOWN = 30
 # As many rows as one page shows: what a person can have selected.
 BULK_MAX = PAGE_SIZE * 4
 
@@ -149,7 +150,9 @@ def alias_detail(request: HttpRequest, pk: int) -> HttpResponse:
         return redirect("alias", alias.pk)
     # The form's attempt may have left refused values on the object.
     alias = get_object_or_404(mine(request).present(), pk=pk) if form.errors else alias
-    context = {"alias": alias, "form": form}
+    # What the mail app keeps about it, by the relation's name: this app knows nothing of mail.
+    activities = alias.activities.select_related("destination").order_by("-moment", "-pk")
+    context = {"alias": alias, "form": form, "activities": activities[:ACTIVITIES_SHOWN]}
     return render(request, "aliases/detail.html", context, status=422 if form.errors else 200)
 
 

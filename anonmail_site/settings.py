@@ -117,6 +117,7 @@ INSTALLED_APPS = [
     "domains",
     "aliases",
     "tokens",
+    "mail",
 ]
 
 MIDDLEWARE = [
@@ -330,6 +331,23 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str(
 )
 DEFAULT_FROM_ADDRESS = parseaddr(DEFAULT_FROM_EMAIL)[1]
 
+# --- Mail for aliases ---------------------------------------------------------------------------
+
+# What we call ourselves in SMTP and in trace fields.
+MAIL_HOSTNAME = env.str("MAIL_HOSTNAME", default=_site.hostname or "localhost")
+MAIL_LISTEN = env.str("MAIL_LISTEN", default="127.0.0.1:2525")
+# maildir:///path, smtp://host:port, smtps://… or smtp+starttls://user:password@host:port
+MAIL_NEXT_HOP = env.str("MAIL_NEXT_HOP", default=f"maildir://{VAR_DIR / 'mail'}")
+# Where postmaster@ and abuse@ of our domains go. Empty: they are refused.
+MAIL_POSTMASTER = env.str("MAIL_POSTMASTER", default="")
+MAIL_SIZE_LIMIT = number("MAIL_SIZE_LIMIT", 25 * 1024 * 1024)  # octets
+MAIL_THREADS = number("MAIL_THREADS", 8)
+MAIL_CONNECTIONS = number("MAIL_CONNECTIONS", 200)
+MAIL_TLS_CERTIFICATE = env.str("MAIL_TLS_CERTIFICATE", default="")
+MAIL_TLS_KEY = env.str("MAIL_TLS_KEY", default="")
+# Days for which activity (when, what, who wrote) is kept.
+ACTIVITY_DAYS = number("ACTIVITY_DAYS", 30)
+
 # --- Logs: ids and codes, never addresses, tokens, query strings or bodies ---------------------
 
 LOGGING: dict[str, Any] = {
@@ -348,5 +366,8 @@ LOGGING: dict[str, Any] = {
         # Django's own handlers would print to the console a second time, unredacted.
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": [], "propagate": True},
+        # aiosmtpd's own lines hold addresses, and whole messages at DEBUG.
+        "mail.log": {"handlers": [], "propagate": False, "level": "CRITICAL"},
+        "mail.debug": {"handlers": [], "propagate": False, "level": "CRITICAL"},
     },
 }

@@ -5,6 +5,8 @@ from django.views.generic import RedirectView
 
 from anonmail_site import views
 from core.converters import KeyConverter
+from mail.unsubscribe import alias_unsubscribe
+from mail.views import address_resume
 
 register_converter(KeyConverter, "key")
 
@@ -16,12 +18,14 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("aliases/", include("aliases.urls")),
     path("addresses/", include("aliases.address_urls")),
+    path("addresses/<key:pk>/resume/", address_resume, name="address-resume"),
     path("tokens/", include("tokens.urls")),
     path("domains/", include("domains.urls")),
     path("account/", views.account, name="account"),
     path("account/everything.json", views.download_json, name="account-json"),
     path("account/aliases.csv", views.download_csv, name="account-csv"),
     path("account/delete/", views.account_delete, name="account-delete"),
+    path("unsubscribe/<str:token>/", alias_unsubscribe, name="alias-unsubscribe"),
     path("api/", include("aliases.api.urls")),
     path("admin/", admin.site.urls),
     # Own addresses have pages of their own: removing one must not leave an alias without destination.

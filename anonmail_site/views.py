@@ -20,6 +20,7 @@ from aliases.models import Alias, AliasPreferences, choose_domain
 from anonmail_site.everything_mine import aliases_csv, everything
 from core.refusals import RuleError
 from domains.models import AliasStyle, Domain
+from mail.models import PausedDestination
 
 
 @require_GET
@@ -29,11 +30,15 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def navigation(request: HttpRequest) -> dict[str, object]:
-    """A context processor: whether the menu shows the manager's pages, or the way to an account."""
+    """A context processor: what the menu shows, and which destinations are paused."""
     user = getattr(request, "user", None)
     if not isinstance(user, User):
         return {"signup_open": settings.SIGNUP_OPEN}
-    return {"manages_domains": user.is_superuser or Domain.objects.managed_by(user).exists()}
+    paused = PausedDestination.objects.filter(destination__user=user).select_related("destination")
+    return {
+        "manages_domains": user.is_superuser or Domain.objects.managed_by(user).exists(),
+        "paused_destinations": [row.destination.email for row in paused],
+    }
 
 
 @require_http_methods(["GET", "POST"])

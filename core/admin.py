@@ -1,17 +1,21 @@
 """What our admin pages share: lists that never count a whole table, and refusals as messages."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, TypeVar
 
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
-from django.db import models
+from django.db import models, transaction
 from django.http import HttpRequest
+from django.utils.translation import gettext
 
 from core.refusals import RuleError
 
 COUNT_MAX = 10_000
+# "Select all" reaches past the page, and past what was counted: no more than this at a time.
+ACTION_MAX = 1_000
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -27,6 +31,22 @@ class CappedPaginator(Paginator[Any]):
         return len(rows)
 
 
+class AtLeast(int):
+    """A number that was counted no further: shown as `10,000+`."""
+
+    def __str__(self) -> str:
+        return f"{int(self):,}+"
+
+
+class CappedChangeList(ChangeList):
+    """Says so where there are more rows than were counted."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if self.result_count >= COUNT_MAX:
+            self.result_count = AtLeast(self.result_count)
+
+
 class QuickAdmin(admin.ModelAdmin[Any]):
     """An admin for a table that may have a million rows."""
 
@@ -34,26 +54,41 @@ class QuickAdmin(admin.ModelAdmin[Any]):
     show_full_result_count = False
     list_per_page = 50
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return CappedChangeList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
+    ) -> tuple[models.QuerySet[Any], bool]:
+        """Addresses and domain names are kept in lower case; PostgreSQL knows no NUL."""
+        return super().get_search_results(request, queryset, search_term.lower().replace("\x00", ""))
+
 
 def apply_to_each(
     model_admin: QuickAdmin,
     request: HttpRequest,
-    rows: Iterable[Row],
+    rows: models.QuerySet[Row],
     deed: Callable[[Row], object],
     done: str,
 ) -> None:
-    """Do `deed` to each row; tell how many were done, and each refusal once.
+    """Do `deed` to each row, in one transaction; tell how many were done, and each refusal once.
 
-    `done` is a sentence with `%(count)s`.
+    `done` is a sentence with `%(count)s`. Nothing is done where there are more than ACTION_MAX rows.
     """
+    found = list(rows[: ACTION_MAX + 1])
+    if len(found) > ACTION_MAX:
+        sentence = gettext("Nothing was changed: at most %(max)s rows at once. Narrow the list first.")
+        model_admin.message_user(request, sentence % {"max": f"{ACTION_MAX:,}"}, messages.ERROR)
+        return
     count, refusals = 0, set()
-    for row in rows:
-        try:
-            deed(row)
-        except RuleError as error:
-            refusals.add(str(error))
-        else:
-            count += 1
+    with transaction.atomic():
+        for row in found:
+            try:
+                deed(row)
+            except RuleError as error:
+                refusals.add(str(error))
+            else:
+                count += 1
     if count:
         model_admin.message_user(request, done % {"count": count}, messages.SUCCESS)
     for refusal in sorted(refusals):

@@ -1,14 +1,22 @@
 from typing import Any
 
-from django.contrib import admin
-from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.db.models import Count, IntegerField, OuterRef, ProtectedError, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.forms import BaseInlineFormSet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from core.admin import QuickAdmin
 from domains.models import AccessGrant, Domain
+
+# A form has at most 1,000 fields (DATA_UPLOAD_MAX_NUMBER_FIELDS) and a grant takes three of them.
+INLINE_GRANTS_MAX = 100
 
 
 class GrantInline(admin.TabularInline[AccessGrant, Domain]):
@@ -42,7 +50,7 @@ class DomainAdmin(QuickAdmin):
     search_fields = ("name",)
     ordering = ("name",)
     autocomplete_fields = ("managers",)
-    readonly_fields = ("created", "alias_count")
+    readonly_fields = ("created", "alias_count", "grant_list")
     fields = (
         "name",
         "anonmail_enabled",
@@ -54,6 +62,7 @@ class DomainAdmin(QuickAdmin):
         "comment",
         "created",
         "alias_count",
+        "grant_list",
     )
     inlines = (GrantInline,)
 
@@ -70,9 +79,46 @@ class DomainAdmin(QuickAdmin):
             return (*self.readonly_fields, "name")
         return self.readonly_fields
 
-    def has_delete_permission(self, request: HttpRequest, obj: Domain | None = None) -> bool:
-        """A domain with aliases stays: their addresses stay taken."""
-        return obj is not None and not obj.aliases.exists() and super().has_delete_permission(request, obj)
+    def get_inlines(self, request: HttpRequest, obj: Domain | None) -> Any:
+        """The grants, where a form can hold them; more of them have their own list."""
+        many = obj is not None and obj.grants.order_by()[: INLINE_GRANTS_MAX + 1].count() > INLINE_GRANTS_MAX
+        return () if many else self.inlines
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """A domain with aliases stays, and the admin reads why: their addresses stay taken."""
+        domain = self.get_object(request, unquote(object_id))
+        if domain is not None and domain.aliases.exists():
+            return self._refuse_to_delete(request, domain)
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except ProtectedError:
+            return self._refuse_to_delete(request, domain)
+
+    def _refuse_to_delete(self, request: HttpRequest, domain: Any) -> HttpResponse:
+        sentence = gettext(
+            "%(domain)s has aliases, and their addresses stay taken: it cannot be deleted. Turn off its "
+            "Anonymous Email Service instead."
+        )
+        self.message_user(request, sentence % {"domain": domain}, messages.ERROR)
+        return redirect("admin:domains_domain_change", domain.pk)
+
+    def save_model(self, request: HttpRequest, obj: Domain, form: Any, change: bool) -> None:
+        """Write what was changed and nothing else: somebody may be using the toggle meanwhile."""
+        if not change:
+            super().save_model(request, obj, form, change)
+            return
+        plain = [name for name in form.changed_data if name not in ("anonmail_enabled", "managers")]
+        if plain:
+            obj.save(update_fields=plain)
+        if "anonmail_enabled" in form.changed_data:
+            obj.set_anonmail(obj.anonmail_enabled)
 
     def save_formset(
         self, request: HttpRequest, form: Any, formset: BaseInlineFormSet[Any, Any, Any], change: bool
@@ -90,8 +136,17 @@ class DomainAdmin(QuickAdmin):
         return ", ".join(manager.email for manager in domain.managers.all())
 
     @admin.display(description=_("aliases"), ordering="number_of_aliases")
-    def alias_count(self, domain: Any) -> int:
-        return int(getattr(domain, "number_of_aliases", 0))
+    def alias_count(self, domain: Any) -> str:
+        number = getattr(domain, "number_of_aliases", 0)
+        url = reverse("admin:aliases_alias_changelist", query={"domain": domain.name})
+        return format_html('<a href="{}">{}</a>', url, number) if number else "0"
+
+    @admin.display(description=_("access grants"))
+    def grant_list(self, domain: Domain) -> str:
+        if domain.pk is None:
+            return "-"
+        url = reverse("admin:domains_accessgrant_changelist", query={"domain__id__exact": domain.pk})
+        return format_html('<a href="{}">{}</a>', url, gettext("All of them"))
 
 
 @admin.register(AccessGrant)
@@ -112,3 +167,7 @@ class AccessGrantAdmin(QuickAdmin):
 
     def delete_model(self, request: HttpRequest, obj: AccessGrant) -> None:
         obj.domain.revoke(obj.user)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AccessGrant]) -> None:
+        for grant in queryset.select_related("domain", "user"):
+            grant.domain.revoke(grant.user)

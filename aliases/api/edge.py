@@ -31,7 +31,12 @@ class ApiEdgeMiddleware:
             return self.get_response(request)
         request.path_info = re.sub(r"/{2,}", "/", request.path_info)
         request.path = re.sub(r"/{2,}", "/", request.path)
-        if not _read_body(request):
+        try:
+            fits = _read_body(request)
+        except OSError:
+            # Chunks that are none, or a client that went away in the middle of one.
+            return _finish(_early_error(400, request))
+        if not fits:
             return _finish(_early_error(413, request))
         response = self.get_response(request)
         media_type = response.headers.get("Content-Type", "")
@@ -41,7 +46,10 @@ class ApiEdgeMiddleware:
 
 
 def _read_body(request: HttpRequest) -> bool:
-    """Put the body, chunked or not, where Django reads it. False: it is over the limit."""
+    """Put the body, chunked or not, where Django reads it. False: it is over the limit.
+
+    Raises OSError where it cannot be read.
+    """
     limit = settings.API_MAX_BODY_BYTES
     try:
         length = int(request.META.get("CONTENT_LENGTH") or 0)

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import pytest
+
 BASE = Path(__file__).resolve().parents[2]
 
 
@@ -24,7 +26,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def environment(var: Path, port: int) -> dict[str, str]:
+def environment(var: Path, port: int, mail_port: int = 1) -> dict[str, str]:
     kept = {"PATH": os.environ["PATH"], "HOME": str(var)}
     return kept | {
         "ENV_FILE": "",
@@ -32,6 +34,7 @@ def environment(var: Path, port: int) -> dict[str, str]:
         "PORT": str(port),
         "DJANGO_SETTINGS_MODULE": "anonmail_site.settings",
         "PYTHONUNBUFFERED": "1",
+        "MAIL_LISTEN": f"127.0.0.1:{mail_port}",
     }
 
 
@@ -39,13 +42,13 @@ class Start:
     """`runall` in a process group of its own, as a terminal has it."""
 
     def __init__(self, var: Path, port: int) -> None:
-        self.port = port
+        self.port, self.mail_port = port, free_port()
         self.log = var / f"start-{time.monotonic_ns()}.log"
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "runall"],
                 cwd=BASE,
-                env=environment(var, port),
+                env=environment(var, port, self.mail_port),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -131,6 +134,50 @@ def test_the_first_start_prints_what_is_needed_and_the_second_keeps_it(tmp_path:
     assert len(json.loads(listed[2])["aliases"]) == 1
 
 
+def test_a_mail_to_a_fresh_alias_arrives(tmp_path: Path) -> None:
+    """The README's three commands: make an alias, send it a mail, read what arrived."""
+    port = free_port()
+
+    with running(tmp_path, port) as start:
+        line = re.search(r"curl -X POST '(.*?)'.*?'Authentication: (.*?)'", start.said, re.DOTALL)
+        assert line
+        path, key = line[1].removeprefix(f"http://127.0.0.1:{port}"), line[2]
+        alias = json.loads(ask(port, "POST", path, Authentication=key)[2])["alias"]
+        sent = subprocess.run(
+            [sys.executable, "manage.py", "send_test_mail", alias],
+            cwd=BASE,
+            env=environment(tmp_path, port, start.mail_port),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        stats = json.loads(ask(port, "GET", "/api/stats", Authentication=key)[2])
+    arrived = list((tmp_path / "var" / "mail" / "new").iterdir())
+
+    assert sent.stdout.strip() == f"Accepted for {alias}."
+    assert len(arrived) == 1
+    text = arrived[0].read_text()
+    assert "Delivered-To: admin@example.com\n" in text
+    assert f"X-Anonmail-Alias: {alias}\n" in text
+    assert "Hello, this mail was sent to an alias." in text
+    assert stats["nb_forward"] == 1
+
+
+@pytest.mark.parametrize(("server", "word"), [(0, "web"), (1, "mail")])
+def test_when_one_server_dies_the_start_says_so_and_ends(tmp_path: Path, server: int, word: str) -> None:
+    port = free_port()
+
+    with running(tmp_path, port) as start:
+        pid = start.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        os.kill(int(children[server]), signal.SIGKILL)
+        start.process.wait(40)
+
+    assert start.process.returncode == 1
+    assert f"The {word} server ended by itself" in start.said
+
+
 def test_what_the_start_makes_is_private_and_durable(tmp_path: Path) -> None:
     prepare = [sys.executable, "manage.py", "prepare"]
 
@@ -143,16 +190,3 @@ def test_what_the_start_makes_is_private_and_durable(tmp_path: Path) -> None:
     with closing(sqlite3.connect(var / "anonmail.sqlite3")) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert len((var / "secret_key").read_text().strip()) == 100
-
-
-def test_when_the_web_server_dies_the_start_says_so_and_ends(tmp_path: Path) -> None:
-    port = free_port()
-
-    with running(tmp_path, port) as start:
-        pid = start.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        os.kill(int(children[0]), signal.SIGKILL)
-        start.process.wait(40)
-
-    assert start.process.returncode == 1
-    assert "The web server ended by itself" in start.said

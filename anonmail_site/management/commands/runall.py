@@ -18,17 +18,22 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         host, port = os.environ.get("HOST", "127.0.0.1"), settings.PORT
         refuse_taken_port(host, port)
+        mail_host, _colon, mail_port = settings.MAIL_LISTEN.rpartition(":")
+        refuse_taken_port(mail_host.strip("[]"), int(mail_port), "MAIL_LISTEN=127.0.0.1:2526 make run")
         call_command("prepare", stdout=self.stdout, stderr=self.stderr)
-        self.stdout.write(f"Anonmail serves {settings.SITE_URL}/ (Ctrl-C stops it).")
+        listens = f"takes mail at {settings.MAIL_LISTEN}"
+        self.stdout.write(f"Anonmail serves {settings.SITE_URL}/ and {listens} (Ctrl-C stops it).")
         self.stdout.flush()
         gunicorn = [sys.executable, "-m", "gunicorn", "-c", "python:anonmail_site.gunicorn_conf"]
-        ended = Supervisor({"web": [*gunicorn, "anonmail_site.wsgi"]}).run()
+        web = [*gunicorn, "anonmail_site.wsgi"]
+        mail = [sys.executable, sys.argv[0], "mailserver"]
+        ended = Supervisor({"web": web, "mail": mail}).run()
         if ended is not None:
             raise CommandError(f"The {ended} server ended by itself; everything was stopped.")
         self.stdout.write("Stopped.")
 
 
-def refuse_taken_port(host: str, port: int) -> None:
+def refuse_taken_port(host: str, port: int, instead: str = "") -> None:
     """Raise CommandError, with what to do, where something listens at this address already."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -36,6 +41,7 @@ def refuse_taken_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
+            instead = instead or f"make run PORT={port + 1}"
             raise CommandError(
-                f"Port {port} of {host} is taken or not allowed. Choose another one: make run PORT={port + 1}"
+                f"Port {port} of {host} is taken or not allowed. Choose another one: {instead}"
             ) from error

@@ -1,0 +1,38 @@
+import smtplib
+from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+
+class Command(BaseCommand):
+    help = "Send a short mail to an alias, through the mail server at MAIL_LISTEN."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("alias")
+        parser.add_argument("--sender", default="sender@sender.example")
+
+    def handle(self, *args: Any, **options: Any) -> str:
+        message = EmailMessage()
+        message["From"] = options["sender"]
+        message["To"] = options["alias"]
+        message["Subject"] = "A test of Anonmail"
+        message["Date"] = formatdate(localtime=True)
+        message["Message-ID"] = make_msgid(domain="sender.example")
+        message.set_content("Hello, this mail was sent to an alias.\n")
+        host, _colon, port = settings.MAIL_LISTEN.rpartition(":")
+        try:
+            with smtplib.SMTP(host.strip("[]"), int(port), timeout=60) as server:
+                server.send_message(message)
+        except smtplib.SMTPRecipientsRefused as error:
+            code, answer = next(iter(error.recipients.values()))
+            raise CommandError(f"Refused: {code} {answer.decode(errors='replace')}") from error
+        except smtplib.SMTPResponseException as error:
+            said = error.smtp_error
+            text = said.decode(errors="replace") if isinstance(said, bytes) else said
+            raise CommandError(f"Refused: {error.smtp_code} {text}") from error
+        except OSError as error:
+            raise CommandError(f"No mail server answers at {settings.MAIL_LISTEN}.") from error
+        return f"Accepted for {options['alias']}."

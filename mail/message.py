@@ -1,0 +1,102 @@
+"""Reading a message's header and adding trace fields on top; its own octets stay as they are."""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from email.utils import format_datetime, getaddresses
+
+from django.conf import settings
+
+# More hops than any honest path has (Postfix's hopcount_limit is 50, Exim's 30).
+HOPS_MAX = 30
+LOOP_FIELD = "X-Anonmail-Loop"
+_HEADER_MAX = 256 * 1024
+_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+")
+
+
+def header_fields(message: bytes) -> Iterator[tuple[str, str]]:
+    """The header's fields as (lower-case name, unfolded text), in order, however odd the line ends."""
+    name, lines = "", []
+    for line in re.split(rb"\r\n|\n|\r", message[:_HEADER_MAX]):
+        if line[:1] in (b" ", b"\t") and name:
+            lines.append(line)
+            continue
+        if name:
+            yield name, b"".join(lines).decode("utf-8", "replace").strip()
+        name, lines = "", []
+        if not line:
+            return
+        head, colon, rest = line.partition(b":")
+        if colon and _NAME.fullmatch(head.rstrip()):
+            name, lines = head.rstrip().decode("ascii").lower(), [rest]
+    if name:
+        yield name, b"".join(lines).decode("utf-8", "replace").strip()
+
+
+def loop_mark(alias_id: int) -> str:
+    """What says, to us alone, that a message went through this alias before."""
+    return hmac.new(settings.SECRET_KEY.encode(), f"loop:{alias_id}".encode(), hashlib.sha256).hexdigest()[
+        :32
+    ]
+
+
+def is_looping(message: bytes, alias_id: int) -> bool:
+    """Whether the message went through this alias before, or over more hops than any honest one."""
+    mark, hops = loop_mark(alias_id), 0
+    for name, text in header_fields(message):
+        if name == "received":
+            hops += 1
+        elif name == LOOP_FIELD.lower() and hmac.compare_digest(text.encode(), mark.encode()):
+            return True
+    return hops > HOPS_MAX
+
+
+def author(message: bytes, envelope_sender: str) -> str:
+    """Who wrote: the address in From, else the envelope's sender; for the owner to look at."""
+    for name, text in header_fields(message):
+        if name == "from":
+            for _display, address in getaddresses([text]):
+                if "@" in address:
+                    return re.sub(r"[\x00-\x1f\x7f]", "", address)
+    return envelope_sender
+
+
+def may_offer_unsubscribe(message: bytes) -> bool:
+    """Whether List-Unsubscribe may be added: there is none, and no DKIM signature (RFC 6376 §5.4) names it.
+
+    Signers oversign it to say that it is absent: adding one would break their signature.
+    """
+    for name, text in header_fields(message):
+        if name in {"list-unsubscribe", "list-unsubscribe-post"}:
+            return False
+        if name == "dkim-signature":
+            for tag in text.split(";"):
+                key, _equals, value = tag.partition("=")
+                if key.strip() == "h":
+                    signed = {field.strip().lower() for field in value.split(":")}
+                    if signed & {"list-unsubscribe", "list-unsubscribe-post"}:
+                        return False
+    return True
+
+
+def trace_fields(
+    *, alias: str, alias_id: int, moment: datetime, client: str, protocol: str, unsubscribe: str | None
+) -> bytes:
+    """The fields that go on top. The destination is in none of them.
+
+    `client`: who handed the message over, by name and address as the protocol said. `unsubscribe`: the
+    URL that disables the alias, or None.
+    """
+    client = re.sub(r"[^A-Za-z0-9.:\[\]_-]", "?", client)[:200] or "unknown"
+    lines = [
+        f"Received: from {client} by {settings.MAIL_HOSTNAME} (Anonmail) with {protocol};\r\n"
+        f"\t{format_datetime(moment)}",
+        f"X-Anonmail-Alias: {alias}",
+        f"{LOOP_FIELD}: {loop_mark(alias_id)}",
+    ]
+    if unsubscribe:
+        # RFC 8058 §3.1
+        lines += [f"List-Unsubscribe: <{unsubscribe}>", "List-Unsubscribe-Post: List-Unsubscribe=One-Click"]
+    return ("\r\n".join(lines) + "\r\n").encode("ascii", "replace")

@@ -1,0 +1,194 @@
+"""Where forwarded mail goes: an SMTP server (Postfix's re-injection port, a smarthost), or a Maildir."""
+
+import os
+import re
+import smtplib
+import socket
+import ssl
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+CONNECT_TIMEOUT = 30  # seconds
+ENHANCED = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The next hop has taken responsibility (RFC 5321 §6.1)."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The next hop refuses for good. `status` is an enhanced status code (RFC 3463)."""
+
+    status: str
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Not now: the message stays where it is, and is tried again."""
+
+    reason: str
+
+
+Outcome = Accepted | Refused | Pending
+
+
+class NextHop(Protocol):
+    """Takes messages on."""
+
+    def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
+        """Hand one message over, to one recipient; `sender` is "" for the null sender."""
+
+
+class Maildir:
+    """Writes each message as a file into a Maildir, durably."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._number = 0
+        self._lock = threading.Lock()
+
+    def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
+        try:
+            self._write(f"Return-Path: <{sender}>\r\nDelivered-To: {recipient}\r\n".encode() + message)
+        except OSError as error:
+            return Pending(f"maildir: {error.strerror}")
+        return Accepted()
+
+    def _write(self, content: bytes) -> None:
+        for name in ("tmp", "new", "cur"):
+            (self.path / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._lock:
+            self._number += 1
+            number = self._number
+        name = f"{time.time_ns()}.P{os.getpid()}Q{number}.{socket.gethostname().replace('/', '_')}"
+        temporary = self.path / "tmp" / name
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(self.path / "new" / name)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        directory = os.open(self.path / "new", os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+class _Client(smtplib.SMTP):
+    """smtplib's own DATA changes octets (dots after a bare LF); this sends them as they are."""
+
+    def send_octets(self, message: bytes) -> tuple[int, bytes]:
+        """DATA (RFC 5321 §4.1.1.4): the message with its dots doubled after CRLF alone."""
+        code, answer = self.docmd("DATA")
+        if code != 354:
+            return code, answer
+        stuffed = message.replace(b"\r\n.", b"\r\n..")
+        if stuffed.startswith(b"."):
+            stuffed = b"." + stuffed
+        end = b".\r\n" if stuffed.endswith(b"\r\n") else b"\r\n.\r\n"
+        self.send(stuffed + end)
+        return self.getreply()
+
+
+class _TlsClient(_Client, smtplib.SMTP_SSL):
+    """The same over TLS from the first octet on (RFC 8314)."""
+
+
+class SmtpHop:
+    """Sends through an SMTP server over connections that are kept, one a thread."""
+
+    def __init__(
+        self, host: str, port: int, *, tls: str = "", user: str = "", password: str = "", hostname: str = ""
+    ) -> None:
+        self.host, self.port = host, port
+        self.tls, self.user, self.password, self.hostname = tls, user, password, hostname
+        self._local = threading.local()
+
+    def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
+        for is_last in (False, True):
+            kept = getattr(self._local, "client", None)
+            try:
+                client = kept or self._connect()
+                return self._transaction(client, sender, recipient, message, utf8)
+            except (OSError, smtplib.SMTPException) as error:
+                self._drop()
+                # A kept connection may have gone stale with a restart: once more, over a new one.
+                if kept is None or is_last:
+                    return Pending(type(error).__name__)
+        raise AssertionError("unreachable")
+
+    def _connect(self) -> _Client:
+        kind = _TlsClient if self.tls == "smtps" else _Client
+        client = kind(self.host, self.port, self.hostname or None, timeout=CONNECT_TIMEOUT)
+        client.ehlo_or_helo_if_needed()
+        if self.tls == "starttls":
+            client.starttls(context=ssl.create_default_context())
+            client.ehlo()
+        if self.user:
+            client.login(self.user, self.password)
+        self._local.client = client
+        return client
+
+    def _drop(self) -> None:
+        client = getattr(self._local, "client", None)
+        self._local.client = None
+        if client is not None:
+            client.close()
+
+    def _transaction(
+        self, client: _Client, sender: str, recipient: str, message: bytes, utf8: bool
+    ) -> Outcome:
+        options = []
+        if client.has_extn("8bitmime") and not message.isascii():
+            options.append("BODY=8BITMIME")
+        if utf8:
+            if not client.has_extn("smtputf8"):
+                return Refused("5.6.7")
+            options.append("SMTPUTF8")
+        if client.has_extn("size"):
+            options.append(f"SIZE={len(message)}")
+        code, answer = client.mail(sender, options)
+        if 200 <= code < 300:
+            code, answer = client.rcpt(recipient)
+        if 200 <= code < 300:
+            code, answer = client.send_octets(message)
+        if 200 <= code < 300:
+            return Accepted()
+        if code == 421 or code < 200:
+            self._drop()
+            return Pending(str(code))
+        client.rset()
+        if code < 500:
+            return Pending(str(code))
+        found = ENHANCED.search(answer.decode("utf-8", "replace"))
+        return Refused(found[1] if found and found[1].startswith("5") else "5.0.0")
+
+
+def next_hop_from(url: str, hostname: str) -> NextHop:
+    """The next hop that MAIL_NEXT_HOP names: `maildir:///path`, `smtp://host:port`, `smtps://…`, or
+    `smtp+starttls://user:password@host:port`. Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme == "maildir" and parts.path:
+        return Maildir(Path(unquote(parts.path)))
+    tls = {"smtp": "", "smtps": "smtps", "smtp+starttls": "starttls"}.get(parts.scheme)
+    if tls is None or not parts.hostname:
+        raise ValueError("MAIL_NEXT_HOP is no next hop.")
+    return SmtpHop(
+        parts.hostname,
+        parts.port or {"": 25, "smtps": 465, "starttls": 587}[tls],
+        tls=tls,
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        hostname=hostname,
+    )

@@ -1,0 +1,80 @@
+"""The envelope sender of what we forward: an address of ours, which tells us alone whose mail bounced.
+
+`b.<tag>@<the alias's domain>`; the tag is the lower-case base32 (RFC 4648 §6) of 16 encrypted octets
+(alias, destination, day) and 16 octets of MAC: 54 octets with its prefix, of the 64 that RFC 5321
+§4.5.3.1.1 allows.
+"""
+
+import base64
+import hashlib
+import hmac
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from django.conf import settings
+
+PREFIX = "b."
+VALID = timedelta(days=14)
+_EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
+_MAC_OCTETS = 16
+_TAG_CHARACTERS = 52  # 32 octets in base32, without padding
+
+
+@dataclass(frozen=True)
+class Tag:
+    """Whose mail it was."""
+
+    alias_id: int
+    destination_id: int
+
+
+@lru_cache(maxsize=4)
+def _keys(secret: str) -> tuple[bytes, bytes]:
+    """A key to encrypt with (AES-128) and one to sign with, from the installation's secret."""
+    material = hashlib.sha512(b"anonmail return path\0" + secret.encode()).digest()
+    return material[:16], material[16:48]
+
+
+def _day(now: datetime) -> int:
+    return (now - _EPOCH).days
+
+
+def return_path(alias_id: int, destination_id: int, domain: str, now: datetime) -> str:
+    """The envelope sender for a message of this alias to this destination."""
+    encryption, signing = _keys(settings.SECRET_KEY)
+    plain = struct.pack(">QIHH", alias_id, destination_id & 0xFFFFFFFF, destination_id >> 32, _day(now))
+    # One block, never two alike: a permutation is all that is needed here.
+    encryptor = Cipher(algorithms.AES(encryption), modes.ECB()).encryptor()  # noqa: S305
+    block = encryptor.update(plain) + encryptor.finalize()
+    mac = hmac.digest(signing, block + domain.encode(), "sha256")[:_MAC_OCTETS]
+    tag = base64.b32encode(block + mac).decode("ascii").rstrip("=").lower()
+    return f"{PREFIX}{tag}@{domain}"
+
+
+def looks_like_one(local_part: str) -> bool:
+    """Whether the local part is a return path's, valid or not: never an alias's."""
+    return local_part.lower().startswith(PREFIX)
+
+
+def read_return_path(local_part: str, domain: str, now: datetime) -> Tag | None:
+    """Whose mail a return path stands for; None where it is not ours, forged or older than 14 days."""
+    tag = local_part.lower().removeprefix(PREFIX)
+    if len(tag) != _TAG_CHARACTERS or not looks_like_one(local_part):
+        return None
+    try:
+        octets = base64.b32decode(tag.upper() + "=" * (-len(tag) % 8))
+    except ValueError:
+        return None
+    encryption, signing = _keys(settings.SECRET_KEY)
+    block, mac = octets[:16], octets[16:]
+    expected = hmac.digest(signing, block + domain.lower().encode(), "sha256")[:_MAC_OCTETS]
+    if not hmac.compare_digest(mac, expected):
+        return None
+    decryptor = Cipher(algorithms.AES(encryption), modes.ECB()).decryptor()  # noqa: S305
+    alias_id, low, high, day = struct.unpack(">QIHH", decryptor.update(block) + decryptor.finalize())
+    if not 0 <= _day(now) - day <= VALID.days:
+        return None
+    return Tag(alias_id, high << 32 | low)

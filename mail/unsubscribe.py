@@ -1,0 +1,37 @@
+"""The signed link that disables an alias with one click (RFC 8058), without signing in."""
+
+from django.contrib.auth.decorators import login_not_required
+from django.core import signing
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods
+
+from aliases.models import Alias
+
+_signer = signing.Signer(salt="mail.unsubscribe")
+
+
+def unsubscribe_token(alias_id: int) -> str:
+    """What the link carries. It says which alias, and is good for disabling it alone."""
+    return _signer.sign(str(alias_id))
+
+
+def _alias_id(token: str) -> int:
+    try:
+        return int(_signer.unsign(token))
+    except (signing.BadSignature, ValueError):
+        return 0
+
+
+# A mail client posts without a session, so there is no CSRF token; the signature is the right.
+@csrf_exempt
+@login_not_required
+@require_http_methods(["GET", "POST"])
+def alias_unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
+    """A question for a browser; for a POST, from the page or a mail client, the deed."""
+    alias = get_object_or_404(Alias.objects.present(), pk=_alias_id(token))
+    if request.method == "POST":
+        alias.disable()
+        return render(request, "mail/unsubscribed.html", {"alias": alias})
+    return render(request, "mail/unsubscribe.html", {"alias": alias})
