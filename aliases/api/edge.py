@@ -7,7 +7,8 @@ from typing import IO
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
-from django.utils.cache import patch_cache_control
+from django.utils import translation
+from django.utils.cache import patch_cache_control, patch_vary_headers
 
 from aliases.api.errors import sentence_for
 
@@ -34,9 +35,9 @@ class ApiEdgeMiddleware:
             fits = _read_body(request)
         except OSError:
             # Chunks that are none, or a client that went away in the middle of one.
-            return _finish(_error(400))
+            return _finish(_early_error(400, request))
         if not fits:
-            return _finish(_error(413))
+            return _finish(_early_error(413, request))
         response = self.get_response(request)
         media_type = response.headers.get("Content-Type", "")
         if response.status_code >= 300 and response.status_code != 304 and "json" not in media_type:
@@ -76,9 +77,19 @@ def _drain(stream: IO[bytes] | HttpRequest) -> None:
         read += len(chunk)
 
 
+def _early_error(status: int, request: HttpRequest) -> HttpResponse:
+    """An error in the client's language, where LocaleMiddleware has not chosen one yet."""
+    language = translation.get_language_from_request(request)
+    with translation.override(language):
+        response = _error(status)
+    response.headers["Content-Language"] = language
+    patch_vary_headers(response, ["Accept-Language"])
+    return response
+
+
 def _error(status: int, instead_of: HttpResponseBase | None = None) -> HttpResponse:
     response = JsonResponse({"error": sentence_for(status)}, status=status)
-    for name in ("Allow", "Retry-After", "WWW-Authenticate"):
+    for name in ("Allow", "Content-Language", "Retry-After", "Vary", "WWW-Authenticate"):
         if instead_of is not None and name in instead_of.headers:
             response.headers[name] = instead_of.headers[name]
     return response
