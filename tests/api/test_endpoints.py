@@ -1,7 +1,9 @@
 """The endpoints beside creation, as SimpleLogin answers them."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -13,6 +15,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from aliases.models import Alias
+from tokens.authentication import WRONG_CREDENTIALS
 
 pytestmark = pytest.mark.django_db
 
@@ -20,17 +23,69 @@ Api = Callable[[User], APIClient]
 LIST = "/api/v2/aliases?page_id=0"
 
 
-def test_every_url_of_the_api_is_tested_here_or_in_the_table() -> None:
-    api = next(pattern for pattern in get_resolver().url_patterns if str(pattern.pattern) == "api/")
+# Every URL of the API: its path, and each method with a body that it takes. A new one needs a line here.
+URLS: dict[str, tuple[str, dict[str, Any]]] = {
+    "api-alias-random": ("/api/alias/random/new", {"POST": {"note": "x"}}),
+    "api-alias-list": (LIST, {"GET": None, "POST": {"query": "x"}}),
+    "api-alias": (
+        "/api/aliases/{id}",
+        {"GET": None, "PUT": {"note": "x"}, "PATCH": {"pinned": True}, "DELETE": None},
+    ),
+    "api-alias-toggle": ("/api/aliases/{id}/toggle", {"POST": None}),
+    "api-user-info": ("/api/user_info", {"GET": None}),
+    "api-stats": ("/api/stats", {"GET": None}),
+}
+CALLS = [(method, path, body) for path, methods in URLS.values() for method, body in methods.items()]
+ONE_ALIAS = [call for call in CALLS if "{id}" in call[1]]
 
-    assert {pattern.name for pattern in api.url_patterns} == {  # type: ignore[union-attr]
-        "api-alias-random",
-        "api-alias-list",
-        "api-alias",
-        "api-alias-toggle",
-        "api-user-info",
-        "api-stats",
-    }
+
+def views() -> dict[str, Any]:
+    """The API's URL names and their view classes."""
+    api = next(pattern for pattern in get_resolver().url_patterns if str(pattern.pattern) == "api/")
+    return {pattern.name: pattern.callback.cls for pattern in api.url_patterns}  # type: ignore[union-attr]
+
+
+def test_every_url_and_method_of_the_api_has_a_line() -> None:
+    methods = {name: set(view().allowed_methods) - {"OPTIONS"} for name, view in views().items()}
+
+    assert methods == {name: set(bodies) for name, (_path, bodies) in URLS.items()}
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CALLS)
+def test_every_url_works_with_a_key_and_needs_one(
+    alice: User, api: Api, method: str, path: str, body: Any
+) -> None:
+    path = path.format(id=Alias.objects.issue(owner=alice).pk)
+
+    refused = APIClient().generic(method, path, json.dumps(body or {}), "application/json")
+    answer = api(alice).generic(method, path, json.dumps(body or {}), "application/json")
+
+    assert refused.status_code == 401
+    assert refused.json() == {"error": str(WRONG_CREDENTIALS)}
+    assert answer.status_code == (201 if path.endswith("/new") else 200)
+    assert answer["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ONE_ALIAS)
+def test_a_strangers_a_deleted_and_an_unknown_alias_are_the_same_nothing(
+    alice: User, root: User, api: Api, method: str, path: str, body: Any
+) -> None:
+    theirs = Alias.objects.issue(owner=root, domain="example.com")
+    deleted = Alias.objects.issue(owner=alice)
+    deleted.soft_delete()
+    stripped = Alias.objects.issue(owner=alice)
+    Alias.objects.filter(pk=stripped.pk).strip()
+    before = list(Alias.objects.order_by("pk").values())
+    client = api(alice)
+
+    answers = [
+        client.generic(method, path.format(id=key), json.dumps(body or {}), "application/json")
+        for key in (theirs.pk, deleted.pk, stripped.pk, 999_999, 0, 10**17)
+    ]
+
+    assert {answer.status_code for answer in answers} == {404}
+    assert {answer.content for answer in answers} == {b'{"error":"There is no such alias."}'}
+    assert list(Alias.objects.order_by("pk").values()) == before
 
 
 def test_user_info_tells_whose_key_it_is(alice: User, api: Api) -> None:
@@ -80,6 +135,9 @@ def test_the_list_is_searched(alice: User, api: Api, method: str) -> None:
         answer = client.generic(method.upper(), LIST, f'{{"query": "{text}"}}'.encode(), "application/json")
         return {row["id"] for row in answer.json()["aliases"]}
 
+    assert found(code.address.upper()) == found(code.address) == {code.pk}
+    assert found("%") == {code.pk}
+    assert found("\\\\") == found("\\u0000qqq\\u0000") == set()
     assert found("") == {code.pk, shop.pk}
     assert found("GitHub") == found("100%") == found("code") == {code.pk}
     assert found("shop.test") == {shop.pk}
@@ -126,6 +184,16 @@ def test_one_alias_is_read_and_changed(alice: User, api: Api) -> None:
     assert row["mailbox"] == {"id": primary.pk, "email": "alice@example.com"}
     # `enabled` is not changed here: that is what toggle is for.
     assert (row["note"], row["name"], row["enabled"]) == (None, "A B", True)
+
+
+def test_a_mailbox_named_twice_is_one(alice: User, api: Api) -> None:
+    primary = EmailAddress.objects.get(user=alice)
+    alias = Alias.objects.issue(owner=alice)
+    client, path = api(alice), f"/api/aliases/{alias.pk}"
+
+    assert client.put(path, {"mailbox_ids": [primary.pk] * 3}, format="json").json() == {"ok": True}
+
+    assert client.get(path).json()["mailboxes"] == [{"id": primary.pk, "email": "alice@example.com"}]
 
 
 def test_a_refused_change_changes_nothing(alice: User, api: Api) -> None:
