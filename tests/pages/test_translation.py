@@ -235,6 +235,8 @@ def test_every_page_is_german_for_who_reads_german() -> None:
             problems.append(f"{scene.name}: lang={german.language}, lang={english.language}")
         if found := untranslated.search(" ".join(german.texts)):
             problems.append(f"{scene.name}: {found[0]}")
+        if not untranslated.search(" ".join(english.texts)):
+            problems.append(f"{scene.name}: its English would not be noticed")
         # What is not even marked reads the same in both languages.
         same = {text for text in german.texts if text in english.texts and " " in text}
         problems += [
