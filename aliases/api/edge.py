@@ -58,7 +58,7 @@ def _read_body(request: HttpRequest) -> bool:
     chunked = "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
     if chunked and request.META.get("wsgi.input_terminated"):
         stream: IO[bytes] = request.META["wsgi.input"]
-        body = stream.read(limit + 1)
+        body = _read(stream, limit + 1)
         if len(body) > limit:
             _drain(stream)
             return False
@@ -70,10 +70,19 @@ def _read_body(request: HttpRequest) -> bool:
     return True
 
 
+def _read(stream: IO[bytes] | HttpRequest, size: int) -> bytes:
+    """At most `size` octets of a body. Raises OSError where it breaks off, or its chunks are none."""
+    try:
+        return stream.read(size)
+    except Exception as error:
+        # Each server has classes of its own for it (gunicorn's ParseException is no OSError).
+        raise ConnectionError("the body cannot be read") from error
+
+
 def _drain(stream: IO[bytes] | HttpRequest) -> None:
     """Read to the end, so that the client hears the answer instead of a reset connection."""
     read = 0
-    while read < _DRAIN_MAX_BYTES and (chunk := stream.read(_CHUNK_BYTES)):
+    while read < _DRAIN_MAX_BYTES and (chunk := _read(stream, _CHUNK_BYTES)):
         read += len(chunk)
 
 

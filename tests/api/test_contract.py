@@ -11,6 +11,7 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.db import OperationalError
 from django.test import Client
 from django.urls import get_resolver
+from gunicorn.http.errors import InvalidChunkSize, NoMoreData
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
@@ -329,11 +330,18 @@ def test_a_wrong_host_header_is_told_in_json(key: str) -> None:
     assert answer.json() == {"error": "The request is malformed."}
 
 
-class Broken(BytesIO):
-    """What gunicorn hands over for chunks that are none, or that end early."""
+class CutOff(BytesIO):
+    """What gunicorn hands over for chunks that end early."""
 
     def read(self, size: int | None = -1) -> bytes:
-        raise OSError("No more data")
+        raise NoMoreData()
+
+
+class NoChunks(BytesIO):
+    """What gunicorn hands over for chunks that are none."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        raise InvalidChunkSize(b"zz")
 
 
 def chunked(body: bytes, kind: type[BytesIO] = BytesIO) -> Any:
@@ -378,8 +386,9 @@ def test_a_chunked_body_over_the_limit_is_read_to_its_end_and_refused() -> None:
     assert seen["left"] == b""
 
 
-def test_a_chunked_body_that_breaks_off_is_told_in_json() -> None:
-    seen = chunked(b"", Broken)
+@pytest.mark.parametrize("kind", [CutOff, NoChunks])
+def test_a_chunked_body_that_cannot_be_read_is_told_in_json(kind: type[BytesIO]) -> None:
+    seen = chunked(b"", kind)
 
     assert seen["answer"].status_code == 400
     assert json.loads(seen["answer"].content) == {"error": "The request is malformed."}
