@@ -42,6 +42,10 @@ def check_another_admin(user: User) -> None:
 class UserForm(forms.ModelForm[User]):
     """What may be changed on a user, as long as somebody is left to rule."""
 
+    class Meta:
+        model = User
+        fields = ("name", "is_active", "is_superuser")
+
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         if not all(data.get(name, True) for name in ("is_active", "is_superuser")):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from django.core.cache import cache
 from django.db import connection
+from django.test import Client
 from rest_framework.test import APIClient
 
 from accounts.models import User
@@ -60,6 +61,13 @@ def mallory(db: None) -> User:
 @pytest.fixture
 def root(db: None) -> User:
     return User.objects.create_superuser("root@admin.test", "root-password-1")
+
+
+@pytest.fixture
+def boss(root: User, client: Client) -> Client:
+    """A browser in which the global admin is signed in."""
+    client.force_login(root)
+    return client
 
 
 @pytest.fixture
