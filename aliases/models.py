@@ -105,6 +105,9 @@ class AliasQuerySet(models.QuerySet["Alias"]):
         text = text.replace("\x00", "").strip()
         if not text:
             return self
+        if len(text) > NOTE_MAX_CHARACTERS:
+            # In no field; and SQLite refuses patterns of more than 50,000 octets.
+            return self.none()
         query = Q(note__icontains=text) | Q(hostname__icontains=text) | Q(name__icontains=text)
         return self.filter(query | Q(address__contains=text.lower()))
 

@@ -145,6 +145,21 @@ def test_the_list_is_searched(alice: User, api: Api, method: str) -> None:
     assert found("_") == found("nothing") == set()
 
 
+@pytest.mark.parametrize("text", ["x" * 10_001, "%" * 100_000, "ü" * 100_000])
+def test_a_search_that_is_longer_than_any_note_finds_nothing(alice: User, api: Api, text: str) -> None:
+    Alias.objects.issue(owner=alice)
+
+    assert api(alice).post(LIST, {"query": text}, format="json").json() == {"aliases": []}
+
+
+def test_the_longest_search_finds_the_longest_note(alice: User, api: Api) -> None:
+    alias = Alias.objects.issue(owner=alice, note="🦄%" * 5_000)
+
+    answer = api(alice).post(LIST, {"query": alias.note}, format="json")
+
+    assert [row["id"] for row in answer.json()["aliases"]] == [alias.pk]
+
+
 def test_the_first_flag_wins_whatever_its_value(alice: User, api: Api) -> None:
     pinned, off, on = (Alias.objects.issue(owner=alice) for _ in range(3))
     pinned.edit(pinned=True)
