@@ -1,7 +1,10 @@
 """The pages of a user's own addresses: add, verify, make primary, remove."""
 
+from datetime import timedelta
+
 from allauth.account.internal.flows.email_verification import send_verification_email_to_address
 from allauth.account.models import EmailAddress
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -9,9 +12,12 @@ from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.forms import AddEmailForm
+from accounts.models import User
 from accounts.readers import reader
 from aliases.models import AliasDestination
 from aliases.own_addresses import depending_on, remove_address
+from core.converters import KEY_DIGITS_MAX
+from core.models import Counter, Limit, first_over
 from core.refusals import RuleError
 
 
@@ -20,13 +26,11 @@ def address_list(request: HttpRequest) -> HttpResponse:
     """The reader's addresses, and the form for another one."""
     user = reader(request)
     form = AddEmailForm(data=request.POST or None, user=user)
+    if request.method == "POST" and (refusal := too_many_tries(user)):
+        messages.error(request, refusal)
+        return redirect("address-list")
     if request.method == "POST" and form.is_valid():
         form.save(request)
-        messages.info(
-            request,
-            gettext("A link is on its way to %(address)s. Open it to verify the address.")
-            % {"address": form.cleaned_data["email"]},
-        )
         return redirect("address-list")
     counted = AliasDestination.objects.filter(address__user=user, alias__deleted_at=None)
     counts: dict[int, int] = {}
@@ -40,6 +44,15 @@ def address_list(request: HttpRequest) -> HttpResponse:
     ]
     context = {"form": form, "addresses": addresses}
     return render(request, "addresses/list.html", context, status=422 if form.errors else 200)
+
+
+def too_many_tries(user: User) -> str:
+    """Count a try to add an address; a sentence where there were too many."""
+    limit = Limit("address-hour", settings.ADDRESSES_PER_HOUR, timedelta(hours=1))
+    if over := first_over(Counter.objects.all().hit((limit, user.pk))):
+        minutes = over.retry_after // 60 + 1
+        return gettext("Too many tries for now. Try again in %(minutes)s minutes.") % {"minutes": minutes}
+    return ""
 
 
 def own(request: HttpRequest, pk: int) -> EmailAddress:
@@ -65,8 +78,8 @@ def address_primary(request: HttpRequest, pk: int) -> HttpResponse:
 def address_verify(request: HttpRequest, pk: int) -> HttpResponse:
     """Send the verification mail again."""
     address = own(request, pk)
-    if not address.verified and send_verification_email_to_address(request, address):
-        messages.info(request, gettext("A link is on its way to %(address)s.") % {"address": address.email})
+    if not address.verified:
+        send_verification_email_to_address(request, address)
     return redirect("address-list")
 
 
@@ -78,7 +91,8 @@ def address_remove(request: HttpRequest, pk: int) -> HttpResponse:
     others = others.order_by("-primary", "email")
     if request.method == "POST":
         chosen = request.POST.get("move_to", "")
-        target = others.filter(pk=int(chosen)).first() if chosen.isascii() and chosen.isdigit() else None
+        is_key = chosen.isascii() and chosen.isdigit() and len(chosen) <= KEY_DIGITS_MAX
+        target = others.filter(pk=int(chosen)).first() if is_key else None
         email = address.email
         try:
             moved = remove_address(address, move_to=target)

@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from aliases.models import NAME_MAX_CHARACTERS, NOTE_MAX_CHARACTERS, Alias, AliasPreferences
+from core.converters import KEY_DIGITS_MAX
 from core.refusals import RuleError
 from domains.models import AliasStyle, Domain
 
@@ -22,6 +23,15 @@ class DestinationsField(forms.ModelMultipleChoiceField[EmailAddress]):
 
     def label_from_instance(self, obj: Any) -> str:
         return str(obj.email)
+
+    def clean(self, value: Any) -> Any:
+        """The addresses; a key that no row can have is none of the choices."""
+        keys = value if isinstance(value, list | tuple) else []
+        if any(len(str(key)) > KEY_DIGITS_MAX for key in keys):
+            raise forms.ValidationError(
+                self.error_messages["invalid_choice"], code="invalid_choice", params={"value": "…"}
+            )
+        return super().clean(value)
 
 
 def own_addresses(user: User) -> Any:

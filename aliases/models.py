@@ -27,7 +27,7 @@ from django.db.models.functions import Coalesce, Lower
 from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.functional import cached_property
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import (
@@ -102,7 +102,7 @@ class AliasQuerySet(models.QuerySet["Alias"]):
 
     def search(self, text: str) -> "AliasQuerySet":
         """Aliases with `text` in address, note, hostname or name, in any case."""
-        text = text.replace("\x00", "").strip()
+        text = "".join(character for character in text if is_text(character)).strip()
         if not text:
             return self
         if len(text) > NOTE_MAX_CHARACTERS:
@@ -508,9 +508,14 @@ def restore_period() -> timedelta:
     return timedelta(days=settings.ALIAS_RESTORE_DAYS)
 
 
+def is_text(character: str) -> bool:
+    """Whether the database can hold it: no NUL, no half of a surrogate pair."""
+    return character != "\x00" and not "\ud800" <= character <= "\udfff"
+
+
 def clean_text(text: str) -> str:
     """The text, if the database and a mail header can hold it. Raises InvalidValue."""
-    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+    if not all(map(is_text, text)):
         raise refusals.InvalidValue(gettext("The text contains characters that are no text."))
     return text
 
@@ -602,7 +607,7 @@ def _verified_addresses(owner: User, wanted: Sequence[str] | None, alias_address
     if not wanted or any(address not in found for address in wanted):
         raise refusals.DestinationForbidden(
             gettext(
-                "A destination is none of your verified addresses. Verify it first, on the page Addresses."
+                "A destination is not one of your verified addresses. Verify it first, on the page Addresses."
             )
         )
     return [found[address] for address in wanted]
@@ -642,7 +647,11 @@ def _check_quota(owner: User, domain: Domain) -> None:
         return
     if Alias.objects.owned_by(owner).present().filter(domain_id=domain.pk).count() >= domain.alias_quota:
         raise refusals.QuotaReached(
-            gettext("You already have %(quota)s aliases on this domain, as many as it allows.")
+            ngettext(
+                "You already have %(quota)s alias on this domain, as many as it allows.",
+                "You already have %(quota)s aliases on this domain, as many as it allows.",
+                domain.alias_quota,
+            )
             % {"quota": domain.alias_quota},
             quota=domain.alias_quota,
         )

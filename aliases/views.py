@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
@@ -13,8 +14,9 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from accounts.readers import reader
 from aliases import naming
-from aliases.forms import AliasForm, FilterForm, NewAliasForm
+from aliases.forms import AliasForm, FilterForm, NewAliasForm, own_addresses
 from aliases.models import Alias, AliasQuerySet, choose_domain
+from core.converters import KEY_DIGITS_MAX
 from core.keyset import Page, page_of
 from core.refusals import RuleError
 
@@ -92,11 +94,12 @@ def alias_list(request: HttpRequest) -> HttpResponse:
 def alias_new(request: HttpRequest) -> HttpResponse:
     """The form for a new alias, and its making."""
     user = reader(request)
-    initial = {}
+    initial: dict[str, Any] = {}
     try:
         initial["domain"], _style = choose_domain(user)
     except RuleError as error:
         return render(request, "aliases/new.html", {"cannot_create": str(error)})
+    initial["destinations"] = own_addresses(user).filter(primary=True)
     form = NewAliasForm(request.POST or None, user=user, initial=initial)
     if request.method == "POST" and form.is_valid() and (alias := form.issue()):
         messages.success(request, gettext("Your new alias is ready. Copy it and use it."))
@@ -152,7 +155,12 @@ def alias_detail(request: HttpRequest, pk: int) -> HttpResponse:
     alias = get_object_or_404(mine(request).present(), pk=pk) if form.errors else alias
     # What the mail app keeps about it, by the relation's name: this app knows nothing of mail.
     activities = alias.activities.select_related("destination").order_by("-moment", "-pk")
-    context = {"alias": alias, "form": form, "activities": activities[:ACTIVITIES_SHOWN]}
+    context = {
+        "alias": alias,
+        "form": form,
+        "activities": activities[:ACTIVITIES_SHOWN],
+        "restore_days": settings.ALIAS_RESTORE_DAYS,
+    }
     return render(request, "aliases/detail.html", context, status=422 if form.errors else 200)
 
 
@@ -177,7 +185,7 @@ def back_to_list(request: HttpRequest) -> HttpResponse:
 def chosen_keys(request: HttpRequest) -> list[int]:
     """The ids of the rows that were selected; what is no id is left out."""
     keys = request.POST.getlist("selected")[:BULK_MAX]
-    return [int(key) for key in keys if key.isascii() and key.isdigit() and len(key) <= 18]
+    return [int(key) for key in keys if key.isascii() and key.isdigit() and len(key) <= KEY_DIGITS_MAX]
 
 
 def row_action(deed: Callable[[Alias], object], said: Callable[[Alias], str]) -> Callable[..., HttpResponse]:

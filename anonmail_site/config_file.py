@@ -5,7 +5,7 @@ It holds password hashes, second factors and token digests: keep it as you keep 
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from allauth.account.models import EmailAddress
@@ -17,8 +17,8 @@ from django.utils.dateparse import parse_datetime
 
 from accounts.addresses import AddressError, domain_to_ascii, normalise_address, parse_address
 from accounts.models import User
-from aliases.addresses import bare_host, check_local_part
-from aliases.models import Alias, AliasDestination, AliasPreferences, clean_name, clean_note
+from aliases.addresses import bare_host, check_local_part, resolved_form
+from aliases.models import Alias, AliasDestination, AliasPreferences, clean_name, clean_note, clean_text
 from core.refusals import RuleError
 from domains.models import AccessGrant, Domain
 from tokens.models import Token, clean_networks
@@ -210,6 +210,8 @@ class _Importer:
         user.full_clean()
         user.save(force_insert=True)
         self.users[email] = user
+        if not any(item.get("email") == email and item.get("primary") for item in row.get("addresses", [])):
+            raise ValueError(f"{email} must be among the user's addresses, as the primary one")
         for item in row.get("addresses", []):
             address = EmailAddress(
                 user=user,
@@ -275,6 +277,8 @@ class _Importer:
 
     def _aliases(self, rows: list[tuple[str, Row]]) -> int:
         """Insert the aliases in batches; an installation may have a million."""
+        # Own addresses as mail to them is looked up: one with a tag stands in an alias's way too.
+        receiving = {resolved_form(email) for _user, email in self.own}
         for start in range(0, len(rows), BATCH):
             made: list[tuple[str, Alias, list[EmailAddress]]] = []
             for place, row in rows[start : start + BATCH]:
@@ -282,7 +286,7 @@ class _Importer:
                     made.append((place, *self._alias(row)))
             addresses = [alias.address for _place, alias, _links in made]
             taken = set(Alias.objects.filter(address__in=addresses).values_list("address", flat=True))
-            taken |= set(EmailAddress.objects.filter(email__in=addresses).values_list("email", flat=True))
+            taken |= receiving & set(addresses)
             for place, alias, _links in made:
                 if alias.address in taken:
                     self.problems.append(f"{place}: the address {alias.address} is taken.")
@@ -316,7 +320,8 @@ class _Importer:
             link = self.own.get((owner.pk, email)) if owner else None
             if link is None or not link.verified:
                 raise ValueError(f"{email} is no verified address of the alias's owner")
-            links.append(link)
+            if link not in links:
+                links.append(link)
         if owner is not None and not links:
             raise ValueError("an alias needs a destination")
         return alias, links
@@ -375,7 +380,10 @@ def _moment(value: Any) -> datetime | None:
     moment = parse_datetime(value) if isinstance(value, str) else None
     if moment is None or moment.tzinfo is None:
         raise ValueError(f"{value!r} is no moment in ISO 8601 with a time zone")
-    return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{value!r} is no moment of our calendar") from error
 
 
 _MOMENTS = frozenset(
@@ -385,6 +393,9 @@ _MOMENTS = frozenset(
 
 def _read(row: Row, fields: Iterable[str]) -> Row:
     """The row's values for these model fields; what it lacks takes the model's default."""
+    for field in fields:
+        if isinstance(row.get(field), str):
+            clean_text(row[field])
     return {
         field: _moment(row[field]) if field in _MOMENTS else row[field] for field in fields if field in row
     }

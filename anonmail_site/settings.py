@@ -87,6 +87,8 @@ ALIASES_PER_DAY = number("ALIASES_PER_DAY", 1000)
 # Failed token authentications before the answer becomes 429. They never shut out a valid token.
 AUTH_FAILURES_PER_ADDRESS_PER_HOUR = number("AUTH_FAILURES_PER_ADDRESS_PER_HOUR", 60)
 AUTH_FAILURES_PER_ACCOUNT_PER_HOUR = number("AUTH_FAILURES_PER_ACCOUNT_PER_HOUR", 60)
+# Whether an address may be added tells whether it is an alias: so many tries a user gets.
+ADDRESSES_PER_HOUR = number("ADDRESSES_PER_HOUR", 20)
 # A grant tells whether an address has an account: so many answers a manager gets.
 GRANTS_PER_HOUR = number("GRANTS_PER_HOUR", 60)
 # How long a deleted alias can be restored, in days.
@@ -127,6 +129,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "core.middleware.PrivatePagesMiddleware",
     "core.middleware.HtmxSignInMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -189,7 +192,12 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The sign-in pages' rate limits count here, so that all processes share them.
 CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "core_cache"},
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "core_cache",
+        # Django's default of 300 would let anybody flush the limits out with noise.
+        "OPTIONS": {"MAX_ENTRIES": 1_000_000},
+    },
 }
 
 # --- People ------------------------------------------------------------------------------------
@@ -224,6 +232,8 @@ ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_UNIQUE_EMAIL = True
 ACCOUNT_MAX_EMAIL_ADDRESSES = 20
+# Whoever followed the mailed link and chose a password is in (the second factor is still asked for).
+ACCOUNT_LOGIN_ON_PASSWORD_RESET = True
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 # Seconds for which a sign-in counts as recent.

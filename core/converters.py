@@ -1,10 +1,13 @@
 """Path converters."""
 
+# So many digits every id has at most: the column holds 63 bits.
+KEY_DIGITS_MAX = 18
+
 
 class KeyConverter:
     """A row's id in a path: at most 18 digits, so that every one of them fits the column."""
 
-    regex = "[0-9]{1,18}"
+    regex = f"[0-9]{{1,{KEY_DIGITS_MAX}}}"
 
     def to_python(self, value: str) -> int:
         return int(value)

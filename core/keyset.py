@@ -1,11 +1,10 @@
 """Pages by keyset: the last page of a list costs what the first one does, and rows never repeat."""
 
 import base64
-import binascii
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from django.db import models
@@ -71,7 +70,7 @@ def _read(cursor: str, model: type[models.Model], order: Sequence[str]) -> list[
             _value(model._meta.get_field(field.removeprefix("-")), value)
             for field, value in zip(order, values[1:], strict=True)
         ]
-    except (ValueError, binascii.Error, TypeError, RecursionError):
+    except (ValueError, OverflowError, TypeError, RecursionError):
         return None
 
 
@@ -81,7 +80,7 @@ def _value(field: Any, value: Any) -> Any:
         moment = parse_datetime(value) if isinstance(value, str) else None
         if moment is None or moment.tzinfo is None:
             raise ValueError("no moment")
-        return moment
+        return moment.astimezone(UTC)
     if isinstance(field, models.BooleanField):
         if not isinstance(value, bool):
             raise ValueError("no truth value")
@@ -92,4 +91,5 @@ def _value(field: Any, value: Any) -> Any:
         return value
     if not isinstance(value, str) or "\x00" in value:
         raise ValueError("no text")
+    value.encode()  # half a surrogate pair is a UnicodeEncodeError, which is a ValueError
     return value

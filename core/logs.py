@@ -6,6 +6,8 @@ import re
 # Each pattern tries a run of characters once, from its beginning: a log line may be long, and whoever
 # sends the request chooses what is in it.
 _ADDRESS = re.compile(r"(?<![^\s<>()\[\]\"',;:=@])[^\s<>()\[\]\"',;:=@]++@[^\s<>()\[\]\"',;:=@]+")
+# The links that are mailed hold a right of their own.
+_LINK = re.compile(r"(/reset/key/|/confirm-email/|/unsubscribe/)[^\s\"'?/]++")
 _QUOTED_ADDRESS = re.compile(
     r"(?<![^\s<>()\[\]\"',;:=@/?&])[^\s<>()\[\]\"',;:=@/?&]*?%40[^\s<>()\[\]\"',;:=@/?&]+"
 )
@@ -16,6 +18,7 @@ _QUERY = re.compile(r"(?<![^\s?])(?=[^\s?]*/)([^\s?]*+)\?[^\s\"']+")
 
 def redact(text: str) -> str:
     """`text` with every e-mail address, long secret and URL query replaced."""
+    text = _LINK.sub(r"\1[key]", text)
     text = _QUERY.sub(r"\1?[query]", text)
     text = _ADDRESS.sub("[address]", text)
     text = _QUOTED_ADDRESS.sub("[address]", text)

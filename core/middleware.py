@@ -8,6 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import resolve_url
 from django.utils import timezone
+from django.utils.cache import patch_cache_control, patch_vary_headers
 from django_htmx.http import HttpResponseClientRedirect
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -42,8 +43,30 @@ class HtmxSignInMiddleware:
             and request.headers.get("HX-Request") == "true"
             and urlsplit(response.headers["Location"]).path == sign_in
         ):
-            page = urlsplit(request.headers.get("HX-Current-URL", ""))
-            back = page.path + (f"?{page.query}" if page.query else "")
-            answer: HttpResponse = HttpResponseClientRedirect(f"{sign_in}?{urlencode({'next': back or '/'})}")
+            back = _path_of(request.headers.get("HX-Current-URL", ""))
+            answer: HttpResponse = HttpResponseClientRedirect(f"{sign_in}?{urlencode({'next': back})}")
             return answer
+        return response
+
+
+def _path_of(url: str) -> str:
+    """The URL's path and query, as a place on this site and nowhere else."""
+    try:
+        page = urlsplit(url)
+    except ValueError:
+        return "/"
+    return "/" + page.path.lstrip("/\\") + (f"?{page.query}" if page.query else "")
+
+
+class PrivatePagesMiddleware:
+    """Lets no cache keep what a signed-in person sees, nor mix up pages and fragments."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        patch_vary_headers(response, ["HX-Request"])
+        if settings.SESSION_COOKIE_NAME in request.COOKIES and not response.has_header("Cache-Control"):
+            patch_cache_control(response, no_store=True, private=True)
         return response

@@ -89,7 +89,7 @@ class Domain(models.Model):
     is_shared = models.BooleanField(
         _("shared with ordinary mailboxes"),
         default=False,
-        help_text=_("On: the domain has mailboxes of its own, so a chosen name always gets a random suffix."),
+        help_text=_("On: the domain has mailboxes of its own besides the aliases."),
     )
     minimum_style = models.CharField(
         _("weakest alias style"),

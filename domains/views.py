@@ -1,7 +1,7 @@
 """The managers' pages: which domains, who has access, grant and revoke."""
 
 from django.contrib import messages
-from django.db.models import Count, IntegerField, OuterRef, Subquery
+from django.db.models import Count, IntegerField, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -25,12 +25,14 @@ def managed(request: HttpRequest) -> DomainQuerySet:
 def with_figures(domains: DomainQuerySet) -> DomainQuerySet:
     """The domains with how many people hold a grant, and how many aliases there are."""
 
-    def number_of(relation: str) -> Coalesce:
+    def number_of(relation: str, which: Q | None = None) -> Coalesce:
         rows = Domain.objects.filter(pk=OuterRef("pk")).order_by().values("pk")
-        counted = rows.annotate(number=Count(relation)).values("number")
+        counted = rows.annotate(number=Count(relation, filter=which)).values("number")
         return Coalesce(Subquery(counted, output_field=IntegerField()), 0)
 
-    return domains.annotate(people=number_of("grants"), number_of_aliases=number_of("aliases"))
+    return domains.annotate(
+        people=number_of("grants"), number_of_aliases=number_of("aliases", Q(aliases__deleted_at=None))
+    )
 
 
 def one(request: HttpRequest, name: str) -> Domain:

@@ -32,6 +32,21 @@ async function copy(text) {
   }
 }
 
+// The one-click form begins anew after each alias, and says how many rows are selected.
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.successful && event.target.classList.contains("quick")) {
+    event.target.reset();
+  }
+});
+
+document.addEventListener("change", (event) => {
+  const form = event.target.closest("#rows");
+  const count = form?.querySelector(".bulk__count");
+  if (count) {
+    count.textContent = form.querySelectorAll(".alias__select:checked").length;
+  }
+});
+
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-copy]");
   if (!button) {

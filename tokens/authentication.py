@@ -95,6 +95,15 @@ _FOR_SECRET = Prepared(_by_secret, digest=CharField())
 _FOR_ADDRESS = Prepared(_by_secret_and_address, digest=CharField(), first=CharField(), second=CharField())
 
 
+def _account(claimed: str) -> str:
+    """The account that was claimed, in one form however it was written, for counting."""
+    decoded = unquote(claimed)
+    try:
+        return normalise_address(decoded)
+    except AddressError:
+        return decoded.lower()
+
+
 class TokenAuthentication(BaseAuthentication):
     """Authenticates an API request by its token, in one statement. Sessions do nothing here.
 
@@ -145,7 +154,7 @@ class TokenAuthentication(BaseAuthentication):
             )
         ]
         if claimed:
-            account = min(_forms(claimed), default=claimed.lower())
+            account = _account(claimed)
             pairs.append((Limit("auth-account", settings.AUTH_FAILURES_PER_ACCOUNT_PER_HOUR, hour), account))
         if over := first_over(Counter.objects.all().hit(*pairs)):
             raise RateLimited(

@@ -63,10 +63,15 @@ def _read_body(request: HttpRequest) -> bool:
             _drain(stream)
             return False
         request.META["CONTENT_LENGTH"] = str(len(body))
-        request._stream = io.BytesIO(body)
     elif length > limit:
         _drain(request)
         return False
+    else:
+        body = request.read(length) if length > 0 else b""
+        if len(body) < length:
+            raise ConnectionError("the body breaks off before its announced end")
+    request._stream = io.BytesIO(body)
+    request.__dict__["_read_started"] = False
     return True
 
 

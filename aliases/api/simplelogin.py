@@ -182,7 +182,7 @@ class AliasDetail(OneAlias):
         found = EmailAddress.objects.filter(user=self.caller, verified=True, pk__in=keys)
         emails = {address.pk: address.email for address in found}
         if any(key not in emails for key in keys):
-            raise BadInput(gettext("Errors with Mailbox: it is none of your verified addresses."))
+            raise BadInput(gettext("Errors with Mailbox: it is not one of your verified addresses."))
         return [emails[key] for key in keys]
 
 
@@ -197,7 +197,7 @@ def mailbox_keys(data: dict[str, Any]) -> list[int] | None:
     if not isinstance(keys, list) or not keys:
         raise BadInput(gettext("Must choose at least one mailbox."))
     if not all(isinstance(key, int) and not isinstance(key, bool) and 0 < key < 2**63 for key in keys):
-        raise BadInput(gettext("Errors with Mailbox: it is none of your verified addresses."))
+        raise BadInput(gettext("Errors with Mailbox: it is not one of your verified addresses."))
     return keys
 
 

@@ -354,9 +354,8 @@ def chunked(body: bytes, kind: type[BytesIO] = BytesIO) -> Any:
             "SCRIPT_NAME": "",
             "SERVER_NAME": "testserver",
             "SERVER_PORT": "80",
-            "HTTP_TRANSFER_ENCODING": "chunked",
             "wsgi.input": stream,
-            "wsgi.input_terminated": True,
+            **environ,
         }
     )
     seen: dict[str, Any] = {"left": None, "body": None}
@@ -393,3 +392,19 @@ def test_a_chunked_body_that_cannot_be_read_is_told_in_json(kind: type[BytesIO])
     assert seen["answer"].status_code == 400
     assert json.loads(seen["answer"].content) == {"error": "The request is malformed."}
     assert seen["body"] is None
+
+
+def test_a_body_that_breaks_off_reaches_no_view() -> None:
+    seen = over_the_wire(b'{"note":"x"}', CONTENT_LENGTH="50")
+
+    assert seen["answer"].status_code == 400
+    assert json.loads(seen["answer"].content) == {"error": "The request is malformed."}
+    assert seen["body"] is None
+
+
+def test_a_search_for_no_text_finds_nothing_and_breaks_nothing(alice: User, key: str) -> None:
+    Alias.objects.issue(owner=alice)
+
+    answer = post(key, "/api/v2/aliases?page_id=0", body=b'{"query": "\\ud800zzz\\u0000"}')
+
+    assert (answer.status_code, answer.json()) == (200, {"aliases": []})

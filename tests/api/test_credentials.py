@@ -298,3 +298,15 @@ def test_limits_of_creation_are_exact_and_each_users_own(
     assert create(timedelta(hours=23), 1) == [429]
     assert create(timedelta(hours=24), 1) == [201]
     assert api(root).post("/api/alias/random/new?domain=example.com").status_code == 201
+
+
+def test_an_account_is_counted_once_however_it_is_written(alice: User) -> None:
+    for written in (
+        "alice@example.com",
+        "ALICE@example.com",
+        "%61lice%40example.com",
+        "al%69ce@ex%61mple.com",
+    ):
+        ask(f"{written}:{'x' * 48}")
+
+    assert [row.count for row in Counter.objects.filter(scope="auth-account")] == [4]

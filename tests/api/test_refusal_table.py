@@ -27,13 +27,13 @@ CREATE = "/api/alias/random/new"
 NO_TEXT = "The text contains characters that are no text."
 NO_JSON = "The request's body is not valid JSON."
 NO_OBJECT = "The request's body must be a JSON object."
-NO_MAILBOX = "Errors with Mailbox: it is none of your verified addresses."
+NO_MAILBOX = "Errors with Mailbox: it is not one of your verified addresses."
 NO_PAGE = "page_id must be provided in request query: a number from 0."
 NO_ALIAS = "There is no such alias."
 NO_PATH = "There is nothing at this address."
 NO_METHOD = "This method is not allowed here."
 NO_DOMAIN = "There is no such domain with Anonmail on."
-FOREIGN = "A destination is none of your verified addresses. Verify it first, on the page Addresses."
+FOREIGN = "A destination is not one of your verified addresses. Verify it first, on the page Addresses."
 NO_ADDRESS = "A destination is not a valid e-mail address."
 TOO_LARGE = "The request is too large. Its body may have at most 256 KiB."
 LONG_NOTE = "A note has at most 10,000 characters."
@@ -241,7 +241,7 @@ TABLE = [
     Row(
         "the domain's quota is used up",
         403,
-        "You already have 1 aliases on this domain, as many as it allows.",
+        "You already have 1 alias on this domain, as many as it allows.",
         quota,
     ),
     create("a destination of somebody else", 403, FOREIGN, {"destination": "mallory@evil.test"}),

@@ -72,3 +72,17 @@ def test_the_web_server_keeps_no_access_log_and_its_errors_go_through_the_net() 
     config = gunicorn_conf.logconfig_dict
     assert config["loggers"]["gunicorn.error"]["propagate"]
     assert config["formatters"]["redacted"]["()"] == "core.logs.RedactingFormatter"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Forbidden: /accounts/password/reset/key/2-dijswr-e3c5532db/",
+        "Not Found: /accounts/confirm-email/MTp3eXo:1x:abc/",
+        "Invalid request: 'Authentication alice%40example.com'",
+    ],
+)
+def test_mailed_keys_and_encoded_addresses_are_replaced(text: str) -> None:
+    redacted = redact(text)
+
+    assert not any(part in redacted for part in ("dijswr", "MTp3eXo", "alice"))

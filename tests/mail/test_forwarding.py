@@ -55,7 +55,7 @@ def door(hop: Hop) -> Iterator[int]:
     our_domains.forget()
     loop = asyncio.new_event_loop()
     pool = Pool(4)
-    smtp = SmtpDoor(Handler(pool, hop, "boss@boss.test"), hostname="mx.example.com", size_limit=30_000_000)
+    smtp = SmtpDoor(Handler(pool, hop, "boss@boss.test"), hostname="mx.example.com", size_limit=5_000_000)
     port = loop.run_until_complete(smtp.start("127.0.0.1", 0))
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -393,7 +393,7 @@ def test_vrfy_and_auth_are_not_offered(db: None, door: int) -> None:
 def test_a_message_over_the_limit_is_refused(alice: User, send: Send, hop: Hop) -> None:
     alias = Alias.objects.issue(owner=alice)
 
-    assert send(alias.address, content=MESSAGE + b"x\r\n" * 11_000_000)[0] == 552
+    assert send(alias.address, content=MESSAGE + (b"x" * 900 + b"\r\n") * 6_000)[0] == 552
     assert hop.sent == []
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandParser
 
 from anonmail_site import first_steps
 
@@ -18,6 +18,13 @@ class Command(BaseCommand):
     )
     # Before there is a secret key nothing can be checked.
     requires_system_checks: list[str] = []  # noqa: RUF012
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--no-first-account",
+            action="store_true",
+            help="leave an empty database empty: for your own first admin, or for import_config",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         # The database and all else made here is private to this user.
@@ -31,6 +38,8 @@ class Command(BaseCommand):
         call_command("migrate", interactive=False, verbosity=0)
         self._make_database_private()
         call_command("collectstatic", interactive=False, verbosity=0)
+        if options["no_first_account"]:
+            return
         if account := first_steps.make_first_account():
             self.stdout.write(str(account))
 

@@ -40,7 +40,7 @@ def refuse_taken_port(host: str, port: int, instead: str = "") -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             instead = instead or f"make run PORT={port + 1}"
             raise CommandError(
                 f"Port {port} of {host} is taken or not allowed. Choose another one: {instead}"
