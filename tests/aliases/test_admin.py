@@ -132,7 +132,7 @@ def test_the_list_takes_as_many_statements_for_fifty_aliases_as_for_five(boss: C
 
 
 def test_the_search_by_address_uses_the_unique_index(root: User, rf: RequestFactory) -> None:
-    model_admin: Any = admin.site._registry[Alias]
+    model_admin = admin.site._registry[Alias]
     request = rf.get("/admin/aliases/alias/", {"q": "github."})
     request.user = root
 

@@ -344,8 +344,13 @@ class NoChunks(BytesIO):
         raise InvalidChunkSize(b"zz")
 
 
-def chunked(body: bytes, kind: type[BytesIO] = BytesIO) -> Any:
+def chunked(body: bytes, kind: type[BytesIO] = BytesIO) -> dict[str, Any]:
     """What the edge makes of a request with `Transfer-Encoding: chunked`."""
+    return over_the_wire(body, kind, HTTP_TRANSFER_ENCODING="chunked", **{"wsgi.input_terminated": True})
+
+
+def over_the_wire(body: bytes, kind: type[BytesIO] = BytesIO, **environ: Any) -> dict[str, Any]:
+    """What the edge makes of a request with this body, as gunicorn hands it over."""
     stream = kind(body)
     request = WSGIRequest(
         {
