@@ -55,6 +55,8 @@ DESTINATIONS_MAX = 20
 CREATE_HOUR, CREATE_DAY = "create-hour", "create-day"
 # Each try is from a wider space than the last, so that a second collision is already a rarity.
 NAME_TRIES = 30
+# A statement has room for so many keys: SQLite takes 32,766 parameters unless built for more.
+STRIP_BATCH = 10_000
 
 
 class AliasQuerySet(models.QuerySet["Alias"]):
@@ -171,8 +173,12 @@ class AliasQuerySet(models.QuerySet["Alias"]):
     @transaction.atomic
     def strip(self) -> int:
         """Strip these aliases of everything but the address, which stays taken. Returns how many."""
-        now = timezone.now()
         keys = list(self.select_for_update().values_list("pk", flat=True))
+        starts = range(0, len(keys), STRIP_BATCH)
+        return sum(Alias.objects._strip_rows(keys[start : start + STRIP_BATCH]) for start in starts)
+
+    def _strip_rows(self, keys: Sequence[int]) -> int:
+        now = timezone.now()
         # Destinations here, and whatever another app keeps about an alias.
         for relation in Alias._meta.related_objects:
             relation.related_model._base_manager.filter(**{f"{relation.field.name}__in": keys}).delete()

@@ -258,3 +258,19 @@ def test_only_an_index_orders_the_list(boss: Client, alice: User) -> None:
     page = boss.get(reverse("admin:aliases_alias_changelist")).content.decode()
 
     assert page.count('class="sortable') == 1
+
+
+def test_an_account_with_more_aliases_than_a_statement_has_room_for_is_deleted(
+    boss: Client, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aliases.models.STRIP_BATCH", 2)
+    for _ in range(5):
+        Alias.objects.issue(owner=alice, note="secret")
+
+    with CaptureQueriesContext(connection) as queries:
+        act(boss, "accounts_user", "delete_accounts", alice.pk, confirmed="yes")
+
+    updates = [q["sql"] for q in queries if q["sql"].startswith('UPDATE "aliases_alias"')]
+    assert len(updates) == 3
+    assert Alias.objects.stripped().filter(note="").count() == 5
+    assert not User.objects.filter(pk=alice.pk).exists()
