@@ -175,7 +175,7 @@ class AliasQuerySet(models.QuerySet["Alias"]):
         """Strip these aliases of everything but the address, which stays taken. Returns how many."""
         keys = list(self.select_for_update().values_list("pk", flat=True))
         starts = range(0, len(keys), STRIP_BATCH)
-        return sum(Alias.objects._strip_rows(keys[start : start + STRIP_BATCH]) for start in starts)
+        return sum(Alias.objects.all()._strip_rows(keys[start : start + STRIP_BATCH]) for start in starts)
 
     def _strip_rows(self, keys: Sequence[int]) -> int:
         now = timezone.now()

@@ -1,5 +1,7 @@
 """The token pages: make one, see its secret once, revoke it."""
 
+import secrets
+
 from allauth.account.decorators import reauthentication_required
 from django.conf import settings
 from django.contrib import messages
@@ -12,6 +14,10 @@ from django.views.decorators.http import require_GET, require_http_methods
 from accounts.readers import reader
 from tokens.forms import NewTokenForm
 from tokens.models import Token
+
+# A form is good for one token: the answer to a POST is loaded again by accident.
+ONCE = "once"
+USED = "used_token_forms"
 
 
 @require_GET
@@ -27,12 +33,18 @@ def token_list(request: HttpRequest) -> HttpResponse:
 def token_new(request: HttpRequest) -> HttpResponse:
     """The form for a new token; once it is made, its secret and where to enter it."""
     form = NewTokenForm(request.POST or None)
+    if request.method == "POST" and request.POST.get(ONCE) in request.session.get(USED, []):
+        # The page that showed the secret was loaded again.
+        messages.info(request, gettext("This token was made already; its secret is not shown again."))
+        return redirect("token-list")
     if request.method == "POST" and form.is_valid() and (issued := form.issue(reader(request))):
         token, secret = issued
+        request.session[USED] = [*request.session.get(USED, [])[-20:], request.POST.get(ONCE, "")[:50]]
         key = f"{reader(request).email}:{secret}"
         context = {"token": token, "key": key, "site_url": settings.SITE_URL, "https": settings.HTTPS}
         return render(request, "tokens/created.html", context)
-    return render(request, "tokens/new.html", {"form": form}, status=422 if form.errors else 200)
+    context = {"form": form, "once": request.POST.get(ONCE) or secrets.token_urlsafe(12)}
+    return render(request, "tokens/new.html", context, status=422 if form.errors else 200)
 
 
 @require_http_methods(["GET", "POST"])

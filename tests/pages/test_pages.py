@@ -352,6 +352,20 @@ def test_a_token_is_shown_once_and_what_the_browser_sends_is_not_it(browser: Cli
         assert token.digest not in later
 
 
+def test_loading_the_shown_token_again_makes_no_second_one(browser: Client, alice: User) -> None:
+    form = browser.get("/tokens/new/").content.decode()
+    once = re.search(r'name="once" value="(\S+?)"', form)
+    assert once
+    data = {"name": "phone", "once": once[1]}
+
+    first = browser.post("/tokens/new/", data)
+    again = browser.post("/tokens/new/", data, follow=True)
+
+    assert first.status_code == 200
+    assert "This token was made already" in again.content.decode()
+    assert Token.objects.count() == 1
+
+
 def test_a_network_that_is_none_is_refused_beside_its_field(browser: Client) -> None:
     answer = browser.post("/tokens/new/", {"name": "phone", "networks": "192.0.2.7, home"})
 
