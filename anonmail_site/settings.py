@@ -183,6 +183,8 @@ if _database["ENGINE"] == "django.db.backends.postgresql":
     # seconds until an unreachable server counts as away, instead of the system's two minutes
     _options.setdefault("connect_timeout", 3)
 elif _database["ENGINE"] == "django.db.backends.sqlite3":
+    # Each thread keeps its connection: opening the file and the PRAGMAs cost more than the statements.
+    _database.setdefault("CONN_MAX_AGE", None)
     # WAL: readers and a writer at once. FULL: an acknowledged commit survives a power cut.
     # IMMEDIATE: a transaction that will write waits for the lock at its start, where waiting works.
     _options.setdefault("transaction_mode", "IMMEDIATE")
