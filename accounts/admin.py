@@ -29,16 +29,6 @@ def check_not_yourself(request: HttpRequest, user: User) -> None:
         raise LastAdmin(gettext("You cannot take your own account's rights. Ask another global admin."))
 
 
-def check_another_admin(user: User) -> None:
-    """Raise LastAdmin where no active global admin would be left without `user`.
-
-    Needs a transaction, and locks the admins' rows until its end: two of them cannot remove each other.
-    """
-    admins = User.objects.select_for_update().filter(is_superuser=True, is_active=True).order_by("pk")
-    if set(admins.values_list("pk", flat=True)) == {user.pk}:
-        raise LastAdmin(gettext("This is the last global admin. Make somebody else one first."))
-
-
 class UserForm(forms.ModelForm[User]):
     """What may be changed on a user, as long as somebody is left to rule."""
 
@@ -50,7 +40,7 @@ class UserForm(forms.ModelForm[User]):
         data = super().clean() or {}
         if not all(data.get(name, True) for name in ("is_active", "is_superuser")):
             try:
-                check_another_admin(self.instance)
+                self.instance.check_may_leave()
             except LastAdmin as error:
                 raise forms.ValidationError(str(error), code=error.code) from error
         return data
@@ -170,7 +160,7 @@ class UserAdmin(QuickAdmin):
     def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         def deed(user: User) -> None:
             check_not_yourself(request, user)
-            check_another_admin(user)
+            user.check_may_leave()
             user.deactivate()
 
         apply_to_each(self, request, queryset, deed, gettext("%(count)s deactivated."))

@@ -138,10 +138,13 @@ class User(AbstractBaseUser, PermissionsMixin):
         UserSession.objects.filter(user=self).delete()
 
     def check_may_leave(self) -> None:
-        """Raise LastAdmin where nobody would be left to rule the installation."""
-        others = User.objects.filter(is_superuser=True, is_active=True).exclude(pk=self.pk)
-        if self.is_superuser and not others.exists():
-            raise LastAdmin(gettext("You are the last global admin. Make somebody else one first."))
+        """Raise LastAdmin where no active global admin would be left without this user.
+
+        Needs a transaction, and locks the admins' rows until its end: two of them cannot remove each other.
+        """
+        admins = User.objects.select_for_update().filter(is_superuser=True, is_active=True).order_by("pk")
+        if set(admins.values_list("pk", flat=True)) == {self.pk}:
+            raise LastAdmin(gettext("This is the last global admin. Make somebody else one first."))
 
     def activate(self) -> None:
         """Let the user sign in again; the aliases receive again. Sessions and tokens stay ended."""

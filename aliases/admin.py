@@ -9,7 +9,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import AddressError, domain_to_ascii, normalise_address
-from accounts.admin import UserAdmin, check_another_admin, check_not_yourself
+from accounts.admin import UserAdmin, check_not_yourself
 from accounts.models import User
 from aliases import refusals
 from aliases.closing import close_account
@@ -268,7 +268,6 @@ def delete_accounts(
 
     def deed(user: User) -> None:
         check_not_yourself(request, user)
-        check_another_admin(user)
         close_account(user)
 
     apply_to_each(model_admin, request, queryset, deed, gettext("%(count)s deleted."))

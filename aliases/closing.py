@@ -10,7 +10,11 @@ from aliases.models import Alias
 
 @transaction.atomic
 def close_account(user: User) -> None:
-    """Delete the user and all that is the user's. The aliases stop; their addresses stay taken."""
+    """Delete the user and all that is the user's. The aliases stop; their addresses stay taken.
+
+    Raises LastAdmin where nobody would be left to rule.
+    """
+    user.check_may_leave()
     Alias.objects.owned_by(user).strip()
     # The admin's log names what was changed: here the person's address.
     about = ContentType.objects.get_for_model(User)

@@ -95,11 +95,10 @@ def account_delete(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         if request.POST.get("confirm", "").strip().lower() == user.email:
             try:
-                user.check_may_leave()
+                close_account(user)
             except RuleError as error:
                 messages.error(request, str(error))
                 return redirect("account")
-            close_account(user)
             logout(request)
             messages.success(request, gettext("Your account is deleted. Your aliases have stopped."))
             return redirect(settings.LOGIN_URL)

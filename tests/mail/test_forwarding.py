@@ -56,10 +56,10 @@ def door(hop: Hop) -> Iterator[int]:
     loop = asyncio.new_event_loop()
     pool = Pool(4)
     smtp = SmtpDoor(Handler(pool, hop, "boss@boss.test"), hostname="mx.example.com", size_limit=5_000_000)
-    port = loop.run_until_complete(smtp.start("127.0.0.1", 0))
+    # All of the loop's life is in its own thread: a browser test's loop may own this one.
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    yield port
+    yield asyncio.run_coroutine_threadsafe(smtp.start("127.0.0.1", 0), loop).result(10)
     asyncio.run_coroutine_threadsafe(smtp.stop(), loop).result(10)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(10)

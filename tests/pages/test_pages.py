@@ -515,7 +515,7 @@ def test_the_last_global_admin_stays(root: User, client: Client) -> None:
 
     answer = client.post("/account/delete/", {"confirm": root.email}, follow=True)
 
-    assert "You are the last global admin." in answer.content.decode()
+    assert "This is the last global admin." in answer.content.decode()
     assert User.objects.filter(pk=root.pk).exists()
 
 
