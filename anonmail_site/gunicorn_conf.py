@@ -33,7 +33,14 @@ logconfig_dict: dict[str, Any] = {
             "style": "{",
         },
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "redacted"}},
+    "filters": {"silent_clients": {"()": "core.logs.SilentClientFilter"}},
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": "redacted",
+            "filters": ["silent_clients"],
+        },
+    },
     "root": {"handlers": ["stderr"], "level": os.environ.get("LOG_LEVEL", "INFO")},
     "loggers": {
         "gunicorn.error": {"handlers": [], "propagate": True, "level": "WARNING"},

@@ -25,6 +25,13 @@ def redact(text: str) -> str:
     return _TOKEN.sub("[secret]", text)
 
 
+class SilentClientFilter(logging.Filter):
+    """Drops what gunicorn says of a client that fell silent: a traceback for each, which is no news."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], BlockingIOError))
+
+
 class RedactingFormatter(logging.Formatter):
     """Formats a record, its traceback included, and redacts the result."""
 
