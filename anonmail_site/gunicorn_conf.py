@@ -5,6 +5,8 @@ import socket
 import struct
 from typing import Any
 
+from core.logs import logging_config
+
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_WORKERS", "2"))
 # Threads, so that a slow client or a waiting commit does not stop the others of its worker.
@@ -23,30 +25,7 @@ secure_scheme_headers: dict[str, str] = {}
 control_socket_disable = True
 # No access log: its lines would hold client addresses and query strings.
 accesslog = None
-logconfig_dict: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "redacted": {
-            "()": "core.logs.RedactingFormatter",
-            "format": "{asctime} {levelname} {name} {message}",
-            "style": "{",
-        },
-    },
-    "filters": {"silent_clients": {"()": "core.logs.SilentClientFilter"}},
-    "handlers": {
-        "stderr": {
-            "class": "logging.StreamHandler",
-            "formatter": "redacted",
-            "filters": ["silent_clients"],
-        },
-    },
-    "root": {"handlers": ["stderr"], "level": os.environ.get("LOG_LEVEL", "INFO")},
-    "loggers": {
-        "gunicorn.error": {"handlers": [], "propagate": True, "level": "WARNING"},
-        "gunicorn.access": {"handlers": [], "propagate": False},
-    },
-}
+logconfig_dict = logging_config(os.environ.get("LOG_LEVEL", "INFO"))
 
 
 def when_ready(server: Any) -> None:

@@ -16,6 +16,8 @@ import environ
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
+from core.logs import logging_config
+
 # So that classes can say what they hold (ModelForm[User]) at run time too.
 django_stubs_ext.monkeypatch()
 
@@ -362,24 +364,4 @@ ACTIVITY_DAYS = number("ACTIVITY_DAYS", 30)
 
 # --- Logs: ids and codes, never addresses, tokens, query strings or bodies ---------------------
 
-LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "redacted": {
-            "()": "core.logs.RedactingFormatter",
-            "format": "{asctime} {levelname} {name} {message}",
-            "style": "{",
-        },
-    },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "redacted"}},
-    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
-    "loggers": {
-        # Django's own handlers would print to the console a second time, unredacted.
-        "django": {"handlers": [], "propagate": True},
-        "django.server": {"handlers": [], "propagate": True},
-        # aiosmtpd's own lines hold addresses, and whole messages at DEBUG.
-        "mail.log": {"handlers": [], "propagate": False, "level": "CRITICAL"},
-        "mail.debug": {"handlers": [], "propagate": False, "level": "CRITICAL"},
-    },
-}
+LOGGING = logging_config(env.str("LOG_LEVEL", default="INFO"))

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from typing import Any
 
 # Each pattern tries a run of characters once, from its beginning: a log line may be long, and whoever
 # sends the request chooses what is in it.
@@ -37,3 +38,41 @@ class RedactingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
+
+
+def logging_config(level: str) -> dict[str, Any]:
+    """For `logging.config.dictConfig`: everything to standard error, through the net above.
+
+    Django and gunicorn both configure logging, one after the other, so both get the same.
+    """
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "redacted": {
+                "()": "core.logs.RedactingFormatter",
+                "format": "{asctime} {levelname} {name} {message}",
+                "style": "{",
+            },
+        },
+        "filters": {"silent_clients": {"()": "core.logs.SilentClientFilter"}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "redacted",
+                "filters": ["silent_clients"],
+            },
+        },
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            # Django's own handlers would print to the console a second time, unredacted.
+            "django": {"handlers": [], "propagate": True},
+            "django.server": {"handlers": [], "propagate": True},
+            # aiosmtpd's own lines hold addresses, and whole messages at DEBUG.
+            "mail.log": {"handlers": [], "propagate": False, "level": "CRITICAL"},
+            "mail.debug": {"handlers": [], "propagate": False, "level": "CRITICAL"},
+            "gunicorn.error": {"handlers": [], "propagate": True, "level": "WARNING"},
+            # An access log would hold client addresses and query strings.
+            "gunicorn.access": {"handlers": [], "propagate": False},
+        },
+    }
