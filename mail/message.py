@@ -89,7 +89,7 @@ def trace_fields(
     `client`: who handed the message over, by name and address as the protocol said. `unsubscribe`: the
     URL that disables the alias, or None.
     """
-    client = re.sub(r"[^A-Za-z0-9.:\[\]_-]", "?", client)[:200] or "unknown"
+    client = re.sub(r"[^A-Za-z0-9.:()\[\]_ -]", "?", client)[:200] or "unknown"
     lines = [
         f"Received: from {client} by {settings.MAIL_HOSTNAME} (Anonmail) with {protocol};\r\n"
         f"\t{format_datetime(moment)}",

@@ -140,7 +140,7 @@ class Handler:
         message = Message(
             sender=sender_of(envelope),
             content=content,
-            client=f"{session.host_name or 'unknown'} [{host}]".replace(" ", ""),
+            client=f"{session.host_name or 'unknown'} ([{host}])",
             protocol="ESMTPS" if session.ssl else "ESMTP",
             utf8=bool(envelope.smtp_utf8),
         )

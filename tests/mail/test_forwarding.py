@@ -106,7 +106,7 @@ def test_a_message_arrives_octet_for_octet_below_our_trace_fields(alice: User, s
     assert recipient == "alice@example.com"
     assert arrived.endswith(content)
     added = arrived.removesuffix(content).decode("ascii")
-    assert added.startswith("Received: from sender.test[127.0.0.1] by")
+    assert added.startswith("Received: from sender.test ([127.0.0.1]) by")
     assert f"X-Anonmail-Alias: {alias.address}\r\n" in added
     assert "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in added
     assert "alice@" not in added
