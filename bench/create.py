@@ -92,8 +92,8 @@ def bench(kind: str, given: argparse.Namespace) -> list[dict[str, Any]]:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as a Markdown table."""
     lines = [
-        "| database | connections | creates/s | floor/s | ratio | of the rounds | p50 ms | p99 ms | floor p50 "
-        "| floor p99 |",
+        "| database | connections | creates/s | floor/s | ratio | of the rounds | p50 ms | p99 ms "
+        "| floor p50 | floor p99 |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
@@ -134,7 +134,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--aliases", type=int, default=100_000, help="present before (default 100000)")
     parser.add_argument("--only", choices=rig.DATABASES, help="one kind of database")
     given = parser.parse_args(arguments)
+    RESULTS.mkdir(exist_ok=True)
+    try:
+        alone = rig.alone(RESULTS / ".lock")
+    except BlockingIOError:
+        say("Another measurement runs in this checkout: two at once measure each other.")
+        return 1
     rig.stop_on_signals()
+    with alone:
+        return measure_all(given)
+
+
+def measure_all(given: argparse.Namespace) -> int:
+    """Measure, print and write what the arguments ask for; the exit code."""
     result: dict[str, Any] = {"machine": machine(), "arguments": vars(given), "rows": []}
     if result["machine"]["file_system"] in {"tmpfs", "ramfs"}:
         say("Temporary files are in memory here: commits cost nothing. Set TMPDIR to a place on a disk.")
@@ -151,7 +163,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("Stopped.")
         return 130
     print(table(result["rows"]))
-    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"create-{started:%Y%m%dT%H%M%SZ}.json"
     path.write_text(json.dumps(result, indent=2) + "\n")
     say(f"Written to {path.relative_to(rig.ROOT)}")

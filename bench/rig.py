@@ -1,5 +1,6 @@
 """What a measurement stands on: a database of its own, servers on free ports, and their end."""
 
+import fcntl
 import json
 import os
 import secrets
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 import psycopg
 
@@ -148,6 +149,17 @@ def filled(directory: Path, url: str, aliases: int, users: int) -> tuple[dict[st
     run(["manage.py", "prepare"], env)
     keys = json.loads(run(["-m", "bench.fill", "--aliases", str(aliases), "--users", str(users)], env))
     return env, keys
+
+
+def alone(path: Path) -> IO[str]:
+    """The open file `path`, locked until it is closed. Raises BlockingIOError where another has it."""
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise
+    return file
 
 
 def stop_on_signals() -> None:
