@@ -7,7 +7,9 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
-from aliases.models import NAME_MAX_CHARACTERS, NOTE_MAX_CHARACTERS, Alias, AliasPreferences
+from aliases.cleaning import NAME_MAX_CHARACTERS, NOTE_MAX_CHARACTERS
+from aliases.models import Alias
+from aliases.preferences import AliasPreferences
 from core.converters import KEY_DIGITS_MAX
 from core.refusals import RuleError
 from domains.models import AliasStyle, Domain

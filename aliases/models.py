@@ -1,10 +1,8 @@
 """Aliases and their life: given out once, switched, deleted, restored, stripped."""
 
 import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -12,20 +10,16 @@ from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
 from django.db.models import (
-    BooleanField,
     Case,
     Count,
-    ExpressionWrapper,
     F,
     Q,
-    Subquery,
     Sum,
     Value,
     When,
 )
-from django.db.models.functions import Coalesce, Lower
+from django.db.models.functions import Lower
 from django.utils import timezone
-from django.utils.formats import number_format
 from django.utils.functional import cached_property
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -35,23 +29,27 @@ from accounts.addresses import (
     LOCAL_PART_MAX_OCTETS,
     AddressError,
     display_address,
-    domain_to_ascii,
-    normalise_address,
 )
 from accounts.models import User
 from aliases import naming, refusals
-from aliases.addresses import bare_host, display_host, note_without_url, resolved_form
+from aliases.addresses import bare_host, display_host, resolved_form
+from aliases.cleaning import (
+    NAME_MAX_CHARACTERS,
+    NOTE_MAX_CHARACTERS,
+    clean_destinations,
+    clean_name,
+    clean_note,
+    is_text,
+)
+from aliases.preferences import choose_domain
 from core.models import Counter, Limit, first_over, hide
 from core.prepared import Prepared, column_names, insert_row, instance_of
 from core.refusals import RateLimited
-from domains.models import AliasStyle, Domain, is_open_to
+from domains.models import Domain
 
 if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager
 
-NOTE_MAX_CHARACTERS = 10_000
-NAME_MAX_CHARACTERS = 128  # as SimpleLogin's
-DESTINATIONS_MAX = 20
 CREATE_HOUR, CREATE_DAY = "create-hour", "create-day"
 # Each try is from a wider space than the last, so that a second collision is already a rarity.
 NAME_TRIES = 30
@@ -417,153 +415,9 @@ class AliasDestination(models.Model):
         return f"{self.alias_id} → {self.address_id}"
 
 
-class AliasPreferences(models.Model):
-    """How a user likes new aliases."""
-
-    user = models.OneToOneField(User, models.CASCADE, related_name="alias_preferences", primary_key=True)
-    default_domain = models.ForeignKey(
-        Domain, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("default domain")
-    )
-    style = models.CharField(_("alias style"), max_length=10, choices=AliasStyle, default=AliasStyle.WORDS)
-
-    class Meta:
-        verbose_name = _("alias preferences")
-        verbose_name_plural = _("alias preferences")
-
-    def __str__(self) -> str:
-        return f"{self.user_id}: {self.style}"
-
-
-_DOMAIN_COLUMNS = column_names(Domain)
-
-
-def _choice(
-    allowed: Callable[[Any, Any], Q], user_id: Any, own_domain: Any, asked: Any = None
-) -> models.QuerySet[Any, Any]:
-    """The domain to create on: its columns, the user's style, and whether the user may.
-
-    `allowed` is the access rule for the user's kind. Without `asked` the best one of those allowed.
-    """
-    preferences = AliasPreferences.objects.filter(user_id=user_id)
-    domains = Domain.objects.enabled().annotate(
-        owner_style=Coalesce(Subquery(preferences.values("style")), Value(AliasStyle.WORDS)),
-        is_usable=ExpressionWrapper(allowed(user_id, own_domain), BooleanField()),
-    )
-    if asked is not None:
-        domains = domains.filter(name=asked)
-    else:
-        rank = Case(
-            When(pk__in=preferences.values("default_domain"), then=Value(0)),
-            When(name=own_domain, then=Value(1)),
-            default=Value(2),
-        )
-        domains = domains.filter(is_usable=True).order_by(rank, "name")
-    return domains.values_list(*_DOMAIN_COLUMNS, "owner_style", "is_usable")[:1]
-
-
-_USER: dict[str, models.Field[Any, Any]] = {
-    "user_id": models.BigIntegerField(),
-    "own_domain": models.CharField(),
-}
-_ASKED = {**_USER, "asked": models.CharField()}
-
-
-def _everywhere(user_id: Any, own_domain: Any) -> Q:
-    return Q(pk__isnull=False)
-
-
-# By whether the user is a global admin, and whether a domain was asked for.
-_CHOICES = {
-    (False, False): Prepared(partial(_choice, is_open_to), **_USER),
-    (False, True): Prepared(partial(_choice, is_open_to), **_ASKED),
-    (True, False): Prepared(partial(_choice, _everywhere), **_USER),
-    (True, True): Prepared(partial(_choice, _everywhere), **_ASKED),
-}
-
-
-def choose_domain(user: User, asked: str | None = None) -> tuple[Domain, str]:
-    """The domain on which `user` creates, and the style that `user` prefers, in one statement.
-
-    The one asked for; else the default one, if it is usable; else the one of the user's own address;
-    else the first by name. Raises DomainNotFound, DomainForbidden, NoUsableDomain.
-    """
-    values: dict[str, Any] = {"user_id": user.pk, "own_domain": user.email_domain}
-    if asked is not None:
-        try:
-            values["asked"] = domain_to_ascii(asked)
-        except AddressError as error:
-            raise refusals.DomainNotFound(gettext("There is no such domain with Anonmail on.")) from error
-    rows = _CHOICES[user.is_superuser, asked is not None](**values)
-    if asked is not None:
-        if not rows:
-            raise refusals.DomainNotFound(gettext("There is no such domain with Anonmail on."))
-        if not rows[0][-1] or not user.is_active:
-            raise refusals.DomainForbidden(
-                gettext("You have no access to this domain. Ask its manager for it.")
-            )
-    elif not rows or not user.is_active:
-        raise refusals.NoUsableDomain(
-            gettext("There is no domain on which you may create aliases. Ask an admin for access to one.")
-        )
-    *columns, owner_style, _is_usable = rows[0]
-    return instance_of(Domain, _DOMAIN_COLUMNS, columns), owner_style
-
-
 def restore_period() -> timedelta:
     """How long a deleted alias can be restored."""
     return timedelta(days=settings.ALIAS_RESTORE_DAYS)
-
-
-def is_text(character: str) -> bool:
-    """Whether the database can hold it: no NUL, no half of a surrogate pair."""
-    return character != "\x00" and not "\ud800" <= character <= "\udfff"
-
-
-def clean_text(text: str) -> str:
-    """The text, if the database and a mail header can hold it. Raises InvalidValue."""
-    if not all(map(is_text, text)):
-        raise refusals.InvalidValue(gettext("The text contains characters that are no text."))
-    return text
-
-
-def clean_note(note: str, site: str = "") -> str:
-    """The note as it is stored: whole, but a web site's URL cut to its host. Raises InvalidValue.
-
-    `site` is the web site as the client named it.
-    """
-    if len(note) > NOTE_MAX_CHARACTERS:
-        raise refusals.InvalidValue(
-            gettext("A note has at most %(max)s characters.")
-            % {"max": number_format(NOTE_MAX_CHARACTERS, force_grouping=True)}
-        )
-    return note_without_url(clean_text(note), site)
-
-
-def clean_name(name: str) -> str:
-    """The display name as it is stored: line ends and other control characters become spaces.
-
-    Raises InvalidValue where it is longer than 128 characters.
-    """
-    name = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", name).strip()
-    if len(name) > NAME_MAX_CHARACTERS:
-        raise refusals.InvalidValue(
-            gettext("A name has at most %(max)s characters.") % {"max": NAME_MAX_CHARACTERS}
-        )
-    return clean_text(name)
-
-
-def clean_destinations(destinations: Sequence[str]) -> list[str]:
-    """The addresses in their one form, without repetitions. Raises NotAnAddress."""
-    if not destinations:
-        raise refusals.NotAnAddress(gettext("Give at least one destination."))
-    if len(destinations) > DESTINATIONS_MAX:
-        raise refusals.NotAnAddress(
-            gettext("An alias has at most %(max)s destinations.") % {"max": DESTINATIONS_MAX}
-        )
-    try:
-        return list(dict.fromkeys(normalise_address(text) for text in destinations))
-    except AddressError as error:
-        raise refusals.NotAnAddress(gettext("A destination is not a valid e-mail address.")) from error
 
 
 _ADDRESS_COLUMNS = column_names(EmailAddress)

@@ -15,7 +15,8 @@ from django_htmx.http import HttpResponseClientRedirect
 from accounts.readers import reader
 from aliases import naming
 from aliases.forms import AliasForm, FilterForm, NewAliasForm, own_addresses
-from aliases.models import Alias, AliasQuerySet, choose_domain
+from aliases.models import Alias, AliasQuerySet
+from aliases.preferences import choose_domain
 from core.converters import KEY_DIGITS_MAX
 from core.keyset import Page, page_of
 from core.refusals import RuleError

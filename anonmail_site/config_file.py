@@ -18,7 +18,9 @@ from django.utils.dateparse import parse_datetime
 from accounts.addresses import AddressError, domain_to_ascii, normalise_address, parse_address
 from accounts.models import User
 from aliases.addresses import bare_host, check_local_part, resolved_form
-from aliases.models import Alias, AliasDestination, AliasPreferences, clean_name, clean_note, clean_text
+from aliases.cleaning import clean_name, clean_note, clean_text
+from aliases.models import Alias, AliasDestination
+from aliases.preferences import AliasPreferences
 from core.refusals import RuleError
 from domains.models import AccessGrant, Domain
 from tokens.models import Token, clean_networks

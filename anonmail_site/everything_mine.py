@@ -7,7 +7,8 @@ from typing import Any
 from allauth.usersessions.models import UserSession
 
 from accounts.models import User
-from aliases.models import Alias, AliasPreferences
+from aliases.models import Alias
+from aliases.preferences import AliasPreferences
 from domains.models import AccessGrant
 from tokens.models import Token
 

@@ -16,7 +16,8 @@ from accounts.readers import reader
 from aliases import naming
 from aliases.closing import close_account
 from aliases.forms import PreferencesForm
-from aliases.models import Alias, AliasPreferences, choose_domain
+from aliases.models import Alias
+from aliases.preferences import AliasPreferences, choose_domain
 from anonmail_site.everything_mine import aliases_csv, everything
 from core.refusals import RuleError
 from domains.models import AliasStyle, Domain

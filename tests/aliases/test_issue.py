@@ -15,7 +15,9 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from aliases import naming, refusals
-from aliases.models import DESTINATIONS_MAX, NOTE_MAX_CHARACTERS, Alias, AliasPreferences
+from aliases.cleaning import DESTINATIONS_MAX, NOTE_MAX_CHARACTERS
+from aliases.models import Alias
+from aliases.preferences import AliasPreferences
 from core.models import Counter
 from core.refusals import RateLimited
 from domains.models import AccessGrant, AliasStyle, Audience, Domain

@@ -240,7 +240,7 @@ def test_a_stray_mode_is_ignored(key: str, mode: str) -> None:
 
 
 def test_mode_chooses_between_words_and_uuid(alice: User, key: str) -> None:
-    from aliases.models import AliasPreferences
+    from aliases.preferences import AliasPreferences
 
     assert len(post(key, f"{CREATE}?mode=uuid").json()["alias"].partition("@")[0]) == 36
     AliasPreferences.objects.create(user=alice, style="uuid")

@@ -7,7 +7,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
 from aliases import refusals
-from aliases.models import Alias, choose_domain
+from aliases.models import Alias
+from aliases.preferences import choose_domain
 from domains.models import AccessGrant, Audience, Domain
 
 

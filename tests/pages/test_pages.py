@@ -20,7 +20,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
-from aliases.models import Alias, AliasPreferences
+from aliases.models import Alias
+from aliases.preferences import AliasPreferences
 from anonmail_site.wsgi import application
 from domains.models import AccessGrant, Domain
 from tokens.models import Token

@@ -13,7 +13,8 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from accounts.models import User
-from aliases.models import Alias, AliasPreferences
+from aliases.models import Alias
+from aliases.preferences import AliasPreferences
 from anonmail_site.config_file import ConfigError, export_config, import_config
 from domains.models import AccessGrant, Domain
 from tokens.models import Token

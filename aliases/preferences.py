@@ -1,0 +1,109 @@
+"""How a user likes new aliases, and the domain on which one is made."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from django.db import models
+from django.db.models import BooleanField, Case, ExpressionWrapper, Q, Subquery, Value, When
+from django.db.models.functions import Coalesce
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from accounts.addresses import AddressError, domain_to_ascii
+from accounts.models import User
+from aliases import refusals
+from core.prepared import Prepared, column_names, instance_of
+from domains.models import AliasStyle, Domain, is_open_to
+
+
+class AliasPreferences(models.Model):
+    """How a user likes new aliases."""
+
+    user = models.OneToOneField(User, models.CASCADE, related_name="alias_preferences", primary_key=True)
+    default_domain = models.ForeignKey(
+        Domain, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("default domain")
+    )
+    style = models.CharField(_("alias style"), max_length=10, choices=AliasStyle, default=AliasStyle.WORDS)
+
+    class Meta:
+        verbose_name = _("alias preferences")
+        verbose_name_plural = _("alias preferences")
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {self.style}"
+
+
+_DOMAIN_COLUMNS = column_names(Domain)
+
+
+def _choice(
+    allowed: Callable[[Any, Any], Q], user_id: Any, own_domain: Any, asked: Any = None
+) -> models.QuerySet[Any, Any]:
+    """The domain to create on: its columns, the user's style, and whether the user may.
+
+    `allowed` is the access rule for the user's kind. Without `asked` the best one of those allowed.
+    """
+    preferences = AliasPreferences.objects.filter(user_id=user_id)
+    domains = Domain.objects.enabled().annotate(
+        owner_style=Coalesce(Subquery(preferences.values("style")), Value(AliasStyle.WORDS)),
+        is_usable=ExpressionWrapper(allowed(user_id, own_domain), BooleanField()),
+    )
+    if asked is not None:
+        domains = domains.filter(name=asked)
+    else:
+        rank = Case(
+            When(pk__in=preferences.values("default_domain"), then=Value(0)),
+            When(name=own_domain, then=Value(1)),
+            default=Value(2),
+        )
+        domains = domains.filter(is_usable=True).order_by(rank, "name")
+    return domains.values_list(*_DOMAIN_COLUMNS, "owner_style", "is_usable")[:1]
+
+
+_USER: dict[str, models.Field[Any, Any]] = {
+    "user_id": models.BigIntegerField(),
+    "own_domain": models.CharField(),
+}
+_ASKED = {**_USER, "asked": models.CharField()}
+
+
+def _everywhere(user_id: Any, own_domain: Any) -> Q:
+    return Q(pk__isnull=False)
+
+
+# By whether the user is a global admin, and whether a domain was asked for.
+_CHOICES = {
+    (False, False): Prepared(partial(_choice, is_open_to), **_USER),
+    (False, True): Prepared(partial(_choice, is_open_to), **_ASKED),
+    (True, False): Prepared(partial(_choice, _everywhere), **_USER),
+    (True, True): Prepared(partial(_choice, _everywhere), **_ASKED),
+}
+
+
+def choose_domain(user: User, asked: str | None = None) -> tuple[Domain, str]:
+    """The domain on which `user` creates, and the style that `user` prefers, in one statement.
+
+    The one asked for; else the default one, if it is usable; else the one of the user's own address;
+    else the first by name. Raises DomainNotFound, DomainForbidden, NoUsableDomain.
+    """
+    values: dict[str, Any] = {"user_id": user.pk, "own_domain": user.email_domain}
+    if asked is not None:
+        try:
+            values["asked"] = domain_to_ascii(asked)
+        except AddressError as error:
+            raise refusals.DomainNotFound(gettext("There is no such domain with Anonmail on.")) from error
+    rows = _CHOICES[user.is_superuser, asked is not None](**values)
+    if asked is not None:
+        if not rows:
+            raise refusals.DomainNotFound(gettext("There is no such domain with Anonmail on."))
+        if not rows[0][-1] or not user.is_active:
+            raise refusals.DomainForbidden(
+                gettext("You have no access to this domain. Ask its manager for it.")
+            )
+    elif not rows or not user.is_active:
+        raise refusals.NoUsableDomain(
+            gettext("There is no domain on which you may create aliases. Ask an admin for access to one.")
+        )
+    *columns, owner_style, _is_usable = rows[0]
+    return instance_of(Domain, _DOMAIN_COLUMNS, columns), owner_style
