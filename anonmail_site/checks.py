@@ -13,6 +13,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from core.proxies import UNIX
+from mail.listen import listen_address
+from mail.next_hop import next_hop_from
 
 LIMITS = (
     "ALIASES_PER_HOUR",
@@ -128,6 +130,22 @@ def check_database() -> list[CheckMessage]:
             id="anonmail.E005",
         )
     ]
+
+
+@_site
+def check_mail() -> list[CheckMessage]:
+    """The mail server can listen, and knows a next hop."""
+    messages: list[CheckMessage] = []
+    for name, read in (
+        ("MAIL_LISTEN", lambda: listen_address(settings.MAIL_LISTEN)),
+        ("MAIL_NEXT_HOP", lambda: next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME)),
+    ):
+        try:
+            read()
+        except ValueError:
+            hint = f"Correct or remove {name}; docs/mail.md shows its forms."
+            messages.append(Error(f"{name} could not be understood.", hint=hint, id="anonmail.E007"))
+    return messages
 
 
 @_site

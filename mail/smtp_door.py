@@ -9,13 +9,11 @@ import logging
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from django.db import close_old_connections, connections
 
-from accounts.addresses import Address
 from mail.bounce import receive_bounce
 from mail.forward import Answer, Message, forget, forward
 from mail.models import count_block
@@ -41,14 +39,6 @@ Result = TypeVar("Result")
 def sender_of(envelope: Envelope) -> str:
     """The envelope's sender; "" for the null sender, which aiosmtpd hands over as written."""
     return "" if envelope.mail_from in {None, "<>"} else envelope.mail_from or ""
-
-
-@dataclass(frozen=True)
-class Recipient:
-    """A recipient that was accepted at RCPT."""
-
-    address: Address
-    resolution: Resolution
 
 
 class Pool:
@@ -86,8 +76,7 @@ class Handler:
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         """Whether the recipient exists. A blocked alias and an unknown one are told in the same words."""
-        recipients: list[Recipient] = envelope.__dict__.setdefault("recipients", [])
-        if len(recipients) >= RECIPIENTS_MAX:
+        if len(envelope.rcpt_tos) >= RECIPIENTS_MAX:
             return "452 4.5.3 Too many recipients"
         sender = sender_of(envelope)
         try:
@@ -105,13 +94,9 @@ class Handler:
                         asyncio.get_running_loop().call_soon(server.transport.close)
                     return TOO_MANY_UNKNOWN
             return refusal
-        if resolution.address is None:
-            return UNKNOWN
         # One answer follows DATA: recipients that could need different ones come one at a time.
-        if recipients and not all(other.resolution == resolution for other in recipients):
+        if envelope.__dict__.setdefault("resolution", resolution) != resolution:
             return SEPARATE
-        if not recipients:
-            recipients.append(Recipient(resolution.address, resolution))
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
 
@@ -134,7 +119,7 @@ class Handler:
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
         """Forward, and answer when the next hop has answered."""
-        (recipient,) = envelope.__dict__["recipients"]
+        resolution: Resolution = envelope.__dict__["resolution"]
         host = session.peer[0] if isinstance(session.peer, tuple) else "local"
         content = envelope.original_content or b""
         message = Message(
@@ -145,24 +130,24 @@ class Handler:
             utf8=bool(envelope.smtp_utf8),
         )
         try:
-            return (await self.pool.run(self._take, recipient, message)).value
+            return (await self.pool.run(self._take, resolution, message)).value
         except Exception as error:
             logger.warning("message not forwarded: %s", type(error).__name__)
             return Answer.LATER.value
 
-    def _take(self, recipient: Recipient, message: Message) -> Answer:
-        if recipient.resolution.kind is Kind.RETURN_PATH:
-            receive_bounce(recipient.address, message.content)
+    def _take(self, resolution: Resolution, message: Message) -> Answer:
+        if resolution.kind is Kind.RETURN_PATH and resolution.address is not None:
+            receive_bounce(resolution.address, message.content)
             return Answer.DONE
-        if recipient.resolution.kind is Kind.ROLE:
+        if resolution.kind is Kind.ROLE:
             outcome = self.next_hop.send(message.sender, self.postmaster, message.content, utf8=message.utf8)
             return Answer.DONE if isinstance(outcome, Accepted) else Answer.LATER
-        if recipient.resolution.alias_id is None:
+        if resolution.alias_id is None:
             return Answer.REFUSED
-        answer = forward(message, recipient.resolution.alias_id, self.next_hop)
+        answer = forward(message, resolution.alias_id, self.next_hop)
         if answer in {Answer.DONE, Answer.REFUSED}:
             # The sender knows now. The same octets may come again as another message.
-            forget(message, recipient.resolution.alias_id)
+            forget(message, resolution.alias_id)
         return answer
 
 
@@ -189,7 +174,7 @@ class SmtpDoor:
     ) -> None:
         self.handler, self.hostname, self.size_limit, self.tls = handler, hostname, size_limit, tls
         self.connections = connections
-        self._open: set[asyncio.BaseTransport] = set()
+        self._open: set[Door] = set()
         self.server: asyncio.Server | None = None
 
     def _protocol(self) -> Door:
@@ -208,15 +193,17 @@ class SmtpDoor:
         made, lost = door.connection_made, door.connection_lost
 
         def connection_made(transport: asyncio.BaseTransport) -> None:
-            if len(self._open) >= self.connections and isinstance(transport, asyncio.Transport):
-                transport.write(b"421 4.3.2 Too many connections, try again later\r\n")
-                transport.close()
-                return
-            self._open.add(transport)
+            # STARTTLS makes the connection a second time, over another transport: it is still one.
+            if door not in self._open:
+                if len(self._open) >= self.connections and isinstance(transport, asyncio.Transport):
+                    transport.write(b"421 4.3.2 Too many connections, try again later\r\n")
+                    transport.close()
+                    return
+                self._open.add(door)
             made(transport)
 
         def connection_lost(error: Exception | None) -> None:
-            self._open.discard(door.transport)
+            self._open.discard(door)
             if door.session is not None:
                 lost(error)
 
@@ -233,6 +220,7 @@ class SmtpDoor:
         """Stop listening and end what is open."""
         if self.server is not None:
             self.server.close()
-            for transport in list(self._open):
-                transport.close()
+            for door in list(self._open):
+                if door.transport is not None:
+                    door.transport.close()
             await self.server.wait_closed()

@@ -2,15 +2,22 @@
 
 import asyncio
 import smtplib
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import time_machine
 from allauth.account.models import EmailAddress
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
@@ -49,22 +56,31 @@ def hop() -> Hop:
     return Hop()
 
 
-@pytest.fixture
-def door(hop: Hop) -> Iterator[int]:
+@contextmanager
+def running_door(hop: Hop, **options: Any) -> Iterator[int]:
     """The port of a running SMTP door over that next hop."""
     our_domains.forget()
     loop = asyncio.new_event_loop()
     pool = Pool(4)
-    smtp = SmtpDoor(Handler(pool, hop, "boss@boss.test"), hostname="mx.example.com", size_limit=5_000_000)
+    handler = Handler(pool, hop, "boss@boss.test")
+    smtp = SmtpDoor(handler, hostname="mx.example.com", size_limit=5_000_000, **options)
     # All of the loop's life is in its own thread: a browser test's loop may own this one.
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    yield asyncio.run_coroutine_threadsafe(smtp.start("127.0.0.1", 0), loop).result(10)
-    asyncio.run_coroutine_threadsafe(smtp.stop(), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
-    loop.close()
-    pool.executor.shutdown()
+    try:
+        yield asyncio.run_coroutine_threadsafe(smtp.start("127.0.0.1", 0), loop).result(10)
+    finally:
+        asyncio.run_coroutine_threadsafe(smtp.stop(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+        pool.executor.shutdown()
+
+
+@pytest.fixture
+def door(hop: Hop) -> Iterator[int]:
+    with running_door(hop) as port:
+        yield port
 
 
 Send = Callable[..., tuple[int, bytes]]
@@ -473,3 +489,52 @@ def test_a_paused_destination_is_shown_everywhere_tested_and_resumed(
     assert "takes mail again" in done
     assert not PausedDestination.objects.exists()
     assert client.post(f"/addresses/{address.pk}/resume/").status_code == 404
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> ssl.SSLContext:
+    """A server's TLS context with a certificate of its own making."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mx.example.com")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = tmp_path / "mx.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    pem.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pem)
+    return context
+
+
+def test_connections_are_bounded_and_starttls_counts_once(
+    alice: User, hop: Hop, certificate: ssl.SSLContext
+) -> None:
+    alias = Alias.objects.issue(owner=alice)
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    with running_door(hop, tls=certificate, connections=2) as port:
+        for _ in range(5):
+            with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
+                client.starttls(context=trusting)
+                client.sendmail("bob@sender.test", [alias.address], MESSAGE)
+        with (
+            smtplib.SMTP("127.0.0.1", port, timeout=20),
+            smtplib.SMTP("127.0.0.1", port, timeout=20),
+            pytest.raises(smtplib.SMTPConnectError) as refusal,
+        ):
+            smtplib.SMTP("127.0.0.1", port, timeout=20)
+
+    assert len(hop.sent) == 5
+    assert b"with ESMTPS;" in hop.sent[0][2]
+    assert refusal.value.smtp_code == 421

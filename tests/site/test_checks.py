@@ -27,6 +27,11 @@ def test_the_defaults_pass() -> None:
         ("ALIASES_PER_HOUR", 0, "anonmail.E004"),
         ("ALIAS_RESTORE_DAYS", -1, "anonmail.E004"),
         ("MISREAD", {"PORT": "Write a whole number."}, "anonmail.E006"),
+        ("MAIL_LISTEN", "2525", "anonmail.E007"),
+        ("MAIL_LISTEN", "127.0.0.1:smtp", "anonmail.E007"),
+        ("MAIL_LISTEN", "127.0.0.1:70000", "anonmail.E007"),
+        ("MAIL_NEXT_HOP", "127.0.0.1:25", "anonmail.E007"),
+        ("MAIL_NEXT_HOP", "smtp://mx.test:port", "anonmail.E007"),
     ],
 )
 def test_a_wrong_setting_is_named(settings: Settings, name: str, value: object, expected: str) -> None:
@@ -41,6 +46,7 @@ def test_a_wrong_setting_is_named(settings: Settings, name: str, value: object, 
             checks.check_site_url,
             checks.check_trusted_proxies,
             checks.check_limits,
+            checks.check_mail,
         )
         for message in check()
     ]

@@ -8,6 +8,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from anonmail_site.supervisor import Supervisor
+from mail.listen import listen_address
 
 
 class Command(BaseCommand):
@@ -18,8 +19,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         host, port = os.environ.get("HOST", "127.0.0.1"), settings.PORT
         refuse_taken_port(host, port)
-        mail_host, _colon, mail_port = settings.MAIL_LISTEN.rpartition(":")
-        refuse_taken_port(mail_host.strip("[]"), int(mail_port), "MAIL_LISTEN=127.0.0.1:2526 make run")
+        try:
+            mail_host, mail_port = listen_address(settings.MAIL_LISTEN)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        refuse_taken_port(mail_host, mail_port, "MAIL_LISTEN=127.0.0.1:2526 make run")
         call_command("prepare", stdout=self.stdout, stderr=self.stderr)
         listens = f"takes mail at {settings.MAIL_LISTEN}"
         self.stdout.write(f"Anonmail serves {settings.SITE_URL}/ and {listens} (Ctrl-C stops it).")

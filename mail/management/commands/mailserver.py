@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from mail.listen import listen_address
 from mail.next_hop import next_hop_from
 from mail.smtp_door import Handler, Pool, SmtpDoor
 
@@ -16,7 +17,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             next_hop = next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME)
-            host, _colon, port = settings.MAIL_LISTEN.rpartition(":")
+            host, port = listen_address(settings.MAIL_LISTEN)
             tls = None
             if settings.MAIL_TLS_CERTIFICATE:
                 tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -28,7 +29,7 @@ class Command(BaseCommand):
                 tls=tls,
                 connections=settings.MAIL_CONNECTIONS,
             )
-            asyncio.run(serve(door, host.strip("[]"), int(port)))
+            asyncio.run(serve(door, host, port))
         except (OSError, ValueError) as error:
             raise CommandError(f"The mail server cannot start: {error}") from error
 

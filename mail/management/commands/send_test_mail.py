@@ -6,6 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from mail.listen import listen_address
+
 
 class Command(BaseCommand):
     help = "Send a short mail to an alias, through the mail server at MAIL_LISTEN."
@@ -22,9 +24,9 @@ class Command(BaseCommand):
         message["Date"] = formatdate(localtime=True)
         message["Message-ID"] = make_msgid(domain="sender.example")
         message.set_content("Hello, this mail was sent to an alias.\n")
-        host, _colon, port = settings.MAIL_LISTEN.rpartition(":")
+        host, port = listen_address(settings.MAIL_LISTEN)
         try:
-            with smtplib.SMTP(host.strip("[]"), int(port), timeout=60) as server:
+            with smtplib.SMTP(host, port, timeout=60) as server:
                 server.send_message(message)
         except smtplib.SMTPRecipientsRefused as error:
             code, answer = next(iter(error.recipients.values()))
