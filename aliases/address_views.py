@@ -50,8 +50,9 @@ def too_many_tries(user: User) -> str:
     """Count a try to add an address; a sentence where there were too many."""
     limit = Limit("address-hour", settings.ADDRESSES_PER_HOUR, timedelta(hours=1))
     if over := first_over(Counter.objects.all().hit((limit, user.pk))):
-        minutes = over.retry_after // 60 + 1
-        return gettext("Too many tries for now. Try again in %(minutes)s minutes.") % {"minutes": minutes}
+        return gettext("Too many tries for now. Try again in %(minutes)s minutes.") % {
+            "minutes": over.minutes
+        }
     return ""
 
 

@@ -1,6 +1,5 @@
 """Aliases and their life: given out once, switched, deleted, restored, stripped."""
 
-import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import islice
@@ -41,20 +40,24 @@ from aliases.cleaning import (
     clean_note,
     is_text,
 )
+from aliases.creation_limits import count_creation, hold_creations
+from aliases.destinations import verified_addresses
 from aliases.preferences import choose_domain
-from core.models import Counter, Limit, first_over, hide
-from core.prepared import Prepared, column_names, insert_row, instance_of
-from core.refusals import RateLimited
+from core.prepared import insert_row
 from domains.models import Domain
 
 if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager
 
-CREATE_HOUR, CREATE_DAY = "create-hour", "create-day"
 # Each try is from a wider space than the last, so that a second collision is already a rarity.
 NAME_TRIES = 30
 # A statement has room for so many keys: SQLite takes 32,766 parameters unless built for more.
 STRIP_BATCH = 10_000
+
+
+# The condition under which an alias's mail is forwarded: an expression, so that one query can also
+# ask of an alias whether it holds (mail.resolve).
+RECEIVING = Q(enabled=True, deleted_at=None, owner__is_active=True)
 
 
 class AliasQuerySet(models.QuerySet["Alias"]):
@@ -78,7 +81,7 @@ class AliasQuerySet(models.QuerySet["Alias"]):
 
     def receiving(self) -> "AliasQuerySet":
         """Aliases whose mail is forwarded: enabled, not deleted, the owner active."""
-        return self.present().filter(enabled=True, owner__is_active=True)
+        return self.filter(RECEIVING)
 
     def purgeable(self) -> "AliasQuerySet":
         """Deleted aliases whose time for restoring is over."""
@@ -165,6 +168,12 @@ class AliasQuerySet(models.QuerySet["Alias"]):
                 alias._insert(wanted)
             except refusals.AddressTaken:
                 continue
+            except IntegrityError as error:
+                # PostgreSQL looks at foreign keys when it commits: a destination, or the owner, went
+                # away in the same moment.
+                raise refusals.DestinationForbidden(
+                    gettext("A destination was removed just now. Try again.")
+                ) from error
             return alias
         raise refusals.AddressTaken(gettext("No free address was found. Try again."))
 
@@ -302,14 +311,14 @@ class Alias(models.Model):
         owner = self.owner
         if owner is None:
             raise ValueError("An alias is created for somebody.")
-        _count_creation(owner)
+        count_creation(owner)
         _check_quota(owner, self.domain)
         try:
             insert_row(self)
         except IntegrityError as error:
             raise refusals.AddressTaken(gettext("This address is taken.")) from error
         # Asked after the insert: whoever adds this address as an own one meanwhile finds the alias.
-        addresses = _verified_addresses(owner, wanted, self.address)
+        addresses = verified_addresses(owner, wanted, self.address)
         self._set_links(addresses)
 
     def _set_links(self, addresses: Sequence[EmailAddress]) -> None:
@@ -325,7 +334,7 @@ class Alias(models.Model):
         """Forward to these addresses instead. Raises NotAnAddress, DestinationForbidden."""
         if self.owner is None:
             raise refusals.DestinationForbidden(gettext("This alias has no owner any more."))
-        addresses = _verified_addresses(self.owner, clean_destinations(destinations), self.address)
+        addresses = verified_addresses(self.owner, clean_destinations(destinations), self.address)
         Alias.objects.select_for_update().get(pk=self.pk)
         self.destination_links.all().delete()
         self._set_links(addresses)
@@ -387,7 +396,7 @@ class Alias(models.Model):
     def restore(self) -> None:
         """Take a deletion back, the switch as it was. Raises NotRestorable, QuotaReached."""
         if self.owner is not None and self.domain.alias_quota is not None:
-            _hold_creations(self.owner)
+            hold_creations(self.owner)
             _check_quota(self.owner, self.domain)
         restored = Alias.objects.deleted().filter(
             pk=self.pk, deleted_at__gt=timezone.now() - restore_period()
@@ -418,87 +427,6 @@ class AliasDestination(models.Model):
 def restore_period() -> timedelta:
     """How long a deleted alias can be restored."""
     return timedelta(days=settings.ALIAS_RESTORE_DAYS)
-
-
-_ADDRESS_COLUMNS = column_names(EmailAddress)
-
-
-def _own_addresses(which: Q, user_id: Any, address: Any, tagged: Any, at_domain: Any) -> Any:
-    """The verified addresses of a user that `which` names, and whoever's that stands in an alias's way."""
-    mine = Q(user_id=user_id, verified=True) & which
-    in_the_way = Q(email=address) | Q(email__prefix=tagged, email__endswith=at_domain)
-    return EmailAddress.objects.filter(mine | in_the_way)
-
-
-def _primary_address(**values: Any) -> models.QuerySet[Any, Any]:
-    rows: models.QuerySet[Any, Any] = _own_addresses(Q(primary=True), **values).values_list(*_ADDRESS_COLUMNS)
-    return rows
-
-
-_PRIMARY = Prepared(
-    _primary_address,
-    user_id=models.BigIntegerField(),
-    address=models.CharField(),
-    tagged=models.CharField(),
-    at_domain=models.CharField(),
-)
-
-
-def _verified_addresses(owner: User, wanted: Sequence[str] | None, alias_address: str) -> list[EmailAddress]:
-    """The owner's verified addresses of these names, in this order; None: the primary one.
-
-    One statement, which also looks whether anyone has `alias_address` as an own address, with a
-    `+tag` or without. Raises AddressTaken if so, and DestinationForbidden.
-    """
-    local_part, _at, domain_name = alias_address.partition("@")
-    values = {"user_id": owner.pk, "address": alias_address}
-    values |= {"tagged": f"{local_part}+", "at_domain": f"@{domain_name}"}
-    if wanted is None:
-        rows = [instance_of(EmailAddress, _ADDRESS_COLUMNS, row) for row in _PRIMARY(**values)]
-    else:
-        rows = list(_own_addresses(Q(email__in=wanted), **values))
-    found = {}
-    for row in rows:
-        if resolved_form(row.email) == alias_address:
-            raise refusals.AddressTaken(gettext("This address is taken."))
-        found[row.email] = row
-    if wanted is None:
-        wanted = list(found)
-    if not wanted or any(address not in found for address in wanted):
-        raise refusals.DestinationForbidden(
-            gettext(
-                "A destination is not one of your verified addresses. Verify it first, on the page Addresses."
-            )
-        )
-    return [found[address] for address in wanted]
-
-
-def _count_creation(owner: User) -> None:
-    """Count one more creation of `owner`, in this transaction. Raises RateLimited."""
-    hits = Counter.objects.all().hit(
-        (Limit(CREATE_HOUR, settings.ALIASES_PER_HOUR, timedelta(hours=1)), owner.pk),
-        (Limit(CREATE_DAY, settings.ALIASES_PER_DAY, timedelta(days=1)), owner.pk),
-    )
-    if over := first_over(hits):
-        raise RateLimited(
-            gettext("You have created too many aliases for now. Try again in %(minutes)s minutes.")
-            % {"minutes": math.ceil(over.retry_after / 60)},
-            retry_after=over.retry_after,
-        )
-
-
-def _hold_creations(owner: User) -> None:
-    """Wait for the owner's running creations, and keep new ones waiting until this transaction ends.
-
-    A quota is exact only if whoever counts against it does so alone.
-    """
-    # A counter that is not there yet is made as one whose period is over: it counts for nothing.
-    Counter.objects.bulk_create(
-        [Counter(scope=CREATE_DAY, key=hide(owner.pk), count=0, expires=timezone.now())],
-        update_conflicts=True,
-        unique_fields=["scope", "key"],
-        update_fields=["key"],
-    )
 
 
 def _check_quota(owner: User, domain: Domain) -> None:

@@ -1,11 +1,10 @@
 """How a user likes new aliases, and the domain on which one is made."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from django.db import models
-from django.db.models import BooleanField, Case, ExpressionWrapper, Q, Subquery, Value, When
+from django.db.models import BooleanField, Case, ExpressionWrapper, Subquery, Value, When
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -14,7 +13,7 @@ from accounts.addresses import AddressError, domain_to_ascii
 from accounts.models import User
 from aliases import refusals
 from core.prepared import Prepared, column_names, instance_of
-from domains.models import AliasStyle, Domain, is_open_to
+from domains.models import Access, AliasStyle, Domain, access_of, everywhere, nowhere, where_admitted
 
 
 class AliasPreferences(models.Model):
@@ -37,9 +36,7 @@ class AliasPreferences(models.Model):
 _DOMAIN_COLUMNS = column_names(Domain)
 
 
-def _choice(
-    allowed: Callable[[Any, Any], Q], user_id: Any, own_domain: Any, asked: Any = None
-) -> models.QuerySet[Any, Any]:
+def _choice(allowed: Access, user_id: Any, own_domain: Any, asked: Any = None) -> models.QuerySet[Any, Any]:
     """The domain to create on: its columns, the user's style, and whether the user may.
 
     `allowed` is the access rule for the user's kind. Without `asked` the best one of those allowed.
@@ -68,16 +65,11 @@ _USER: dict[str, models.Field[Any, Any]] = {
 _ASKED = {**_USER, "asked": models.CharField()}
 
 
-def _everywhere(user_id: Any, own_domain: Any) -> Q:
-    return Q(pk__isnull=False)
-
-
-# By whether the user is a global admin, and whether a domain was asked for.
-_CHOICES = {
-    (False, False): Prepared(partial(_choice, is_open_to), **_USER),
-    (False, True): Prepared(partial(_choice, is_open_to), **_ASKED),
-    (True, False): Prepared(partial(_choice, _everywhere), **_USER),
-    (True, True): Prepared(partial(_choice, _everywhere), **_ASKED),
+# By the rule that holds for the user, and whether a domain was asked for.
+_CHOICES: dict[tuple[Access, bool], Prepared] = {
+    (access, is_asked): Prepared(partial(_choice, access), **(_ASKED if is_asked else _USER))
+    for access in (nowhere, everywhere, where_admitted)
+    for is_asked in (False, True)
 }
 
 
@@ -93,15 +85,15 @@ def choose_domain(user: User, asked: str | None = None) -> tuple[Domain, str]:
             values["asked"] = domain_to_ascii(asked)
         except AddressError as error:
             raise refusals.DomainNotFound(gettext("There is no such domain with Anonmail on.")) from error
-    rows = _CHOICES[user.is_superuser, asked is not None](**values)
+    rows = _CHOICES[access_of(user), asked is not None](**values)
     if asked is not None:
         if not rows:
             raise refusals.DomainNotFound(gettext("There is no such domain with Anonmail on."))
-        if not rows[0][-1] or not user.is_active:
+        if not rows[0][-1]:
             raise refusals.DomainForbidden(
                 gettext("You have no access to this domain. Ask its manager for it.")
             )
-    elif not rows or not user.is_active:
+    elif not rows:
         raise refusals.NoUsableDomain(
             gettext("There is no domain on which you may create aliases. Ask an admin for access to one.")
         )

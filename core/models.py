@@ -38,6 +38,11 @@ class Hit:
         """Whole seconds until the period ends, at least 1."""
         return max(1, math.ceil((self.expires - timezone.now()).total_seconds()))
 
+    @property
+    def minutes(self) -> int:
+        """The same in whole minutes, for a sentence."""
+        return math.ceil(self.retry_after / 60)
+
 
 class CounterQuerySet(models.QuerySet["Counter"]):
     def hit(self, *pairs: tuple[Limit, object]) -> list[Hit]:

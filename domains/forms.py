@@ -31,10 +31,10 @@ class GrantForm(forms.Form):
         """
         limit = Limit("grant-hour", settings.GRANTS_PER_HOUR, timedelta(hours=1))
         if over := first_over(Counter.objects.all().hit((limit, by.pk))):
-            minutes = over.retry_after // 60 + 1
             self.add_error(
                 "email",
-                gettext("Too many grants for now. Try again in %(minutes)s minutes.") % {"minutes": minutes},
+                gettext("Too many grants for now. Try again in %(minutes)s minutes.")
+                % {"minutes": over.minutes},
             )
             return None
         user: Any = user_by_email(self.cleaned_data["email"])

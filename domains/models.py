@@ -1,5 +1,6 @@
 """Mail domains, who manages them, and who may create aliases on them."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db import models, transaction
@@ -46,18 +47,34 @@ class DomainQuerySet(models.QuerySet["Domain"]):
 
 def may_create(user: User) -> Q:
     """The condition on a domain with Anonmail on under which `user` may create aliases there."""
-    if not user.is_active:
-        return Q(pk__in=[])
-    if user.is_superuser:
-        return Q(pk__isnull=False)
-    return is_open_to(user.pk, user.email_domain)
+    return access_of(user)(user.pk, user.email_domain)
 
 
-def is_open_to(user_id: Any, own_domain: Any) -> Q:
-    """The same for an active user who is no global admin, by key and domain of the own address.
+Access = Callable[[Any, Any], Q]
+
+
+def access_of(user: User) -> Access:
+    """Which rule holds for this kind of user: a function of key and domain of the own address.
 
     Both may be values or expressions, so that a query with the rule in it can be compiled once.
     """
+    if not user.is_active:
+        return nowhere
+    return everywhere if user.is_superuser else where_admitted
+
+
+def nowhere(user_id: Any, own_domain: Any) -> Q:
+    """An inactive user's domains: no key is negative."""
+    return Q(pk__lt=0)
+
+
+def everywhere(user_id: Any, own_domain: Any) -> Q:
+    """A global admin's domains."""
+    return Q(pk__gte=0)
+
+
+def where_admitted(user_id: Any, own_domain: Any) -> Q:
+    """Anybody else's: the own address is there, everybody may, or the user manages or was granted it."""
     managed = Domain.managers.through.objects.filter(domain_id=OuterRef("pk"), user_id=user_id)
     granted = AccessGrant.objects.filter(domain_id=OuterRef("pk"), user_id=user_id)
     return Q(name=own_domain) | Q(audience=Audience.EVERYONE) | Q(Exists(managed)) | Q(Exists(granted))

@@ -6,9 +6,10 @@ from enum import Enum
 from threading import Lock
 
 from django.db import models
+from django.db.models import BooleanField, ExpressionWrapper
 
 from accounts.addresses import Address, AddressError, parse_address, without_tag
-from aliases.models import Alias
+from aliases.models import RECEIVING, Alias
 from core.prepared import Prepared
 from domains.models import Domain
 from mail.return_path import looks_like_one
@@ -71,7 +72,7 @@ our_domains = OurDomains()
 
 _FIND = Prepared(
     lambda address: Alias.objects.filter(address=address).values_list(
-        "pk", "enabled", "deleted_at", "owner__is_active"
+        "pk", ExpressionWrapper(RECEIVING, BooleanField())
     ),
     address=models.CharField(),
 )
@@ -93,7 +94,6 @@ def resolve(text: str) -> Resolution:
         return Resolution(Kind.ROLE, address, is_shared=shared)
     if looks_like_one(address.local_part):
         return Resolution(Kind.RETURN_PATH, address, is_shared=shared)
-    for alias_id, enabled, deleted_at, owner_is_active in _FIND(address=str(address)):
-        receives = enabled and deleted_at is None and owner_is_active
+    for alias_id, receives in _FIND(address=str(address)):
         return Resolution(Kind.FORWARD if receives else Kind.BLOCKED, address, alias_id, shared)
     return Resolution(Kind.UNKNOWN, address, is_shared=shared)

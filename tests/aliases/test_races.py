@@ -2,17 +2,20 @@
 
 import threading
 from collections import Counter as Tally
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.db import connections
 from pytest_django import Settings
 
 from accounts.models import User
 from aliases import naming
 from aliases.models import Alias
+from aliases.own_addresses import remove_address
+from aliases.refusals import DestinationForbidden
 from core.models import Counter
 from domains.models import Domain
 
@@ -194,3 +197,29 @@ def test_a_grant_given_twice_at_the_same_moment_is_one(alice: User, other_org: D
 
     assert len(set(results)) == 1
     assert other_org.grants.count() == 1
+
+
+def test_a_destination_that_goes_away_in_the_same_moment_is_refused_in_words(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL looks at foreign keys at the commit, after everything was in order."""
+    home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
+    write_links = Alias._set_links
+
+    def remove() -> None:
+        remove_address(home)
+        connections.close_all()
+
+    def write_links_then_lose_one(alias: Alias, addresses: Sequence[EmailAddress]) -> None:
+        write_links(alias, addresses)
+        thread = threading.Thread(target=remove)
+        thread.start()
+        thread.join(20)
+
+    monkeypatch.setattr(Alias, "_set_links", write_links_then_lose_one)
+
+    with pytest.raises(DestinationForbidden, match="was removed just now"):
+        Alias.objects.issue(owner=alice, destinations=["alice@home.test"])
+
+    assert not Alias.objects.exists()
+    assert not EmailAddress.objects.filter(pk=home.pk).exists()
