@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Callable, Sequence
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from core.proxies import UNIX
-from mail.listen import listen_address
+from mail.listen import DOORS, endpoint
 from mail.next_hop import next_hop_from
 
 LIMITS = (
@@ -25,6 +26,12 @@ LIMITS = (
     "GRANTS_PER_HOUR",
     "ALIAS_RESTORE_DAYS",
     "DATABASE_POOL_SIZE",
+    "MAIL_THREADS",
+    "MAIL_PROCESSES",
+    "MAIL_CONNECTIONS",
+    "MAIL_CONNECTIONS_PER_CLIENT",
+    "MAIL_SIZE_LIMIT",
+    "ACTIVITY_DAYS",
 )
 ENGINES = ("django.db.backends.sqlite3", "django.db.backends.postgresql")
 
@@ -136,10 +143,11 @@ def check_database() -> list[CheckMessage]:
 def check_mail() -> list[CheckMessage]:
     """The mail server can listen, and knows a next hop."""
     messages: list[CheckMessage] = []
-    for name, read in (
-        ("MAIL_LISTEN", lambda: listen_address(settings.MAIL_LISTEN)),
-        ("MAIL_NEXT_HOP", lambda: next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME)),
-    ):
+    readers: dict[str, Callable[[], object]] = {
+        name: partial(endpoint, getattr(settings, name)) for name in DOORS.values() if getattr(settings, name)
+    }
+    readers["MAIL_NEXT_HOP"] = partial(next_hop_from, settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME)
+    for name, read in readers.items():
         try:
             read()
         except ValueError:

@@ -184,6 +184,8 @@ if _database["ENGINE"] == "django.db.backends.postgresql":
         _options.setdefault("prepare_threshold", 5)
     # seconds until an unreachable server counts as away, instead of the system's two minutes
     _options.setdefault("connect_timeout", 3)
+    # milliseconds until a server that acknowledges nothing any more counts as away too (libpq)
+    _options.setdefault("tcp_user_timeout", 10_000)
 elif _database["ENGINE"] == "django.db.backends.sqlite3":
     # Each thread keeps its connection: opening the file and the PRAGMAs cost more than the statements.
     _database.setdefault("CONN_MAX_AGE", None)
@@ -349,14 +351,29 @@ DEFAULT_FROM_ADDRESS = parseaddr(DEFAULT_FROM_EMAIL)[1]
 
 # What we call ourselves in SMTP and in trace fields.
 MAIL_HOSTNAME = env.str("MAIL_HOSTNAME", default=_site.hostname or "localhost")
+# The doors: an address and a port, or unix:/path; empty shuts one. SMTP for the embedded default and
+# small sites; LMTP, policy and socket map for a Postfix in front.
 MAIL_LISTEN = env.str("MAIL_LISTEN", default="127.0.0.1:2525")
+_sockets = VAR_DIR.resolve() / "sockets"
+# A UNIX socket's path has at most 107 octets (unix(7)): below a deeper VAR_DIR, these are shut by default.
+_unix = f"unix:{_sockets}/" if len(str(_sockets).encode()) < 97 else ""
+MAIL_LMTP_LISTEN = env.str("MAIL_LMTP_LISTEN", default=_unix and _unix + "lmtp")
+MAIL_POLICY_LISTEN = env.str("MAIL_POLICY_LISTEN", default=_unix and _unix + "policy")
+MAIL_SOCKETMAP_LISTEN = env.str("MAIL_SOCKETMAP_LISTEN", default=_unix and _unix + "socketmap")
+# Who may connect to a UNIX socket: its owner and group.
+MAIL_SOCKET_MODE = 0o660
 # maildir:///path, smtp://host:port, smtps://… or smtp+starttls://user:password@host:port
 MAIL_NEXT_HOP = env.str("MAIL_NEXT_HOP", default=f"maildir://{VAR_DIR / 'mail'}")
 # Where postmaster@ and abuse@ of our domains go. Empty: they are refused.
 MAIL_POSTMASTER = env.str("MAIL_POSTMASTER", default="")
 MAIL_SIZE_LIMIT = number("MAIL_SIZE_LIMIT", 25 * 1024 * 1024)  # octets
 MAIL_THREADS = number("MAIL_THREADS", 8)
+MAIL_PROCESSES = number("MAIL_PROCESSES", 1)
+# Clients at once, for each door and process; from one address, unless it is this machine's own.
 MAIL_CONNECTIONS = number("MAIL_CONNECTIONS", 200)
+MAIL_CONNECTIONS_PER_CLIENT = number("MAIL_CONNECTIONS_PER_CLIENT", 20)
+# Unknown recipients from one client address within ten minutes, before it is told to come later. 0: any.
+MAIL_UNKNOWN_PER_CLIENT = number("MAIL_UNKNOWN_PER_CLIENT", 50)
 MAIL_TLS_CERTIFICATE = env.str("MAIL_TLS_CERTIFICATE", default="")
 MAIL_TLS_KEY = env.str("MAIL_TLS_KEY", default="")
 # Days for which activity (when, what, who wrote) is kept.

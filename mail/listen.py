@@ -1,10 +1,117 @@
-"""Where the mail server listens, as MAIL_LISTEN writes it."""
+"""Where the mail server's doors are, as the MAIL_…LISTEN settings write it."""
+
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+
+# sockaddr_un.sun_path has 108 octets, the last one 0 (unix(7)).
+UNIX_PATH_MAX = 107
+BACKLOG = 512
 
 
-def listen_address(text: str) -> tuple[str, int]:
-    """The (host, port) in `127.0.0.1:2525` or `[::1]:2525`. Raises ValueError."""
+@dataclass(frozen=True)
+class Endpoint:
+    """A TCP address, or the path of a UNIX socket (then `port` is 0)."""
+
+    host: str
+    port: int
+    path: Path | None = None
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def endpoint(text: str) -> Endpoint:
+    """The endpoint in `127.0.0.1:2525`, `[::1]:2525` or `unix:/path`. Raises ValueError."""
+    if text.startswith("unix:"):
+        path = Path(text.removeprefix("unix:"))
+        if not path.is_absolute():
+            raise ValueError("A UNIX socket is written with its whole path, as unix:/run/anonmail/lmtp.")
+        return Endpoint("", 0, path)
     host, _colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
-        raise ValueError("MAIL_LISTEN must be an address and a port, as 127.0.0.1:2525.")
-    return host, int(port)
+        raise ValueError("Write an address and a port, as 127.0.0.1:2525, or unix:/path.")
+    return Endpoint(host, int(port))
+
+
+# The doors by the name of their setting; an empty setting leaves a door shut.
+DOORS = {
+    "smtp": "MAIL_LISTEN",
+    "lmtp": "MAIL_LMTP_LISTEN",
+    "policy": "MAIL_POLICY_LISTEN",
+    "socketmap": "MAIL_SOCKETMAP_LISTEN",
+}
+
+
+def endpoints() -> dict[str, Endpoint]:
+    """The endpoint of each door that is open. Raises ValueError, which names the setting."""
+    found = {}
+    for door, name in DOORS.items():
+        if text := getattr(settings, name):
+            try:
+                found[door] = endpoint(text)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+    return found
+
+
+def listening_socket(place: Endpoint) -> socket.socket:
+    """A socket that listens there. Raises OSError, whose text says what is wrong.
+
+    A UNIX socket that nobody serves any more is replaced. Its mode is MAIL_SOCKET_MODE.
+    """
+    if place.path is None:
+        family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
+        listener = socket.socket(family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        address: tuple[str, int] | str = (place.host, place.port)
+    else:
+        if len(str(place.path).encode()) > UNIX_PATH_MAX:
+            raise OSError(f"The path of a UNIX socket has at most {UNIX_PATH_MAX} octets: {place.path}")
+        place.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        _remove_stale(place.path)
+        listener = socket.socket(socket.AF_UNIX)
+        address = str(place.path)
+    try:
+        listener.bind(address)
+        if place.path is not None:
+            place.path.chmod(settings.MAIL_SOCKET_MODE)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise OSError(f"{place}: {error.strerror}") from error
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            path.unlink(missing_ok=True)
+
+
+def connect(place: Endpoint, timeout: float) -> socket.socket:
+    """A connection to a door. Raises OSError."""
+    if place.path is None:
+        return socket.create_connection((place.host, place.port), timeout)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(timeout)
+    try:
+        connection.connect(str(place.path))
+    except OSError:
+        connection.close()
+        raise
+    return connection

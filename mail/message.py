@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from email.utils import format_datetime, getaddresses
 
@@ -14,12 +14,17 @@ HOPS_MAX = 30
 LOOP_FIELD = "X-Anonmail-Loop"
 _HEADER_MAX = 256 * 1024
 _NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+")
+_LINE = re.compile(rb"([^\r\n]*)(?:\r\n|\n|\r|\Z)")
+# A line end that is not followed by the folded rest of the same field (RFC 5322 §2.2.3).
+_FIELD_END = re.compile(rb"(?:\r\n|\n|\r)(?![ \t])")
+Fields = Sequence[tuple[str, str]]
 
 
 def header_fields(message: bytes) -> Iterator[tuple[str, str]]:
     """The header's fields as (lower-case name, unfolded text), in order, however odd the line ends."""
     name, lines = "", []
-    for line in re.split(rb"\r\n|\n|\r", message[:_HEADER_MAX]):
+    for match in _LINE.finditer(message, 0, _HEADER_MAX):
+        line = match[1]
         if line[:1] in (b" ", b"\t") and name:
             lines.append(line)
             continue
@@ -35,17 +40,25 @@ def header_fields(message: bytes) -> Iterator[tuple[str, str]]:
         yield name, b"".join(lines).decode("utf-8", "replace").strip()
 
 
+def without_first_received(message: bytes) -> bytes:
+    """The message without a Received field at its very top, which a relay in front writes anew each time."""
+    if message[:9].lower() != b"received:":
+        return message
+    end = _FIELD_END.search(message)
+    return message[end.end() :] if end else b""
+
+
 def loop_mark(alias_id: int) -> str:
-    """What says, to us alone, that a message went through this alias before."""
+    """What says, to us alone, that a message went through this alias before; 0 stands for a role."""
     return hmac.new(settings.SECRET_KEY.encode(), f"loop:{alias_id}".encode(), hashlib.sha256).hexdigest()[
         :32
     ]
 
 
-def is_looping(message: bytes, alias_id: int) -> bool:
+def is_looping(fields: Fields, alias_id: int) -> bool:
     """Whether the message went through this alias before, or over more hops than any honest one."""
     mark, hops = loop_mark(alias_id), 0
-    for name, text in header_fields(message):
+    for name, text in fields:
         if name == "received":
             hops += 1
         elif name == LOOP_FIELD.lower() and hmac.compare_digest(text.encode(), mark.encode()):
@@ -53,9 +66,9 @@ def is_looping(message: bytes, alias_id: int) -> bool:
     return hops > HOPS_MAX
 
 
-def author(message: bytes, envelope_sender: str) -> str:
+def author(fields: Fields, envelope_sender: str) -> str:
     """Who wrote: the address in From, else the envelope's sender; for the owner to look at."""
-    for name, text in header_fields(message):
+    for name, text in fields:
         if name == "from":
             for _display, address in getaddresses([text]):
                 if "@" in address:
@@ -63,12 +76,12 @@ def author(message: bytes, envelope_sender: str) -> str:
     return envelope_sender
 
 
-def may_offer_unsubscribe(message: bytes) -> bool:
+def may_offer_unsubscribe(fields: Fields) -> bool:
     """Whether List-Unsubscribe may be added: there is none, and no DKIM signature (RFC 6376 §5.4) names it.
 
     Signers oversign it to say that it is absent: adding one would break their signature.
     """
-    for name, text in header_fields(message):
+    for name, text in fields:
         if name in {"list-unsubscribe", "list-unsubscribe-post"}:
             return False
         if name == "dkim-signature":

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from aliases.models import Alias
+from mail.work import refuse_late
 
 # A message that is handed over again within this time is recognised: longer than queues keep mail.
 DELIVERY_MEMORY = timedelta(days=5)
@@ -144,7 +145,17 @@ def resume(destination: EmailAddress) -> None:
 
 
 @transaction.atomic
-def count_block(alias_id: int, sender: str) -> None:
-    """A message to an alias was refused: count it, and write who wrote."""
+def count_block(alias_id: int, sender: str, deadline: float | None = None) -> None:
+    """A message to an alias was refused: count it, and write who wrote.
+
+    Raises TooLate, and counts nothing, where the deadline (of time.monotonic()) is over.
+    """
     Alias.objects.filter(pk=alias_id).update(blocks=F("blocks") + 1, active_at=timezone.now())
-    Activity.objects.create(alias_id=alias_id, deed=Deed.BLOCK, sender=sender[:SENDER_MAX])
+    Activity.objects.create(alias_id=alias_id, deed=Deed.BLOCK, sender=readable(sender))
+    refuse_late(deadline)
+
+
+def readable(sender: str) -> str:
+    """An envelope's or a header's address as it can be stored: whatever octets it was made of."""
+    text = sender.encode("utf-8", "replace").decode("utf-8", "replace").replace("\0", "")
+    return text[:SENDER_MAX]

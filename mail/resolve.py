@@ -1,23 +1,31 @@
 """What an address is, in one statement by unique index; nothing for domains that are not ours."""
 
+import json
+import logging
+import threading
 import time
 from dataclasses import dataclass
 from enum import Enum
-from threading import Lock
+from pathlib import Path
 
+from django.conf import settings
 from django.db import models
 from django.db.models import BooleanField, ExpressionWrapper
+from django.utils import timezone
 
-from accounts.addresses import Address, AddressError, parse_address, without_tag
+from accounts.addresses import Address, AddressError, domain_to_ascii, parse_address, without_tag
 from aliases.models import RECEIVING, Alias
 from core.prepared import Prepared
 from domains.models import Domain
-from mail.return_path import looks_like_one
+from mail.return_path import looks_like_one, read_return_path
+from mail.work import in_thread
+
+logger = logging.getLogger(__name__)
 
 # RFC 5321 §4.5.1 and RFC 2142 §4: these reach a person, always.
 ROLES = frozenset({"postmaster", "abuse"})
-# Seconds for which the names of our domains are remembered.
-DOMAINS_REMEMBERED = 5.0
+# Seconds for which the names of our domains are remembered: so long a new one may be unknown.
+DOMAINS_REMEMBERED = 1.0
 
 
 class Kind(Enum):
@@ -42,30 +50,73 @@ class Resolution:
 
 
 class OurDomains:
-    """The names of our domains, remembered for some seconds; while the database is away the last known."""
+    """The names of our domains, as they were a moment ago; while the database is away, as they were last.
+
+    A server calls `keep`: then they are asked for in a thread of their own, and nobody waits for the
+    database to learn that a domain is not ours. A file remembers them over a restart without it.
+    """
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._shared: dict[str, bool] = {}
+        self._lock = threading.Lock()
+        self._shared: dict[str, bool] | None = None
         self._asked = float("-inf")
+        self._kept = False
+        self._file: Path | None = None
 
     def shared(self) -> dict[str, bool]:
         """Each of our domains, and whether it has ordinary mailboxes too. Raises OperationalError
         where the database is away and was never asked."""
-        with self._lock:
-            now = time.monotonic()
-            if now - self._asked >= DOMAINS_REMEMBERED:
-                try:
-                    self._shared = dict(Domain.objects.values_list("name", "is_shared"))
-                except Exception:
-                    if not self._shared:
-                        raise
-                self._asked = now
-            return self._shared
+        if self._shared is None or (not self._kept and time.monotonic() - self._asked >= DOMAINS_REMEMBERED):
+            with self._lock:
+                self._ask()
+        return self._shared or {}
+
+    def _ask(self) -> None:
+        try:
+            found = dict(Domain.objects.values_list("name", "is_shared"))
+        except Exception:
+            if self._shared is None:
+                raise
+        else:
+            if found != self._shared:
+                self._shared = found
+                self._remember(found)
+        self._asked = time.monotonic()
+
+    def keep(self, file: Path) -> None:
+        """Ask again and again in a thread of this process, until it ends."""
+        self._file = file
+        try:
+            remembered = json.loads(file.read_text())
+            self._shared = {str(name): bool(is_shared) for name, is_shared in remembered.items()}
+        except (OSError, ValueError, AttributeError):
+            self._shared = None
+        self._kept = True
+        threading.Thread(target=self._keep, name="our-domains", daemon=True).start()
+
+    def _keep(self) -> None:
+        while True:
+            try:
+                in_thread(self._ask, ())
+            except Exception as error:
+                logger.warning("domains not read: %s", type(error).__name__)
+            time.sleep(DOMAINS_REMEMBERED)
+
+    def _remember(self, found: dict[str, bool]) -> None:
+        if self._file is None:
+            return
+        try:
+            # Several processes may write at once: each a file of its own, then in one step.
+            temporary = self._file.with_suffix(f".{threading.get_native_id()}")
+            temporary.write_text(json.dumps(found))
+            temporary.replace(self._file)
+        except OSError as error:
+            logger.warning("domains not remembered: %s", error.strerror)
 
     def forget(self) -> None:
         """Ask anew next time."""
         self._asked = float("-inf")
+        self._shared = None
 
 
 our_domains = OurDomains()
@@ -83,17 +134,29 @@ def resolve(text: str) -> Resolution:
 
     Raises OperationalError while the database is away and it matters.
     """
+    local_part, at, domain_text = text.strip().rpartition("@")
+    if not at:
+        # RFC 5321 §4.5.1: "postmaster" without a domain is taken too.
+        role = Address(domain_text.lower(), settings.MAIL_HOSTNAME)
+        return Resolution(Kind.ROLE if role.local_part == "postmaster" else Kind.NOT_OURS, role)
     try:
-        address = without_tag(parse_address(text))
+        domain = domain_to_ascii(domain_text)
     except AddressError:
         return Resolution(Kind.NOT_OURS)
-    shared = our_domains.shared().get(address.domain)
+    shared = our_domains.shared().get(domain)
     if shared is None:
-        return Resolution(Kind.NOT_OURS, address)
+        is_host_role = domain == settings.MAIL_HOSTNAME and local_part.lower() in ROLES
+        return Resolution(Kind.ROLE if is_host_role else Kind.NOT_OURS, Address(local_part, domain))
+    try:
+        address = without_tag(parse_address(f"{local_part}@{domain}"))
+    except AddressError:
+        # A local part that no alias has: too long, quoted, empty.
+        return Resolution(Kind.UNKNOWN, is_shared=shared)
     if address.local_part in ROLES:
         return Resolution(Kind.ROLE, address, is_shared=shared)
     if looks_like_one(address.local_part):
-        return Resolution(Kind.RETURN_PATH, address, is_shared=shared)
+        is_ours = read_return_path(address.local_part, domain, timezone.now()) is not None
+        return Resolution(Kind.RETURN_PATH if is_ours else Kind.UNKNOWN, address, is_shared=shared)
     for alias_id, receives in _FIND(address=str(address)):
         return Resolution(Kind.FORWARD if receives else Kind.BLOCKED, address, alias_id, shared)
     return Resolution(Kind.UNKNOWN, address, is_shared=shared)

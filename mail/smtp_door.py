@@ -1,39 +1,78 @@
-"""The SMTP door: takes mail for aliases and answers for it only when the next hop has.
+"""The SMTP and LMTP doors: they take mail for aliases and answer for it only when the next hop has.
 
-aiosmtpd speaks the protocol; everything that asks the database or the next hop runs in a pool of
-threads, so that a slow one does not stop the others.
+aiosmtpd speaks the protocol; what asks the database or the next hop runs in threads, so that a slow
+one does not stop the others.
 """
 
 import asyncio
+import contextlib
 import logging
 import ssl
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+import time
+from collections import OrderedDict
+from ipaddress import ip_address, ip_network
+from typing import Any, AnyStr
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
-from django.db import close_old_connections, connections
+from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
 
-from mail.bounce import receive_bounce
-from mail.forward import Answer, Message, forget, forward
-from mail.models import count_block
-from mail.next_hop import Accepted, NextHop
-from mail.resolve import Kind, Resolution, resolve
+from mail.forward import Answer, Message, forget, take
+from mail.next_hop import NextHop
+from mail.recipients import AWAY, UNKNOWN, Verdict, verdict
+from mail.resolve import Kind, Resolution
+from mail.work import Pool
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN = "550 5.1.1 No such mailbox here"
-NOT_OURS = "550 5.7.1 We do not relay"
-AWAY = "451 4.3.0 Cannot look this up now, try again later"
-TOO_MANY_UNKNOWN = "421 4.7.0 Too many unknown recipients"
+TOO_MANY_UNKNOWN = "421 4.7.0 Too many unknown recipients, try again later"
+TOO_MANY_CONNECTIONS = "421 4.3.2 Too many connections, try again later"
+TOO_MANY_RECIPIENTS = "452 4.5.3 Too many recipients, please send the others again"
 SEPARATE = "452 4.5.3 One recipient at a time, please send the others again"
-RETURN_PATH = "550 5.7.1 This address takes bounces alone"
+TOO_LARGE = "552 5.3.4 Message too large"
 
-# Octets of a line: mail in the wild has lines of megabytes (RFC 5321 allows 1,000).
-LINE_MAX = 8 * 1024 * 1024
 RECIPIENTS_MAX = 100
+# Unknown recipients that one connection, and one client address within the period, may name.
 UNKNOWN_MAX = 10
-Result = TypeVar("Result")
+UNKNOWN_PERIOD = 600.0  # seconds
+CLIENTS_REMEMBERED = 10_000
+# Octets of DATA that are read and thrown away, so that the client hears "too large": so many times the limit.
+DRAIN_FACTOR = 2
+# Octets above the limit for the trace fields that a Postfix in front has added (RFC 5321 §4.4).
+TRACE_MAX = 64 * 1024
+# Seconds for the next command, for each further mebibyte of DATA, and for our own answer to it.
+COMMAND_TIMEOUT = 300.0
+ANSWER_TIMEOUT = 900.0
+MEBIBYTE = 1024 * 1024
+# How often one connection may give a command. A sender that keeps its connection sends many messages.
+COMMANDS_MAX = {"*": 10_000, "RCPT": 100_000, "MAIL": 100_000, "DATA": 100_000, "RSET": 100_000}
+
+
+class UnknownLimit:
+    """Who names too many unknown recipients: by client address, IPv6 by /64, in this process's memory."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def is_over(self, client: str) -> bool:
+        """Whether the client is to come again later."""
+        began, count = self._counts.get(_network(client), (0.0, 0))
+        return 0 < self.most <= count and time.monotonic() - began < UNKNOWN_PERIOD
+
+    def count(self, client: str) -> None:
+        """The client has named an unknown recipient."""
+        key, now = _network(client), time.monotonic()
+        began, count = self._counts.pop(key, (now, 0))
+        self._counts[key] = (began, count + 1) if now - began < UNKNOWN_PERIOD else (now, 1)
+        if len(self._counts) > CLIENTS_REMEMBERED:
+            self._counts.popitem(last=False)
+
+
+def _network(client: str) -> str:
+    try:
+        address = ip_address(client)
+    except ValueError:
+        return client
+    return str(ip_network((address, 64), strict=False)) if address.version == 6 else client
 
 
 def sender_of(envelope: Envelope) -> str:
@@ -41,186 +80,308 @@ def sender_of(envelope: Envelope) -> str:
     return "" if envelope.mail_from in {None, "<>"} else envelope.mail_from or ""
 
 
-class Pool:
-    """Runs blocking work in threads, with the database connections that Django keeps per thread."""
-
-    def __init__(self, threads: int) -> None:
-        self.executor = ThreadPoolExecutor(threads, thread_name_prefix="mail")
-
-    async def run(self, work: Callable[..., Result], *args: Any) -> Result:
-        """The work's result, or what it raises."""
-        return await asyncio.get_running_loop().run_in_executor(self.executor, self._in_thread, work, args)
-
-    @staticmethod
-    def _in_thread(work: Callable[..., Result], args: tuple[Any, ...]) -> Result:
-        close_old_connections()
-        try:
-            return work(*args)
-        finally:
-            # A pooled connection goes back; without a pool it is kept for the next message.
-            if getattr(connections["default"], "pool", None):
-                connections["default"].close()
-            else:
-                close_old_connections()
+def client_of(session: Session) -> str:
+    """The client's IP address; "local" on a UNIX socket."""
+    return str(session.peer[0]) if isinstance(session.peer, tuple) and session.peer else "local"
 
 
 class Handler:
-    """What aiosmtpd asks: one for the whole door."""
+    """What aiosmtpd asks: one for the whole SMTP door."""
 
-    def __init__(self, pool: Pool, next_hop: NextHop, postmaster: str) -> None:
-        self.pool = pool
+    protocols = ("ESMTP", "ESMTPS")
+    is_queued = False
+
+    def __init__(self, lookups: Pool, work: Pool, next_hop: NextHop, unknown_limit: int = 0) -> None:
+        self.lookups = lookups
+        self.work = work
         self.next_hop = next_hop
-        self.postmaster = postmaster
+        self.unknown = UnknownLimit(unknown_limit)
+
+    async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        """What we offer: aiosmtpd's list, and PIPELINING (RFC 2920), which it understands."""
+        session.host_name = hostname
+        return [*responses[:-1], "250-PIPELINING", "250-ENHANCEDSTATUSCODES", responses[-1]]
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Whether the recipient exists. A blocked alias and an unknown one are told in the same words."""
+        """Whether the recipient is welcome. A blocked alias and an unknown one are told in the same words."""
         if len(envelope.rcpt_tos) >= RECIPIENTS_MAX:
-            return "452 4.5.3 Too many recipients"
-        sender = sender_of(envelope)
+            return TOO_MANY_RECIPIENTS
+        if self.unknown.is_over(client_of(session)):
+            return _hang_up(server)
         try:
-            resolution = await self.pool.run(resolve, address)
-            refusal = await self._refusal(resolution, sender)
+            found: Verdict = await self.lookups.ask(verdict, address, sender_of(envelope))
         except Exception as error:
             logger.warning("recipient not resolved: %s", type(error).__name__)
             return AWAY
-        if refusal:
-            if refusal == UNKNOWN:
-                session.__dict__["unknown"] = session.__dict__.get("unknown", 0) + 1
-                if session.__dict__["unknown"] >= UNKNOWN_MAX:
-                    if server.transport is not None:
-                        # After the answer is written.
-                        asyncio.get_running_loop().call_soon(server.transport.close)
-                    return TOO_MANY_UNKNOWN
-            return refusal
+        if found.refusal == UNKNOWN:
+            self.unknown.count(client_of(session))
+            session.__dict__["unknown"] = session.__dict__.get("unknown", 0) + 1
+            if session.__dict__["unknown"] >= UNKNOWN_MAX:
+                return _hang_up(server)
+        return found.refusal or self._welcome(envelope, address, found.resolution)
+
+    def _welcome(self, envelope: Envelope, address: str, resolution: Resolution) -> str:
         # One answer follows DATA: recipients that could need different ones come one at a time.
         if envelope.__dict__.setdefault("resolution", resolution) != resolution:
             return SEPARATE
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
 
-    async def _refusal(self, resolution: Resolution, sender: str) -> str | None:
-        match resolution.kind:
-            case Kind.FORWARD:
-                return None
-            case Kind.ROLE:
-                return None if self.postmaster else UNKNOWN
-            case Kind.RETURN_PATH:
-                return RETURN_PATH if sender else None
-            case Kind.BLOCKED if resolution.alias_id is not None:
-                await self.pool.run(count_block, resolution.alias_id, sender)
-                return UNKNOWN
-            case Kind.NOT_OURS:
-                return NOT_OURS
-        return UNKNOWN
-
     async def handle_DATA(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
         """Forward, and answer when the next hop has answered."""
         resolution: Resolution = envelope.__dict__["resolution"]
-        host = session.peer[0] if isinstance(session.peer, tuple) else "local"
-        content = envelope.original_content or b""
-        message = Message(
+        message = self.message(session, envelope)
+        answer = await self.take(resolution, message)
+        if answer in {Answer.DONE, Answer.REFUSED} and resolution.kind is Kind.FORWARD:
+            # Once the sender has heard it, the same octets may come again as another message.
+            server.__dict__["acknowledged"] = (message, resolution.alias_id)
+        return answer.value
+
+    def message(self, session: Session, envelope: Envelope) -> Message:
+        """The message as it was handed over."""
+        return Message(
             sender=sender_of(envelope),
-            content=content,
-            client=f"{session.host_name or 'unknown'} ([{host}])",
-            protocol="ESMTPS" if session.ssl else "ESMTP",
+            content=envelope.original_content or b"",
+            client=f"{session.host_name or 'unknown'} ([{client_of(session)}])",
+            protocol=self.protocols[bool(session.ssl)],
             utf8=bool(envelope.smtp_utf8),
+            is_queued=self.is_queued,
         )
+
+    async def take(self, resolution: Resolution, message: Message) -> Answer:
+        """What became of the message for this recipient."""
         try:
-            return (await self.pool.run(self._take, resolution, message)).value
+            return await self.work.run(take, message, resolution, self.next_hop)
         except Exception as error:
             logger.warning("message not forwarded: %s", type(error).__name__)
-            return Answer.LATER.value
+            return Answer.LATER
 
-    def _take(self, resolution: Resolution, message: Message) -> Answer:
-        if resolution.kind is Kind.RETURN_PATH and resolution.address is not None:
-            receive_bounce(resolution.address, message.content)
-            return Answer.DONE
-        if resolution.kind is Kind.ROLE:
-            outcome = self.next_hop.send(message.sender, self.postmaster, message.content, utf8=message.utf8)
-            return Answer.DONE if isinstance(outcome, Accepted) else Answer.LATER
-        if resolution.alias_id is None:
-            return Answer.REFUSED
-        answer = forward(message, resolution.alias_id, self.next_hop)
-        if answer in {Answer.DONE, Answer.REFUSED}:
-            # The sender knows now. The same octets may come again as another message.
-            forget(message, resolution.alias_id)
-        return answer
+    async def acknowledged(self, message: Message, alias_id: int) -> None:
+        """The sender has heard our answer."""
+        try:
+            await self.work.run(forget, message, alias_id)
+        except Exception as error:
+            logger.warning("delivery not forgotten: %s", type(error).__name__)
+
+    async def handle_exception(self, error: Exception) -> str:
+        """What nobody foresaw is temporary."""
+        logger.error("mail door: %s", type(error).__name__)
+        return Answer.LATER.value
+
+
+class LmtpHandler(Handler):
+    """The LMTP door's (RFC 2033): each recipient gets an answer of its own."""
+
+    protocols = ("LMTP", "LMTPS")
+    is_queued = True
+
+    def _welcome(self, envelope: Envelope, address: str, resolution: Resolution) -> str:
+        envelope.__dict__.setdefault("resolutions", []).append(resolution)
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 OK"
+
+    async def handle_DATA(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope
+    ) -> str:
+        """One line for each accepted recipient, in their order (RFC 2033 §4.2)."""
+        resolutions: list[Resolution] = envelope.__dict__["resolutions"]
+        message = self.message(session, envelope)
+        # The same alias twice (with tags, say) is one delivery and two answers.
+        different = list(dict.fromkeys(resolutions))
+        answers = await asyncio.gather(*(self.take(resolution, message) for resolution in different))
+        answer_of = dict(zip(different, answers, strict=True))
+        return "\r\n".join(answer_of[resolution].value for resolution in resolutions)
+
+
+def _hang_up(server: SMTP) -> str:
+    if server.transport is not None:
+        # After the answer is written.
+        asyncio.get_running_loop().call_soon(server.transport.close)
+    return TOO_MANY_UNKNOWN
 
 
 class Door(SMTP):
-    """aiosmtpd's server with room for real mail, and without VRFY and AUTH."""
+    """aiosmtpd's server, with room for real mail, bounded memory, and without VRFY, EXPN, HELP and AUTH."""
 
-    line_length_limit = LINE_MAX
+    def __init__(self, handler: Handler, **options: Any) -> None:
+        super().__init__(
+            handler,
+            enable_SMTPUTF8=True,
+            ident="Anonmail",
+            timeout=COMMAND_TIMEOUT,
+            auth_exclude_mechanism=["LOGIN", "PLAIN"],
+            command_call_limit=COMMANDS_MAX,
+            **options,
+        )
+        self.handler = handler
+        self.is_taking = False
+        self.is_ending = False
+        # Extended commands may have more than the 512 octets of RFC 5321 §4.5.3.1.4: SMTPUTF8, XFORWARD.
+        for command in ("MAIL", "RCPT"):
+            self.command_size_limits[command] = 1024
+
+    async def push(self, status: AnyStr) -> None:
+        """Write an answer; what is acknowledged with it need not be recognised any more."""
+        done = self.__dict__.pop("acknowledged", None)
+        await super().push(status)
+        if done is not None and self.transport is not None and not self.transport.is_closing():
+            await self.handler.acknowledged(*done)
+
+    def end_soon(self) -> None:
+        """Hang up: at once, or after the answer for the message that is being taken."""
+        self.is_ending = True
+        if not self.is_taking and self.transport is not None:
+            self.transport.close()
+
+    @syntax("DATA")
+    async def smtp_DATA(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
+        """Read the message (RFC 5321 §4.1.1.4), in pieces instead of lines, and answer for it.
+
+        aiosmtpd's own keeps all of a line that never ends, and refuses one of more than its limit.
+        """
+        if await self.check_helo_needed():
+            return
+        if self.envelope is None or not self.envelope.rcpt_tos:
+            await self.push("503 5.5.1 Error: need RCPT command")
+            return
+        if arg:
+            await self.push("501 5.5.4 Syntax: DATA")
+            return
+        await self.push("354 End data with <CR><LF>.<CR><LF>")
+        content = await self._read_message()
+        if content is None:
+            self._set_post_data_state()  # type: ignore[no-untyped-call]
+            await self.push(TOO_LARGE)
+            return
+        self.envelope.content = self.envelope.original_content = content
+        self._reset_timeout(ANSWER_TIMEOUT)
+        self.is_taking = True
+        try:
+            status = await self._call_handler_hook("DATA")
+            self._reset_timeout()
+            self._set_post_data_state()  # type: ignore[no-untyped-call]
+            await self.push(status)
+        finally:
+            self.is_taking = False
+            if self.is_ending:
+                self.end_soon()
+
+    async def _read_message(self) -> bytes | None:
+        """The message without its dots for transparency (RFC 5321 §4.5.2); None where it is too large."""
+        limit = int(self.data_size_limit or 0) + TRACE_MAX
+        # The line that DATA itself ended with is the one before.
+        pieces, size, end, extended = [b"\r\n"], 0, b"\r\n", 0
+        while not (end.endswith(b"\r\n.\r\n")):
+            try:
+                piece = await self._reader.readuntil(b".\r\n")
+            except asyncio.LimitOverrunError as error:
+                piece = await self._reader.read(error.consumed)
+            size += len(piece)
+            end = (end + piece[-5:])[-5:]
+            if size <= limit + 3:
+                pieces.append(piece)
+            else:
+                pieces.clear()
+                if size > limit * DRAIN_FACTOR:
+                    await self.push(TOO_LARGE)
+                    if self.transport is not None:
+                        self.transport.close()
+                    raise asyncio.CancelledError
+            if size // MEBIBYTE > extended:
+                extended = size // MEBIBYTE
+                self._reset_timeout()
+        if not pieces:
+            return None
+        return b"".join(pieces)[:-3].replace(b"\r\n.", b"\r\n")[2:]
 
     async def smtp_VRFY(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
         await self.push("502 5.5.1 VRFY is not available")
 
 
-class SmtpDoor:
-    """Listens, serves at most `connections` clients at once, and stops."""
+class LmtpDoor(Door):
+    """The same for LMTP, which greets with LHLO alone (RFC 2033 §4.1)."""
 
-    def __init__(
-        self,
-        handler: Handler,
-        *,
-        hostname: str,
-        size_limit: int,
-        tls: ssl.SSLContext | None = None,
-        connections: int = 200,
-    ) -> None:
-        self.handler, self.hostname, self.size_limit, self.tls = handler, hostname, size_limit, tls
-        self.connections = connections
-        self._open: set[Door] = set()
-        self.server: asyncio.Server | None = None
+    show_smtp_greeting = False
 
-    def _protocol(self) -> Door:
-        door = Door(
-            self.handler,
-            data_size_limit=self.size_limit,
-            enable_SMTPUTF8=True,
-            hostname=self.hostname,
-            ident="Anonmail",
-            tls_context=self.tls,
-            timeout=300,
-            auth_exclude_mechanism=["LOGIN", "PLAIN"],
-            command_call_limit={"*": 100, "RCPT": 1000},
-            loop=asyncio.get_running_loop(),
-        )
-        made, lost = door.connection_made, door.connection_lost
+    @syntax("LHLO hostname")
+    async def smtp_LHLO(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
+        await super().smtp_EHLO(arg)
 
-        def connection_made(transport: asyncio.BaseTransport) -> None:
-            # STARTTLS makes the connection a second time, over another transport: it is still one.
-            if door not in self._open:
-                if len(self._open) >= self.connections and isinstance(transport, asyncio.Transport):
-                    transport.write(b"421 4.3.2 Too many connections, try again later\r\n")
-                    transport.close()
-                    return
-                self._open.add(door)
+    async def smtp_HELO(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
+        await self.push("500 5.5.1 This is LMTP: say LHLO")
+
+    async def smtp_EHLO(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
+        await self.push("500 5.5.1 This is LMTP: say LHLO")
+
+
+class Connections:
+    """Counts a door's connections, the whole and by client, and turns away those that are too many."""
+
+    def __init__(self, most: int, most_per_client: int) -> None:
+        self.most, self.most_per_client = most, most_per_client
+        self.open: dict[Any, str] = {}
+
+    def admit(self, connection: Any, transport: asyncio.BaseTransport) -> bool:
+        """Whether there is room for the connection, which is counted then, once."""
+        peer = transport.get_extra_info("peername")
+        client = str(peer[0]) if isinstance(peer, tuple) and peer else "local"
+        if connection not in self.open:
+            if len(self.open) >= self.most:
+                return False
+            if not _is_near(client) and list(self.open.values()).count(client) >= self.most_per_client:
+                return False
+            self.open[connection] = client
+        return True
+
+    def gone(self, connection: Any) -> None:
+        """The connection has ended."""
+        self.open.pop(connection, None)
+
+
+def _is_near(client: str) -> bool:
+    """Whether the client is on this machine: a mail server's connections are all from there."""
+    return client == "local" or client.startswith("127.") or client == "::1"
+
+
+def mail_protocol(
+    kind: type[Door],
+    handler: Handler,
+    connections: Connections,
+    *,
+    hostname: str,
+    size_limit: int,
+    tls: ssl.SSLContext | None = None,
+) -> Door:
+    """The protocol for one new connection."""
+    door = kind(
+        handler,
+        data_size_limit=size_limit,
+        hostname=hostname,
+        tls_context=tls,
+        loop=asyncio.get_running_loop(),
+    )
+    made, lost = door.connection_made, door.connection_lost
+
+    def connection_made(transport: asyncio.BaseTransport) -> None:
+        # STARTTLS makes the connection a second time, over another transport: it is still one.
+        if connections.admit(door, transport):
             made(transport)
+        elif isinstance(transport, asyncio.Transport):
+            transport.write(TOO_MANY_CONNECTIONS.encode() + b"\r\n")
+            transport.close()
 
-        def connection_lost(error: Exception | None) -> None:
-            self._open.discard(door)
-            if door.session is not None:
+    def connection_lost(error: Exception | None) -> None:
+        connections.gone(door)
+        if door.session is not None:
+            with contextlib.suppress(AssertionError):
                 lost(error)
 
-        door.connection_made = connection_made  # type: ignore[method-assign]
-        door.connection_lost = connection_lost  # type: ignore[method-assign]
-        return door
-
-    async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port (for port 0 the one that was free)."""
-        self.server = await asyncio.get_running_loop().create_server(self._protocol, host, port)
-        return int(self.server.sockets[0].getsockname()[1])
-
-    async def stop(self) -> None:
-        """Stop listening and end what is open."""
-        if self.server is not None:
-            self.server.close()
-            for door in list(self._open):
-                if door.transport is not None:
-                    door.transport.close()
-            await self.server.wait_closed()
+    door.connection_made = connection_made  # type: ignore[method-assign]
+    door.connection_lost = connection_lost  # type: ignore[method-assign]
+    return door

@@ -1,15 +1,11 @@
 """Mail in at the SMTP door, octets out at the next hop: what arrives, what is refused, what nobody learns."""
 
-import asyncio
 import smtplib
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import time_machine
@@ -21,34 +17,20 @@ from cryptography.x509.oid import NameOID
 from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
 from accounts.models import User
 from aliases.models import Alias
 from domains.models import Domain
 from mail.models import Activity, Bounce, Delivery, PausedDestination, note_bounce, resume
-from mail.next_hop import Accepted, Maildir, Outcome, Pending, Refused, SmtpHop
-from mail.resolve import our_domains
+from mail.next_hop import Accepted, Maildir, Pending, Refused, SmtpHop
 from mail.return_path import read_return_path
-from mail.smtp_door import Handler, Pool, SmtpDoor
+from tests.mail_doors import Hop, running_doors
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 MESSAGE = b"From: Bob <bob@sender.test>\r\nTo: you\r\nSubject: Hi\r\n\r\nHello\r\n"
-UNKNOWN = (550, b"5.1.1 No such mailbox here")
-
-
-@dataclass
-class Hop:
-    """A next hop that remembers, and answers as it is told."""
-
-    answers: dict[str, Outcome] = field(default_factory=dict)
-    sent: list[tuple[str, str, bytes]] = field(default_factory=list)
-
-    def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
-        outcome = self.answers.get(recipient, Accepted())
-        if isinstance(outcome, Accepted):
-            self.sent.append((sender, recipient, message))
-        return outcome
+UNKNOWN = (550, b"5.1.1 User unknown")
 
 
 @pytest.fixture
@@ -57,29 +39,18 @@ def hop() -> Hop:
 
 
 @contextmanager
-def running_door(hop: Hop, **options: Any) -> Iterator[int]:
+def running_door(hop: Hop, settings: Settings, tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """The port of a running SMTP door over that next hop."""
-    our_domains.forget()
-    loop = asyncio.new_event_loop()
-    pool = Pool(4)
-    handler = Handler(pool, hop, "boss@boss.test")
-    smtp = SmtpDoor(handler, hostname="mx.example.com", size_limit=5_000_000, **options)
-    # All of the loop's life is in its own thread: a browser test's loop may own this one.
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield asyncio.run_coroutine_threadsafe(smtp.start("127.0.0.1", 0), loop).result(10)
-    finally:
-        asyncio.run_coroutine_threadsafe(smtp.stop(), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()
-        pool.executor.shutdown()
+    settings.MAIL_POSTMASTER = "boss@boss.test"
+    settings.MAIL_HOSTNAME = "mx.example.com"
+    settings.MAIL_SIZE_LIMIT = 5_000_000
+    with running_doors(hop, "smtp", tls=tls) as places:
+        yield places["smtp"][1]
 
 
 @pytest.fixture
-def door(hop: Hop) -> Iterator[int]:
-    with running_door(hop) as port:
+def door(hop: Hop, settings: Settings) -> Iterator[int]:
+    with running_door(hop, settings) as port:
         yield port
 
 
@@ -254,10 +225,10 @@ def test_while_the_database_is_away_the_sender_tries_again(
         raise OperationalError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mail.smtp_door.resolve", away)
+        patch.setattr("mail.recipients.resolve", away)
         assert send(alias.address)[0] == 451
     with monkeypatch.context() as patch:
-        patch.setattr("mail.smtp_door.forward", away)
+        patch.setattr("mail.forward.forward", away)
         assert send(alias.address)[0] == 451
     assert hop.sent == []
     assert send(alias.address)[0] == 250
@@ -341,9 +312,9 @@ def test_a_bounce_is_counted_and_goes_no_further(alice: User, send: Send, hop: H
     for content in (bounce_report("5.1.1"), bounce_report("4.4.1", "delayed"), b"garbage", b""):
         assert send(path, sender="", content=content)[0] == 250
     forged = path[:2] + ("a" if path[2] != "a" else "c") + path[3:]
-    assert send(forged, sender="", content=bounce_report("5.1.1"))[0] == 250
+    assert send(forged, sender="", content=bounce_report("5.1.1")) == UNKNOWN
     with time_machine.travel(timezone.now() + timedelta(days=16)):
-        assert send(path, sender="", content=bounce_report("5.1.1"))[0] == 250
+        assert send(path, sender="", content=bounce_report("5.1.1")) == UNKNOWN
 
     assert hop.sent == []
     assert [bounce.status for bounce in Bounce.objects.all()] == ["5.1.1"]
@@ -410,6 +381,7 @@ def test_a_message_over_the_limit_is_refused(alice: User, send: Send, hop: Hop) 
     alias = Alias.objects.issue(owner=alice)
 
     assert send(alias.address, content=MESSAGE + (b"x" * 900 + b"\r\n") * 6_000)[0] == 552
+    assert send(alias.address, content=MESSAGE + b"x" * 9_000_000 + b"\r\n")[0] == 552
     assert hop.sent == []
 
 
@@ -518,12 +490,13 @@ def certificate(tmp_path: Path) -> ssl.SSLContext:
 
 
 def test_connections_are_bounded_and_starttls_counts_once(
-    alice: User, hop: Hop, certificate: ssl.SSLContext
+    alice: User, hop: Hop, certificate: ssl.SSLContext, settings: Settings
 ) -> None:
     alias = Alias.objects.issue(owner=alice)
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
-    with running_door(hop, tls=certificate, connections=2) as port:
+    settings.MAIL_CONNECTIONS = 2
+    with running_door(hop, settings, certificate) as port:
         for _ in range(5):
             with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
                 client.starttls(context=trusting)

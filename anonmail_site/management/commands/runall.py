@@ -8,7 +8,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from anonmail_site.supervisor import Supervisor
-from mail.listen import listen_address
+from mail.listen import DOORS, endpoints
 
 
 class Command(BaseCommand):
@@ -20,13 +20,17 @@ class Command(BaseCommand):
         host, port = os.environ.get("HOST", "127.0.0.1"), settings.PORT
         refuse_taken_port(host, port)
         try:
-            mail_host, mail_port = listen_address(settings.MAIL_LISTEN)
+            doors = endpoints()
         except ValueError as error:
             raise CommandError(str(error)) from error
-        refuse_taken_port(mail_host, mail_port, "MAIL_LISTEN=127.0.0.1:2526 make run")
+        for name, place in doors.items():
+            if place.path is None:
+                refuse_taken_port(
+                    place.host, place.port, f"{DOORS[name]}={place.host}:{place.port + 1} make run"
+                )
         call_command("prepare", stdout=self.stdout, stderr=self.stderr)
-        listens = f"takes mail at {settings.MAIL_LISTEN}"
-        self.stdout.write(f"Anonmail serves {settings.SITE_URL}/ and {listens} (Ctrl-C stops it).")
+        takes = f" and takes mail at {doors['smtp']}" if "smtp" in doors else ""
+        self.stdout.write(f"Anonmail serves {settings.SITE_URL}/{takes} (Ctrl-C stops it).")
         self.stdout.flush()
         gunicorn = [sys.executable, "-m", "gunicorn", "-c", "python:anonmail_site.gunicorn_conf"]
         web = [*gunicorn, "anonmail_site.wsgi"]

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from mail.listen import listen_address
+from mail.listen import Endpoint, connect, endpoint
 
 
 class Command(BaseCommand):
@@ -24,9 +24,8 @@ class Command(BaseCommand):
         message["Date"] = formatdate(localtime=True)
         message["Message-ID"] = make_msgid(domain="sender.example")
         message.set_content("Hello, this mail was sent to an alias.\n")
-        host, port = listen_address(settings.MAIL_LISTEN)
         try:
-            with smtplib.SMTP(host, port, timeout=60) as server:
+            with _Client(endpoint(settings.MAIL_LISTEN)) as server:
                 server.send_message(message)
         except smtplib.SMTPRecipientsRefused as error:
             code, answer = next(iter(error.recipients.values()))
@@ -35,6 +34,17 @@ class Command(BaseCommand):
             said = error.smtp_error
             text = said.decode(errors="replace") if isinstance(said, bytes) else said
             raise CommandError(f"Refused: {error.smtp_code} {text}") from error
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise CommandError(f"No mail server answers at {settings.MAIL_LISTEN}.") from error
         return f"Accepted for {options['alias']}."
+
+
+class _Client(smtplib.SMTP):
+    """smtplib's client, which knows no UNIX sockets by itself."""
+
+    def __init__(self, place: Endpoint) -> None:
+        super().__init__(timeout=60)
+        self.sock = connect(place, 60)
+        code, answer = self.getreply()
+        if code != 220:
+            raise smtplib.SMTPConnectError(code, answer)
