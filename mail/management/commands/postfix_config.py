@@ -1,0 +1,70 @@
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from mail.postfix import files
+from mail.postfix.lines import DEFAULT_REINJECTION, Configuration, NotPossible, existing, fresh
+from mail.postfix.running import PostfixMissing, Running
+
+
+class Command(BaseCommand):
+    help = (
+        "Write the configuration of a Postfix in front (main.cf, master.cf, README), or check a running one."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "variant",
+            choices=["fresh", "existing"],
+            help="fresh: a Postfix for Anonmail alone; existing: one that has mailboxes already",
+        )
+        parser.add_argument("--directory", help="where to write (default: postfix/ in VAR_DIR)")
+        parser.add_argument("--postfix", help="the running Postfix's directory (default: postconf's own)")
+        parser.add_argument(
+            "--reinjection",
+            default=DEFAULT_REINJECTION,
+            help=f"where Postfix takes back what is forwarded (default: {DEFAULT_REINJECTION})",
+        )
+        parser.add_argument(
+            "--before-queue",
+            action="store_true",
+            help="with fresh: Anonmail answers before Postfix queues anything (docs/mail.md says when)",
+        )
+        parser.add_argument(
+            "--check", action="store_true", help="compare with the running Postfix, write nothing"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        directory = Path(options["directory"] or settings.VAR_DIR / "postfix").resolve()
+        try:
+            configuration = self._configuration(directory, options)
+            if options["check"]:
+                self._check(configuration, options)
+                return
+            variant = options["variant"] + (" --before-queue" if options["before_queue"] else "")
+            paths = files.write(configuration, variant, directory)
+        except (NotPossible, PostfixMissing) as error:
+            raise CommandError(str(error)) from error
+        except OSError as error:
+            raise CommandError(f"{directory} cannot be written: {error.strerror}") from error
+        for path in paths:
+            self.stdout.write(str(path))
+        self.stdout.write(f"Read {directory / 'README'} for what to do with them.")
+
+    def _running(self, options: dict[str, Any]) -> Running:
+        return Running(Path(options["postfix"]) if options["postfix"] else None)
+
+    def _configuration(self, directory: Path, options: dict[str, Any]) -> Configuration:
+        if options["variant"] == "fresh":
+            return fresh(options["reinjection"], before_queue=options["before_queue"])
+        return existing(self._running(options), str(directory), options["reinjection"])
+
+    def _check(self, configuration: Configuration, options: dict[str, Any]) -> None:
+        missing = files.missing(configuration, self._running(options))
+        for sentence in missing:
+            self.stdout.write(f"- {sentence}")
+        if missing:
+            raise CommandError(f"{len(missing)} things are missing.")
+        self.stdout.write("Postfix and Anonmail agree: nothing is missing.")

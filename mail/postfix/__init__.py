@@ -1,0 +1,1 @@
+"""The configuration of a Postfix in front: written, explained, and compared with a running one."""
