@@ -44,6 +44,9 @@ class NextHop(Protocol):
     def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
         """Hand one message over, to one recipient; `sender` is "" for the null sender."""
 
+    def close(self) -> None:
+        """Let go of what is kept between messages."""
+
 
 class Maildir:
     """Writes each message as a file into a Maildir, durably."""
@@ -59,6 +62,9 @@ class Maildir:
         except OSError as error:
             return Pending(f"maildir: {error.strerror}")
         return Accepted()
+
+    def close(self) -> None:
+        """Nothing is kept."""
 
     def _write(self, content: bytes) -> None:
         for name in ("tmp", "new", "cur"):
@@ -114,6 +120,13 @@ class SmtpHop:
         self.host, self.port = host, port
         self.tls, self.user, self.password, self.hostname = tls, user, password, hostname
         self._local = threading.local()
+        self._open: set[_Client] = set()
+
+    def close(self) -> None:
+        """Close the connections of all threads, once none of them sends any more."""
+        while self._open:
+            self._open.pop().close()
+        self._local = threading.local()
 
     def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
         for is_last in (False, True):
@@ -131,19 +144,25 @@ class SmtpHop:
     def _connect(self) -> _Client:
         kind = _TlsClient if self.tls == "smtps" else _Client
         client = kind(self.host, self.port, self.hostname or None, timeout=CONNECT_TIMEOUT)
-        client.ehlo_or_helo_if_needed()
-        if self.tls == "starttls":
-            client.starttls(context=ssl.create_default_context())
-            client.ehlo()
-        if self.user:
-            client.login(self.user, self.password)
+        try:
+            client.ehlo_or_helo_if_needed()
+            if self.tls == "starttls":
+                client.starttls(context=ssl.create_default_context())
+                client.ehlo()
+            if self.user:
+                client.login(self.user, self.password)
+        except (OSError, smtplib.SMTPException):
+            client.close()
+            raise
         self._local.client = client
+        self._open.add(client)
         return client
 
     def _drop(self) -> None:
         client = getattr(self._local, "client", None)
         self._local.client = None
         if client is not None:
+            self._open.discard(client)
             client.close()
 
     def _transaction(

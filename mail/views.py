@@ -26,6 +26,7 @@ def address_resume(request: HttpRequest, pk: int) -> HttpResponse:
     hop = next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME)
     test = _TEST.format(sender=settings.DEFAULT_FROM_ADDRESS, recipient=address.email)
     outcome = hop.send("", address.email, test.encode())
+    hop.close()
     if isinstance(outcome, Accepted):
         resume(address)
         said = gettext("%(address)s takes mail again, and aliases forward to it.")

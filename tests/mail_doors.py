@@ -1,15 +1,14 @@
 """The mail server's doors in a thread of the test, and a next hop that remembers."""
 
 import asyncio
-import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mail.listen import Endpoint, listening_socket
-from mail.next_hop import Accepted, Outcome
+from mail.next_hop import Accepted, NextHop, Outcome
 from mail.resolve import our_domains
 from mail.server import Doors
 
@@ -27,14 +26,26 @@ class Hop:
             self.sent.append((sender, recipient, message))
         return outcome
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
 
 @contextmanager
 def running_doors(
-    hop: Hop, *names: str, tls: ssl.SSLContext | None = None
+    hop: NextHop, *names: str, tls: ssl.SSLContext | None = None
 ) -> Iterator[dict[str, tuple[str, int]]]:
     """The (host, port) of each of these doors, over that next hop, with the settings as they are."""
+    with running_doors_at(hop, dict.fromkeys(names, 0), tls) as places:
+        yield places
+
+
+@contextmanager
+def running_doors_at(
+    hop: NextHop, ports: Mapping[str, int], tls: ssl.SSLContext | None = None
+) -> Iterator[dict[str, tuple[str, int]]]:
+    """The same at given ports of 127.0.0.1; 0 for a free one."""
     our_domains.forget()
-    listeners: dict[str, socket.socket] = {name: listening_socket(Endpoint("127.0.0.1", 0)) for name in names}
+    listeners = {name: listening_socket(Endpoint("127.0.0.1", port)) for name, port in ports.items()}
     places = {name: listener.getsockname() for name, listener in listeners.items()}
     loop = asyncio.new_event_loop()
     doors = Doors(listeners, hop, tls)

@@ -411,7 +411,7 @@ def test_the_smtp_next_hop_sends_octets_as_they_are(alice: User, door: int, hop:
     outcomes = [client.send("bob@sender.test", alias.address, content) for _ in range(2)]
     unknown = client.send("bob@sender.test", "nobody@example.com", content)
     after = client.send("bob@sender.test", alias.address, content)
-    client._drop()
+    client.close()
 
     assert outcomes == [Accepted(), Accepted()]
     assert unknown == Refused("5.1.1")

@@ -1,0 +1,92 @@
+"""A real Postfix for the session, Anonmail's doors and a far end for each test."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+from django.db import connection
+from django.test.utils import override_settings
+from pytest_django import Settings
+
+from accounts.models import User
+from mail.next_hop import SmtpHop
+from mail.postfix.files import main_cf, master_cf
+from mail.postfix.lines import Configuration, fresh
+from tests import mta
+from tests.conftest import missing
+from tests.mail_doors import running_doors_at
+from tests.mta import Ports, Postfix, Sink
+
+
+@dataclass
+class Site:
+    """Postfix with Anonmail behind it, and what arrives at the far end."""
+
+    postfix: Postfix
+    ports: Ports
+    sink: Sink
+
+
+Running = tuple[Postfix, Ports]
+
+
+def run_postfix(make: Callable[[], Configuration], **more: str) -> Iterator[Running]:
+    """A Postfix with that configuration, until the generator ends."""
+    ports = Ports.free()
+    with ExitStack() as stack:
+        directory = stack.enter_context(mta.directory())
+        with override_settings(**ports.settings()):
+            configuration = make()
+        reinjection = f"127.0.0.1:{ports.reinjection}"
+        services = master_cf(configuration).replace(configuration.reinjection, reinjection)
+        # smtp/inet's own parameters: the service has another name here, that of its port.
+        overrides = {key.rpartition("/")[2]: value for key, value in configuration.overrides.items()}
+        try:
+            mta.install(directory, main_cf(configuration), services, ports, more, overrides)
+        except mta.Missing as reason:
+            missing(str(reason))
+        yield stack.enter_context(mta.started(directory, ports)), ports
+
+
+@pytest.fixture(scope="session")
+def fresh_postfix() -> Iterator[Running]:
+    """A Postfix that is Anonmail's alone, as `postfix_config fresh` writes it."""
+    yield from run_postfix(fresh)
+
+
+@pytest.fixture(scope="session")
+def before_queue_postfix() -> Iterator[Running]:
+    """The same with Anonmail as its before-queue filter."""
+    yield from run_postfix(lambda: fresh(before_queue=True))
+
+
+@pytest.fixture(params=["fresh_postfix", "before_queue_postfix"])
+def site(request: pytest.FixtureRequest, transactional_db: None, settings: Settings) -> Iterator[Site]:
+    """Everything running, and nothing in any queue."""
+    postfix, ports = request.getfixturevalue(request.param)
+    yield from run_site(postfix, ports, settings)
+
+
+def run_site(postfix: Postfix, ports: Ports, settings: Settings) -> Iterator[Site]:
+    """The doors and the far end beside a running Postfix."""
+    for name, value in ports.settings().items():
+        setattr(settings, name, value)
+    settings.MAIL_POSTMASTER = "boss@boss.test"
+    settings.MAIL_UNKNOWN_PER_CLIENT = 0
+    if connection.vendor == "sqlite":
+        # Two writers in SQLite's memory do not wait for each other, as those of a file do.
+        settings.MAIL_THREADS = 1
+    sink = Sink()
+    hop = SmtpHop("127.0.0.1", ports.reinjection, hostname="mx.example.com")
+    doors = {"smtp": ports.door, "lmtp": ports.lmtp, "policy": ports.policy, "socketmap": ports.socketmap}
+    with mta.far_end(sink, ports.sink), running_doors_at(hop, doors):
+        yield Site(postfix, ports, sink)
+    hop.close()
+    postfix.empty()
+
+
+@pytest.fixture
+def bob(example_com: object) -> User:
+    """Another owner in alice's domain."""
+    return User.objects.create_user("bob@example.com", "bob-password-12")
