@@ -13,8 +13,12 @@ DOMAINS = 20
 BATCH = 2000
 
 
-def fill(aliases: int, users: int) -> list[str]:
-    """Make `users` users of 20 domains with `aliases` aliases among them; each user's API key."""
+def fill(aliases: int, users: int, far: str = "", numbered: int = 0) -> list[str]:
+    """Make `users` users of 20 domains with `aliases` aliases among them; each user's API key.
+
+    `far`: the domain of the users' destinations; "" for their own addresses. `numbered`: so many of
+    the aliases are `1n@d0.example.com` and so on, as smtp-source -N writes its recipients.
+    """
     from allauth.account.models import EmailAddress
     from django.db import connection, transaction
     from django.utils import timezone
@@ -35,7 +39,12 @@ def fill(aliases: int, users: int) -> list[str]:
             domain = domains[number % DOMAINS]
             user = User.objects.create_user(f"user{number}@{domain.name}")
             _token, secret = Token.objects.issue(owner=user, name="bench")
-            people.append((user, domain, EmailAddress.objects.get(user=user)))
+            destination = EmailAddress.objects.get(user=user)
+            if far:
+                destination = EmailAddress.objects.create(
+                    user=user, email=f"user{number}@{far}", verified=True
+                )
+            people.append((user, domain, destination))
             keys.append(f"{user.email}:{secret}")
     listed = words()
     for first in range(0, aliases, BATCH):
@@ -45,8 +54,11 @@ def fill(aliases: int, users: int) -> list[str]:
                 user, domain, destination = people[number % users]
                 host = f"site{number // len(listed)}.test"
                 moment = now - timedelta(minutes=number)
+                local_part = f"site{number // len(listed)}.{listed[number % len(listed)]}"
+                if number < numbered:
+                    local_part, domain = f"{number + 1}n", domains[0]
                 alias = Alias(
-                    address=f"site{number // len(listed)}.{listed[number % len(listed)]}@{domain.name}",
+                    address=f"{local_part}@{domain.name}",
                     domain=domain,
                     owner=user,
                     note=f"Website: {host}",
@@ -67,12 +79,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--aliases", type=int, required=True)
     parser.add_argument("--users", type=int, required=True)
+    parser.add_argument("--far", default="")
+    parser.add_argument("--numbered", type=int, default=0)
     given = parser.parse_args(arguments)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anonmail_site.settings")
     import django
 
     django.setup()
-    print(json.dumps(fill(given.aliases, given.users)))
+    print(json.dumps(fill(given.aliases, given.users, given.far, given.numbered)))
 
 
 if __name__ == "__main__":

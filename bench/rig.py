@@ -110,10 +110,10 @@ def gunicorn(application: str, env: dict[str, str]) -> Iterator[int]:
         start_new_session=True,
     )
     try:
-        _wait_for(port, server)
+        wait_for(port, server)
         yield port
     finally:
-        _stop(server)
+        stop(server)
 
 
 def free_port() -> int:
@@ -122,7 +122,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for(port: int, server: subprocess.Popen[Any]) -> None:
+def wait_for(port: int, server: subprocess.Popen[Any]) -> None:
+    """Wait until something listens there. Raises RuntimeError where the server ends or takes too long."""
     deadline = time.monotonic() + START_TIMEOUT
     while server.poll() is None and time.monotonic() < deadline:
         try:
@@ -130,10 +131,11 @@ def _wait_for(port: int, server: subprocess.Popen[Any]) -> None:
             return
         except OSError:
             time.sleep(0.1)
-    raise RuntimeError("gunicorn did not start")
+    raise RuntimeError("the server did not start")
 
 
-def _stop(server: subprocess.Popen[Any]) -> None:
+def stop(server: subprocess.Popen[Any]) -> None:
+    """End a server that leads a session of its own, and what it has started."""
     server.terminate()
     try:
         server.wait(STOP_TIMEOUT)
@@ -143,11 +145,17 @@ def _stop(server: subprocess.Popen[Any]) -> None:
         server.wait()
 
 
-def filled(directory: Path, url: str, aliases: int, users: int) -> tuple[dict[str, str], list[str]]:
-    """Prepare and fill a database as an installation's; its environment, and each user's API key."""
+def filled(
+    directory: Path, url: str, aliases: int, users: int, *more: str
+) -> tuple[dict[str, str], list[str]]:
+    """Prepare and fill a database as an installation's; its environment, and each user's API key.
+
+    `more`: further arguments of bench.fill.
+    """
     env = environment(directory, url)
     run(["manage.py", "prepare"], env)
-    keys = json.loads(run(["-m", "bench.fill", "--aliases", str(aliases), "--users", str(users)], env))
+    command = ["-m", "bench.fill", "--aliases", str(aliases), "--users", str(users), *more]
+    keys = json.loads(run(command, env))
     return env, keys
 
 

@@ -8,11 +8,13 @@ from django.utils.translation import gettext
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from aliases.api.activities import activity_object, latest_activities, latest_activity_object
 from aliases.api.errors import BadInput, NotFound
 from aliases.api.query import read_query
 from aliases.api.views import ApiView
 from aliases.models import Alias, AliasQuerySet
 from aliases.naming import UUID, WORDS
+from mail.models import Activity
 
 PAGE_SIZE = 20  # SimpleLogin's PAGE_LIMIT
 # The deepest page: 20 aliases on each, far beyond anyone's; a database's OFFSET is 63 bits wide.
@@ -35,8 +37,8 @@ def creation(moment: datetime) -> dict[str, Any]:
     }
 
 
-def alias_object(alias: Alias) -> dict[str, Any]:
-    """An alias as SimpleLogin's v2 object; its destinations should be loaded."""
+def alias_object(alias: Alias, latest: Activity | None = None) -> dict[str, Any]:
+    """An alias as SimpleLogin's v2 object; its destinations should be loaded. `latest`: its activity."""
     mailboxes = [mailbox(address) for address in alias.destination_addresses]
     return {
         "id": alias.pk,
@@ -53,7 +55,7 @@ def alias_object(alias: Alias) -> dict[str, Any]:
         "mailboxes": mailboxes,
         "support_pgp": False,
         "disable_pgp": False,
-        "latest_activity": None,
+        "latest_activity": latest_activity_object(latest),
     }
 
 
@@ -121,8 +123,9 @@ class AliasList(ApiView):
         aliases = aliases.search(text_field(self.fields, "query") or "")
         # The page is found in the index alone; only its rows are then read whole.
         keys = aliases.recent_first().values("pk")[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
-        rows = Alias.objects.filter(pk__in=keys).with_destinations().recent_first()
-        return Response({"aliases": [alias_object(alias) for alias in rows]})
+        rows = list(Alias.objects.filter(pk__in=keys).with_destinations().recent_first())
+        latest = latest_activities(rows)
+        return Response({"aliases": [alias_object(alias, latest.get(alias.pk)) for alias in rows]})
 
     post = get
 
@@ -152,7 +155,8 @@ class AliasDetail(OneAlias):
     """`GET`, `PUT`, `PATCH` and `DELETE /api/aliases/:id`."""
 
     def get(self, request: Request, key: int) -> Response:
-        return Response(alias_object(self.alias(key)))
+        alias = self.alias(key)
+        return Response(alias_object(alias, latest_activities([alias]).get(alias.pk)))
 
     def put(self, request: Request, key: int) -> Response:
         alias = self.alias(key)
@@ -206,6 +210,16 @@ class AliasToggle(OneAlias):
 
     def post(self, request: Request, key: int) -> Response:
         return Response({"enabled": self.alias(key).toggle()})
+
+
+class AliasActivities(OneAlias):
+    """`GET /api/aliases/:id/activities`: twenty a page, the latest first."""
+
+    def get(self, request: Request, key: int) -> Response:
+        page = page_number(read_query(request.META.get("QUERY_STRING", "")))
+        alias = self.alias(key)
+        rows = alias.activities.order_by("-moment", "-pk")[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
+        return Response({"activities": [activity_object(row, alias) for row in rows]})
 
 
 class UserInfo(ApiView):

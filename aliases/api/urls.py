@@ -21,6 +21,7 @@ urlpatterns = [
     route("v2/aliases", simplelogin.AliasList.as_view(), "api-alias-list"),
     route("aliases/<key>", simplelogin.AliasDetail.as_view(), "api-alias"),
     route("aliases/<key>/toggle", simplelogin.AliasToggle.as_view(), "api-alias-toggle"),
+    route("aliases/<key>/activities", simplelogin.AliasActivities.as_view(), "api-alias-activities"),
     route("user_info", simplelogin.UserInfo.as_view(), "api-user-info"),
     route("stats", simplelogin.Stats.as_view(), "api-stats"),
 ]

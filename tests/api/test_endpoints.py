@@ -15,6 +15,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from aliases.models import Alias
+from mail.models import Activity
 from tokens.authentication import WRONG_CREDENTIALS
 
 pytestmark = pytest.mark.django_db
@@ -32,6 +33,7 @@ URLS: dict[str, tuple[str, dict[str, Any]]] = {
         {"GET": None, "PUT": {"note": "x"}, "PATCH": {"pinned": True}, "DELETE": None},
     ),
     "api-alias-toggle": ("/api/aliases/{id}/toggle", {"POST": None}),
+    "api-alias-activities": ("/api/aliases/{id}/activities?page_id=0", {"GET": None}),
     "api-user-info": ("/api/user_info", {"GET": None}),
     "api-stats": ("/api/stats", {"GET": None}),
 }
@@ -262,8 +264,8 @@ def test_the_figures_are_added_up(alice: User, root: User, api: Api) -> None:
     ("method", "path", "most"),
     [
         # authentication; aliases; destinations
-        ("GET", LIST, 3),
-        ("GET", "/api/aliases/{id}", 3),
+        ("GET", LIST, 4),
+        ("GET", "/api/aliases/{id}", 4),
         # authentication; figures
         ("GET", "/api/stats", 2),
         # authentication
@@ -294,3 +296,37 @@ def test_no_endpoint_takes_more_statements_for_many_aliases(
 
     assert cost() == few
     assert few <= most
+
+
+def test_activities_tell_what_happened_the_latest_first(alice: User, api: Api) -> None:
+    alias, other = Alias.objects.issue(owner=alice), Alias.objects.issue(owner=alice)
+    now = timezone.now()
+    for number in range(25):
+        Activity.objects.create(
+            alias=alias, deed="forward", sender=f"{number}@shop.test", moment=now - timedelta(minutes=number)
+        )
+    Activity.objects.create(alias=alias, deed="bounce", moment=now - timedelta(hours=1))
+    Activity.objects.create(alias=other, deed="block", sender="eve@evil.test", moment=now)
+    client = api(alice)
+
+    pages = [
+        client.get(f"/api/aliases/{alias.pk}/activities?page_id={page}").json()["activities"]
+        for page in range(3)
+    ]
+    listed = {row["id"]: row["latest_activity"] for row in client.get(LIST).json()["aliases"]}
+
+    assert [len(page) for page in pages] == [20, 6, 0]
+    assert pages[0][0] == {
+        "timestamp": int(now.timestamp()),
+        "action": "forward",
+        "from": "0@shop.test",
+        "to": alias.address,
+        "reverse_alias": "",
+        "reverse_alias_address": "",
+    }
+    assert (pages[1][-1]["action"], pages[1][-1]["from"]) == ("bounced", "")
+    contact = {"email": "eve@evil.test", "name": None, "reverse_alias": ""}
+    assert listed[other.pk] == {"timestamp": int(now.timestamp()), "action": "block", "contact": contact}
+    assert listed[alias.pk]["contact"]["email"] == "0@shop.test"
+    assert client.get(f"/api/aliases/{other.pk}").json()["latest_activity"] == listed[other.pk]
+    assert client.get(f"/api/aliases/{alias.pk}/activities").status_code == 400
