@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
-from allauth.account.models import EmailAddress
 from django.conf import settings
-from django.db import models, transaction
-from django.db.models import Exists, F, OuterRef, Subquery
+from django.db import models
+from django.db.models import Exists, OuterRef, Subquery
 from django.urls import reverse
 from django.utils import timezone
 
-from aliases.models import Alias, AliasDestination
-from core.prepared import Prepared, insert_row
+from aliases.models import AliasDestination
+from core.prepared import Prepared
 from mail.bounce import receive_bounce
 from mail.message import (
     author,
@@ -28,10 +27,11 @@ from mail.message import (
     trace_fields,
     without_first_received,
 )
-from mail.models import Activity, Deed, Delivery, PausedDestination, note_bounce, readable
+from mail.models import Delivery, PausedDestination, readable
 from mail.next_hop import Accepted, NextHop, Outcome, Pending, Refused
 from mail.resolve import Kind, Resolution, resolve
 from mail.return_path import return_path
+from mail.settling import Settled, settle
 from mail.unsubscribe import unsubscribe_token
 
 logger = logging.getLogger(__name__)
@@ -80,10 +80,11 @@ class Message:
         """The header, as mail.message.header_fields reads it."""
         return list(header_fields(self.content))
 
-    @property
-    def author(self) -> str:
-        """Who wrote, as it can be stored."""
-        return readable(author(self.fields, self.sender))
+    def settled(self, alias_id: int, destination_id: int, outcome: Accepted | Refused) -> Settled:
+        """What is to be written about one copy of this message."""
+        status = outcome.status if isinstance(outcome, Refused) else ""
+        sender = readable(author(self.fields, self.sender))
+        return Settled(alias_id, destination_id, self.digest, status, sender)
 
 
 @dataclass
@@ -187,7 +188,7 @@ def forward(message: Message, alias_id: int, next_hop: NextHop) -> Answer:
             is_pending = True
         else:
             copy.is_accepted = isinstance(outcome, Accepted)
-            _settle(message, alias_id, copy, outcome)
+            settle(message.settled(alias_id, copy.destination_id, outcome))
     return _answer(copies, is_pending=is_pending)
 
 
@@ -223,11 +224,6 @@ def _to_postmaster(message: Message, resolution: Resolution, next_hop: NextHop) 
     return Answer.LATER if isinstance(outcome, Pending) else Answer.REFUSED
 
 
-def forget(message: Message, alias_id: int) -> None:
-    """Recognise the message no more: whoever handed it over knows what became of it."""
-    Delivery.objects.filter(alias=alias_id, digest=message.digest).delete()
-
-
 def _with_trace(message: Message, address: str, alias_id: int) -> bytes:
     unsubscribe = None
     if alias_id != ROLE_MARK and may_offer_unsubscribe(message.fields):
@@ -242,33 +238,3 @@ def _with_trace(message: Message, address: str, alias_id: int) -> bytes:
         unsubscribe=unsubscribe,
     )
     return fields + message.content
-
-
-@transaction.atomic
-def _settle(message: Message, alias_id: int, copy: _Copy, outcome: Accepted | Refused) -> None:
-    """Write, in one transaction, that the message is settled for this destination, and count it."""
-    now = timezone.now()
-    accepted = isinstance(outcome, Accepted)
-    insert_row(
-        Delivery(
-            alias_id=alias_id,
-            destination_id=copy.destination_id,
-            digest=message.digest,
-            accepted=accepted,
-            moment=now,
-        )
-    )
-    if accepted:
-        Alias.objects.filter(pk=alias_id).update(forwards=F("forwards") + 1, active_at=now)
-    elif isinstance(outcome, Refused):
-        note_bounce(EmailAddress.objects.get(pk=copy.destination_id), outcome.status)
-        logger.info("alias %s destination %s refused: %s", alias_id, copy.destination_id, outcome.status)
-    insert_row(
-        Activity(
-            alias_id=alias_id,
-            moment=now,
-            deed=Deed.FORWARD if accepted else Deed.BOUNCE,
-            sender=message.author,
-            destination_id=copy.destination_id,
-        )
-    )

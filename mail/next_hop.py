@@ -94,11 +94,30 @@ class Maildir:
 class _Client(smtplib.SMTP):
     """smtplib's own DATA changes octets (dots after a bare LF); this sends them as they are."""
 
-    def send_octets(self, message: bytes) -> tuple[int, bytes]:
-        """DATA (RFC 5321 §4.1.1.4): the message with its dots doubled after CRLF alone."""
-        code, answer = self.docmd("DATA")
-        if code != 354:
+    def envelope(self, sender: str, recipient: str, options: list[str]) -> tuple[int, bytes]:
+        """MAIL, RCPT and DATA, in one go where the server allows it (RFC 2920): 354, or what refuses."""
+        lines = [f"MAIL FROM:<{sender}> {' '.join(options)}".rstrip(), f"RCPT TO:<{recipient}>", "DATA"]
+        if not self.has_extn("pipelining"):
+            for line in lines:
+                code, answer = self._command(line)
+                if not 200 <= code < 400:
+                    break
             return code, answer
+        self.send("".join(f"{line}\r\n" for line in lines).encode())
+        answers = [self.getreply() for _line in lines]
+        refusals = [answer for answer in answers[:2] if not 200 <= answer[0] < 300]
+        if refusals and answers[2][0] == 354:
+            # It takes data for nobody (RFC 2920 §3.1 allows it): an empty message ends that.
+            self.send(b".\r\n")
+            self.getreply()
+        return refusals[0] if refusals else answers[2]
+
+    def _command(self, line: str) -> tuple[int, bytes]:
+        self.send(f"{line}\r\n".encode())
+        return self.getreply()
+
+    def send_octets(self, message: bytes) -> tuple[int, bytes]:
+        """What follows DATA (RFC 5321 §4.1.1.4): the message with its dots doubled after CRLF alone."""
         stuffed = message.replace(b"\r\n.", b"\r\n..")
         if stuffed.startswith(b"."):
             stuffed = b"." + stuffed
@@ -177,10 +196,8 @@ class SmtpHop:
             options.append("SMTPUTF8")
         if client.has_extn("size"):
             options.append(f"SIZE={len(message)}")
-        code, answer = client.mail(sender, options)
-        if 200 <= code < 300:
-            code, answer = client.rcpt(recipient)
-        if 200 <= code < 300:
+        code, answer = client.envelope(sender, recipient, options)
+        if code == 354:
             code, answer = client.send_octets(message)
         if 200 <= code < 300:
             return Accepted()

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connections
 
 from mail.line_doors import QUESTION_MAX
+from mail.listen import BACKLOG
 from mail.next_hop import NextHop, next_hop_from
 from mail.policy import PolicyDoor
 from mail.resolve import our_domains
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 LOOKUP_THREADS = 4
 # Seconds that messages underway get to end in, when the server stops.
 STOP_TIME = 20.0
+# Connections that a process accepts in one go: with more, the first one to wake would take them all.
+ACCEPT_AT_ONCE = 1
 # Seconds between two looks at whether the processes live.
 WATCH = 0.2
 
@@ -56,9 +59,15 @@ class Doors:
             if name in {"policy", "socketmap"}:
                 kind = PolicyDoor if name == "policy" else SocketmapDoor
                 door = kind(self.lookups, count)
-                server = await asyncio.start_server(door.serve, sock=listener, limit=QUESTION_MAX)
+                server = await asyncio.start_server(
+                    door.serve, sock=listener, limit=QUESTION_MAX, backlog=ACCEPT_AT_ONCE
+                )
             else:
-                server = await loop.create_server(self._mail_door(name, count), sock=listener)
+                server = await loop.create_server(
+                    self._mail_door(name, count), sock=listener, backlog=ACCEPT_AT_ONCE
+                )
+            # asyncio takes one number for both.
+            listener.listen(BACKLOG)
             self.servers.append(server)
 
     def _mail_door(self, name: str, count: Connections) -> Callable[[], Door]:

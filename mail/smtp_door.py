@@ -15,10 +15,11 @@ from typing import Any, AnyStr
 
 from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
 
-from mail.forward import Answer, Message, forget, take
+from mail.forward import Answer, Message, take
 from mail.next_hop import NextHop
 from mail.recipients import AWAY, UNKNOWN, Verdict, verdict
 from mail.resolve import Kind, Resolution
+from mail.settling import forget
 from mail.work import Pool
 
 logger = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ class Handler:
     async def acknowledged(self, message: Message, alias_id: int) -> None:
         """The sender has heard our answer."""
         try:
-            await self.work.run(forget, message, alias_id)
+            await self.work.run(forget, alias_id, message.digest)
         except Exception as error:
             logger.warning("delivery not forgotten: %s", type(error).__name__)
 

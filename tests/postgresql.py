@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,61 @@ def _unprivileged() -> dict[str, Any]:
     raise Missing("there is no user whom PostgreSQL could run as")
 
 
+class Server:
+    """The server of a cluster, which a test may stop, start again, and let hang."""
+
+    def __init__(self, directory: Path, binaries: Path, run: dict[str, Any], password: str) -> None:
+        self.directory, self.binaries, self.run = directory, binaries, run
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"postgres://anonmail:{password}@127.0.0.1:{self.port}/postgres"
+        self.options: dict[str, str] = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": str(directory),
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it at its port, and wait until it answers. Raises RuntimeError."""
+        command: list[str | Path] = [self.binaries / "postgres", "-D", self.directory / "data"]
+        for name, value in self.options.items():
+            command += ["-c", f"{name}={value}"]
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, **self.run
+            )
+        _wait(self.process, self.binaries, self.port, self.run, self.directory / "log")
+
+    def stop(self) -> None:
+        """Stop it as a restart does: connections end at once."""
+        if self.process is not None:
+            self.thaw()
+            _stop(self.process)
+
+    def freeze(self) -> None:
+        """Let it hang: connections stay open, or can be opened, and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        if self.process is None or self.process.poll() is not None:
+            return
+        # The first one makes no more of the others, once it has been stopped.
+        self.process.send_signal(number)
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        for child in children.split():
+            with suppress(ProcessLookupError):
+                os.kill(int(child), number)
+
+
 @contextmanager
-def cluster(*, durable: bool = False, max_connections: int = 200) -> Iterator[str]:
-    """A fresh cluster's DATABASE_URL, while the block runs. Raises Missing.
+def server(*, durable: bool = False, max_connections: int = 200) -> Iterator[Server]:
+    """A fresh cluster and its server, which runs while the block does. Raises Missing.
 
     `durable`: commits wait for the disk, as in an installation in earnest (for measuring).
     """
@@ -67,35 +119,26 @@ def cluster(*, durable: bool = False, max_connections: int = 200) -> Iterator[st
         password = secrets.token_hex(16)
         (directory / "password").write_text(password)
         (directory / "password").chmod(0o644)
-        data = directory / "data"
-        initdb = [binaries / "initdb", "-D", data, "-U", "anonmail", "-E", "UTF8", "--locale=C.UTF-8"]
-        initdb += ["--auth=scram-sha-256", f"--pwfile={directory / 'password'}", "--no-sync"]
-        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, **run)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        options = {
-            "listen_addresses": "127.0.0.1",
-            "port": str(port),
-            "unix_socket_directories": str(directory),
-            "max_connections": str(max_connections),
-            "shared_buffers": "256MB",
-            **({} if durable else NOT_DURABLE),
-        }
-        command: list[str | Path] = [binaries / "postgres", "-D", data]
-        for name, value in options.items():
-            command += ["-c", f"{name}={value}"]
-        with (directory / "log").open("wb") as log:
-            server = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, **run
-            )
+        initdb = [binaries / "initdb", "-D", directory / "data", "-U", "anonmail", "-E", "UTF8"]
+        initdb += ["--locale=C.UTF-8", "--auth=scram-sha-256", f"--pwfile={directory / 'password'}"]
+        subprocess.run([*initdb, "--no-sync"], check=True, stdout=subprocess.DEVNULL, **run)
+        made = Server(directory, binaries, run, password)
+        made.options |= {"max_connections": str(max_connections), "shared_buffers": "256MB"}
+        made.options |= {} if durable else NOT_DURABLE
         try:
-            _wait(server, binaries, port, run, directory / "log")
-            yield f"postgres://anonmail:{password}@127.0.0.1:{port}/postgres"
+            made.start()
+            yield made
         finally:
-            _stop(server)
+            made.stop()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def cluster(*, durable: bool = False, max_connections: int = 200) -> Iterator[str]:
+    """A fresh cluster's DATABASE_URL, while the block runs. Raises Missing."""
+    with server(durable=durable, max_connections=max_connections) as made:
+        yield made.url
 
 
 def _wait(server: subprocess.Popen[bytes], binaries: Path, port: int, run: dict[str, Any], log: Path) -> None:
