@@ -4,7 +4,8 @@ Building a query with Django's ORM costs several times what the database takes t
 path the same QuerySet, with the same rules in it, is compiled the first time and kept as text.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.sql.compiler import SQLCompiler
+from django.db.models.sql.subqueries import DeleteQuery, UpdateQuery
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -113,6 +115,86 @@ def insert_row(instance: models.Model) -> None:
         (instance.pk,) = cursor.fetchone()
     instance._state.adding = False
     instance._state.db = DEFAULT_DB_ALIAS
+
+
+def insert_rows(instances: Sequence[models.Model]) -> None:
+    """Insert new instances of one model over one statement that is built once; their keys stay unknown.
+
+    Sends no signals. Raises IntegrityError as the database does.
+    """
+    if not instances:
+        return
+    connection = connections[DEFAULT_DB_ALIAS]
+    sql, fields = _insert_statement(type(instances[0]), connection.vendor)
+    rows = [
+        [field.get_db_prep_save(getattr(instance, field.attname), connection) for field in fields]
+        for instance in instances
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(sql.partition(" RETURNING ")[0], rows)
+
+
+class PreparedChange:
+    """Runs one UPDATE or DELETE, for many sets of values, that is built once.
+
+    `build` gets a Parameter for each name and returns the QuerySet whose rows are changed; `changes`
+    gets them too, and returns the new values by field. Without it the rows are deleted.
+    """
+
+    def __init__(
+        self,
+        build: Callable[..., "models.QuerySet[Any, Any]"],
+        changes: Callable[..., dict[str, Any]] | None = None,
+        **parameters: "models.Field[Any, Any]",
+    ) -> None:
+        self.build = build
+        self.changes = changes
+        self.parameters = parameters
+        self._compiled: dict[str, tuple[str, Sequence[Any]]] = {}
+
+    def __call__(self, values: Sequence[dict[str, Any]]) -> None:
+        """Change what these values name, one after the other."""
+        connection = connections[DEFAULT_DB_ALIAS]
+        if connection.vendor not in self._compiled:
+            self._compiled[connection.vendor] = self._compile(connection)
+        sql, params = self._compiled[connection.vendor]
+        rows = [
+            [
+                param.value(given[param.name], connection) if isinstance(param, Parameter) else param
+                for param in params
+            ]
+            for given in values
+        ]
+        with connection.cursor() as cursor:
+            cursor.executemany(sql, rows)
+
+    def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
+        given = {name: Parameter(name, field) for name, field in self.parameters.items()}
+        queryset = self.build(**given)
+        query: Any
+        if self.changes is None:
+            query = queryset.query.chain(klass=DeleteQuery)
+        else:
+            query = queryset.query.chain(klass=UpdateQuery)
+            query.add_update_values(self.changes(**given))
+        sql, params = query.get_compiler(connection=connection).as_sql()
+        return sql, params
+
+
+@contextmanager
+def pipelined() -> Iterator[None]:
+    """Send the block's statements without waiting for each one's answer, where the database can.
+
+    Nothing in the block may look at a result; what fails is raised at its end.
+    """
+    connection = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor != "postgresql":
+        yield
+        return
+    connection.ensure_connection()
+    # Django's own errors, as outside of a pipeline.
+    with connection.wrap_database_errors, connection.connection.pipeline():
+        yield
 
 
 @cache

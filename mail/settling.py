@@ -2,18 +2,17 @@
 
 import logging
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
 
 from allauth.account.models import EmailAddress
-from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
-from django.db.models import F, Q
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, models, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from aliases.models import Alias
+from core.prepared import PreparedChange, insert_rows, pipelined
 from mail.models import Activity, Deed, Delivery, note_bounce
 from mail.work import Batcher
 
@@ -69,20 +68,24 @@ def _is_written(copy: Settled) -> bool:
     ).exists()
 
 
-@transaction.atomic
+_COUNT = PreparedChange(
+    lambda key, number, now: Alias.objects.filter(pk=key),
+    lambda key, number, now: {"forwards": F("forwards") + number, "active_at": now},
+    key=models.BigIntegerField(),
+    number=models.IntegerField(),
+    now=models.DateTimeField(),
+)
+_FORGET = PreparedChange(
+    lambda alias_id, digest: Delivery.objects.filter(alias_id=alias_id, digest=digest),
+    alias_id=models.BigIntegerField(),
+    digest=models.CharField(),
+)
+
+
 def _settle_all(copies: Sequence[Settled]) -> None:
     now = timezone.now()
-    forwards: dict[int, int] = defaultdict(int)
-    for copy in copies:
-        if copy.is_accepted:
-            forwards[copy.alias_id] += 1
-    if len(forwards) > 1:
-        # In one order, so that two processes do not wait for each other.
-        list(Alias.objects.filter(pk__in=forwards).order_by("pk").select_for_update(no_key=True).values("pk"))
-    for number in set(forwards.values()):
-        keys = [key for key, count in forwards.items() if count == number]
-        Alias.objects.filter(pk__in=keys).update(forwards=F("forwards") + number, active_at=now)
-    Delivery.objects.bulk_create(
+    forwards = Counter(copy.alias_id for copy in copies if copy.is_accepted)
+    deliveries = [
         Delivery(
             alias_id=copy.alias_id,
             destination_id=copy.destination_id,
@@ -91,8 +94,8 @@ def _settle_all(copies: Sequence[Settled]) -> None:
             moment=now,
         )
         for copy in copies
-    )
-    Activity.objects.bulk_create(
+    ]
+    activities = [
         Activity(
             alias_id=copy.alias_id,
             moment=now,
@@ -101,18 +104,26 @@ def _settle_all(copies: Sequence[Settled]) -> None:
             destination_id=copy.destination_id,
         )
         for copy in copies
-    )
-    for copy in copies:
-        if not copy.is_accepted:
-            note_bounce(EmailAddress.objects.get(pk=copy.destination_id), copy.status)
-            logger.info(
-                "alias %s destination %s refused: %s", copy.alias_id, copy.destination_id, copy.status
-            )
+    ]
+    with transaction.atomic():
+        with pipelined():
+            # In the order of their keys, so that two processes do not wait for each other.
+            _COUNT([{"key": key, "number": forwards[key], "now": now} for key in sorted(forwards)])
+            insert_rows(deliveries)
+            insert_rows(activities)
+        for copy in copies:
+            if not copy.is_accepted:
+                _note_refusal(copy)
+
+
+def _note_refusal(copy: Settled) -> None:
+    destination = EmailAddress.objects.get(pk=copy.destination_id)
+    note_bounce(destination, copy.status)
+    logger.info("alias %s destination %s refused: %s", copy.alias_id, destination.pk, copy.status)
 
 
 def _forget_all(messages: Sequence[tuple[int, str]]) -> None:
-    either = (Q(alias=alias_id, digest=digest) for alias_id, digest in messages)
-    Delivery.objects.filter(reduce(or_, either)).delete()
+    _FORGET([{"alias_id": alias_id, "digest": digest} for alias_id, digest in messages])
 
 
 _settling = Batcher(_settle_all)

@@ -7,6 +7,7 @@ one does not stop the others.
 import asyncio
 import contextlib
 import logging
+import re
 import ssl
 import time
 from collections import OrderedDict
@@ -43,6 +44,8 @@ TRACE_MAX = 64 * 1024
 COMMAND_TIMEOUT = 300.0
 ANSWER_TIMEOUT = 900.0
 MEBIBYTE = 1024 * 1024
+# The everyday form of a Path (RFC 5321 §4.1.2): a Dot-string, a domain without comments or literals.
+_PATH = re.compile(r"<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+)>(?: +(.*))?")
 # How often one connection may give a command. A sender that keeps its connection sends many messages.
 COMMANDS_MAX = {"*": 10_000, "RCPT": 100_000, "MAIL": 100_000, "DATA": 100_000, "RSET": 100_000}
 
@@ -233,6 +236,15 @@ class Door(SMTP):
         await super().push(status)
         if done is not None and self.transport is not None and not self.transport.is_closing():
             await self.handler.acknowledged(*done)
+
+    def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
+        """The address that begins the text, and what follows it.
+
+        aiosmtpd's own reads all of RFC 5322's grammar, at an eighth of the time that a message costs.
+        """
+        if match := _PATH.fullmatch(arg):
+            return match[1], match[2] or ""
+        return super()._getaddr(arg)
 
     def end_soon(self) -> None:
         """Hang up: at once, or after the answer for the message that is being taken."""
