@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from typing import ClassVar
 
 from mail.smtp_door import Connections
@@ -13,7 +14,7 @@ logger = logging.getLogger(__name__)
 # for as long (smtpd_policy_service_max_idle is 300, ipc_ttl 1,000).
 QUESTION_TIMEOUT = 10.0
 IDLE_TIMEOUT = 1200.0
-# Octets: Postfix's own limit for an attribute or a socket map's answer is 100,000 (socketmap_table(5)).
+# Octets of a question; the longest that Postfix asks has a few hundred.
 QUESTION_MAX = 16 * 1024
 
 
@@ -21,39 +22,126 @@ class Malformed(Exception):
     """What came is not the protocol. Nothing is answered: Postfix then says "try later"."""
 
 
-class LineDoor:
-    """Serves one request-and-answer protocol over asyncio streams."""
+class LineDoor(asyncio.Protocol):
+    """One connection of a request-and-answer protocol. A question at a time, in their order."""
 
     name: ClassVar[str]
 
     def __init__(self, lookups: Pool, connections: Connections) -> None:
         self.lookups = lookups
         self.connections = connections
+        self.transport: asyncio.Transport | None = None
+        self._received = bytearray()
+        self._is_answering = False
+        self._since = time.monotonic()
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def question(self, first: bytes, reader: asyncio.StreamReader) -> bytes:
-        """The rest of a request whose first octet has come. Raises Malformed, IncompleteReadError."""
+    def split(self, received: bytes) -> tuple[bytes, int] | None:
+        """The first question in what was received, and the octets it takes; None: it is not whole yet.
+
+        Raises Malformed.
+        """
+        raise NotImplementedError
+
+    def answer_now(self, question: bytes) -> bytes | None:
+        """The octets of an answer that needs no database; None where it does. Raises Malformed."""
         raise NotImplementedError
 
     async def answer(self, question: bytes) -> bytes:
         """The octets of the answer. Raises Malformed."""
         raise NotImplementedError
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one connection's questions until it ends."""
-        try:
-            if self.connections.admit(writer, writer.transport):
-                await self._serve(reader, writer)
-        except Malformed:
-            logger.warning("%s door: a request that is none", self.name)
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
-            # They went away, or began a question and did not ask it.
-            pass
-        finally:
-            self.connections.gone(writer)
-            writer.close()
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not isinstance(transport, asyncio.Transport):
+            return
+        self.transport = transport
+        if not self.connections.admit(self, transport):
+            transport.close()
+            return
+        self._look_at_clock()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while first := await asyncio.wait_for(reader.read(1), IDLE_TIMEOUT):
-            question = await asyncio.wait_for(self.question(first, reader), QUESTION_TIMEOUT)
-            writer.write(await self.answer(question))
-            await asyncio.wait_for(writer.drain(), QUESTION_TIMEOUT)
+    def connection_lost(self, error: Exception | None) -> None:
+        self.connections.gone(self)
+        self.transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._received:
+            self._since = time.monotonic()
+        self._received += data
+        self._go_on()
+
+    def pause_writing(self) -> None:
+        """They do not read our answers: no more questions until they do."""
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.transport is not None and not self._is_answering:
+            self.transport.resume_reading()
+
+    def end_soon(self) -> None:
+        """Hang up."""
+        if self.transport is not None:
+            self.transport.close()
+
+    def _go_on(self) -> None:
+        try:
+            while self.transport is not None and not self._is_answering and self._received:
+                found = self.split(bytes(self._received))
+                if found is None:
+                    if len(self._received) > QUESTION_MAX:
+                        raise Malformed
+                    return
+                question, size = found
+                del self._received[:size]
+                answer = self.answer_now(question)
+                if answer is None:
+                    self._answer_later(question)
+                else:
+                    self._write(answer)
+        except Malformed:
+            self._hang_up()
+
+    def _answer_later(self, question: bytes) -> None:
+        self._is_answering = True
+        if self.transport is not None:
+            self.transport.pause_reading()
+        task = asyncio.get_running_loop().create_task(self._answer(question))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, question: bytes) -> None:
+        try:
+            answer = await self.answer(question)
+        except Malformed:
+            self._hang_up()
+            return
+        self._is_answering = False
+        self._write(answer)
+        if self.transport is not None:
+            self.transport.resume_reading()
+        self._go_on()
+
+    def _write(self, answer: bytes) -> None:
+        self._since = time.monotonic()
+        if self.transport is not None:
+            self.transport.write(answer)
+
+    def _hang_up(self) -> None:
+        logger.warning("%s door: a request that is none", self.name)
+        if self.transport is not None:
+            self.transport.close()
+
+    def _look_at_clock(self) -> None:
+        """Close a connection on which nothing has gone on for too long; else look again when it would be."""
+        limit = QUESTION_TIMEOUT if self._received and not self._is_answering else IDLE_TIMEOUT
+        left = self._since + limit - time.monotonic()
+        if left <= 0:
+            self.end_soon()
+            return
+        # A question may begin at any time, and has less.
+        wait = max(0.01, min(left, QUESTION_TIMEOUT))
+        self._timer = asyncio.get_running_loop().call_later(wait, self._look_at_clock)

@@ -17,6 +17,8 @@ _NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+")
 _LINE = re.compile(rb"([^\r\n]*)(?:\r\n|\n|\r|\Z)")
 # A line end that is not followed by the folded rest of the same field (RFC 5322 §2.2.3).
 _FIELD_END = re.compile(rb"(?:\r\n|\n|\r)(?![ \t])")
+# The everyday form of a From field, which needs no parser: `Name <address>`.
+_MAILBOX = re.compile(r"[A-Za-z0-9 ._-]*<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+)>")
 Fields = Sequence[tuple[str, str]]
 
 
@@ -70,6 +72,8 @@ def author(fields: Fields, envelope_sender: str) -> str:
     """Who wrote: the address in From, else the envelope's sender; for the owner to look at."""
     for name, text in fields:
         if name == "from":
+            if match := _MAILBOX.fullmatch(text):
+                return match[1]
             for _display, address in getaddresses([text]):
                 if "@" in address:
                     return re.sub(r"[\x00-\x1f\x7f]", "", address)

@@ -1,11 +1,10 @@
 """Postfix's policy service (SMTPD_POLICY_README): what a recipient is told, before any message is taken."""
 
-import asyncio
 import logging
 
 from mail.line_doors import LineDoor, Malformed
 from mail.recipients import verdict
-from mail.resolve import Kind
+from mail.resolve import Kind, needs_database
 
 logger = logging.getLogger(__name__)
 
@@ -49,16 +48,25 @@ class PolicyDoor(LineDoor):
 
     name = "policy"
 
-    async def question(self, first: bytes, reader: asyncio.StreamReader) -> bytes:
-        if first == b"\n":
+    def split(self, received: bytes) -> tuple[bytes, int] | None:
+        end = received.find(b"\n\n")
+        if end == 0 or received[:1] == b"\n":
             raise Malformed
-        return first + (await reader.readuntil(b"\n\n"))[:-2]
+        return (received[:end], end + 2) if end > 0 else None
+
+    def answer_now(self, question: bytes) -> bytes | None:
+        attributes = attributes_of(question)
+        return None if needs_database(attributes.get("recipient", "")) else _written(action(attributes))
 
     async def answer(self, question: bytes) -> bytes:
-        attributes = attributes_of(question)
         try:
-            said = await self.lookups.ask(action, attributes)
+            return _written(await self.lookups.ask(action, attributes_of(question)))
+        except Malformed:
+            raise
         except Exception as error:
             logger.warning("policy not decided: %s", type(error).__name__)
-            said = AWAY
-        return f"action={said}\n\n".encode()
+            return _written(AWAY)
+
+
+def _written(action: str) -> bytes:
+    return f"action={action}\n\n".encode()

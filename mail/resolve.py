@@ -71,6 +71,10 @@ class OurDomains:
                 self._ask()
         return self._shared or {}
 
+    def known(self) -> dict[str, bool] | None:
+        """The same without asking anybody; None where that is not possible."""
+        return self._shared if self._kept else None
+
     def _ask(self) -> None:
         try:
             found = dict(Domain.objects.values_list("name", "is_shared"))
@@ -129,6 +133,17 @@ _FIND = Prepared(
 )
 
 
+def needs_database(address: str) -> bool:
+    """Whether only the database can tell what the address is: it may be at a domain of ours."""
+    known = our_domains.known()
+    if known is None:
+        return True
+    try:
+        return domain_to_ascii(address.rpartition("@")[2]) in known
+    except AddressError:
+        return False
+
+
 def resolve(text: str) -> Resolution:
     """What the address is: in any case, its `+tag` ignored, its domain as U-labels or A-labels.
 
@@ -145,8 +160,12 @@ def resolve(text: str) -> Resolution:
         return Resolution(Kind.NOT_OURS)
     shared = our_domains.shared().get(domain)
     if shared is None:
-        is_host_role = domain == settings.MAIL_HOSTNAME and local_part.lower() in ROLES
-        return Resolution(Kind.ROLE if is_host_role else Kind.NOT_OURS, Address(local_part, domain))
+        if domain != settings.MAIL_HOSTNAME:
+            return Resolution(Kind.NOT_OURS, Address(local_part, domain))
+        # Our own host's name has these mailboxes and no other. A Postfix of ours takes mail for it, so
+        # the others are refused here: later it would be a report to whoever is named as the sender.
+        is_role = local_part.lower() in ROLES
+        return Resolution(Kind.ROLE if is_role else Kind.UNKNOWN, Address(local_part, domain))
     try:
         address = without_tag(parse_address(f"{local_part}@{domain}"))
     except AddressError:

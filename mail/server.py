@@ -9,12 +9,13 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import FrameType
 
 from django.conf import settings
 from django.db import connections
 
-from mail.line_doors import QUESTION_MAX
+from mail.line_doors import LineDoor
 from mail.listen import BACKLOG
 from mail.next_hop import NextHop, next_hop_from
 from mail.policy import PolicyDoor
@@ -56,16 +57,12 @@ class Doors:
             count = self.counts[name] = Connections(
                 settings.MAIL_CONNECTIONS, settings.MAIL_CONNECTIONS_PER_CLIENT
             )
+            make: Callable[[], Door | LineDoor]
             if name in {"policy", "socketmap"}:
-                kind = PolicyDoor if name == "policy" else SocketmapDoor
-                door = kind(self.lookups, count)
-                server = await asyncio.start_server(
-                    door.serve, sock=listener, limit=QUESTION_MAX, backlog=ACCEPT_AT_ONCE
-                )
+                make = partial(PolicyDoor if name == "policy" else SocketmapDoor, self.lookups, count)
             else:
-                server = await loop.create_server(
-                    self._mail_door(name, count), sock=listener, backlog=ACCEPT_AT_ONCE
-                )
+                make = self._mail_door(name, count)
+            server = await loop.create_server(make, sock=listener, backlog=ACCEPT_AT_ONCE)
             # asyncio takes one number for both.
             listener.listen(BACKLOG)
             self.servers.append(server)
@@ -90,20 +87,12 @@ class Doors:
             server.close()
         for count in self.counts.values():
             for connection in list(count.open):
-                _end(connection)
+                connection.end_soon()
         deadline = time.monotonic() + STOP_TIME
         while any(count.open for count in self.counts.values()) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         self.lookups.close()
         self.work.close()
-
-
-def _end(connection: asyncio.StreamWriter | Door) -> None:
-    """End a connection: at once where it waits, after its answer where a message is underway."""
-    if isinstance(connection, Door):
-        connection.end_soon()
-    else:
-        connection.close()
 
 
 def tls_context() -> ssl.SSLContext | None:

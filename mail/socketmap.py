@@ -5,7 +5,6 @@
 - `transport`: the same, with where it goes (`lmtp:…`): for transport_maps.
 """
 
-import asyncio
 import logging
 
 from django.conf import settings
@@ -13,7 +12,7 @@ from django.conf import settings
 from accounts.addresses import AddressError, domain_to_ascii
 from mail.line_doors import QUESTION_MAX, LineDoor, Malformed
 from mail.listen import endpoint
-from mail.resolve import Kind, our_domains, resolve
+from mail.resolve import Kind, needs_database, our_domains, resolve
 from mail.work import refuse_late
 
 logger = logging.getLogger(__name__)
@@ -77,29 +76,45 @@ class SocketmapDoor(LineDoor):
 
     name = "socketmap"
 
-    async def question(self, first: bytes, reader: asyncio.StreamReader) -> bytes:
-        length = first
-        while not length.endswith(b":"):
-            if not length.isdigit() or len(length) > 6:
-                raise Malformed
-            length += await reader.readexactly(1)
-        if not length[:-1].isdigit() or int(length[:-1]) > QUESTION_MAX:
+    def split(self, received: bytes) -> tuple[bytes, int] | None:
+        length, colon, _rest = received[:8].partition(b":")
+        # Octets: digits of bytes are ASCII's alone.
+        if not (length.isdigit() or not length) or (colon and not length) or len(length) > 6:
             raise Malformed
-        question = await reader.readexactly(int(length[:-1]) + 1)
-        if not question.endswith(b","):
+        if not colon:
+            return None
+        begin, size = len(length) + 1, int(length)
+        if size > QUESTION_MAX:
             raise Malformed
-        return question[:-1]
+        if len(received) <= begin + size:
+            return None
+        if received[begin + size : begin + size + 1] != b",":
+            raise Malformed
+        return received[begin : begin + size], begin + size + 1
+
+    def answer_now(self, question: bytes) -> bytes | None:
+        name, key = _parts(question)
+        is_known = our_domains.known() is not None if name == "domains" else not needs_database(key)
+        return _netstring(look_up(name, key)) if is_known else None
 
     async def answer(self, question: bytes) -> bytes:
-        name, space, key = question.decode("utf-8", "surrogateescape").partition(" ")
-        if not space:
-            raise Malformed
+        name, key = _parts(question)
         try:
-            said = await self.lookups.ask(look_up, name, key)
+            return _netstring(await self.lookups.ask(look_up, name, key))
         except Malformed:
             raise
         except Exception as error:
             logger.warning("socket map not answered: %s", type(error).__name__)
-            said = AWAY
-        octets = said.encode("utf-8", "surrogateescape")
-        return b"%d:%b," % (len(octets), octets)
+            return _netstring(AWAY)
+
+
+def _parts(question: bytes) -> tuple[str, str]:
+    name, space, key = question.decode("utf-8", "surrogateescape").partition(" ")
+    if not space:
+        raise Malformed
+    return name, key
+
+
+def _netstring(text: str) -> bytes:
+    octets = text.encode("utf-8", "surrogateescape")
+    return b"%d:%b," % (len(octets), octets)
