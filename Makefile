@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench screenshots clean
+.PHONY: help run test check bench bench-mail screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,8 +37,12 @@ check: $(VENV)/.dev ## lint, types, templates, migrations, deployment settings
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python -m tests.deploy_check
 
-bench: $(VENV)/.dev ## measure the create call against a floor; writes bench/results/
+bench: $(VENV)/.dev ## measure the create call against a floor, and mail against a plain Postfix (as root); writes bench/results/
 	$(BIN)/python -m bench.create $(ARGS)
+	$(BIN)/python -m bench.mail
+
+bench-mail: $(VENV)/.dev ## mail alone: make bench-mail ARGS="--messages 2000 --rounds 1"
+	$(BIN)/python -m bench.mail $(ARGS)
 
 screenshots: $(VENV)/.dev ## every page, light, dark and on a phone, into var/screenshots/
 	SCREENSHOTS=var/screenshots $(BIN)/python -m pytest -q tests/e2e/test_scenes.py -n 2

@@ -33,7 +33,7 @@ MESSAGE_OCTETS = 4096
 SESSIONS = 20
 # How long a wait for the last message may take, in seconds.
 PATIENCE = 600
-POLICY_PAUSE = 0.005  # seconds between two questions beside the load
+POLICY_PAUSE = 0.05  # seconds between two questions beside the load
 POLICY_SECONDS = 3.0
 
 
