@@ -1,0 +1,335 @@
+"""Whatever fails while a thousand letters are underway: each one arrives, and arrives once."""
+
+import os
+import re
+import shutil
+import signal
+import smtplib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests import postgresql
+from tests.conftest import missing
+from tests.faults_rig import (
+    Account,
+    Database,
+    FullDisk,
+    Rig,
+    Senders,
+    account,
+    filled_cluster,
+    rcpt,
+    read_maildir,
+    report,
+    running,
+    small_disk,
+    wait_until,
+)
+
+pytestmark = pytest.mark.postgresql
+
+# Seconds. What the design promises is 3 for an answer and 5 for the way back; a busy machine takes longer.
+ANSWER = 7.0
+RECOVERY = 10.0
+# Postfix's own limit is 10 (smtpd_policy_service_timeout).
+POLICY_TIMEOUT = 15.0
+DRAINED = 60.0
+KILLS = 10
+# So many copies arrive between two kills.
+BETWEEN_KILLS = 60
+# So many letters have been accepted when the fault begins.
+UNDERWAY = 150
+MEBIBYTE = 1024 * 1024
+# Not at a domain of ours.
+OTHER = "someone@elsewhere.test"
+
+Start = Callable[..., AbstractContextManager[Rig]]
+
+
+@pytest.fixture(scope="session")
+def new_database() -> Iterator[Callable[[], Database]]:
+    """Makes a filled database of this module's own, whose server may be stopped."""
+    try:
+        with filled_cluster() as copy:
+            yield copy
+    except postgresql.Missing as reason:
+        missing(str(reason))
+
+
+@pytest.fixture(params=["lmtp", "before-queue"])
+def start(request: pytest.FixtureRequest, new_database: Callable[[], Database]) -> Start:
+    """Starts everything, in each of the two designs; `{sink}` in a setting is the far end's port."""
+    name = {"lmtp": "fresh_postfix", "before-queue": "before_queue_postfix"}[request.param]
+    postfix, ports = request.getfixturevalue(name)
+
+    def start(**settings: str) -> AbstractContextManager[Rig]:
+        own = {key: value.format(sink=ports.sink) for key, value in settings.items()}
+        return running(request.param, postfix, ports, new_database(), **own)
+
+    return start
+
+
+@pytest.fixture
+def senders() -> Iterator[Callable[[Rig], Senders]]:
+    """Starts sending a thousand letters."""
+    made: list[Senders] = []
+
+    def start(rig: Rig) -> Senders:
+        made.append(Senders(rig.ports.smtp, list(rig.database.aliases)))
+        made[-1].start()
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.stop()
+
+
+def settle(rig: Rig, senders: Senders, maildir: Path | None = None) -> Account:
+    """Everything sent, everything delivered, and a moment more, in which nothing else comes."""
+    senders.join(DRAINED)
+    rig.postfix.wait_until_idle(DRAINED)
+
+    def arrived() -> list[tuple[str, bytes]]:
+        if maildir:
+            return read_maildir(maildir)
+        # Other mail than the letters has gone the same way.
+        return [(each.recipient, each.content) for each in rig.sink.arrived if each.recipient != OTHER]
+
+    time.sleep(0.3)
+    return account(senders.letters, rig.database.aliases, arrived())
+
+
+def check(fault: str, rig: Rig, senders: Senders, found: Account, seconds: float, doubles: int = 0) -> None:
+    """Nothing lost, nothing damaged, no more doubles than these, and the counters exact."""
+    report(
+        {
+            "fault": fault,
+            "design": rig.design,
+            "sent": found.sent,
+            "arrived": f"{len(found.copies)} of {len(found.wanted)} copies",
+            "duplicates": found.doubles,
+            "deferred": dict(senders.deferred),
+            "recovered": f"{seconds:.1f} s",
+        }
+    )
+    assert not found.lost
+    assert not found.damaged
+    if found.doubles > doubles:
+        print({key: number for key, number in found.copies.items() if number > 1})
+        print(rig.mail.log.read_text()[-2000:])
+    assert found.copies.keys() == found.wanted
+    assert found.doubles <= doubles
+    forwards = dict.fromkeys(rig.database.aliases, 0)
+    for letter in senders.letters:
+        forwards[letter.alias] += len(rig.database.aliases[letter.alias])
+    assert rig.database.counters() == forwards
+
+
+def other_mail_goes_on(rig: Rig) -> None:
+    """Mail that is not ours to judge takes its way, whatever is wrong with us."""
+    port = rig.ports.smtp if rig.design == "lmtp" else rig.ports.reinjection
+    before = sum(each.recipient == OTHER for each in rig.sink.arrived)
+    with smtplib.SMTP("127.0.0.1", port, local_hostname="sender.test", timeout=30) as client:
+        client.sendmail("eve@sender.test", [OTHER], b"Subject: Other\r\n\r\nHi\r\n")
+    wait_until(
+        lambda: sum(each.recipient == OTHER for each in rig.sink.arrived) > before, ANSWER, "other mail"
+    )
+
+
+def test_the_database_is_stopped_and_started_again(start: Start, senders: Callable[[Rig], Senders]) -> None:
+    with start() as rig:
+        sending = senders(rig)
+        sending.wait_for(UNDERWAY)
+
+        rig.database.server.stop()
+        code, seconds = rcpt(rig.ports.smtp, next(iter(rig.database.aliases)))
+        other_mail_goes_on(rig)
+        time.sleep(1)
+        rig.database.server.start()
+        back = time.monotonic()
+
+        found = settle(rig, sending)
+        recovery = sending.first_after(back)
+        check("database stopped", rig, sending, found, recovery)
+        assert 400 <= code < 500
+        assert seconds < ANSWER
+        assert recovery < RECOVERY
+
+
+def test_the_database_hangs_for_six_seconds(start: Start, senders: Callable[[Rig], Senders]) -> None:
+    with start() as rig:
+        sending = senders(rig)
+        sending.wait_for(UNDERWAY)
+
+        rig.database.server.freeze()
+        hung = time.monotonic()
+        try:
+            code, seconds = rcpt(rig.ports.smtp, next(iter(rig.database.aliases)))
+            other_mail_goes_on(rig)
+            time.sleep(max(0.0, hung + 6 - time.monotonic()))
+        finally:
+            rig.database.server.thaw()
+        back = time.monotonic()
+
+        found = settle(rig, sending)
+        recovery = sending.first_after(back)
+        check(f"database hung (answer after {seconds:.1f} s)", rig, sending, found, recovery)
+        assert 400 <= code < 500
+        assert seconds < ANSWER
+        assert recovery < RECOVERY
+
+
+def test_the_mail_server_is_killed_ten_times(start: Start, senders: Callable[[Rig], Senders]) -> None:
+    with start() as rig:
+        sending = senders(rig)
+        longest = 0.0
+
+        for _kill in range(KILLS):
+            more_arrives(rig)
+            rig.mail.kill()
+            killed = time.monotonic()
+            rig.mail.start()
+            longest = max(longest, time.monotonic() - killed)
+
+        found = settle(rig, sending)
+        check("killed ten times", rig, sending, found, longest, doubles=2 * KILLS)
+
+
+def more_arrives(rig: Rig) -> None:
+    """Some work for the server between two kills."""
+    before = len(rig.sink.arrived)
+    wait_until(lambda: len(rig.sink.arrived) >= before + BETWEEN_KILLS, 20, "more letters at the far end")
+
+
+def test_one_of_two_processes_is_killed_ten_times(start: Start, senders: Callable[[Rig], Senders]) -> None:
+    with start(MAIL_PROCESSES="2") as rig:
+        wait_until(lambda: len(rig.mail.children()) == 2, 10, "two processes")
+        sending = senders(rig)
+
+        for _kill in range(KILLS):
+            more_arrives(rig)
+            (victim, *_others) = rig.mail.children()
+            os.kill(victim, signal.SIGKILL)
+            replaced = wait_until(
+                lambda victim=victim: victim not in (now := rig.mail.children()) and len(now) == 2,
+                10,
+                "another process",
+            )
+
+        found = settle(rig, sending)
+        check("one of two killed ten times", rig, sending, found, replaced, doubles=2 * KILLS)
+
+
+def test_the_far_end_is_down_and_up(start: Start, senders: Callable[[Rig], Senders]) -> None:
+    with start() as rig:
+        sending = senders(rig)
+        sending.wait_for(UNDERWAY)
+
+        rig.far.shut()
+        time.sleep(3)
+        before = len(rig.sink.arrived)
+        rig.far.open()
+        recovery = wait_until(lambda: len(rig.sink.arrived) > before, 20, "mail at the far end")
+
+        check("far end down", rig, sending, settle(rig, sending), recovery)
+        assert recovery < RECOVERY
+
+
+def test_the_next_hop_is_down_and_up(start: Start, senders: Callable[[Rig], Senders]) -> None:
+    with start(MAIL_NEXT_HOP="smtp://127.0.0.1:{sink}") as rig:
+        sending = senders(rig)
+        sending.wait_for(UNDERWAY)
+
+        rig.far.shut()
+        time.sleep(3)
+        before = len(rig.sink.arrived)
+        rig.far.open()
+        recovery = wait_until(lambda: len(rig.sink.arrived) > before, 20, "mail at the far end")
+
+        check("next hop down", rig, sending, settle(rig, sending), recovery)
+        assert recovery < RECOVERY
+
+
+def test_postfix_takes_nothing_back_for_a_while(start: Start, senders: Callable[[Rig], Senders]) -> None:
+    with start() as rig:
+        sending = senders(rig)
+        sending.wait_for(UNDERWAY)
+
+        with without_service(rig, f"127.0.0.1:{rig.ports.reinjection}"):
+            time.sleep(3)
+            before = len(rig.sink.arrived)
+        recovery = wait_until(lambda: len(rig.sink.arrived) > before, 20, "mail at the far end")
+
+        check("re-injection down", rig, sending, settle(rig, sending), recovery)
+        assert recovery < RECOVERY
+
+
+@contextmanager
+def without_service(rig: Rig, name: str) -> Iterator[None]:
+    """Postfix without that service of its master.cf while the block runs."""
+    path = rig.postfix.directory / "master.cf"
+    whole = path.read_text()
+    service = re.compile(rf"^{re.escape(name)} .*\n(?:[ \t]+.*\n)*", re.MULTILINE)
+    without, found = service.subn("", whole)
+    assert found == 1
+    try:
+        path.write_text(without)
+        rig.postfix.command("postfix", "reload")
+        yield
+    finally:
+        path.write_text(whole)
+        rig.postfix.command("postfix", "reload")
+
+
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """A file system of its own, of 24 MiB."""
+    try:
+        with small_disk(24) as path:
+            yield path
+    except FullDisk as reason:
+        missing(str(reason))
+
+
+def test_the_disk_of_the_maildir_is_full(start: Start, senders: Callable[[Rig], Senders], disk: Path) -> None:
+    maildir, ballast = disk / "mail", disk / "ballast"
+    with start(MAIL_NEXT_HOP=f"maildir://{maildir}") as rig:
+        ballast.write_bytes(b"x" * 23 * MEBIBYTE)
+        sending = senders(rig)
+        wait_until(lambda: shutil.disk_usage(disk).free < 8192, 20, "a full disk")
+
+        time.sleep(3)
+        while_full = read_maildir(maildir)
+        ballast.unlink()
+        before = len(while_full)
+        recovery = wait_until(lambda: len(list((maildir / "new").iterdir())) > before, 20, "mail again")
+
+        found = settle(rig, sending, maildir)
+        check("disk full", rig, sending, found, recovery)
+        assert recovery < RECOVERY
+        assert not account(sending.letters, rig.database.aliases, while_full).damaged
+        assert list((maildir / "tmp").iterdir()) == []
+
+
+def test_the_policy_service_does_not_answer(start: Start, senders: Callable[[Rig], Senders]) -> None:
+    with start() as rig:
+        sending = senders(rig)
+        sending.wait_for(UNDERWAY)
+
+        rig.mail.freeze()
+        try:
+            code, seconds = rcpt(rig.ports.smtp, next(iter(rig.database.aliases)))
+        finally:
+            rig.mail.thaw()
+        back = time.monotonic()
+
+        found = settle(rig, sending)
+        recovery = sending.first_after(back)
+        check(f"no answer (451 after {seconds:.1f} s)", rig, sending, found, recovery)
+        assert code == 451
+        assert seconds < POLICY_TIMEOUT
+        assert recovery < RECOVERY
