@@ -1,12 +1,16 @@
 """Writing a configuration into a directory, and comparing it with the one that Postfix runs."""
 
 import textwrap
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
+from allauth.account.models import EmailAddress
 from django.conf import settings
 
+from domains.models import Domain
 from mail.listen import DOORS, connect, endpoints
-from mail.postfix.lines import Configuration, Line
+from mail.postfix.lines import PORTS, Configuration, Line
 from mail.postfix.running import Running, split_list
 
 _README = """\
@@ -68,13 +72,19 @@ def readme(configuration: Configuration, variant: str, directory: Path) -> str:
         commands = [
             "grep -v '^#' main.cf | grep . | while IFS= read -r line; do postconf -e \"$line\"; done",
         ]
-    commands += ["cat master.cf >> /etc/postfix/master.cf", *_override_commands(configuration)]
+    commands += [
+        # The service of an earlier run would be there twice.
+        f"postconf -MX {configuration.reinjection}/inet",
+        "cat master.cf >> /etc/postfix/master.cf",
+        *_override_commands(configuration),
+    ]
     commands += ["postfix check && postfix reload"]
     notes = [
-        _UNIX_NOTE.format(setting=DOORS[name], port=port)
-        for name, port in (("lmtp", 2526), ("policy", 2527), ("socketmap", 2528))
-        if getattr(settings, DOORS[name]).startswith("unix:")
+        _UNIX_NOTE.format(setting=name, port=PORTS[name])
+        for name in ("MAIL_LMTP_LISTEN", "MAIL_POLICY_LISTEN", "MAIL_SOCKETMAP_LISTEN")
+        if getattr(settings, name).startswith("unix:")
     ]
+    notes += [textwrap.fill(f"Note: {problem}", 98) + "\n" for problem in configuration.problems]
     return _README.format(
         title=configuration.title,
         underline="=" * (14 + len(configuration.title)),
@@ -106,7 +116,8 @@ def write(configuration: Configuration, variant: str, directory: Path) -> list[P
 
 def missing(configuration: Configuration, running: Running) -> list[str]:
     """What the running Postfix, or Anonmail itself, lacks, a sentence each; nothing where all is there."""
-    found = [sentence for line in configuration.lines if (sentence := _differs(line, running))]
+    found = [*configuration.problems, *own_addresses_nowhere()]
+    found += [sentence for line in configuration.lines for sentence in _differs(line, configuration, running)]
     service = f"{configuration.reinjection} inet"
     if not any(" ".join(entry.split()).startswith(service) for entry in running.services):
         found.append(
@@ -127,29 +138,41 @@ def missing(configuration: Configuration, running: Running) -> list[str]:
             connect(place, 3).close()
         except (TimeoutError, OSError):
             found.append(f"Nothing answers at {DOORS[name]} ({place}): start `manage.py mailserver`.")
-    for name, content in configuration.tables.items():
-        path = _table_path(configuration, name)
-        if path and (not path.is_file() or path.read_text(encoding="utf-8") != content):
-            found.append(f"{path} is not up to date: write it again, and reload Postfix.")
+    if configuration.directory:
+        for name, content in configuration.tables.items():
+            path = configuration.directory / name
+            if not path.is_file() or path.read_text(encoding="utf-8") != content:
+                found.append(f"{path} is not up to date: write it again, and reload Postfix.")
     return found
 
 
-def _table_path(configuration: Configuration, name: str) -> Path | None:
-    for line in configuration.lines:
-        for prefix in ("regexp:", "texthash:"):
-            for part in line.value.replace("{", " ").replace(",", " ").split():
-                if part.startswith(prefix) and part.endswith(f"/{name}"):
-                    return Path(part.removeprefix(prefix))
-    return None
+def own_addresses_nowhere() -> list[str]:
+    """A sentence for each domain of ours alone in which users have own addresses: no mail reaches these."""
+    addresses = EmailAddress.objects.filter(verified=True).values_list("email", flat=True)
+    users = Counter(address.rpartition("@")[2].lower() for address in addresses.iterator())
+    alone = Domain.objects.filter(is_shared=False).order_by("name").values_list("name", flat=True)
+    return [
+        f"{domain} is Anonmail's alone, but {users[domain]} of its users' own addresses are there, and mail"
+        " to them goes nowhere: mark the domain as shared with ordinary mailboxes."
+        for domain in alone
+        if users[domain]
+    ]
 
 
-def _differs(line: Line, running: Running) -> str:
-    there, wanted = running[line.name], line.value
-    if line.is_part:
-        lacking = [entry for entry in split_list(wanted) if entry not in running.words(line.name)]
-        return f"main.cf: {line.name} lacks {', '.join(lacking)}." if lacking else ""
+def _differs(line: Line, configuration: Configuration, running: Running) -> Iterator[str]:
+    name, there, wanted = f"main.cf: {line.name}", running[line.name], line.value
+    service = f"smtp/inet/{line.name}"
+    if configuration.directory and service in running.overrides:
+        # What the public service has of its own hides main.cf's.
+        name, there = f"master.cf: {service}", running.override(service)
+    if line.part is not None:
+        own = [entry for entry in split_list(there) if configuration.is_own(entry)]
+        if lacking := [entry for entry in line.part if entry not in own]:
+            yield f"{name} lacks {', '.join(lacking)}."
+        if stale := [entry for entry in own if entry not in line.part]:
+            yield f"{name} has {', '.join(stale)} from an earlier run."
+        return
     if line.name == "myorigin":
         wanted = running["myhostname"]
-    if split_list(there) == split_list(wanted):
-        return ""
-    return f"main.cf: {line.name} should be “{wanted}”, and is “{there}”."
+    if split_list(there) != split_list(wanted):
+        yield f"{name} should be “{wanted}”, and is “{there}”."

@@ -1,14 +1,13 @@
 """The lines of main.cf and master.cf, each with its reason. docs/mail.md says how it all hangs together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from django.conf import settings
 
-from accounts.addresses import AddressError, domain_to_ascii, domain_to_unicode
-from domains.models import Domain
+from accounts.addresses import AddressError, domain_to_ascii
 from mail.listen import Endpoint, endpoint
-from mail.postfix.running import Running
 
 # Octets of the trace fields that we add before a message comes back to be sent out.
 TRACE_ROOM = 64 * 1024
@@ -19,18 +18,22 @@ DEFAULT_REINJECTION = "127.0.0.1:10026"
 class Line:
     """One parameter of main.cf, and why it has this value.
 
-    `is_part`: the value must be in a list that may hold more (what an existing Postfix has already).
+    `part`: our entries of a list that holds others' too (what an existing Postfix has already).
     """
 
     name: str
     value: str
     why: str = ""
-    is_part: bool = False
+    part: tuple[str, ...] | None = None
 
 
 @dataclass
 class Configuration:
-    """What is written: parameters, services of master.cf, and tables by their file name."""
+    """What is written: parameters, services of master.cf, and tables by their file name.
+
+    `is_own` knows our entries of shared lists, those of an earlier run too. `problems` are sentences
+    about what no line of ours can put right.
+    """
 
     title: str
     lines: list[Line]
@@ -39,16 +42,31 @@ class Configuration:
     tables: dict[str, str] = field(default_factory=dict)
     # `name/type` of services whose parameters are changed, as postconf -P takes them
     overrides: dict[str, str] = field(default_factory=dict)
+    directory: Path | None = None
+    is_own: Callable[[str], bool] = lambda _entry: False
+    problems: list[str] = field(default_factory=list)
 
 
 class NotPossible(Exception):
     """A setting of ours does not let Postfix reach us; the text says which one, and what to write."""
 
 
-def door(name: str, text: str) -> Endpoint:
-    """The endpoint of a door that Postfix must reach. Raises NotPossible."""
+# The usual port of each door that Postfix asks.
+PORTS = {
+    "MAIL_LISTEN": 2525,
+    "MAIL_LMTP_LISTEN": 2526,
+    "MAIL_POLICY_LISTEN": 2527,
+    "MAIL_SOCKETMAP_LISTEN": 2528,
+}
+
+
+def door(name: str) -> Endpoint:
+    """The endpoint of a door that Postfix must reach, by its setting. Raises NotPossible."""
+    text = getattr(settings, name)
     if not text:
-        raise NotPossible(f"Set {name}, so that Postfix can reach this door, as {name}=127.0.0.1:2526.")
+        raise NotPossible(
+            f"Set {name}, so that Postfix can reach this door, as {name}=127.0.0.1:{PORTS[name]}."
+        )
     return endpoint(text)
 
 
@@ -60,18 +78,19 @@ def postfix_name(place: Endpoint, scheme: str = "inet") -> str:
     return f"{scheme}:{host}:{place.port}"
 
 
-def _socketmap(name: str) -> str:
-    place = postfix_name(door("MAIL_SOCKETMAP_LISTEN", settings.MAIL_SOCKETMAP_LISTEN))
-    return f"socketmap:{place}:{name}"
+def socketmap(name: str) -> str:
+    """Our map of that name, as Postfix asks it (mail/socketmap.py)."""
+    return f"socketmap:{postfix_name(door('MAIL_SOCKETMAP_LISTEN'))}:{name}"
 
 
-def _policy() -> str:
-    return f"check_policy_service {postfix_name(door('MAIL_POLICY_LISTEN', settings.MAIL_POLICY_LISTEN))}"
+def policy() -> str:
+    """Our policy service, as Postfix asks it."""
+    return postfix_name(door("MAIL_POLICY_LISTEN"))
 
 
 def lmtp_transport() -> str:
     """How Postfix hands mail over to our LMTP door (transport(5))."""
-    return f"lmtp:{postfix_name(door('MAIL_LMTP_LISTEN', settings.MAIL_LMTP_LISTEN))}"
+    return f"lmtp:{postfix_name(door('MAIL_LMTP_LISTEN'))}"
 
 
 def privacy() -> list[Line]:
@@ -83,6 +102,7 @@ def privacy() -> list[Line]:
             "No delivery reports to strangers, who could ask where mail went (RFC 3461).",
         ),
         Line("disable_vrfy_command", "yes", "Nobody may ask whether an address exists without mailing it."),
+        Line("smtpd_etrn_restrictions", "reject", "Hidden above, ETRN would still be obeyed."),
         Line(
             "show_user_unknown_table_name",
             "no",
@@ -119,15 +139,19 @@ def fidelity() -> list[Line]:
     ]
 
 
+NO_ANSWER = "451 4.3.0 Try again later"
+POLICY_TIMEOUT = "10s"
+
+
 def questions() -> list[Line]:
     """How long Postfix waits for our answers, and what it says without one."""
     return [
         Line(
             "smtpd_policy_service_default_action",
-            "451 4.3.0 Try again later",
+            NO_ANSWER,
             "Without our answer the sender comes again. We answer within 3 seconds.",
         ),
-        Line("smtpd_policy_service_timeout", "10s"),
+        Line("smtpd_policy_service_timeout", POLICY_TIMEOUT),
         Line("smtpd_policy_service_request_limit", "0"),
     ]
 
@@ -156,14 +180,24 @@ def reinjection_service(place: str) -> str:
         ("smtpd_data_restrictions", ""),
         ("smtpd_end_of_data_restrictions", ""),
         ("smtpd_proxy_filter", ""),
+        # Filters and checks of headers have seen it on its way in; it must not change any more.
+        ("smtpd_milters", ""),
+        ("content_filter", ""),
+        ("receive_override_options", "no_header_body_checks"),
+        ("local_header_rewrite_clients", ""),
         ("smtpd_tls_security_level", "none"),
-        ("smtpd_forbid_bare_newline", "no"),
+        # What comes past another Postfix than this one, or past none, may end early for this one: behind
+        # that end a stranger would write to us as this machine, which may relay.
+        ("smtpd_forbid_bare_newline", "yes"),
+        ("smtpd_forbid_bare_newline_exclusions", ""),
         ("smtpd_client_connection_count_limit", "0"),
         ("smtpd_hard_error_limit", "1000"),
         ("smtpd_soft_error_limit", "1000"),
         ("smtpd_error_sleep_time", "0"),
         ("message_size_limit", str(settings.MAIL_SIZE_LIMIT + TRACE_ROOM)),
     ]
+    if place.startswith(("127.", "[::1]")):
+        options.insert(1, ("mynetworks", "127.0.0.0/8,[::1]/128"))
     written = "\n".join(f"  -o {name}={value}" for name, value in options)
     return f"{place} inet n - n - - smtpd\n{written}\n"
 
@@ -187,7 +221,7 @@ def fresh(reinjection: str = DEFAULT_REINJECTION, *, before_queue: bool = False)
         Line("parent_domain_matches_subdomains", "", "A subdomain of ours is not ours."),
         Line(
             "relay_domains",
-            _socketmap("domains"),
+            socketmap("domains"),
             "The domains that are ours, asked for: a new one is known within a second.",
         ),
         Line("relay_recipient_maps", "", "The policy service knows the recipients."),
@@ -199,7 +233,7 @@ def fresh(reinjection: str = DEFAULT_REINJECTION, *, before_queue: bool = False)
         ),
         Line(
             "smtpd_recipient_restrictions",
-            f"reject_non_fqdn_recipient, {_policy()}",
+            f"reject_non_fqdn_recipient, check_policy_service {policy()}",
             "What an address is, before a message is taken. Spam checks of yours go before it.",
         ),
         *questions(),
@@ -213,7 +247,7 @@ def fresh(reinjection: str = DEFAULT_REINJECTION, *, before_queue: bool = False)
     title = "a Postfix that is Anonmail's alone"
     if before_queue:
         title += ", with Anonmail as its before-queue filter"
-        place = door("MAIL_LISTEN", settings.MAIL_LISTEN)
+        place = door("MAIL_LISTEN")
         overrides = {
             "smtp/inet/smtpd_proxy_filter": postfix_name(place),
             "smtp/inet/smtpd_proxy_timeout": "300s",
@@ -221,120 +255,3 @@ def fresh(reinjection: str = DEFAULT_REINJECTION, *, before_queue: bool = False)
             "smtp/inet/smtpd_discard_ehlo_keywords": "dsn,etrn,vrfy,chunking",
         }
     return Configuration(title, lines, reinjection_service(reinjection), reinjection, overrides=overrides)
-
-
-def _pattern(domain: str) -> str:
-    return domain.replace(".", r"\.")
-
-
-def _in_both_forms(names: Sequence[str]) -> list[str]:
-    """Each domain as A-labels and, where they differ, as U-labels: Postfix converts neither."""
-    return [form for name in names for form in dict.fromkeys((name, domain_to_unicode(name)))]
-
-
-def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJECTION) -> Configuration:
-    """For a Postfix that has mailboxes already, some in domains that are shared with aliases.
-
-    `directory`: where the tables will lie. Nothing but mail for our domains ever asks us; and an
-    ordinary mailbox is found before we are asked, so that it is never diverted. Raises NotPossible.
-    """
-    domains = dict(Domain.objects.order_by("name").values_list("name", "is_shared"))
-    alone = _in_both_forms([name for name, is_shared in domains.items() if not is_shared])
-    shared = _in_both_forms([name for name, is_shared in domains.items() if is_shared])
-    ours = f"pipemap:{{regexp:{directory}/shared,{_socketmap('recipients')}}}"
-    where = f"pipemap:{{regexp:{directory}/shared,{_socketmap('transport')}}}"
-    lines = [
-        Line(
-            "smtpd_restriction_classes",
-            _with(running, "smtpd_restriction_classes", "anonmail_policy"),
-            "What an address of ours is, before a message is taken. Only mail for our domains asks.",
-            is_part=True,
-        ),
-        Line("anonmail_policy", _policy()),
-        Line(
-            "smtpd_recipient_restrictions",
-            _with(
-                running,
-                "smtpd_recipient_restrictions",
-                f"check_recipient_access regexp:{directory}/policy",
-                is_first=True,
-            ),
-            is_part=True,
-        ),
-    ]
-    if alone:
-        lines.append(
-            Line(
-                "relay_domains",
-                _with(running, "relay_domains", f"texthash:{directory}/alone"),
-                "The domains that are Anonmail's alone.",
-                is_part=True,
-            )
-        )
-    transports = [f"texthash:{directory}/transport"] if alone else []
-    if shared:
-        for name, service in (
-            ("virtual_mailbox_maps", running["virtual_transport"]),
-            ("relay_recipient_maps", running["relay_transport"]),
-            ("local_recipient_maps", running["local_transport"]),
-        ):
-            maps = running.words(name)
-            if not maps or (name != "virtual_mailbox_maps" and not running.holds(name, shared)):
-                continue
-            lines.append(
-                Line(name, _with(running, name, ours), "Aliases are recipients here too.", is_part=True)
-            )
-            transports += [
-                _ordinary(name, table, service, directory) for table in maps if "socketmap" not in table
-            ]
-        transports.append(where)
-    lines += [
-        Line(
-            "transport_maps",
-            _with(running, "transport_maps", *transports),
-            "Aliases go to Anonmail. What is a mailbox was found before, and stays one.",
-            is_part=True,
-        ),
-        Line(
-            "recipient_delimiter",
-            running["recipient_delimiter"] or "+",
-            "Aliases ignore a +tag. Postfix asks with the tag first, and then without.",
-        ),
-        *questions(),
-        *(line for line in privacy() if line.name not in {"notify_classes"}),
-        *(line for line in fidelity() if line.name not in {"message_size_limit"}),
-        Line(
-            "message_size_limit",
-            running["message_size_limit"],
-            "MAIL_SIZE_LIMIT must be as much, or mail is taken that Anonmail then refuses.",
-        ),
-    ]
-    tables = {
-        "policy": "".join(f"/@{_pattern(name)}$/ anonmail_policy\n" for name in (*alone, *shared)),
-        "shared": "".join(f"/^(.+@{_pattern(name)})$/ $1\n" for name in shared),
-        "account": "".join(f"/^([^@]+)@{_pattern(name)}$/ $1\n" for name in shared),
-        "alone": "".join(f"{name} anonmail\n" for name in alone),
-        "transport": "".join(f"{name} {lmtp_transport()}\n" for name in alone),
-    }
-    return Configuration(
-        "a Postfix that has mailboxes already",
-        lines,
-        reinjection_service(reinjection),
-        reinjection,
-        tables,
-    )
-
-
-def _ordinary(name: str, table: str, service: str, directory: str) -> str:
-    """A transport map that finds an ordinary mailbox's own transport, wherever its table has it."""
-    if name == "local_recipient_maps":
-        # These tables know accounts, by their local part alone.
-        return f"pipemap:{{regexp:{directory}/account,{table},static:{service}}}"
-    return f"pipemap:{{{table},static:{service}}}"
-
-
-def _with(running: Running, name: str, *more: str, is_first: bool = False) -> str:
-    """The running value of a list, with our entries in it once."""
-    there = running.words(name)
-    new = [entry for entry in more if entry not in there]
-    return ", ".join([*new, *there] if is_first else [*there, *new])

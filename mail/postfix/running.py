@@ -2,8 +2,11 @@
 
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+# Restrictions that have an argument (access lists, DNS lists).
+_TAKES_ARGUMENT = re.compile(r"check_\w+|reject_r\w*bl_\w+|permit_\w+wl_\w+")
 
 
 class PostfixMissing(Exception):
@@ -16,7 +19,9 @@ class Running:
     def __init__(self, directory: Path | None) -> None:
         self._where = ["-c", str(directory)] if directory else []
         self.main = dict(_pairs(self._ask("-x")))
+        self._written = dict(_pairs(self._ask()))
         self.services = set(self._ask("-M").splitlines())
+        self.overrides = dict(_pairs(self._ask("-P")))
 
     def _ask(self, *options: str) -> str:
         try:
@@ -32,22 +37,47 @@ class Running:
     def __getitem__(self, name: str) -> str:
         return self.main.get(name, "")
 
-    def words(self, name: str) -> list[str]:
+    def words(self, name: str, without: Callable[[str], bool] = lambda _entry: False) -> list[str]:
         """The entries of a list, split as Postfix splits it: at commas and white space outside braces."""
-        return split_list(self[name])
+        return [entry for entry in split_list(self[name]) if not without(entry)]
 
-    def holds(self, name: str, domains: Sequence[str]) -> bool:
-        """Whether one of the domains belongs to the class whose recipients this parameter lists."""
-        classes = {"local_recipient_maps": "mydestination", "relay_recipient_maps": "relay_domains"}
-        return any(entry in domains for entry in self.words(classes[name]))
+    def written(self, name: str, without: Callable[[str], bool]) -> list[str]:
+        """The entries as main.cf has them, `$other_parameter` and all."""
+        return [entry for entry in split_list(self._written.get(name, "")) if not without(entry)]
+
+    def members(self, entries: Sequence[str], domains: Sequence[str]) -> set[str]:
+        """Those of the domains that are in a list of domains, which may name files and tables too."""
+        found: set[str] = set()
+        for entry in entries:
+            if entry.startswith("/"):
+                try:
+                    names = Path(entry).read_text(encoding="utf-8").replace(",", " ").lower().split()
+                except OSError:
+                    continue
+                found |= set(names) & set(domains)
+            elif ":" in entry:
+                found |= self._keys(entry, domains)
+            else:
+                found |= {entry.lower()} & set(domains)
+        return found
+
+    def _keys(self, table: str, keys: Sequence[str]) -> set[str]:
+        """Those of the keys that a table holds; none where it cannot be asked."""
+        # Without proxy:, which waits for a Postfix that may not run.
+        command = ["postmap", *self._where, "-q", "-", table.removeprefix("proxy:")]
+        question = "".join(f"{key}\n" for key in keys)
+        try:
+            # Postfix's own program, of PATH; the table is the administrator's.
+            done = subprocess.run(  # noqa: S603
+                command, input=question, capture_output=True, text=True, check=False, timeout=30
+            )
+        except (subprocess.SubprocessError, OSError):
+            return set()
+        return {line.partition("\t")[0] for line in done.stdout.splitlines()} & set(keys)
 
     def override(self, key: str) -> str:
         """A parameter of a service, by `service/type/parameter`; "" where it has none."""
-        for line in self._ask("-P").splitlines():
-            name, _equals, value = line.partition("=")
-            if name.strip() == key:
-                return value.strip()
-        return ""
+        return self.overrides.get(key, "")
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
@@ -72,7 +102,7 @@ def split_list(text: str) -> list[str]:
             word += character
     joined: list[str] = []
     for entry in entries:
-        if joined and re.fullmatch(r"check_\w+", joined[-1]):
+        if joined and _TAKES_ARGUMENT.fullmatch(joined[-1]):
             joined[-1] += f" {entry}"
         else:
             joined.append(entry)

@@ -5,7 +5,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mail.postfix import files
-from mail.postfix.lines import DEFAULT_REINJECTION, Configuration, NotPossible, existing, fresh
+from mail.postfix.existing import existing
+from mail.postfix.lines import DEFAULT_REINJECTION, Configuration, NotPossible, fresh
 from mail.postfix.running import PostfixMissing, Running
 
 
@@ -51,6 +52,8 @@ class Command(BaseCommand):
             raise CommandError(f"{directory} cannot be written: {error.strerror}") from error
         for path in paths:
             self.stdout.write(str(path))
+        for problem in configuration.problems:
+            self.stderr.write(f"- {problem}")
         self.stdout.write(f"Read {directory / 'README'} for what to do with them.")
 
     def _running(self, options: dict[str, Any]) -> Running:
@@ -66,5 +69,7 @@ class Command(BaseCommand):
         for sentence in missing:
             self.stdout.write(f"- {sentence}")
         if missing:
-            raise CommandError(f"{len(missing)} things are missing.")
+            raise CommandError(
+                "1 thing is missing." if len(missing) == 1 else f"{len(missing)} things are missing."
+            )
         self.stdout.write("Postfix and Anonmail agree: nothing is missing.")
