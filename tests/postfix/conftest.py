@@ -68,8 +68,23 @@ def site(request: pytest.FixtureRequest, transactional_db: None, settings: Setti
     yield from run_site(postfix, ports, settings)
 
 
-def run_site(postfix: Postfix, ports: Ports, settings: Settings) -> Iterator[Site]:
-    """The doors and the far end beside a running Postfix."""
+@pytest.fixture(params=["fresh_postfix", "before_queue_postfix"])
+def direct_site(request: pytest.FixtureRequest, transactional_db: None, settings: Settings) -> Iterator[Site]:
+    """The same, but Anonmail hands on to the far end itself: it hears a refusal while the sender waits."""
+    postfix, ports = request.getfixturevalue(request.param)
+    yield from run_site(postfix, ports, settings, next_hop=ports.sink)
+
+
+@pytest.fixture
+def is_before_queue(request: pytest.FixtureRequest) -> bool:
+    """Whether this round of the test is the one with the before-queue filter."""
+    return "before_queue_postfix" in request.node.callspec.params.values()
+
+
+def run_site(
+    postfix: Postfix, ports: Ports, settings: Settings, next_hop: int | None = None
+) -> Iterator[Site]:
+    """The doors and the far end beside a running Postfix; its re-injection port is the next hop."""
     for name, value in ports.settings().items():
         setattr(settings, name, value)
     settings.MAIL_POSTMASTER = "boss@boss.test"
@@ -78,7 +93,7 @@ def run_site(postfix: Postfix, ports: Ports, settings: Settings) -> Iterator[Sit
         # Two writers in SQLite's memory do not wait for each other, as those of a file do.
         settings.MAIL_THREADS = 1
     sink = Sink()
-    hop = SmtpHop("127.0.0.1", ports.reinjection, hostname="mx.example.com")
+    hop = SmtpHop("127.0.0.1", next_hop or ports.reinjection, hostname="mx.example.com")
     doors = {"smtp": ports.door, "lmtp": ports.lmtp, "policy": ports.policy, "socketmap": ports.socketmap}
     with mta.far_end(sink, ports.sink), running_doors_at(hop, doors):
         yield Site(postfix, ports, sink)
