@@ -1,10 +1,7 @@
 """The pages of a user's own addresses: add, verify, make primary, remove."""
 
-from datetime import timedelta
-
 from allauth.account.internal.flows.email_verification import send_verification_email_to_address
 from allauth.account.models import EmailAddress
-from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -12,13 +9,11 @@ from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.forms import AddEmailForm
-from accounts.models import User
 from accounts.readers import reader
 from aliases.models import AliasDestination
-from aliases.own_addresses import depending_on, remove_address
+from aliases.own_addresses import count_try, depending_on, remove_address
 from core.converters import KEY_DIGITS_MAX
-from core.models import Counter, Limit, first_over
-from core.refusals import RuleError
+from core.refusals import RateLimited, RuleError
 
 
 @require_http_methods(["GET", "POST"])
@@ -26,9 +21,12 @@ def address_list(request: HttpRequest) -> HttpResponse:
     """The reader's addresses, and the form for another one."""
     user = reader(request)
     form = AddEmailForm(data=request.POST or None, user=user)
-    if request.method == "POST" and (refusal := too_many_tries(user)):
-        messages.error(request, refusal)
-        return redirect("address-list")
+    if request.method == "POST":
+        try:
+            count_try(user)
+        except RateLimited as error:
+            messages.error(request, str(error))
+            return redirect("address-list")
     if request.method == "POST" and form.is_valid():
         form.save(request)
         return redirect("address-list")
@@ -44,16 +42,6 @@ def address_list(request: HttpRequest) -> HttpResponse:
     ]
     context = {"form": form, "addresses": addresses}
     return render(request, "addresses/list.html", context, status=422 if form.errors else 200)
-
-
-def too_many_tries(user: User) -> str:
-    """Count a try to add an address; a sentence where there were too many."""
-    limit = Limit("address-hour", settings.ADDRESSES_PER_HOUR, timedelta(hours=1))
-    if over := first_over(Counter.objects.all().hit((limit, user.pk))):
-        return gettext("Too many tries for now. Try again in %(minutes)s minutes.") % {
-            "minutes": over.minutes
-        }
-    return ""
 
 
 def own(request: HttpRequest, pk: int) -> EmailAddress:

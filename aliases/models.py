@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from allauth.account.models import EmailAddress
@@ -30,7 +29,7 @@ from accounts.addresses import (
     display_address,
 )
 from accounts.models import User
-from aliases import naming, refusals
+from aliases import refusals
 from aliases.addresses import bare_host, display_host, resolved_form
 from aliases.cleaning import (
     NAME_MAX_CHARACTERS,
@@ -42,15 +41,13 @@ from aliases.cleaning import (
 )
 from aliases.creation_limits import count_creation, hold_creations
 from aliases.destinations import verified_addresses
-from aliases.preferences import choose_domain
+from aliases.issuing import IssuingQuerySet
 from core.prepared import insert_row
 from domains.models import Domain
 
 if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager
 
-# Each try is from a wider space than the last, so that a second collision is already a rarity.
-NAME_TRIES = 30
 # A statement has room for so many keys: SQLite takes 32,766 parameters unless built for more.
 STRIP_BATCH = 10_000
 
@@ -60,8 +57,8 @@ STRIP_BATCH = 10_000
 RECEIVING = Q(enabled=True, deleted_at=None, owner__is_active=True)
 
 
-class AliasQuerySet(models.QuerySet["Alias"]):
-    """Questions about aliases, and the one way to make one."""
+class AliasQuerySet(IssuingQuerySet["Alias"]):
+    """Questions about aliases; how one is made is IssuingQuerySet's."""
 
     def owned_by(self, user: User) -> "AliasQuerySet":
         """Every alias of `user`, the deleted ones that can be restored included."""
@@ -126,56 +123,6 @@ class AliasQuerySet(models.QuerySet["Alias"]):
                 aliases=Count("pk"), forwards=Sum("forwards"), blocks=Sum("blocks"), replies=Sum("replies")
             ).items()
         }
-
-    def issue(
-        self,
-        *,
-        owner: User,
-        domain: str | None = None,
-        hostname: str = "",
-        style: str | None = None,
-        destinations: Sequence[str] | None = None,
-        note: str | None = None,
-        name: str = "",
-    ) -> "Alias":
-        """Create an alias for `owner` and return it with its destinations loaded.
-
-        `domain`: the one asked for, in any form; None picks the owner's default one (DESIGN, "Which
-        domain"). `hostname`: a web site in any form; its label begins the name. `style` overrides the
-        owner's preference; the domain's weakest style binds either. `destinations`: verified
-        addresses of the owner; None means the primary one. `note`: None means `Website: <host>`.
-
-        Raises the classes of `aliases.refusals`, or RateLimited; then nothing was created. Takes the
-        rows of the owner's creation counters for the transaction, so that the creations of one user
-        go one after another, and what is counted is exact.
-        """
-        host = bare_host(hostname)
-        note = clean_note(f"Website: {host}" if note is None and host else note or "", hostname)
-        name = clean_name(name)
-        wanted = None if destinations is None else clean_destinations(destinations)
-        chosen, preferred = choose_domain(owner, domain)
-        style = naming.stronger(style or preferred, chosen.minimum_style)
-        for local_part in islice(naming.candidates(hostname, style), NAME_TRIES):
-            alias = Alias(
-                address=f"{local_part}@{chosen.name}",
-                domain=chosen,
-                owner=owner,
-                note=note,
-                name=name,
-                hostname=host,
-            )
-            try:
-                alias._insert(wanted)
-            except refusals.AddressTaken:
-                continue
-            except IntegrityError as error:
-                # PostgreSQL looks at foreign keys when it commits: a destination, or the owner, went
-                # away in the same moment.
-                raise refusals.DestinationForbidden(
-                    gettext("A destination was removed just now. Try again.")
-                ) from error
-            return alias
-        raise refusals.AddressTaken(gettext("No free address was found. Try again."))
 
     @transaction.atomic
     def strip(self) -> int:

@@ -137,6 +137,22 @@ def candidates(site: str = "", style: str = WORDS) -> Iterator[str]:
             yield name
 
 
+def endings(style: str = WORDS) -> Iterator[str]:
+    """Random endings for a chosen name, each from a wider space than the last, without end.
+
+    `.word`, then `.word` with ever more digits; `.` and 8 characters or more; `.` and 32 in the style "uuid".
+    """
+    width = 0
+    while True:
+        if style == UUID:
+            yield f".{uuid.UUID(bytes=secrets.token_bytes(16), version=4).hex}"
+        elif style == CHARACTERS:
+            yield f".{_random(_CHARACTERS, 8 + min(width, 20))}"
+        else:
+            yield f".{_pick(words())}{_random(string.digits, min(2 * width, 20))}"
+        width += 1
+
+
 def _words(chosen: Sequence[str], label: str, width: int) -> str:
     """One word, then two, then two with ever more digits, as far as 64 octets reach."""
     text = _pick(chosen)

@@ -1,13 +1,19 @@
-"""Taking an own address away: no alias is left without a destination."""
+"""A user's own addresses: adding one, and taking one away so that no alias is left without a destination."""
+
+from datetime import timedelta
 
 from allauth.account.models import EmailAddress
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef
+from django.http import HttpRequest
 from django.utils.translation import gettext
 
+from accounts.forms import AddEmailForm
 from accounts.models import User
 from aliases.models import Alias, AliasDestination, AliasQuerySet
-from core.refusals import RuleError
+from core.models import Counter, Limit, first_over
+from core.refusals import RateLimited, RuleError
 
 
 class AddressNeeded(RuleError):
@@ -15,6 +21,33 @@ class AddressNeeded(RuleError):
 
     code = "address_needed"
     status = 409
+
+
+class NotAddable(RuleError):
+    """Nobody, or not this user, may add the address."""
+
+    code = "address_not_addable"
+    status = 400
+
+
+def count_try(user: User) -> None:
+    """Count a try to add an address: it tells whether the address is an alias. Raises RateLimited."""
+    limit = Limit("address-hour", settings.ADDRESSES_PER_HOUR, timedelta(hours=1))
+    if over := first_over(Counter.objects.all().hit((limit, user.pk))):
+        raise RateLimited(
+            gettext("Too many tries for now. Try again in %(minutes)s minutes.") % {"minutes": over.minutes},
+            retry_after=over.retry_after,
+        )
+
+
+def add_address(request: HttpRequest, user: User, email: str) -> EmailAddress:
+    """Add an own address, and send the mail that verifies it. Raises RateLimited, NotAddable."""
+    count_try(user)
+    form = AddEmailForm(data={"email": email}, user=user)
+    if not form.is_valid():
+        raise NotAddable(" ".join(str(text) for texts in form.errors.values() for text in texts))
+    address: EmailAddress = form.save(request)
+    return address
 
 
 def depending_on(address: EmailAddress) -> AliasQuerySet:

@@ -59,6 +59,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             return False
         return bool(super().confirm_email(request, email_address))
 
+    def add_message(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        """Tell a person on the next page; a client of the API has none, and no cookie to keep it in."""
+        if not request.path.startswith("/api/"):
+            super().add_message(request, *args, **kwargs)
+
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
         """Ask for the password (or second factor) again, unless that was given a moment ago.
 

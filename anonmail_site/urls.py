@@ -1,5 +1,8 @@
+from typing import Any
+
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
+from django.contrib.auth.decorators import login_not_required
 from django.urls import include, path, register_converter
 from django.views.generic import RedirectView
 
@@ -14,6 +17,12 @@ admin.site.site_header = admin.site.site_title = "Anonmail"
 # Sign-in goes through allauth, so that its limits and the second factor guard the admin too.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
+
+def leads_to(name: str) -> Any:
+    """A page of SimpleLogin's that clients open, as the way to ours."""
+    return login_not_required(RedirectView.as_view(pattern_name=name))
+
+
 urlpatterns = [
     path("", views.home, name="home"),
     path("aliases/", include("aliases.urls")),
@@ -27,6 +36,10 @@ urlpatterns = [
     path("account/delete/", views.account_delete, name="account-delete"),
     path("unsubscribe/<str:token>/", alias_unsubscribe, name="alias-unsubscribe"),
     path("api/", include("aliases.api.urls")),
+    path("dashboard/", leads_to("alias-list"), name="simplelogin-dashboard"),
+    path("dashboard/api_key", leads_to("token-list"), name="simplelogin-api-key"),
+    path("onboarding", leads_to("alias-list"), name="simplelogin-onboarding"),
+    path("auth/register", leads_to("account_signup"), name="simplelogin-register"),
     path("admin/", admin.site.urls),
     # Own addresses have pages of their own: removing one must not leave an alias without destination.
     path("accounts/email/", RedirectView.as_view(pattern_name="address-list"), name="account_email"),

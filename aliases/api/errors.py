@@ -47,6 +47,16 @@ class BadInput(RuleError):
     code = "bad_input"
     status = 400
 
+    def __init__(self, message: object) -> None:
+        super().__init__(str(message))
+
+
+class NotOffered(RuleError):
+    """Something that SimpleLogin has and this server has not: as for an account without the right."""
+
+    code = "not_offered"
+    status = 403
+
 
 def sentence_for(status: int) -> str:
     """What to tell the client of an API where nothing better is known."""

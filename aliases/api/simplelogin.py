@@ -8,8 +8,10 @@ from django.utils.translation import gettext
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.models import User
 from aliases.api.activities import activity_object, latest_activities, latest_activity_object
 from aliases.api.errors import BadInput, NotFound
+from aliases.api.fields import WRONG_MAILBOX, flag_field, keys_field, text_field, texts_field
 from aliases.api.query import read_query
 from aliases.api.views import ApiView
 from aliases.models import Alias, AliasQuerySet
@@ -19,6 +21,19 @@ from mail.models import Activity
 PAGE_SIZE = 20  # SimpleLogin's PAGE_LIMIT
 # The deepest page: 20 aliases on each, far beyond anyone's; a database's OFFSET is 63 bits wide.
 PAGE_MAX = 1_000_000_000
+
+# The alias object of SimpleLogin's first version.
+OLD_KEYS = (
+    "id",
+    "email",
+    "creation_date",
+    "creation_timestamp",
+    "enabled",
+    "note",
+    "nb_forward",
+    "nb_block",
+    "nb_reply",
+)
 
 # SimpleLogin's `mode`; a client that sends anything else gets what its owner prefers.
 STYLE_OF_MODE = {"word": WORDS, "uuid": UUID}
@@ -57,33 +72,6 @@ def alias_object(alias: Alias, latest: Activity | None = None) -> dict[str, Any]
         "disable_pgp": False,
         "latest_activity": latest_activity_object(latest),
     }
-
-
-def text_field(data: dict[str, Any], name: str) -> str | None:
-    """The text in a body's field; None where it is missing or null. Raises BadInput for other types."""
-    value = data.get(name)
-    if value is not None and not isinstance(value, str):
-        raise BadInput(gettext("The field “%(name)s” must be a text.") % {"name": name})
-    return value
-
-
-def flag_field(data: dict[str, Any], name: str) -> bool | None:
-    """The truth value in a body's field; None where it is missing. Raises BadInput for other types."""
-    value = data.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise BadInput(gettext("The field “%(name)s” must be true or false.") % {"name": name})
-    return value
-
-
-def texts_field(data: dict[str, Any], name: str) -> list[str] | None:
-    """A text, or an array of texts, in a body's field; None where it is missing or null."""
-    value = data.get(name)
-    if value is None:
-        return None
-    values = value if isinstance(value, list) else [value]
-    if not all(isinstance(text, str) for text in values):
-        raise BadInput(gettext("The field “%(name)s” must be a text or an array of texts.") % {"name": name})
-    return values
 
 
 def page_number(query: dict[str, str]) -> int:
@@ -130,6 +118,19 @@ class AliasList(ApiView):
     post = get
 
 
+class OldAliasList(AliasList):
+    """`GET` and `POST /api/aliases`: the same, with the object of SimpleLogin's first version."""
+
+    def get(self, request: Request) -> Response:
+        answer = super().get(request)
+        answer.data = {
+            "aliases": [{key: row[key] for key in OLD_KEYS} for row in answer.data["aliases"]],
+        }
+        return answer
+
+    post = get
+
+
 def filtered(aliases: AliasQuerySet, query: dict[str, str]) -> AliasQuerySet:
     """SimpleLogin's filters: the first flag that is present wins, whatever its value."""
     if "pinned" in query:
@@ -171,7 +172,7 @@ class AliasDetail(OneAlias):
             note="" if note is None and "note" in data else note,
             name="" if name is None and "name" in data else name,
             pinned=flag_field(data, "pinned"),
-            destinations=self.addresses(keys) if keys else None,
+            destinations=addresses_of(self.caller, keys) if keys else None,
         )
         return Response({"ok": True})
 
@@ -181,28 +182,23 @@ class AliasDetail(OneAlias):
         self.alias(key).soft_delete()
         return Response({"deleted": True})
 
-    def addresses(self, keys: list[int]) -> list[str]:
-        """The caller's verified addresses with these ids. Raises BadInput, as SimpleLogin does."""
-        found = EmailAddress.objects.filter(user=self.caller, verified=True, pk__in=keys)
-        emails = {address.pk: address.email for address in found}
-        if any(key not in emails for key in keys):
-            raise BadInput(gettext("Errors with Mailbox: it is not one of your verified addresses."))
-        return [emails[key] for key in keys]
-
 
 def mailbox_keys(data: dict[str, Any]) -> list[int] | None:
     """The ids in `mailbox_ids` or `mailbox_id`; None where neither is there. Raises BadInput."""
     if data.get("mailbox_ids") is not None:
-        keys = data["mailbox_ids"]
-    elif data.get("mailbox_id") is not None:
-        keys = [data["mailbox_id"]]
-    else:
-        return None
-    if not isinstance(keys, list) or not keys:
-        raise BadInput(gettext("Must choose at least one mailbox."))
-    if not all(isinstance(key, int) and not isinstance(key, bool) and 0 < key < 2**63 for key in keys):
-        raise BadInput(gettext("Errors with Mailbox: it is not one of your verified addresses."))
-    return keys
+        return keys_field(data, "mailbox_ids")
+    if data.get("mailbox_id") is not None:
+        return keys_field({"mailbox_id": [data["mailbox_id"]]}, "mailbox_id")
+    return None
+
+
+def addresses_of(user: User, keys: list[int]) -> list[str]:
+    """The user's verified addresses with these ids. Raises BadInput, as SimpleLogin does."""
+    found = EmailAddress.objects.filter(user=user, verified=True, pk__in=keys)
+    emails = {address.pk: address.email for address in found}
+    if any(key not in emails for key in keys):
+        raise BadInput(WRONG_MAILBOX)
+    return [emails[key] for key in keys]
 
 
 class AliasToggle(OneAlias):
@@ -220,38 +216,3 @@ class AliasActivities(OneAlias):
         alias = self.alias(key)
         rows = alias.activities.order_by("-moment", "-pk")[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
         return Response({"activities": [activity_object(row, alias) for row in rows]})
-
-
-class UserInfo(ApiView):
-    """`GET /api/user_info`: clients check their key with it."""
-
-    def get(self, request: Request) -> Response:
-        return Response(
-            {
-                "name": self.caller.name,
-                "email": self.caller.email,
-                # Clients keep functions from those who do not pay; here nobody does.
-                "is_premium": True,
-                "in_trial": False,
-                "trial_end_timestamp": None,
-                "max_alias_free_plan": 0,
-                "connected_proton_address": None,
-                "can_create_reverse_alias": False,
-                "profile_picture_url": None,
-            }
-        )
-
-
-class Stats(ApiView):
-    """`GET /api/stats`."""
-
-    def get(self, request: Request) -> Response:
-        figures = Alias.objects.owned_by(self.caller).present().figures()
-        return Response(
-            {
-                "nb_alias": figures["aliases"],
-                "nb_forward": figures["forwards"],
-                "nb_reply": figures["replies"],
-                "nb_block": figures["blocks"],
-            }
-        )

@@ -64,9 +64,15 @@ def test_no_path_of_the_api_ever_redirects(key: str) -> None:
         path = "/api/" + str(pattern.pattern).strip("^$/?").replace("(?P<key>[0-9]{1,18})", "1")
         for url in (path, f"{path}/", f"/{path}"):
             for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"):
+                if (path, method) in {("/api/logout", "GET"), ("/api/logout", "HEAD")}:
+                    continue  # the key would be gone
                 answer = Client().generic(method, url, PATH_INFO=url, headers={"Authentication": key})
                 assert answer.status_code not in range(300, 400), (method, url)
-                assert answer["Content-Type"] == "application/json", (method, url)
+                is_csv = (
+                    path == "/api/export/aliases" and method in {"GET", "HEAD"} and answer.status_code == 200
+                )
+                media_type = "text/csv; charset=utf-8" if is_csv else "application/json"
+                assert answer["Content-Type"] == media_type, (method, url)
 
 
 @pytest.mark.parametrize(

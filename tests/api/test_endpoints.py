@@ -34,11 +34,45 @@ URLS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "api-alias-toggle": ("/api/aliases/{id}/toggle", {"POST": None}),
     "api-alias-activities": ("/api/aliases/{id}/activities?page_id=0", {"GET": None}),
-    "api-user-info": ("/api/user_info", {"GET": None}),
+    "api-alias-list-old": ("/api/aliases?page_id=0", {"GET": None, "POST": {"query": "x"}}),
+    "api-alias-custom": ("/api/v3/alias/custom/new", {"POST": {"alias_prefix": "x"}}),
+    "api-alias-custom-old": ("/api/v2/alias/custom/new", {"POST": {"alias_prefix": "x"}}),
+    "api-alias-options": ("/api/v5/alias/options", {"GET": None}),
+    "api-alias-options-old": ("/api/v4/alias/options", {"GET": None}),
+    "api-alias-contacts": ("/api/aliases/{id}/contacts", {"GET": None, "POST": {"contact": "a@b.test"}}),
+    "api-contact": ("/api/contacts/1", {"DELETE": None}),
+    "api-contact-toggle": ("/api/contacts/1/toggle", {"POST": None}),
+    "api-mailboxes": ("/api/mailboxes", {"GET": None, "POST": {"email": "x@home.test"}}),
+    "api-mailboxes-all": ("/api/v2/mailboxes", {"GET": None}),
+    "api-mailbox": ("/api/mailboxes/{mailbox}", {"PUT": {"default": True}, "DELETE": None}),
+    "api-setting": ("/api/setting", {"GET": None, "PATCH": {"alias_generator": "uuid"}}),
+    "api-setting-domains": ("/api/v2/setting/domains", {"GET": None}),
+    "api-setting-domains-old": ("/api/setting/domains", {"GET": None}),
+    "api-custom-domains": ("/api/custom_domains", {"GET": None}),
+    "api-notifications": ("/api/notifications", {"GET": None}),
+    "api-export-data": ("/api/export/data", {"GET": None}),
+    "api-export-aliases": ("/api/export/aliases", {"GET": None}),
+    "api-login": ("/api/auth/login", {"POST": {}}),
+    "api-mfa": ("/api/auth/mfa", {"POST": {}}),
+    "api-key": ("/api/api_key", {"POST": {"device": "x"}}),
+    "api-logout": ("/api/logout", {"GET": None}),
+    "api-user-info": ("/api/user_info", {"GET": None, "PATCH": {"name": "x"}}),
     "api-stats": ("/api/stats", {"GET": None}),
 }
+# What answers otherwise than with 200, or 201 for a creation, when it is called so.
+STATUS = {
+    "/api/v3/alias/custom/new": 412,
+    "/api/v2/alias/custom/new": 412,
+    "/api/contacts/1": 403,
+    "/api/contacts/1/toggle": 403,
+    "/api/auth/login": 400,
+    "/api/auth/mfa": 400,
+    "/api/api_key": 440,
+}
+OPEN = ("/api/auth/login", "/api/auth/mfa")
 CALLS = [(method, path, body) for path, methods in URLS.values() for method, body in methods.items()]
 ONE_ALIAS = [call for call in CALLS if "{id}" in call[1]]
+KEYED = [call for call in CALLS if call[1] not in OPEN]
 
 
 def views() -> dict[str, Any]:
@@ -53,19 +87,26 @@ def test_every_url_and_method_of_the_api_has_a_line() -> None:
     assert methods == {name: set(bodies) for name, (_path, bodies) in URLS.items()}
 
 
-@pytest.mark.parametrize(("method", "path", "body"), CALLS)
+@pytest.mark.parametrize(("method", "path", "body"), KEYED)
 def test_every_url_works_with_a_key_and_needs_one(
     alice: User, api: Api, method: str, path: str, body: Any
 ) -> None:
-    path = path.format(id=Alias.objects.issue(owner=alice).pk)
+    home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
+    expected = STATUS.get(path, 200)
+    if path.endswith("/random/new") or (method, path) == ("POST", "/api/mailboxes"):
+        expected = 201
+    if (method, path) == ("POST", "/api/aliases/{id}/contacts"):
+        expected = 403
+    path = path.format(id=Alias.objects.issue(owner=alice).pk, mailbox=home.pk)
 
     refused = APIClient().generic(method, path, json.dumps(body or {}), "application/json")
     answer = api(alice).generic(method, path, json.dumps(body or {}), "application/json")
 
     assert refused.status_code == 401
     assert refused.json() == {"error": str(WRONG_CREDENTIALS)}
-    assert answer.status_code == (201 if path.endswith("/new") else 200)
-    assert answer["Content-Type"] == "application/json"
+    assert answer.status_code == expected
+    is_csv = path == "/api/export/aliases"
+    assert answer["Content-Type"] == ("text/csv; charset=utf-8" if is_csv else "application/json")
 
 
 @pytest.mark.parametrize(("method", "path", "body"), ONE_ALIAS)
