@@ -4,6 +4,7 @@ import logging
 import re
 from email import policy
 from email.parser import BytesParser
+from io import BytesIO
 from typing import Any
 
 from allauth.account.models import EmailAddress
@@ -15,7 +16,15 @@ from mail.return_path import read_return_path
 
 logger = logging.getLogger(__name__)
 
+# What is read of a report: its second part tells what we ask for, and the message that comes back
+# follows after it. The parser makes many times as much of it as came.
+_READ_OCTETS = 256 * 1024
+_READ_LINES = 8 * 1024
 _STATUS = re.compile(r"([245]\.\d{1,3}\.\d{1,3})")
+
+
+def _beginning(message: bytes) -> bytes:
+    return b"".join(BytesIO(message[:_READ_OCTETS]).readlines()[:_READ_LINES])
 
 
 def failure_status(message: bytes) -> str | None:
@@ -24,7 +33,7 @@ def failure_status(message: bytes) -> str | None:
     None where the message is no such report, or reports no failure (a delay, a relay).
     """
     try:
-        report = BytesParser(policy=policy.compat32).parsebytes(message)
+        report = BytesParser(policy=policy.compat32).parsebytes(_beginning(message))
         for part in report.walk():
             if part.get_content_type() != "message/delivery-status":
                 continue
