@@ -13,10 +13,12 @@ from django.conf import settings
 HOPS_MAX = 30
 LOOP_FIELD = "X-Anonmail-Loop"
 _HEADER_MAX = 256 * 1024
+# Characters of a From field that are looked at: the parser calls itself for each parenthesis in another.
+_FROM_MAX = 1000
 _NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+")
 _LINE = re.compile(rb"([^\r\n]*)(?:\r\n|\n|\r|\Z)")
 # A line end that is not followed by the folded rest of the same field (RFC 5322 §2.2.3).
-_FIELD_END = re.compile(rb"(?:\r\n|\n|\r)(?![ \t])")
+_FIELD_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?![ \t])")
 # The everyday form of a From field, which needs no parser: `Name <address>`.
 _MAILBOX = re.compile(r"[A-Za-z0-9 ._-]*<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+)>")
 Fields = Sequence[tuple[str, str]]
@@ -68,13 +70,20 @@ def is_looping(fields: Fields, alias_id: int) -> bool:
     return hops > HOPS_MAX
 
 
+def _addresses(text: str) -> list[tuple[str, str]]:
+    try:
+        return getaddresses([text])
+    except (RecursionError, ValueError, IndexError):
+        return []
+
+
 def author(fields: Fields, envelope_sender: str) -> str:
     """Who wrote: the address in From, else the envelope's sender; for the owner to look at."""
     for name, text in fields:
         if name == "from":
             if match := _MAILBOX.fullmatch(text):
                 return match[1]
-            for _display, address in getaddresses([text]):
+            for _display, address in _addresses(text[:_FROM_MAX]):
                 if "@" in address:
                     return re.sub(r"[\x00-\x1f\x7f]", "", address)
     return envelope_sender
