@@ -33,11 +33,12 @@ class LineDoor(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self._received = bytearray()
         self._is_answering = False
+        self._is_unread = False
         self._since = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def split(self, received: bytes) -> tuple[bytes, int] | None:
+    def split(self, received: bytearray) -> tuple[bytes, int] | None:
         """The first question in what was received, and the octets it takes; None: it is not whole yet.
 
         Raises Malformed.
@@ -75,12 +76,13 @@ class LineDoor(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """They do not read our answers: no more questions until they do."""
+        self._is_unread = True
         if self.transport is not None:
             self.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if self.transport is not None and not self._is_answering:
-            self.transport.resume_reading()
+        self._is_unread = False
+        self._go_on()
 
     def end_soon(self) -> None:
         """Hang up."""
@@ -89,12 +91,12 @@ class LineDoor(asyncio.Protocol):
 
     def _go_on(self) -> None:
         try:
-            while self.transport is not None and not self._is_answering and self._received:
-                found = self.split(bytes(self._received))
+            while self._received and self._may_answer():
+                found = self.split(self._received)
                 if found is None:
                     if len(self._received) > QUESTION_MAX:
                         raise Malformed
-                    return
+                    break
                 question, size = found
                 del self._received[:size]
                 answer = self.answer_now(question)
@@ -104,6 +106,12 @@ class LineDoor(asyncio.Protocol):
                     self._write(answer)
         except Malformed:
             self._hang_up()
+            return
+        if self.transport is not None and self._may_answer():
+            self.transport.resume_reading()
+
+    def _may_answer(self) -> bool:
+        return self.transport is not None and not self._is_answering and not self._is_unread
 
     def _answer_later(self, question: bytes) -> None:
         self._is_answering = True
@@ -121,8 +129,6 @@ class LineDoor(asyncio.Protocol):
             return
         self._is_answering = False
         self._write(answer)
-        if self.transport is not None:
-            self.transport.resume_reading()
         self._go_on()
 
     def _write(self, answer: bytes) -> None:
@@ -136,11 +142,15 @@ class LineDoor(asyncio.Protocol):
             self.transport.close()
 
     def _look_at_clock(self) -> None:
-        """Close a connection on which nothing has gone on for too long; else look again when it would be."""
-        limit = QUESTION_TIMEOUT if self._received and not self._is_answering else IDLE_TIMEOUT
+        """End a connection on which nothing has gone on for too long; else look again when it would be."""
+        if self.transport is None:
+            return
+        is_hasty = (self._received and not self._is_answering) or self.transport.is_closing()
+        limit = QUESTION_TIMEOUT if is_hasty else IDLE_TIMEOUT
         left = self._since + limit - time.monotonic()
         if left <= 0:
-            self.end_soon()
+            # close() would wait for answers that nobody reads.
+            self.transport.abort()
             return
         # A question may begin at any time, and has less.
         wait = max(0.01, min(left, QUESTION_TIMEOUT))

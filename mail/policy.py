@@ -48,11 +48,11 @@ class PolicyDoor(LineDoor):
 
     name = "policy"
 
-    def split(self, received: bytes) -> tuple[bytes, int] | None:
+    def split(self, received: bytearray) -> tuple[bytes, int] | None:
         end = received.find(b"\n\n")
         if end == 0 or received[:1] == b"\n":
             raise Malformed
-        return (received[:end], end + 2) if end > 0 else None
+        return (bytes(received[:end]), end + 2) if end > 0 else None
 
     def answer_now(self, question: bytes) -> bytes | None:
         attributes = attributes_of(question)

@@ -76,7 +76,7 @@ class SocketmapDoor(LineDoor):
 
     name = "socketmap"
 
-    def split(self, received: bytes) -> tuple[bytes, int] | None:
+    def split(self, received: bytearray) -> tuple[bytes, int] | None:
         length, colon, _rest = received[:8].partition(b":")
         # Octets: digits of bytes are ASCII's alone.
         if not (length.isdigit() or not length) or (colon and not length) or len(length) > 6:
@@ -90,7 +90,7 @@ class SocketmapDoor(LineDoor):
             return None
         if received[begin + size : begin + size + 1] != b",":
             raise Malformed
-        return received[begin : begin + size], begin + size + 1
+        return bytes(received[begin : begin + size]), begin + size + 1
 
     def answer_now(self, question: bytes) -> bytes | None:
         name, key = _parts(question)
