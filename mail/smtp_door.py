@@ -84,9 +84,24 @@ def sender_of(envelope: Envelope) -> str:
     return "" if envelope.mail_from in {None, "<>"} else envelope.mail_from or ""
 
 
+def client_address(peer: Any) -> str:
+    """The IP address in a socket's peer name; "local" for a UNIX socket's.
+
+    A socket for both families writes IPv4 addresses as IPv6 ones (RFC 4291 §2.5.5.2): all of them
+    would be one network.
+    """
+    if not (isinstance(peer, tuple) and peer):
+        return "local"
+    with contextlib.suppress(ValueError):
+        address = ip_address(peer[0])
+        if address.version == 6 and address.ipv4_mapped:
+            return str(address.ipv4_mapped)
+    return str(peer[0])
+
+
 def client_of(session: Session) -> str:
     """The client's IP address; "local" on a UNIX socket."""
-    return str(session.peer[0]) if isinstance(session.peer, tuple) and session.peer else "local"
+    return client_address(session.peer)
 
 
 class Handler:
@@ -100,6 +115,7 @@ class Handler:
         self.work = work
         self.next_hop = next_hop
         self.unknown = UnknownLimit(unknown_limit)
+        self._forgetting: dict[asyncio.Task[None], int] = {}
 
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
@@ -141,6 +157,7 @@ class Handler:
         """Forward, and answer when the next hop has answered."""
         resolution: Resolution = envelope.__dict__["resolution"]
         message = self.message(session, envelope)
+        await self.forgotten(resolution.alias_id)
         answer = await self.take(resolution, message)
         if answer in {Answer.DONE, Answer.REFUSED} and resolution.kind is Kind.FORWARD:
             # Once the sender has heard it, the same octets may come again as another message.
@@ -165,6 +182,29 @@ class Handler:
         except Exception as error:
             logger.warning("message not forwarded: %s", type(error).__name__)
             return Answer.LATER
+
+    def answering(self, message: Message, alias_id: int) -> asyncio.Future[bool]:
+        """A future for whether our answer went out to the sender; if so, the message is forgotten.
+
+        In a task of its own: a sender that hangs up with the answer in its hands ends the connection's.
+        """
+        loop = asyncio.get_running_loop()
+        heard: asyncio.Future[bool] = loop.create_future()
+
+        async def forget_if_heard() -> None:
+            if await heard:
+                await self.acknowledged(message, alias_id)
+
+        task = loop.create_task(forget_if_heard())
+        self._forgetting[task] = alias_id
+        task.add_done_callback(self._forgetting.pop)
+        return heard
+
+    async def forgotten(self, alias_id: int | None) -> None:
+        """Wait for what is acknowledged for this alias: the sender may send the same octets again at once,
+        and they would be taken for a second try."""
+        if tasks := [task for task, other_id in self._forgetting.items() if other_id == alias_id]:
+            await asyncio.wait(tasks)
 
     async def acknowledged(self, message: Message, alias_id: int) -> None:
         """The sender has heard our answer."""
@@ -233,9 +273,17 @@ class Door(SMTP):
     async def push(self, status: AnyStr) -> None:
         """Write an answer; what is acknowledged with it need not be recognised any more."""
         done = self.__dict__.pop("acknowledged", None)
-        await super().push(status)
-        if done is not None and self.transport is not None and not self.transport.is_closing():
-            await self.handler.acknowledged(*done)
+        if done is None:
+            await super().push(status)
+            return
+        heard = self.handler.answering(*done)
+        try:
+            await super().push(status)
+            heard.set_result(self.transport is not None and not self.transport.is_closing())
+        finally:
+            if not heard.done():
+                heard.set_result(False)
+        await self.handler.forgotten(done[1])
 
     def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
         """The address that begins the text, and what follows it.
@@ -245,6 +293,11 @@ class Door(SMTP):
         if match := _PATH.fullmatch(arg):
             return match[1], match[2] or ""
         return super()._getaddr(arg)
+
+    def _timeout_cb(self) -> None:
+        """End the connection, whether its client has read our answers or not: close() would wait for that."""
+        if isinstance(self.transport, asyncio.Transport):
+            self.transport.abort()
 
     def end_soon(self) -> None:
         """Hang up: at once, or after the answer for the message that is being taken."""
@@ -289,7 +342,8 @@ class Door(SMTP):
         """The message without its dots for transparency (RFC 5321 §4.5.2); None where it is too large."""
         limit = int(self.data_size_limit or 0) + TRACE_MAX
         # The line that DATA itself ended with is the one before.
-        pieces, size, end, extended = [b"\r\n"], 0, b"\r\n", 0
+        # One array: a million pieces would take many times their octets.
+        content, size, end, extended = bytearray(b"\r\n"), 0, b"\r\n", 0
         while not (end.endswith(b"\r\n.\r\n")):
             try:
                 piece = await self._reader.readuntil(b".\r\n")
@@ -298,9 +352,9 @@ class Door(SMTP):
             size += len(piece)
             end = (end + piece[-5:])[-5:]
             if size <= limit + 3:
-                pieces.append(piece)
+                content += piece
             else:
-                pieces.clear()
+                content.clear()
                 if size > limit * DRAIN_FACTOR:
                     await self.push(TOO_LARGE)
                     if self.transport is not None:
@@ -309,9 +363,10 @@ class Door(SMTP):
             if size // MEBIBYTE > extended:
                 extended = size // MEBIBYTE
                 self._reset_timeout()
-        if not pieces:
+        if not content:
             return None
-        return b"".join(pieces)[:-3].replace(b"\r\n.", b"\r\n")[2:]
+        del content[-3:]
+        return bytes(content.replace(b"\r\n.", b"\r\n")[2:])
 
     async def smtp_VRFY(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
         await self.push("502 5.5.1 VRFY is not available")
@@ -342,8 +397,7 @@ class Connections:
 
     def admit(self, connection: Any, transport: asyncio.BaseTransport) -> bool:
         """Whether there is room for the connection, which is counted then, once."""
-        peer = transport.get_extra_info("peername")
-        client = str(peer[0]) if isinstance(peer, tuple) and peer else "local"
+        client = client_address(transport.get_extra_info("peername"))
         if connection not in self.open:
             if len(self.open) >= self.most:
                 return False
