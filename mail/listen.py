@@ -97,10 +97,14 @@ def _remove_stale(path: Path) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX) as probe:
+        # A server that is too busy to answer is one all the same.
+        probe.settimeout(1)
         try:
             probe.connect(str(path))
-        except OSError:
+        except ConnectionRefusedError:
             path.unlink(missing_ok=True)
+        except OSError:
+            return
 
 
 def connect(place: Endpoint, timeout: float) -> socket.socket:
