@@ -43,6 +43,8 @@ TRACE_MAX = 64 * 1024
 # Seconds for the next command, for each further mebibyte of DATA, and for our own answer to it.
 COMMAND_TIMEOUT = 300.0
 ANSWER_TIMEOUT = 900.0
+# Seconds that a message waits until an earlier one is forgotten, which a sender that does not read holds up.
+FORGET_TIMEOUT = 3.0
 MEBIBYTE = 1024 * 1024
 # The everyday form of a Path (RFC 5321 §4.1.2): a Dot-string, a domain without comments or literals.
 _PATH = re.compile(r"<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+)>(?: +(.*))?")
@@ -204,7 +206,7 @@ class Handler:
         """Wait for what is acknowledged for this alias: the sender may send the same octets again at once,
         and they would be taken for a second try."""
         if tasks := [task for task, other_id in self._forgetting.items() if other_id == alias_id]:
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=FORGET_TIMEOUT)
 
     async def acknowledged(self, message: Message, alias_id: int) -> None:
         """The sender has heard our answer."""
