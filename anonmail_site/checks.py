@@ -32,6 +32,7 @@ LIMITS = (
     "MAIL_CONNECTIONS_PER_CLIENT",
     "MAIL_SIZE_LIMIT",
     "ACTIVITY_DAYS",
+    "AUDIT_DAYS",
 )
 ENGINES = ("django.db.backends.sqlite3", "django.db.backends.postgresql")
 

@@ -93,6 +93,8 @@ AUTH_FAILURES_PER_ACCOUNT_PER_HOUR = number("AUTH_FAILURES_PER_ACCOUNT_PER_HOUR"
 ADDRESSES_PER_HOUR = number("ADDRESSES_PER_HOUR", 20)
 # A grant tells whether an address has an account: so many answers a manager gets.
 GRANTS_PER_HOUR = number("GRANTS_PER_HOUR", 60)
+# Days for which it is kept what admins and managers did to other people's things.
+AUDIT_DAYS = number("AUDIT_DAYS", 365)
 # Whether apps may sign in with an e-mail address and a password (POST /api/auth/login) for a token.
 API_PASSWORD_LOGIN = env.bool("API_PASSWORD_LOGIN", default=True)
 # How long a deleted alias can be restored, in days.

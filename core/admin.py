@@ -1,5 +1,6 @@
 """What our admin pages share: lists that never count a whole table, and refusals as messages."""
 
+import csv
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, TypeVar
@@ -8,9 +9,11 @@ from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db import models, transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
+from core.audit import AuditEntry
 from core.refusals import RuleError
 
 COUNT_MAX = 10_000
@@ -57,11 +60,68 @@ class QuickAdmin(admin.ModelAdmin[Any]):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return CappedChangeList
 
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        AuditEntry.objects.record(request, self._deed("add"), obj)
+        return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        entry = super().log_change(request, obj, message)
+        AuditEntry.objects.record(request, self._deed("change"), obj, entry.get_change_message())
+        return entry
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        for row in queryset:
+            AuditEntry.objects.record(request, self._deed("delete"), row)
+        return super().log_deletions(request, queryset)
+
+    def _deed(self, verb: str) -> str:
+        return f"{self.opts.model_name}.{verb}"
+
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
     ) -> tuple[models.QuerySet[Any], bool]:
         """Addresses and domain names are kept in lower case; PostgreSQL knows no NUL."""
         return super().get_search_results(request, queryset, search_term.lower().replace("\x00", ""))
+
+
+@admin.register(AuditEntry)
+class AuditAdmin(QuickAdmin):
+    """What was done to other people's things: to read, and to take away as a file."""
+
+    list_display = ("moment", "actor_name", "deed", "subject", "detail", "remote_address")
+    search_fields = ("actor_name__startswith", "subject__startswith", "deed__startswith")
+    search_help_text = _("The beginning of who, what, or to what.")
+    list_filter = ("subject_type",)
+    ordering = ("-moment", "-pk")
+    sortable_by = ("moment",)
+    actions = ("export",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.action(description=_("Export as CSV"))
+    def export(self, request: HttpRequest, queryset: models.QuerySet[AuditEntry]) -> HttpResponse:
+        response = HttpResponse(content_type="text/csv; charset=utf-8")
+        response["Content-Disposition"] = 'attachment; filename="audit.csv"'
+        names = [
+            field.name for field in AuditEntry._meta.concrete_fields if field.name not in {"id", "actor"}
+        ]
+        writer = csv.writer(response)
+        writer.writerow(names)
+        for row in queryset.order_by("moment", "pk").values_list(*names).iterator():
+            writer.writerow([safe_cell(str(value)) for value in row])
+        return response
+
+
+def safe_cell(text: str) -> str:
+    """The text as a spreadsheet shows it, instead of reckoning it (a formula begins so)."""
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
 def apply_to_each(
@@ -83,12 +143,18 @@ def apply_to_each(
     count, refusals = 0, set()
     with transaction.atomic():
         for row in found:
+            # A deed may take the key away.
+            key = row.pk
             try:
                 deed(row)
             except RuleError as error:
                 refusals.add(str(error))
             else:
                 count += 1
+                row.pk = key
+                AuditEntry.objects.record(
+                    request, f"{row._meta.model_name}.{request.POST.get('action', '')}", row
+                )
     if count:
         model_admin.message_user(request, done % {"count": count}, messages.SUCCESS)
     for refusal in sorted(refusals):

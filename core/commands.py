@@ -1,16 +1,22 @@
 """What the project's commands share: a refusal is one clear sentence on stderr, never a traceback."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
+from core.audit import AuditEntry
 from core.refusals import RuleError
 
 
 class RuleCommand(BaseCommand):
-    """A command whose `act` may let RuleError and ValidationError go: they become CommandErrors."""
+    """A command whose `act` may let RuleError and ValidationError go: they become CommandErrors.
+
+    `audited`: the options that the audit names, where it changes other people's things.
+    """
+
+    audited: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def act(self, **options: Any) -> str:
@@ -18,8 +24,14 @@ class RuleCommand(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> str:
         try:
-            return self.act(**options)
+            said = self.act(**options)
         except RuleError as error:
             raise CommandError(str(error)) from error
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from error
+        if self.audited:
+            detail = ", ".join(f"{name}={options[name]}" for name in self.audited)
+            AuditEntry.objects.record(
+                None, f"command.{type(self).__module__.rpartition('.')[2]}", detail=detail
+            )
+        return said

@@ -11,6 +11,8 @@ from django.conf import settings
 from django.db import connections, models
 from django.utils import timezone
 
+from core.audit import AuditEntry as AuditEntry  # a model of this app
+
 
 @dataclass(frozen=True)
 class Limit:

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from accounts.addresses import AddressError, domain_to_ascii
 from accounts.readers import reader
+from core.audit import AuditEntry
 from core.keyset import page_of
 from domains.forms import GrantForm
 from domains.models import AccessGrant, Domain, DomainQuerySet
@@ -58,6 +59,7 @@ def domain_access(request: HttpRequest, name: str) -> HttpResponse:
     domain = one(request, name)
     form = GrantForm(request.POST or None)
     if request.method == "POST" and form.is_valid() and (grant := form.grant(domain, reader(request))):
+        AuditEntry.objects.record(request, "accessgrant.add", grant)
         messages.success(
             request,
             gettext("%(address)s may create aliases on %(domain)s.")
@@ -77,6 +79,7 @@ def domain_revoke(request: HttpRequest, name: str, pk: int) -> HttpResponse:
     grant = get_object_or_404(AccessGrant.objects.filter(domain=domain).select_related("user"), pk=pk)
     if request.method == "GET":
         return render(request, "domains/revoke.html", {"domain": domain, "grant": grant})
+    AuditEntry.objects.record(request, "accessgrant.delete", grant)
     domain.revoke(grant.user)
     messages.success(
         request,

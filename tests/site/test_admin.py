@@ -1,5 +1,7 @@
 """Django admin as a whole: everything in sight of a global admin, of nobody else, and no secret."""
 
+from typing import Any
+
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
@@ -9,6 +11,7 @@ from django.urls import reverse
 
 from accounts.models import User
 from aliases.models import Alias
+from core.audit import AuditEntry
 from domains.models import AccessGrant, Domain
 from tokens.models import Token
 
@@ -16,13 +19,15 @@ pytestmark = pytest.mark.django_db
 
 
 def admin_pages(user: User, alias: Alias, token: Token, grant: AccessGrant) -> list[str]:
-    rows = {User: user, Alias: alias, Token: token, AccessGrant: grant, Domain: alias.domain}
+    entry = AuditEntry.objects.record(None, "alias.disable", alias)
+    rows: dict[Any, Any] = {User: user, Alias: alias, Token: token, AccessGrant: grant, Domain: alias.domain}
+    rows[AuditEntry] = entry
     pages = [reverse("admin:index")]
     for model, model_admin in admin.site._registry.items():
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
         pages.append(reverse(f"{name}_changelist"))
         pages.append(reverse(f"{name}_change", args=[rows[model].pk]))
-        if model_admin.__class__.__name__ != "TokenAdmin":
+        if model_admin.__class__.__name__ not in {"TokenAdmin", "AuditAdmin"}:
             pages.append(reverse(f"{name}_add"))
     return pages
 
@@ -63,7 +68,7 @@ def test_a_second_factor_guards_the_admin(root: User, client: Client) -> None:
 def test_no_form_of_another_package_is_left_that_shows_secrets_or_breaks_rules() -> None:
     registered = {model.__name__ for model in admin.site._registry}
 
-    assert registered == {"User", "Domain", "AccessGrant", "Alias", "Token"}
+    assert registered == {"User", "Domain", "AccessGrant", "Alias", "Token", "AuditEntry"}
 
 
 def test_authenticators_are_out_of_reach(boss: Client) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from anonmail_site.config_file import ConfigError, import_config
+from core.audit import AuditEntry
 
 PROBLEMS_SHOWN = 50
 
@@ -29,4 +30,5 @@ class Command(BaseCommand):
             if more := len(error.problems) - len(shown):
                 shown.append(f"… and {more} more.")
             raise CommandError("Nothing was imported:\n  " + "\n  ".join(shown)) from error
+        AuditEntry.objects.record(None, "command.import_config", detail=str(counts))
         return "Imported " + ", ".join(f"{count} {kind}" for kind, count in counts.items()) + "."

@@ -10,6 +10,7 @@ from domains.models import Audience, Domain
 
 class Command(RuleCommand):
     help = "Create a domain."
+    audited = ("name", "manager")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="as in example.com, or bücher.example")

@@ -9,6 +9,7 @@ from domains.commands import find_domain
 
 class Command(RuleCommand):
     help = "Let a user create aliases on a domain."
+    audited = ("domain", "email", "by")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("domain")

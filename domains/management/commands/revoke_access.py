@@ -9,6 +9,7 @@ from domains.commands import find_domain
 
 class Command(RuleCommand):
     help = "Take a user's grant on a domain back. Existing aliases go on delivering."
+    audited = ("domain", "email")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("domain")

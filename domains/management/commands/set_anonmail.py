@@ -8,6 +8,7 @@ from domains.commands import find_domain
 
 class Command(RuleCommand):
     help = "Turn a domain's Anonymous Email Service on or off. Existing aliases go on delivering."
+    audited = ("domain", "state")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("domain")

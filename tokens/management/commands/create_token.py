@@ -11,6 +11,7 @@ from tokens.models import Token
 
 class Command(RuleCommand):
     help = "Make an API token for a user and print it, once, as <e-mail>:<token>."
+    audited = ("email", "name")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("email")

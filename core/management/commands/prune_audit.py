@@ -1,0 +1,11 @@
+from typing import Any
+
+from core.audit import AuditEntry
+from core.commands import RuleCommand
+
+
+class Command(RuleCommand):
+    help = "Delete audit entries older than AUDIT_DAYS. Run it once a day."
+
+    def act(self, **options: Any) -> str:
+        return f"Deleted {AuditEntry.objects.all().prune()} audit entries."
