@@ -343,17 +343,19 @@ class Door(SMTP):
     async def _read_message(self) -> bytes | None:
         """The message without its dots for transparency (RFC 5321 §4.5.2); None where it is too large."""
         limit = int(self.data_size_limit or 0) + TRACE_MAX
+        end = b"\r\n.\r\n"
         # The line that DATA itself ended with is the one before.
-        # One array: a million pieces would take many times their octets.
-        content, size, end, extended = bytearray(b"\r\n"), 0, b"\r\n", 0
-        while not (end.endswith(b"\r\n.\r\n")):
+        self._reader._buffer[:0] = b"\r\n"  # type: ignore[attr-defined]
+        # One array, and large pieces: a million small ones would take many times their octets and their time.
+        content, size, extended, is_whole = bytearray(), 0, 0, False
+        while not is_whole:
             try:
-                piece = await self._reader.readuntil(b".\r\n")
+                piece = await self._reader.readuntil(end)
+                is_whole = True
             except asyncio.LimitOverrunError as error:
                 piece = await self._reader.read(error.consumed)
             size += len(piece)
-            end = (end + piece[-5:])[-5:]
-            if size <= limit + 3:
+            if size <= limit + len(end):
                 content += piece
             else:
                 content.clear()
