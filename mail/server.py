@@ -116,8 +116,13 @@ def use_a_connection_per_thread() -> None:
     connections.close_all()
 
 
-def serve(listeners: Mapping[str, socket.socket]) -> None:
-    """Serve in this process until SIGTERM or SIGINT."""
+def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> None:
+    """Serve in this process until SIGTERM or SIGINT, or until the parent process is gone.
+
+    `parent`: its id as it was before this process began; it may be gone by now.
+    """
+    if parent is None:
+        parent = os.getppid()
     use_a_connection_per_thread()
     our_domains.keep(settings.VAR_DIR / "our_domains.json")
     hop = next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME)
@@ -129,7 +134,6 @@ def serve(listeners: Mapping[str, socket.socket]) -> None:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         doors = Doors(listeners, hop, tls)
         await doors.open()
-        parent = os.getppid()
         while not stop.is_set() and os.getppid() == parent:
             try:
                 await asyncio.wait_for(stop.wait(), 1)
@@ -170,14 +174,14 @@ class Processes:
             os.kill(process, signal.SIGKILL)
 
     def _start(self) -> None:
-        process = os.fork()
+        parent, process = os.getpid(), os.fork()
         if process:
             self.running.add(process)
             return
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         try:
-            serve(self.listeners)
+            serve(self.listeners, parent)
         except BaseException as error:
             logger.error("mail process ended: %s", type(error).__name__)
         os._exit(1)
