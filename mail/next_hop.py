@@ -13,6 +13,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 CONNECT_TIMEOUT = 30  # seconds
+_FALSE_END = re.compile(rb"([\r\n])\.(?=[\r\n])")
 ENHANCED = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
 
 
@@ -118,7 +119,9 @@ class _Client(smtplib.SMTP):
 
     def send_octets(self, message: bytes) -> tuple[int, bytes]:
         """What follows DATA (RFC 5321 §4.1.1.4): the message with its dots doubled after CRLF alone."""
-        stuffed = message.replace(b"\r\n.", b"\r\n..")
+        # A lone dot after a bare LF or CR ends the data for a server that is lax about line ends; what
+        # follows would be commands there. Those lines alone get a dot more than they had.
+        stuffed = _FALSE_END.sub(rb"\1..", message.replace(b"\r\n.", b"\r\n.."))
         if stuffed.startswith(b"."):
             stuffed = b"." + stuffed
         end = b".\r\n" if stuffed.endswith(b"\r\n") else b"\r\n.\r\n"

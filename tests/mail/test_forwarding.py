@@ -4,16 +4,12 @@ import smtplib
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import time_machine
 from allauth.account.models import EmailAddress
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
@@ -23,7 +19,7 @@ from accounts.models import User
 from aliases.models import Alias
 from domains.models import Domain
 from mail.models import Activity, Bounce, Delivery, PausedDestination, note_bounce, resume
-from mail.next_hop import Accepted, Maildir, Pending, Refused, SmtpHop
+from mail.next_hop import Accepted, Maildir, Pending, Refused, SmtpHop, _Client
 from mail.return_path import read_return_path
 from tests.mail_doors import Hop, running_doors
 
@@ -419,6 +415,26 @@ def test_the_smtp_next_hop_sends_octets_as_they_are(alice: User, door: int, hop:
     assert all(message.endswith(content) for _sender, _recipient, message in hop.sent)
 
 
+@pytest.mark.parametrize(
+    "end", [b"\n.\n", b"\n.\r\n", b"\r.\r\n", b"\r.\r", b"\n.\r", b"\n.\n.\n", b"\r\n.\n"]
+)
+def test_a_false_end_of_data_is_none_for_a_lax_server_either(end: bytes) -> None:
+    sent = bytearray()
+
+    class Client(_Client):
+        def send(self, s: Any) -> None:
+            sent.extend(s)
+
+        def getreply(self) -> tuple[int, bytes]:
+            return 250, b""
+
+    Client().send_octets(b"a: b\r\n\r\nx" + end + b"MAIL FROM:<eve@evil.test>\r\n")
+
+    lax = bytes(sent).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    assert lax.count(b"\n.\n") == 1
+    assert lax.endswith(b"\n.\n")
+
+
 def test_no_next_hop_is_temporary() -> None:
     assert isinstance(SmtpHop("127.0.0.1", 1).send("", "a@b.test", b"x"), Pending)
 
@@ -461,32 +477,6 @@ def test_a_paused_destination_is_shown_everywhere_tested_and_resumed(
     assert "takes mail again" in done
     assert not PausedDestination.objects.exists()
     assert client.post(f"/addresses/{address.pk}/resume/").status_code == 404
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> ssl.SSLContext:
-    """A server's TLS context with a certificate of its own making."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mx.example.com")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = tmp_path / "mx.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    pem.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(pem)
-    return context
 
 
 def test_connections_are_bounded_and_starttls_counts_once(
