@@ -41,6 +41,8 @@ from aliases.cleaning import (
 )
 from aliases.creation_limits import count_creation, hold_creations
 from aliases.destinations import verified_addresses
+from aliases.expiry import AliasExpiry as AliasExpiry  # a model of this app
+from aliases.expiry import forget_expiry
 from aliases.issuing import IssuingQuerySet
 from core.prepared import insert_row
 from domains.models import Domain
@@ -287,9 +289,10 @@ class Alias(models.Model):
         self._set_links(addresses)
 
     def enable(self) -> None:
-        """Forward mail again, from the next message on."""
+        """Forward mail again, from the next message on. One that had expired does not end by itself again."""
         self.enabled = True
         self.save(update_fields=["enabled"])
+        forget_expiry(self.pk)
 
     def disable(self) -> None:
         """Refuse mail, from the next message on."""
@@ -301,6 +304,8 @@ class Alias(models.Model):
         flipped = Case(When(enabled=True, then=Value(False)), default=Value(True))
         Alias.objects.filter(pk=self.pk).update(enabled=flipped)
         self.refresh_from_db(fields=["enabled"])
+        if self.enabled:
+            forget_expiry(self.pk)
         return self.enabled
 
     def edit(

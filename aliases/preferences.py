@@ -12,12 +12,13 @@ from django.utils.translation import gettext_lazy as _
 from accounts.addresses import AddressError, domain_to_ascii
 from accounts.models import User
 from aliases import refusals
+from aliases.expiry import ExpiryRules
 from core.prepared import Prepared, column_names, instance_of
 from domains.models import Access, AliasStyle, Domain, access_of, everywhere, nowhere, where_admitted
 
 
-class AliasPreferences(models.Model):
-    """How a user likes new aliases."""
+class AliasPreferences(ExpiryRules):
+    """How a user likes new aliases. Its rules of expiry are for those made from then on."""
 
     user = models.OneToOneField(User, models.CASCADE, related_name="alias_preferences", primary_key=True)
     default_domain = models.ForeignKey(

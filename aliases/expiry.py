@@ -1,0 +1,168 @@
+"""Aliases that end by themselves: at a time, without mail for some days, or never used since an app made them.
+
+Off unless its owner asks for it. The owner is warned by mail, and what expired can be enabled again.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.core.mail import send_mail
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models, transaction
+from django.db.models import Q
+from django.template.loader import render_to_string
+from django.utils import timezone, translation
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import User
+from aliases import refusals
+
+if TYPE_CHECKING:
+    from aliases.models import Alias
+
+logger = logging.getLogger(__name__)
+
+# Days that a warning comes before, and the most that may be asked for: ten years.
+WARNING_DAYS = 7
+DAYS_MAX = 3650
+DAYS = (MinValueValidator(1), MaxValueValidator(DAYS_MAX))
+
+
+class ExpiryRules(models.Model):
+    """After how many days an alias ends, and of what; empty: never."""
+
+    idle_days = models.PositiveSmallIntegerField(
+        _("expires after days without mail"), null=True, blank=True, validators=DAYS
+    )
+    unused_days = models.PositiveSmallIntegerField(
+        _("expires when never used within days"), null=True, blank=True, validators=DAYS
+    )
+
+    class Meta:
+        abstract = True
+
+
+class AliasExpiryQuerySet(models.QuerySet["AliasExpiry"]):
+    def running(self) -> "AliasExpiryQuerySet":
+        """Of aliases that are enabled: the others have nothing to lose."""
+        return self.filter(alias__enabled=True, alias__deleted_at=None, alias__owner__is_active=True)
+
+    def due(self, now: datetime) -> "AliasExpiryQuerySet":
+        """Those whose end has come at that moment, by any of their rules."""
+        ended = Q(expires_at__lte=now)
+        for days in self._numbers("idle_days"):
+            ended |= Q(idle_days=days, alias__active_at__lte=now - timedelta(days=days))
+        unused = Q(alias__forwards=0, alias__blocks=0, alias__replies=0)
+        for days in self._numbers("unused_days"):
+            ended |= Q(unused_days=days, alias__created__lte=now - timedelta(days=days)) & unused
+        return self.filter(ended)
+
+    def _numbers(self, name: str) -> Iterator[int]:
+        """The different numbers of days that are asked for: few, so that each is one plain condition."""
+        rows = AliasExpiry.objects.filter(**{f"{name}__isnull": False}).order_by()
+        yield from rows.values_list(name, flat=True).distinct()
+
+
+class AliasExpiry(ExpiryRules):
+    """When one alias ends by itself."""
+
+    alias = models.OneToOneField("aliases.Alias", models.CASCADE, primary_key=True, related_name="expiry")
+    expires_at = models.DateTimeField(_("expires on"), null=True, blank=True, db_index=True)
+    warned_at = models.DateTimeField(null=True, editable=False)
+    # Set once it has ended: then it is told in the list, until the owner enables the alias again.
+    expired_at = models.DateTimeField(null=True, editable=False)
+
+    objects = AliasExpiryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("expiry")
+        verbose_name_plural = _("expiries")
+
+    def __str__(self) -> str:
+        return str(self.alias_id)
+
+    @property
+    def ends(self) -> datetime | None:
+        """When the alias will end if no mail comes until then; None: never."""
+        ends = [self.expires_at] if self.expires_at else []
+        if self.idle_days:
+            ends.append(self.alias.active_at + timedelta(days=self.idle_days))
+        if self.unused_days and self.alias.last_activity is None:
+            ends.append(self.alias.created + timedelta(days=self.unused_days))
+        return min(ends, default=None)
+
+
+@transaction.atomic
+def set_expiry(
+    alias: "Alias", *, expires_at: datetime | None, idle_days: int | None, unused_days: int | None
+) -> None:
+    """Let the alias end by these rules from now on; none of them: never. Raises InvalidValue."""
+    now = timezone.now()
+    if expires_at is not None and not now < expires_at <= now + timedelta(days=DAYS_MAX):
+        raise refusals.InvalidValue(gettext("An alias expires in the future, within ten years."))
+    for days in (idle_days, unused_days):
+        if days is not None and not 1 <= days <= DAYS_MAX:
+            raise refusals.InvalidValue(gettext("An alias expires after 1 to 3,650 days."))
+    rules = {"expires_at": expires_at, "idle_days": idle_days, "unused_days": unused_days}
+    if not any(rules.values()):
+        AliasExpiry.objects.filter(alias=alias).delete()
+        return
+    # A new rule is warned about anew.
+    AliasExpiry.objects.update_or_create(
+        alias=alias, defaults={**rules, "warned_at": None, "expired_at": None}
+    )
+
+
+def warn() -> int:
+    """Mail each owner whose aliases will end within a week, once for each alias; how many aliases."""
+    now = timezone.now()
+    soon = AliasExpiry.objects.running().filter(warned_at=None).due(now + timedelta(days=WARNING_DAYS))
+    by_owner: dict[User, list[AliasExpiry]] = defaultdict(list)
+    for row in soon.select_related("alias", "alias__owner").order_by("alias__address").iterator():
+        if row.alias.owner is not None:
+            by_owner[row.alias.owner].append(row)
+    warned = 0
+    for owner, rows in by_owner.items():
+        try:
+            _send_warning(owner, rows)
+        except OSError as error:
+            logger.error("user %s not warned: %s", owner.pk, type(error).__name__)
+            continue
+        warned += AliasExpiry.objects.filter(pk__in=[row.pk for row in rows]).update(warned_at=now)
+    return warned
+
+
+def _send_warning(owner: User, rows: list[AliasExpiry]) -> None:
+    context = {"owner": owner, "rows": rows, "site_url": settings.SITE_URL, "days": WARNING_DAYS}
+    with translation.override(settings.LANGUAGE_CODE):
+        send_mail(
+            render_to_string("aliases/email/expiry_subject.txt", context).strip(),
+            render_to_string("aliases/email/expiry.txt", context),
+            None,
+            [owner.email],
+        )
+
+
+@transaction.atomic
+def expire() -> int:
+    """Disable the aliases whose end has come, a week or more after their owner was warned; how many."""
+    from aliases.models import Alias
+
+    now = timezone.now()
+    ended = AliasExpiry.objects.running().filter(warned_at__lte=now - timedelta(days=WARNING_DAYS)).due(now)
+    keys = list(ended.values_list("pk", flat=True))
+    for first in range(0, len(keys), 1000):
+        batch = keys[first : first + 1000]
+        Alias.objects.filter(pk__in=batch).update(enabled=False)
+        AliasExpiry.objects.filter(pk__in=batch).update(expired_at=now)
+    return len(keys)
+
+
+def forget_expiry(alias_id: int) -> None:
+    """An alias that had expired, and is enabled again, ends by itself no more."""
+    AliasExpiry.objects.filter(alias=alias_id).exclude(expired_at=None).delete()
