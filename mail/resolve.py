@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 # RFC 5321 §4.5.1 and RFC 2142 §4: these reach a person, always.
 ROLES = frozenset({"postmaster", "abuse"})
+# An existing Postfix routes alias@example.com to us as alias@example.com.anonmail.invalid, so that
+# the mailboxes of example.com keep their own way (postfix/existing.py).
+ROUTE = ".anonmail.invalid"
 # Seconds for which the names of our domains are remembered: so long a new one may be unknown.
 DOMAINS_REMEMBERED = 1.0
 
@@ -133,13 +136,17 @@ _FIND = Prepared(
 )
 
 
+def _domain(text: str) -> str:
+    return domain_to_ascii(text).removesuffix(ROUTE)
+
+
 def needs_database(address: str) -> bool:
     """Whether only the database can tell what the address is: it may be at a domain of ours."""
     known = our_domains.known()
     if known is None:
         return True
     try:
-        return domain_to_ascii(address.rpartition("@")[2]) in known
+        return _domain(address.rpartition("@")[2]) in known
     except AddressError:
         return False
 
@@ -155,7 +162,7 @@ def resolve(text: str) -> Resolution:
         role = Address(domain_text.lower(), settings.MAIL_HOSTNAME)
         return Resolution(Kind.ROLE if role.local_part == "postmaster" else Kind.NOT_OURS, role)
     try:
-        domain = domain_to_ascii(domain_text)
+        domain = _domain(domain_text)
     except AddressError:
         return Resolution(Kind.NOT_OURS)
     shared = our_domains.shared().get(domain)

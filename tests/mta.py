@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -257,9 +257,14 @@ def far_end(sink: Sink, port: int) -> Iterator[None]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    make: Callable[[], SMTP] = lambda: _FarEnd(  # noqa: E731
-        sink, data_size_limit=64 * 1024 * 1024, enable_SMTPUTF8=True, hostname="far.test", loop=loop
-    )
+    ends: list[SMTP] = []
+
+    def make() -> SMTP:
+        end = _FarEnd(
+            sink, data_size_limit=64 * 1024 * 1024, enable_SMTPUTF8=True, hostname="far.test", loop=loop
+        )
+        ends.append(end)
+        return end
 
     async def listen() -> asyncio.Server:
         return await loop.create_server(make, "127.0.0.1", port)
@@ -271,6 +276,10 @@ def far_end(sink: Sink, port: int) -> Iterator[None]:
 
         async def close() -> None:
             server.close()
+            # Postfix keeps its connections for the next message.
+            for end in ends:
+                if end.transport is not None:
+                    end.transport.close()
             for task in asyncio.all_tasks(loop):
                 if task is not asyncio.current_task():
                     task.cancel()

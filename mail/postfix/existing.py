@@ -3,6 +3,11 @@
 Two promises. Nothing but mail for our domains ever asks us: filters by regular expression stand
 before each question. And an ordinary mailbox is found in Postfix's own tables before we are asked,
 so that it is never diverted, and has its mail while we are away.
+
+An alias beside mailboxes is a recipient by virtual_alias_maps, which all kinds of domains share, and
+which rewrites it to a domain of our own: there it is routed by name. A socket map in transport_maps
+would do without, but smtpd remembers a failed routing for as long as its process lives; and virtual(8)
+opens no socket map in virtual_mailbox_maps.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,6 +30,7 @@ from mail.postfix.lines import (
     socketmap,
 )
 from mail.postfix.running import Running
+from mail.resolve import ROUTE
 
 CLASS = "anonmail_policy"
 # What would change other people's mail: reports about waiting mail and headers completed for the
@@ -64,13 +70,11 @@ def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJE
         rest = running.written(name, without=is_own)
         return Line(name, ", ".join((*own, *rest)), why, own)
 
-    checks, transports = [], []
+    checks = []
     if alone:
         checks.append(f"check_recipient_access regexp:{directory}/policy")
-        transports.append(f"texthash:{directory}/transport")
     if shared:
         checks.append(f"check_recipient_access pipemap:{{{asked},static:{CLASS}}}")
-        transports.append(f"pipemap:{{{asked},{socketmap('transport')}}}")
     lines = [
         part("smtpd_restriction_classes", CLASS, why="What our service is asked, and what comes after it:"),
         Line(
@@ -97,26 +101,32 @@ def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJE
         ),
         part(
             "virtual_alias_maps",
-            *([f"pipemap:{{{asked},{socketmap('recipients')}}}"] if shared else []),
-            why="An alias beside mailboxes is a recipient: it stands for itself.",
+            *([f"pipemap:{{{asked},{socketmap('recipients')},regexp:{directory}/route}}"] if shared else []),
+            why=f"An alias beside mailboxes is a recipient, and goes on as alias@its-domain{ROUTE}:",
         ),
-        part("transport_maps", *transports, why="Mail for aliases goes to Anonmail, unless it is a mailbox."),
-        Line(
-            "recipient_delimiter",
-            _with_plus(running["recipient_delimiter"]),
-            "Aliases ignore a +tag. Postfix asks with the tag first, and then without.",
+        part(
+            "transport_maps",
+            *([f"regexp:{directory}/transport"] if domains else []),
+            why="to Anonmail, as does all mail for the domains that are Anonmail's alone.",
         ),
         *(line for line in (*privacy(), *fidelity()) if line.name not in NOT_HERE),
     ]
     tables = {
         "policy": "".join(f"/@{_pattern(name)}$/ {CLASS}\n" for name in alone),
         "alone": "".join(f"{name} anonmail\n" for name in alone),
-        "transport": "".join(f"{name} {lmtp_transport()}\n" for name in alone),
-        # Without a +: Postfix asks again without the tag.
-        "shared": "".join(f"/^([^+@]+@{_pattern(name)})$/ $1\n" for name in shared),
-        "account": "".join(f"/^([^+@]+)@{_pattern(name)}$/ $1\n" for name in local),
-        # After unionmap: "mailbox,user@domain" ends here.
-        "alias": "/^([^,]+)$/ $1\n",
+        "transport": "".join(
+            f"/{pattern}$/ {lmtp_transport()}\n"
+            for pattern in (*(f"@{_pattern(name)}" for name in alone), _pattern(ROUTE))
+        ),
+        "shared": "".join(f"/^([^@]+@{_pattern(name)})$/ ${{1}}\n" for name in shared),
+        # With its +tag, if it has one: a mailbox may be called so.
+        "tagged": "".join(f"/^([^+@]+[+][^@]*@{_pattern(name)})$/ ${{1}}\n" for name in shared),
+        # Without: Postfix takes no tag off before it asks a map with patterns in it.
+        "bare": "".join(f"/^([^+@]+)([+][^@]*)?@{_pattern(name)}$/ ${{1}}@{name}\n" for name in shared),
+        "account": "".join(f"/^([^+@]+)([+][^@]*)?@{_pattern(name)}$/ ${{1}}\n" for name in local),
+        # After unionmap, "mailbox,alias@example.com" ends here.
+        "alias": "/^([^,]+)$/ ${1}\n",
+        "route": f"/^(.+)$/ ${{1}}{ROUTE}\n",
     }
     return Configuration(
         "a Postfix that has mailboxes already",
@@ -143,18 +153,22 @@ def _unless_mailbox(others: dict[str, list[str]], directory: str, *, has_account
         for table in others[name]
         if not table.startswith("static:") and (has_accounts or name != "local_recipient_maps")
     ]
-    known = [f"pipemap:{{{table},static:mailbox}}" for _name, table in tables]
+    filters = {name: ["tagged", "bare"] for name in _TABLES}
     if has_accounts:
         # These tables know accounts by their local part.
-        known += [
-            f"pipemap:{{regexp:{directory}/account,{table},static:mailbox}}"
-            for name, table in tables
-            if name in {"virtual_alias_maps", "local_recipient_maps"}
-        ]
-    shared = f"regexp:{directory}/shared"
-    if not known:
-        return shared
-    return f"{shared},unionmap:{{{','.join(dict.fromkeys(known))},{shared}}},regexp:{directory}/alias"
+        filters["virtual_alias_maps"].append("account")
+        filters["local_recipient_maps"].append("account")
+    known = [
+        f"pipemap:{{regexp:{directory}/{each},{table},static:mailbox}}"
+        for name, table in tables
+        for each in filters[name]
+    ]
+    start = f"regexp:{directory}/shared"
+    if known:
+        start += f",unionmap:{{{','.join(known)},regexp:{directory}/bare}},regexp:{directory}/alias"
+    else:
+        start += f",regexp:{directory}/bare"
+    return start
 
 
 def _problems(domains: dict[str, bool], members: dict[str, set[str]]) -> list[str]:
@@ -177,10 +191,6 @@ def _problems(domains: dict[str, bool], members: dict[str, set[str]]) -> list[st
                 " with ordinary mailboxes, or take it out there."
             )
     return found
-
-
-def _with_plus(delimiters: str) -> str:
-    return delimiters if "+" in delimiters else f"{delimiters}+"
 
 
 def _pattern(domain: str) -> str:
