@@ -140,7 +140,8 @@ def fidelity() -> list[Line]:
 
 
 NO_ANSWER = "451 4.3.0 Try again later"
-POLICY_TIMEOUT = "10s"
+# Postfix asks twice (smtpd_policy_service_try_limit): a client hears "try later" after 11 seconds.
+POLICY_TIMEOUT = "5s"
 
 
 def questions() -> list[Line]:
