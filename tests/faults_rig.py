@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 30
 # The cast: aliases with one destination each, but the last, which has two.
 ALIASES = 10
+DOORS = ("MAIL_LISTEN", "MAIL_LMTP_LISTEN", "MAIL_POLICY_LISTEN", "MAIL_SOCKETMAP_LISTEN")
 THREADS = 8
 LETTERS = 1000
 
@@ -110,13 +111,15 @@ def _manage(env: Mapping[str, str], *words: str) -> str:
 class MailServer:
     """`manage.py mailserver` as a process of its own."""
 
-    def __init__(self, env: Mapping[str, str], ports: Ports, log: Path) -> None:
-        self.env, self.ports, self.log = dict(env), ports, log
+    def __init__(self, env: Mapping[str, str], log: Path) -> None:
+        self.env, self.log = dict(env), log
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
-    def doors(self) -> list[int]:
-        return [self.ports.door, self.ports.lmtp, self.ports.policy, self.ports.socketmap]
+    def doors(self) -> set[int]:
+        """The ports at which it listens."""
+        places = [self.env.get(name, "") for name in DOORS]
+        return {int(place.rpartition(":")[2]) for place in places if place}
 
     def start(self) -> None:
         """Start it, again and again as systemd would, until its doors are open."""
@@ -145,7 +148,7 @@ class MailServer:
             for words in map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
             if words[3] == "0A"
         }
-        return listening.issuperset(self.doors)
+        return listening >= self.doors
 
     @property
     def pid(self) -> int:
@@ -210,6 +213,17 @@ class Rig:
     def sink(self) -> Sink:
         return self.far.sink
 
+    @contextmanager
+    def another_mail_server(self, *doors: str) -> Iterator[MailServer]:
+        """One more, which has these doors alone."""
+        own = {name: str(self.ports.settings()[name]) if name in doors else "" for name in DOORS}
+        another = MailServer(self.mail.env | own, self.mail.log)
+        try:
+            another.start()
+            yield another
+        finally:
+            another.end()
+
 
 @contextmanager
 def running(design: str, postfix: Postfix, ports: Ports, database: Database, **more: str) -> Iterator[Rig]:
@@ -217,7 +231,7 @@ def running(design: str, postfix: Postfix, ports: Ports, database: Database, **m
     with tempfile.TemporaryDirectory(prefix="anonmail-faults-") as name:
         directory = Path(name)
         settings = {key: str(value) for key, value in ports.settings().items()} | more
-        mail = MailServer(environment(database.url, directory, **settings), ports, directory / "log")
+        mail = MailServer(environment(database.url, directory, **settings), directory / "log")
         far = FarEnd(Sink(), ports.sink)
         try:
             far.open()
@@ -361,6 +375,12 @@ class Account:
     wanted: set[tuple[int, str]]
     copies: Counter[tuple[int, str]] = field(default_factory=Counter)
     damaged: list[int] = field(default_factory=list)
+    heads: dict[tuple[int, str], list[str]] = field(default_factory=dict)
+
+    def doubled(self) -> str:
+        """The way that each double went: the header of all its copies."""
+        heads = [head for key, number in self.copies.items() if number > 1 for head in self.heads[key]]
+        return "\n\n".join(heads)
 
     @property
     def lost(self) -> set[tuple[int, str]]:
@@ -382,6 +402,8 @@ def account(
         found = NUMBER.search(content)
         number = int(found[1]) if found else -1
         result.copies[number, recipient] += 1
+        head = content.partition(b"\r\n\r\n")[0].decode(errors="replace")
+        result.heads.setdefault((number, recipient), []).append(head)
         if number not in by_number or not content.endswith(by_number[number].content):
             result.damaged.append(number)
     return result

@@ -35,10 +35,12 @@ pytestmark = pytest.mark.postgresql
 # Seconds. What the design promises is 3 for an answer and 5 for the way back; a busy machine takes longer.
 ANSWER = 7.0
 RECOVERY = 10.0
-# Postfix's own limit is 10 (smtpd_policy_service_timeout).
+# Postfix waits twice for 5 (mail.postfix.lines).
 POLICY_TIMEOUT = 15.0
 DRAINED = 60.0
 KILLS = 10
+# A kill can double what was underway in that instant: accepted by the next hop, and not written down yet.
+MAIL_THREADS = 8
 # So many copies arrive between two kills.
 BETWEEN_KILLS = 60
 # So many letters have been accepted when the fault begins.
@@ -88,10 +90,10 @@ def senders() -> Iterator[Callable[[Rig], Senders]]:
         each.stop()
 
 
-def settle(rig: Rig, senders: Senders, maildir: Path | None = None) -> Account:
+def settle(rig: Rig, senders: Senders, maildir: Path | None = None, *, flush: bool = False) -> Account:
     """Everything sent, everything delivered, and a moment more, in which nothing else comes."""
     senders.join(DRAINED)
-    rig.postfix.wait_until_idle(DRAINED)
+    rig.postfix.wait_until_idle(DRAINED, flush=flush)
 
     def arrived() -> list[tuple[str, bytes]]:
         if maildir:
@@ -119,8 +121,7 @@ def check(fault: str, rig: Rig, senders: Senders, found: Account, seconds: float
     assert not found.lost
     assert not found.damaged
     if found.doubles > doubles:
-        print({key: number for key, number in found.copies.items() if number > 1})
-        print(rig.mail.log.read_text()[-2000:])
+        print(found.doubled(), rig.mail.log.read_text()[-2000:], sep="\n")
     assert found.copies.keys() == found.wanted
     assert found.doubles <= doubles
     forwards = dict.fromkeys(rig.database.aliases, 0)
@@ -196,7 +197,7 @@ def test_the_mail_server_is_killed_ten_times(start: Start, senders: Callable[[Ri
             longest = max(longest, time.monotonic() - killed)
 
         found = settle(rig, sending)
-        check("killed ten times", rig, sending, found, longest, doubles=2 * KILLS)
+        check("killed ten times", rig, sending, found, longest, doubles=MAIL_THREADS * KILLS)
 
 
 def more_arrives(rig: Rig) -> None:
@@ -221,7 +222,7 @@ def test_one_of_two_processes_is_killed_ten_times(start: Start, senders: Callabl
             )
 
         found = settle(rig, sending)
-        check("one of two killed ten times", rig, sending, found, replaced, doubles=2 * KILLS)
+        check("one of two killed ten times", rig, sending, found, replaced, doubles=MAIL_THREADS * KILLS)
 
 
 def test_the_far_end_is_down_and_up(start: Start, senders: Callable[[Rig], Senders]) -> None:
@@ -264,7 +265,8 @@ def test_postfix_takes_nothing_back_for_a_while(start: Start, senders: Callable[
             before = len(rig.sink.arrived)
         recovery = wait_until(lambda: len(rig.sink.arrived) > before, 20, "mail at the far end")
 
-        check("re-injection down", rig, sending, settle(rig, sending), recovery)
+        # A queue manager that was reloaded looks for what it had underway every five minutes only.
+        check("re-injection down", rig, sending, settle(rig, sending, flush=True), recovery)
         assert recovery < RECOVERY
 
 
@@ -316,20 +318,36 @@ def test_the_disk_of_the_maildir_is_full(start: Start, senders: Callable[[Rig], 
 
 
 def test_the_policy_service_does_not_answer(start: Start, senders: Callable[[Rig], Senders]) -> None:
+    with start(MAIL_POLICY_LISTEN="") as rig, rig.another_mail_server("MAIL_POLICY_LISTEN") as policy:
+        sending = senders(rig)
+        sending.wait_for(UNDERWAY)
+
+        policy.freeze()
+        try:
+            code, seconds = rcpt(rig.ports.smtp, next(iter(rig.database.aliases)))
+        finally:
+            policy.thaw()
+        back = time.monotonic()
+
+        found = settle(rig, sending)
+        recovery = sending.first_after(back)
+        check(f"no policy (answer after {seconds:.1f} s)", rig, sending, found, recovery)
+        assert code == 451
+        assert seconds < POLICY_TIMEOUT
+        assert recovery < RECOVERY
+
+
+def test_the_whole_mail_server_hangs_for_six_seconds(start: Start, senders: Callable[[Rig], Senders]) -> None:
     with start() as rig:
         sending = senders(rig)
         sending.wait_for(UNDERWAY)
 
         rig.mail.freeze()
-        try:
-            code, seconds = rcpt(rig.ports.smtp, next(iter(rig.database.aliases)))
-        finally:
-            rig.mail.thaw()
+        time.sleep(6)
+        rig.mail.thaw()
         back = time.monotonic()
 
         found = settle(rig, sending)
         recovery = sending.first_after(back)
-        check(f"no answer (451 after {seconds:.1f} s)", rig, sending, found, recovery)
-        assert code == 451
-        assert seconds < POLICY_TIMEOUT
+        check("mail server hung", rig, sending, found, recovery)
         assert recovery < RECOVERY
