@@ -701,9 +701,11 @@ def test_a_bomb_to_a_bounce_address_is_no_work(name: str) -> None:
     failure_status(octets)
     assert time.thread_time() - began < 5
 
+    if name not in {"blocks", "fields", "parts", "messages"}:
+        # Measuring makes it many times slower: only where there are many small things.
+        return
     tracemalloc.start()
     try:
-        # Measuring makes it many times slower.
         failure_status(octets[:100_000])
         _now, peak = tracemalloc.get_traced_memory()
     finally:
