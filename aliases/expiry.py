@@ -1,4 +1,4 @@
-"""Aliases that end by themselves: at a time, without mail for some days, or never used since an app made them.
+"""Aliases that end by themselves: at a time, without mail for some days, or never used since an app made one.
 
 Off unless its owner asks for it. The owner is warned by mail, and what expired can be enabled again.
 """
@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from django.apps import apps
 from django.conf import settings
 from django.core.mail import send_mail
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.template.loader import render_to_string
 from django.utils import timezone, translation
 from django.utils.translation import gettext
@@ -121,7 +122,10 @@ def set_expiry(
 def warn() -> int:
     """Mail each owner whose aliases will end within a week, once for each alias; how many aliases."""
     now = timezone.now()
-    soon = AliasExpiry.objects.running().filter(warned_at=None).due(now + timedelta(days=WARNING_DAYS))
+    then = now + timedelta(days=WARNING_DAYS)
+    # Mail since the last warning made it void, unless it was about a date.
+    anew = Q(warned_at=None) | Q(warned_at__lt=F("alias__active_at")) & ~Q(expires_at__lte=then)
+    soon = AliasExpiry.objects.running().filter(anew).due(then)
     by_owner: dict[User, list[AliasExpiry]] = defaultdict(list)
     for row in soon.select_related("alias", "alias__owner").order_by("alias__address").iterator():
         if row.alias.owner is not None:
@@ -151,14 +155,14 @@ def _send_warning(owner: User, rows: list[AliasExpiry]) -> None:
 @transaction.atomic
 def expire() -> int:
     """Disable the aliases whose end has come, a week or more after their owner was warned; how many."""
-    from aliases.models import Alias
-
     now = timezone.now()
-    ended = AliasExpiry.objects.running().filter(warned_at__lte=now - timedelta(days=WARNING_DAYS)).due(now)
+    told = AliasExpiry.objects.running().filter(warned_at__lte=now - timedelta(days=WARNING_DAYS))
+    ended = told.filter(Q(expires_at__lte=now) | Q(warned_at__gte=F("alias__active_at"))).due(now)
+    aliases = apps.get_model("aliases", "Alias")._default_manager.all()
     keys = list(ended.values_list("pk", flat=True))
     for first in range(0, len(keys), 1000):
         batch = keys[first : first + 1000]
-        Alias.objects.filter(pk__in=batch).update(enabled=False)
+        aliases.filter(pk__in=batch).update(enabled=False)
         AliasExpiry.objects.filter(pk__in=batch).update(expired_at=now)
     return len(keys)
 

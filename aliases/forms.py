@@ -1,13 +1,17 @@
 """The alias pages' forms: they read and keep what was typed; the verbs decide."""
 
+from datetime import datetime, time
 from typing import Any
 
 from allauth.account.models import EmailAddress
 from django import forms
+from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from aliases.cleaning import NAME_MAX_CHARACTERS, NOTE_MAX_CHARACTERS
+from aliases.expiry import DAYS_MAX, AliasExpiry, set_expiry
 from aliases.models import Alias
 from aliases.preferences import AliasPreferences
 from core.converters import KEY_DIGITS_MAX
@@ -117,11 +121,30 @@ class AliasForm(forms.Form):
     )
     destinations = DestinationsField(EmailAddress.objects.none(), label=_("Forward to"))
     pinned = forms.BooleanField(label=_("Keep at the top of the list"), required=False)
+    expires_on = forms.DateField(
+        label=_("Ends on"),
+        required=False,
+        help_text=_("Then its mail is refused. You are warned a week before, and can enable it again."),
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+    )
+    idle_days = forms.IntegerField(
+        label=_("Ends after so many days without mail"), required=False, min_value=1, max_value=DAYS_MAX
+    )
+    unused_days = forms.IntegerField(
+        label=_("Ends when it gets no mail at all within so many days"),
+        required=False,
+        min_value=1,
+        max_value=DAYS_MAX,
+    )
 
     def __init__(self, *args: Any, alias: Alias, user: User, **kwargs: Any) -> None:
+        expiry = AliasExpiry.objects.filter(alias=alias).first() or AliasExpiry(alias=alias)
         kwargs.setdefault(
             "initial",
             {
+                "expires_on": timezone.localdate(expiry.expires_at) if expiry.expires_at else None,
+                "idle_days": expiry.idle_days,
+                "unused_days": expiry.unused_days,
                 "note": alias.note,
                 "hostname": alias.hostname,
                 "name": alias.name,
@@ -139,21 +162,32 @@ class AliasForm(forms.Form):
         """Change the alias; False, and the reason among the form's errors, where it was refused."""
         data = self.cleaned_data
         try:
-            self.alias.change(
-                note=data["note"],
-                hostname=data["hostname"],
-                name=data["name"],
-                pinned=data["pinned"],
-                destinations=(
-                    [address.email for address in data["destinations"]]
-                    if "destinations" in self.changed_data
-                    else None
-                ),
-            )
+            with transaction.atomic():
+                self.alias.change(
+                    note=data["note"],
+                    hostname=data["hostname"],
+                    name=data["name"],
+                    pinned=data["pinned"],
+                    destinations=(
+                        [address.email for address in data["destinations"]]
+                        if "destinations" in self.changed_data
+                        else None
+                    ),
+                )
+                if {"expires_on", "idle_days", "unused_days"} & set(self.changed_data):
+                    self._set_expiry()
         except RuleError as error:
             self.add_error(None, str(error))
             return False
         return True
+
+    def _set_expiry(self) -> None:
+        data = self.cleaned_data
+        day = data["expires_on"]
+        midnight = timezone.make_aware(datetime.combine(day, time())) if day else None
+        set_expiry(
+            self.alias, expires_at=midnight, idle_days=data["idle_days"], unused_days=data["unused_days"]
+        )
 
 
 class FilterForm(forms.Form):
@@ -203,7 +237,7 @@ class PreferencesForm(forms.ModelForm[AliasPreferences]):
 
     class Meta:
         model = AliasPreferences
-        fields = ("default_domain", "style")
+        fields = ("default_domain", "style", "idle_days", "unused_days")
         widgets = {"style": forms.RadioSelect}  # noqa: RUF012
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
@@ -212,4 +246,10 @@ class PreferencesForm(forms.ModelForm[AliasPreferences]):
         assert isinstance(domains, forms.ModelChoiceField)
         domains.queryset = Domain.objects.usable_by(user)
         domains.empty_label = _("The one of your own address, else the first by name")
+        self.fields["idle_days"].label = _("They end after so many days without mail")
+        self.fields["unused_days"].label = _("Those that an app has made end when never used within days")
+        self.fields["idle_days"].help_text = _("Empty: never. Holds for aliases that you make from now on.")
+        self.fields["unused_days"].help_text = _(
+            "Some password managers make an alias whenever their generator is opened."
+        )
         self.fields["style"].choices = AliasStyle.choices  # type: ignore[attr-defined]

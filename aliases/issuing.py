@@ -12,7 +12,7 @@ from accounts.models import User
 from aliases import naming, refusals
 from aliases.addresses import bare_host, check_local_part
 from aliases.cleaning import clean_destinations, clean_name, clean_note
-from aliases.preferences import choose_domain
+from aliases.preferences import Choice, choose
 from domains.models import Domain
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class IssuingQuerySet(models.QuerySet[Row]):
         destinations: Sequence[str] | None = None,
         note: str | None = None,
         name: str = "",
+        made_by_app: bool = False,
     ) -> "Alias":
         """Create an alias for `owner` and return it with its destinations loaded.
 
@@ -50,16 +51,17 @@ class IssuingQuerySet(models.QuerySet[Row]):
         domain"). `hostname`: a web site in any form; its label begins the name. `style` overrides the
         owner's preference; the domain's weakest style binds either. `destinations`: verified
         addresses of the owner; None means the primary one. `note`: None means `Website: <host>`.
+        `made_by_app`: the owner may want such ones to expire when they are never used.
 
         Raises the classes of `aliases.refusals`, or RateLimited; then nothing was created. Takes the
         rows of the owner's creation counters for the transaction, so that the creations of one user
         go one after another, and what is counted is exact.
         """
         values = _clean(hostname, note, name, destinations)
-        chosen, preferred = choose_domain(owner, domain)
-        style = naming.stronger(style or preferred, chosen.minimum_style)
+        choice = choose(owner, domain)
+        style = naming.stronger(style or choice.style, choice.domain.minimum_style)
         names = islice(naming.candidates(hostname, style), NAME_TRIES)
-        return self._issue_first(owner, chosen, names, **values)
+        return self._issue_first(owner, choice, names, made_by_app=made_by_app, **values)
 
     def issue_chosen(
         self,
@@ -72,6 +74,7 @@ class IssuingQuerySet(models.QuerySet[Row]):
         destinations: Sequence[str] | None = None,
         note: str | None = None,
         name: str = "",
+        made_by_app: bool = False,
     ) -> "Alias":
         """Create an alias whose name begins with what the owner chose, and return it as `issue` does.
 
@@ -80,7 +83,8 @@ class IssuingQuerySet(models.QuerySet[Row]):
         AddressTaken where it was given out before.
         """
         values = _clean(hostname, note, name, destinations)
-        chosen, _preferred = choose_domain(owner, domain)
+        choice = choose(owner, domain)
+        chosen = choice.domain
         if needs_suffix(chosen) and not suffix:
             if suffix == "":
                 raise refusals.InvalidValue(gettext("On this domain a name needs a random ending."))
@@ -88,24 +92,26 @@ class IssuingQuerySet(models.QuerySet[Row]):
             local_parts: Iterable[str] = [f"{prefix}{ending}" for ending in names]
         else:
             local_parts = [f"{prefix}{suffix or ''}"]
-        return self._issue_first(owner, chosen, map(_checked, local_parts), **values)
+        return self._issue_first(owner, choice, map(_checked, local_parts), made_by_app=made_by_app, **values)
 
     def _issue_first(
         self,
         owner: User,
-        domain: Domain,
+        choice: Choice,
         local_parts: Iterable[str],
         *,
         wanted: Sequence[str] | None,
+        made_by_app: bool,
         **values: Any,
     ) -> "Alias":
         """Create the first of these names that was not given out before."""
+        domain, unused_days = choice.domain, choice.unused_days if made_by_app else None
         for local_part in local_parts:
             alias: Any = self.model(
                 address=f"{local_part}@{domain.name}", domain=domain, owner=owner, **values
             )
             try:
-                alias._insert(wanted)
+                alias._insert(wanted, idle_days=choice.idle_days, unused_days=unused_days)
             except refusals.AddressTaken:
                 continue
             except IntegrityError as error:

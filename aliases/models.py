@@ -252,8 +252,10 @@ class Alias(models.Model):
         return [link.address for link in self.destination_links.all()]
 
     @transaction.atomic
-    def _insert(self, wanted: Sequence[str] | None) -> None:
-        """Insert the alias and its destinations, under every limit.
+    def _insert(
+        self, wanted: Sequence[str] | None, *, idle_days: int | None = None, unused_days: int | None = None
+    ) -> None:
+        """Insert the alias, its destinations and its rules of expiry, under every limit.
 
         Raises AddressTaken, RateLimited, QuotaReached, DestinationForbidden.
         """
@@ -269,6 +271,8 @@ class Alias(models.Model):
         # Asked after the insert: whoever adds this address as an own one meanwhile finds the alias.
         addresses = verified_addresses(owner, wanted, self.address)
         self._set_links(addresses)
+        if idle_days or unused_days:
+            AliasExpiry(alias=self, idle_days=idle_days, unused_days=unused_days).save(force_insert=True)
 
     def _set_links(self, addresses: Sequence[EmailAddress]) -> None:
         links = [AliasDestination(alias=self, address=address) for address in addresses]

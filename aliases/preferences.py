@@ -1,5 +1,6 @@
 """How a user likes new aliases, and the domain on which one is made."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -45,6 +46,8 @@ def _choice(allowed: Access, user_id: Any, own_domain: Any, asked: Any = None) -
     preferences = AliasPreferences.objects.filter(user_id=user_id)
     domains = Domain.objects.enabled().annotate(
         owner_style=Coalesce(Subquery(preferences.values("style")), Value(AliasStyle.WORDS)),
+        owner_idle_days=Subquery(preferences.values("idle_days")),
+        owner_unused_days=Subquery(preferences.values("unused_days")),
         is_usable=ExpressionWrapper(allowed(user_id, own_domain), BooleanField()),
     )
     if asked is not None:
@@ -56,7 +59,9 @@ def _choice(allowed: Access, user_id: Any, own_domain: Any, asked: Any = None) -
             default=Value(2),
         )
         domains = domains.filter(is_usable=True).order_by(rank, "name")
-    return domains.values_list(*_DOMAIN_COLUMNS, "owner_style", "is_usable")[:1]
+    return domains.values_list(
+        *_DOMAIN_COLUMNS, "owner_style", "owner_idle_days", "owner_unused_days", "is_usable"
+    )[:1]
 
 
 _USER: dict[str, models.Field[Any, Any]] = {
@@ -74,8 +79,24 @@ _CHOICES: dict[tuple[Access, bool], Prepared] = {
 }
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The domain on which a user creates, and how the user likes new aliases."""
+
+    domain: Domain
+    style: str
+    idle_days: int | None
+    unused_days: int | None
+
+
 def choose_domain(user: User, asked: str | None = None) -> tuple[Domain, str]:
-    """The domain on which `user` creates, and the style that `user` prefers, in one statement.
+    """The domain on which `user` creates, and the style that `user` prefers. Raises as `choose` does."""
+    choice = choose(user, asked)
+    return choice.domain, choice.style
+
+
+def choose(user: User, asked: str | None = None) -> Choice:
+    """The domain on which `user` creates, with the user's preferences, in one statement.
 
     The one asked for; else the default one, if it is usable; else the one of the user's own address;
     else the first by name. Raises DomainNotFound, DomainForbidden, NoUsableDomain.
@@ -98,5 +119,5 @@ def choose_domain(user: User, asked: str | None = None) -> tuple[Domain, str]:
         raise refusals.NoUsableDomain(
             gettext("There is no domain on which you may create aliases. Ask an admin for access to one.")
         )
-    *columns, owner_style, _is_usable = rows[0]
-    return instance_of(Domain, _DOMAIN_COLUMNS, columns), owner_style
+    *columns, style, idle_days, unused_days, _is_usable = rows[0]
+    return Choice(instance_of(Domain, _DOMAIN_COLUMNS, columns), style, idle_days, unused_days)

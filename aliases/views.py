@@ -39,7 +39,7 @@ UNDO = "undo_aliases"
 
 def mine(request: HttpRequest) -> AliasQuerySet:
     """The reader's aliases, with what a row shows."""
-    return Alias.objects.owned_by(reader(request)).select_related("domain").with_destinations()
+    return Alias.objects.owned_by(reader(request)).select_related("domain", "expiry").with_destinations()
 
 
 def shown(request: HttpRequest, form: FilterForm) -> Page[Alias]:

@@ -19,6 +19,7 @@ from accounts.addresses import AddressError, domain_to_ascii, normalise_address,
 from accounts.models import User
 from aliases.addresses import bare_host, check_local_part, resolved_form
 from aliases.cleaning import clean_name, clean_note, clean_text
+from aliases.expiry import AliasExpiry
 from aliases.models import Alias, AliasDestination
 from aliases.preferences import AliasPreferences
 from core.refusals import RuleError
@@ -37,6 +38,7 @@ USER_FIELDS = "name is_active is_superuser password date_joined last_login crede
 ALIAS_FIELDS = (
     "enabled pinned note name hostname forwards blocks replies created active_at deleted_at".split()  # noqa: SIM905
 )
+EXPIRY_FIELDS = ("expires_at", "idle_days", "unused_days", "warned_at", "expired_at")
 TOKEN_FIELDS = "name digest created last_used expires networks".split()  # noqa: SIM905
 
 Row = dict[str, Any]
@@ -67,6 +69,8 @@ def export_config() -> Row:
                     "user": row.user.email,
                     "default_domain": row.default_domain.name if row.default_domain else None,
                     "style": row.style,
+                    "idle_days": row.idle_days,
+                    "unused_days": row.unused_days,
                 }
                 for row in AliasPreferences.objects.select_related("user", "default_domain").order_by("user")
             ],
@@ -92,7 +96,12 @@ def _users() -> Iterable[User]:
 
 
 def _aliases() -> Iterator[Alias]:
-    return Alias.objects.select_related("owner").with_destinations().order_by("pk").iterator(chunk_size=BATCH)
+    return (
+        Alias.objects.select_related("owner", "expiry")
+        .with_destinations()
+        .order_by("pk")
+        .iterator(chunk_size=BATCH)
+    )
 
 
 def _values(row: models.Model, fields: Iterable[str]) -> Row:
@@ -137,6 +146,7 @@ def _alias_row(alias: Alias) -> Row:
         "owner": alias.owner.email if alias.owner else None,
         "destinations": [address.email for address in alias.destination_addresses],
         **_values(alias, ALIAS_FIELDS),
+        "expiry": _values(alias.expiry, EXPIRY_FIELDS) if hasattr(alias, "expiry") else None,
     }
 
 
@@ -253,6 +263,7 @@ class _Importer:
             user=self._known_user(row.get("user")),
             default_domain=self._known_domain(default) if default else None,
             style=_text(row, "style"),
+            **_read(row, ["idle_days", "unused_days"]),
         )
         preferences.full_clean()
         preferences.save(force_insert=True)
@@ -296,6 +307,8 @@ class _Importer:
             if self.problems:
                 continue
             Alias.objects.bulk_create(alias for _place, alias, _links in made)
+            expiries = [alias.__dict__.pop("read_expiry", None) for _place, alias, _links in made]
+            AliasExpiry.objects.bulk_create(row for row in expiries if row)
             AliasDestination.objects.bulk_create(
                 AliasDestination(alias=alias, address=address)
                 for _place, alias, links in made
@@ -317,6 +330,10 @@ class _Importer:
         alias = Alias(address=address, domain=self._known_domain(parsed.domain), owner=owner, **values)
         # What is known to be there, and what the batch looks up at once, need no query for each row.
         alias.full_clean(exclude=["owner", "domain"], validate_unique=False, validate_constraints=False)
+        if row.get("expiry"):
+            expiry = AliasExpiry(alias=alias, **_read(row["expiry"], EXPIRY_FIELDS))
+            expiry.full_clean(exclude=["alias"], validate_unique=False, validate_constraints=False)
+            alias.__dict__["read_expiry"] = expiry
         links = []
         for email in row.get("destinations", []):
             link = self.own.get((owner.pk, email)) if owner else None

@@ -97,6 +97,8 @@ def everything(user: User) -> dict[str, Any]:
             if preferences and preferences.default_domain
             else None,
             "style": preferences.style if preferences else None,
+            "idle_days": preferences.idle_days if preferences else None,
+            "unused_days": preferences.unused_days if preferences else None,
         },
         "second_factors": [
             {"type": factor.type, "created": factor.created_at.isoformat()}

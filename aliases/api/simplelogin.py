@@ -92,6 +92,7 @@ class RandomAlias(ApiView):
         hostname = query.get("hostname")
         alias = Alias.objects.issue(
             owner=self.caller,
+            made_by_app=True,
             domain=text_field(data, "domain") or query.get("domain") or None,
             hostname=hostname if hostname is not None else text_field(data, "hostname") or "",
             style=STYLE_OF_MODE.get(query.get("mode", "")),

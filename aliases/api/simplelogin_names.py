@@ -120,6 +120,7 @@ class CustomAlias(ApiView):
         ending, domain = read_suffix(self.caller, text_field(data, "signed_suffix") or "")
         alias = Alias.objects.issue_chosen(
             owner=self.caller,
+            made_by_app=True,
             prefix=prefix,
             suffix=ending,
             domain=domain,

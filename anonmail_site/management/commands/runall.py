@@ -35,7 +35,9 @@ class Command(BaseCommand):
         gunicorn = [sys.executable, "-m", "gunicorn", "-c", "python:anonmail_site.gunicorn_conf"]
         web = [*gunicorn, "anonmail_site.wsgi"]
         mail = [sys.executable, sys.argv[0], "mailserver"]
-        ended = Supervisor({"web": web, "mail": mail}).run()
+        # Once a day: what expires, what is old.
+        chores = [sys.executable, sys.argv[0], "housekeeping", "--forever"]
+        ended = Supervisor({"web": web, "mail": mail, "housekeeping": chores}).run()
         if ended is not None:
             raise CommandError(f"The {ended} server ended by itself; everything was stopped.")
         self.stdout.write("Stopped.")

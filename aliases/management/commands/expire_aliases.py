@@ -1,0 +1,12 @@
+from typing import Any
+
+from aliases.expiry import expire, warn
+from core.commands import RuleCommand
+
+
+class Command(RuleCommand):
+    help = "Warn the owners of aliases that end soon; disable those whose end has come. Run it once a day."
+
+    def act(self, **options: Any) -> str:
+        expired = expire()
+        return f"Disabled {expired} aliases; warned of {warn()}."

@@ -1,0 +1,39 @@
+import time
+from typing import Any
+
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import Error, connections
+
+# What is to be done once a day, in this order.
+CHORES = (
+    "expire_aliases",
+    "purge_deleted_aliases",
+    "prune_activity",
+    "prune_counters",
+    "prune_audit",
+    "clearsessions",
+)
+DAY = 24 * 60 * 60
+
+
+class Command(BaseCommand):
+    help = "Do what is to be done once a day: expire aliases, purge and prune what is old."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--forever", action="store_true", help="again and again, once a day (for runall)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        while True:
+            for chore in CHORES:
+                try:
+                    call_command(chore, stdout=self.stdout, stderr=self.stderr)
+                except Error as error:
+                    # A database that is away today is there tomorrow; the other chores do not wait.
+                    self.stderr.write(f"{chore} failed: {type(error).__name__}")
+                    if not options["forever"]:
+                        raise
+            if not options["forever"]:
+                return
+            connections.close_all()
+            time.sleep(DAY)
