@@ -108,6 +108,11 @@ class Peer:
     def say(self, octets: bytes) -> None:
         self.socket.sendall(octets)
 
+    def say_no_more(self) -> None:
+        """Close this half of the connection, which the other side may have ended already."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+
     def reply(self) -> bytes:
         """One reply of SMTP's, its last line."""
         line = b""
@@ -275,7 +280,7 @@ def test_who_leaves_without_listening_keeps_no_place(open_doors: Callable[..., P
         with suppress(TimeoutError, ConnectionError):
             while True:
                 peer.say(FLOOD[door][: len(FLOOD[door]) // 100])
-        peer.socket.shutdown(socket.SHUT_WR)
+        peer.say_no_more()
 
         assert is_soon(lambda: is_served(door, place))
 
@@ -288,7 +293,7 @@ def test_half_a_command_and_half_a_connection_end(
     place = open_doors(MAIL_CONNECTIONS=1)[door]
     with Peer(place) as peer:
         peer.say(octets)
-        peer.socket.shutdown(socket.SHUT_WR)
+        peer.say_no_more()
         peer.rest()
     with Peer(place) as peer:
         peer.say(octets)
@@ -357,7 +362,7 @@ def test_handshakes_that_fail_leave_nothing_behind(
             assert peer.reply()[:3] == b"220"
             assert peer.ask(b"STARTTLS\r\n")[:3] == b"220"
             peer.say(octets)
-            peer.socket.shutdown(socket.SHUT_WR)
+            peer.say_no_more()
             peer.rest()
 
     assert is_soon(lambda: is_served("smtp", place, 2))
@@ -535,7 +540,7 @@ def test_garbage_is_survived(
                 if is_rude:
                     peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 else:
-                    peer.socket.shutdown(socket.SHUT_WR)
+                    peer.say_no_more()
                     peer.rest()
             except ConnectionError:
                 pass
