@@ -35,6 +35,7 @@ check: $(VENV)/.dev ## lint, types, templates, migrations, deployment settings
 	$(BIN)/mypy
 	git ls-files -z 'templates/*.html' 'templates/*.txt' | xargs -0r $(BIN)/djade --check --target-version 5.2
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 	$(BIN)/python -m tests.deploy_check
 
 bench: $(VENV)/.dev ## measure the create call against a floor, and mail against a plain Postfix (as root); writes bench/results/

@@ -118,6 +118,8 @@ INSTALLED_APPS = [
     "csp",
     "django_htmx",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     # Ours come last: their admin modules unregister some of the above.
     "anonmail_site",
     "core",
@@ -270,6 +272,22 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "aliases.api.errors.answer_error",
     "UNAUTHENTICATED_USER": None,
     "URL_FORMAT_OVERRIDE": None,
+    "DEFAULT_SCHEMA_CLASS": "aliases.api.docs.ApiSchema",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Anonmail",
+    "DESCRIPTION": "Aliases for password managers and scripts, in SimpleLogin's and addy.io's language.",
+    "VERSION": "1",
+    "SERVERS": [{"url": SITE_URL}],
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "PREPROCESSING_HOOKS": ["aliases.api.docs.plain_paths"],
+    # The page's assets come from the package: no other server is asked.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "ENFORCE_NON_BLANK_FIELDS": False,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
 }
 # Bytes; a larger request body under /api/ is answered 413.
 API_MAX_BODY_BYTES = 256 * 1024

@@ -7,6 +7,7 @@ from django.urls import URLPattern, re_path
 
 from aliases.api import simplelogin
 from aliases.api import simplelogin_account as account
+from aliases.api import simplelogin_docs as simplelogin_docs  # describes them in the schema
 from aliases.api import simplelogin_names as names
 from aliases.api import simplelogin_signin as signin
 

@@ -1,0 +1,180 @@
+"""What the OpenAPI schema says of each call: beside the views, in plain JSON Schema."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRequest, OpenApiResponse
+from rest_framework.views import APIView
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+WHOLE: Schema = {"type": "integer"}
+FLAG: Schema = {"type": "boolean"}
+
+
+def nullable(schema: Schema) -> Schema:
+    """The same, or null."""
+    return {**schema, "nullable": True}
+
+
+def listing(of: Schema) -> Schema:
+    """An array of these."""
+    return {"type": "array", "items": of}
+
+
+def record(optional: Sequence[str] = (), /, **properties: Schema) -> Schema:
+    """An object with these properties, all of them there but the `optional` ones."""
+    required = [name for name in properties if name not in optional]
+    schema: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {**schema, "required": required} if required else schema
+
+
+def body(**properties: Schema) -> Schema:
+    """A request's body: an object of which every property may be missing, and any other is ignored."""
+    return {"type": "object", "properties": properties}
+
+
+def query(name: str, description: str, *, required: bool = False, schema: Schema = TEXT) -> OpenApiParameter:
+    """A parameter in the query string."""
+    return OpenApiParameter(name, schema, OpenApiParameter.QUERY, required=required, description=description)
+
+
+ERROR = record(error=TEXT)
+SENTENCES = {
+    400: "The request says something that cannot be meant.",
+    401: "Wrong or missing API key.",
+    403: "You have no access to this domain. Ask its manager for it.",
+    404: "There is no such alias.",
+    409: "This address is taken. Choose another name.",
+    412: "Alias creation time is expired, please retry",
+    413: "The request is too large. Its body may have at most 256 KiB.",
+    422: "Account not activated: open the link in the mail first.",
+    429: "Too many requests. Try again later.",
+    440: "Need sudo: a token makes no other token. Make one on the web page instead.",
+    503: "The service is not available for a moment. Try again shortly.",
+}
+# What any call may answer: a body that is none, a key that is none, too large, too often, no database.
+ALWAYS = (400, 401, 413, 429, 503)
+
+
+def refusal(status: int) -> OpenApiResponse:
+    """An error of SimpleLogin's shape, with an example."""
+    example = OpenApiExample(
+        f"{status}", value={"error": SENTENCES[status]}, response_only=True, status_codes=[str(status)]
+    )
+    return OpenApiResponse(ERROR, SENTENCES[status], [example])
+
+
+@dataclass(frozen=True)
+class Call:
+    """One method of a view: what it does, takes and answers."""
+
+    summary: str
+    answer: Any  # None: it is always refused
+    status: int = 200
+    takes: Schema | None = None
+    parameters: Sequence[OpenApiParameter] = ()
+    refuses: Sequence[int] = ()
+    example: Any = None
+    media_type: str = "application/json"
+    refusal: Callable[[int], OpenApiResponse] = refusal
+    needs_key: bool = True
+
+
+# By view and method, as `describe` was told.
+_CALLS: dict[tuple[type, str], tuple[str, Call]] = {}
+
+
+def describe(view: type, name: str, dialect: str = "SimpleLogin", /, **calls: Call) -> None:
+    """Say what a view's methods (`get=…`) do; `name` is the one that generated clients give the call."""
+    for method, call in calls.items():
+        _CALLS[view, method] = (dialect, call)
+        _NAMES[view] = name
+
+
+_NAMES: dict[type, str] = {}
+
+
+def is_described(view: type, method: str) -> bool:
+    """Whether the schema says something of this method."""
+    return (view, method.lower()) in _CALLS
+
+
+class ApiSchema(AutoSchema):
+    """Describes each call as `describe` was told; one that nobody described is an error."""
+
+    @property
+    def call(self) -> Call:
+        """The call that is described just now."""
+        return _CALLS[type(self.view), self.method.lower()][1]
+
+    def get_summary(self) -> str:
+        return self.call.summary
+
+    def get_description(self) -> str:  # type: ignore[override]
+        return ""
+
+    def get_tags(self) -> list[str]:
+        return [_CALLS[type(self.view), self.method.lower()][0]]
+
+    def get_operation_id(self) -> str:
+        return f"{_NAMES[type(self.view)]}_{self.method.lower()}"
+
+    def get_override_parameters(self) -> Any:
+        keys = [
+            OpenApiParameter("key", {"type": "integer", "minimum": 1}, OpenApiParameter.PATH, required=True)
+            for part in self.path.split("/")
+            if part == "{key}"
+        ]
+        return [*keys, *self.call.parameters]
+
+    def get_request_serializer(self) -> Any:
+        takes = self.call.takes
+        return {"application/json": OpenApiRequest(takes)} if takes else None
+
+    def get_response_serializers(self) -> Any:
+        call = self.call
+        examples = []
+        if call.example is not None:
+            examples = [OpenApiExample("answer", value=call.example, response_only=True)]
+        answers: dict[Any, Any] = {}
+        if call.answer is not None:
+            answers[call.status, call.media_type] = OpenApiResponse(call.answer, call.summary, examples)
+        statuses = {*ALWAYS, *call.refuses, *((404,) if "{key}" in self.path else ())}
+        if not call.needs_key:
+            statuses.discard(401)
+        for status in sorted(statuses):
+            answers[status, "application/json"] = call.refusal(status)
+        return answers
+
+
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How a key is sent."""
+
+    target_class = "tokens.authentication.TokenAuthentication"
+    name: str | list[str] = ["apiKey", "bearer"]  # noqa: RUF012 - the package's own
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> list[Schema]:
+        own = {
+            "type": "apiKey",
+            "in": "header",
+            "name": "Authentication",
+            "description": "`<e-mail>:<token>`, or the token alone: the page Authentication tokens shows it.",
+        }
+        return [own, {"type": "http", "scheme": "bearer", "description": "The same as a Bearer token."}]
+
+
+def plain_paths(endpoints: Sequence[Any], **kwargs: Any) -> list[Any]:
+    """The API's calls, their paths without the optional slash at the end."""
+    found = []
+    for path, regex, method, callback in endpoints:
+        view = getattr(callback, "cls", None)
+        if view is not None and issubclass(view, APIView) and path.startswith("/api/"):
+            if path.startswith(("/api/schema", "/api/docs")):
+                continue
+            found.append((path.rstrip("?").rstrip("/"), regex, method, callback))
+    return found
