@@ -390,6 +390,8 @@ MAIL_NEXT_HOP = env.str("MAIL_NEXT_HOP", default=f"maildir://{VAR_DIR / 'mail'}"
 MAIL_POSTMASTER = env.str("MAIL_POSTMASTER", default="")
 MAIL_SIZE_LIMIT = number("MAIL_SIZE_LIMIT", 25 * 1024 * 1024)  # octets
 MAIL_THREADS = number("MAIL_THREADS", 8)
+# Octets of all messages that one door of one process takes at the same moment; more are told to wait.
+MAIL_MEMORY = number("MAIL_MEMORY", 256 * 1024 * 1024)
 MAIL_PROCESSES = number("MAIL_PROCESSES", 1)
 # Clients at once, for each door and process; from one address, unless it is this machine's own.
 MAIL_CONNECTIONS = number("MAIL_CONNECTIONS", 200)

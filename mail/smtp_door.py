@@ -15,6 +15,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any, AnyStr
 
 from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
+from django.conf import settings
 
 from mail.forward import Answer, Message, take
 from mail.next_hop import NextHop
@@ -30,6 +31,7 @@ TOO_MANY_CONNECTIONS = "421 4.3.2 Too many connections, try again later"
 TOO_MANY_RECIPIENTS = "452 4.5.3 Too many recipients, please send the others again"
 SEPARATE = "452 4.5.3 One recipient at a time, please send the others again"
 TOO_LARGE = "552 5.3.4 Message too large"
+NO_ROOM = "452 4.3.1 Too many messages at once, try again later"
 
 RECIPIENTS_MAX = 100
 # Unknown recipients that one connection, and one client address within the period, may name.
@@ -110,6 +112,7 @@ class Handler:
     """What aiosmtpd asks: one for the whole SMTP door."""
 
     protocols = ("ESMTP", "ESMTPS")
+    unknown_max = UNKNOWN_MAX
     is_queued = False
 
     def __init__(self, lookups: Pool, work: Pool, next_hop: NextHop, unknown_limit: int = 0) -> None:
@@ -117,6 +120,8 @@ class Handler:
         self.work = work
         self.next_hop = next_hop
         self.unknown = UnknownLimit(unknown_limit)
+        # Of the messages that this door takes just now.
+        self.octets = 0
         self._forgetting: dict[asyncio.Task[None], int] = {}
 
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
@@ -142,7 +147,7 @@ class Handler:
         if found.refusal == UNKNOWN:
             self.unknown.count(client_of(session))
             session.__dict__["unknown"] = session.__dict__.get("unknown", 0) + 1
-            if session.__dict__["unknown"] >= UNKNOWN_MAX:
+            if session.__dict__["unknown"] >= self.unknown_max:
                 return _hang_up(server)
         return found.refusal or self._welcome(envelope, address, found.resolution)
 
@@ -225,6 +230,8 @@ class LmtpHandler(Handler):
     """The LMTP door's (RFC 2033): each recipient gets an answer of its own."""
 
     protocols = ("LMTP", "LMTPS")
+    # Postfix has asked before, and keeps its connection: what it names is no guess.
+    unknown_max = 10**9
     is_queued = True
 
     def _welcome(self, envelope: Envelope, address: str, resolution: Resolution) -> str:
@@ -268,6 +275,7 @@ class Door(SMTP):
         self.handler = handler
         self.is_taking = False
         self.is_ending = False
+        self._held = 0
         # Extended commands may have more than the 512 octets of RFC 5321 §4.5.3.1.4: SMTPUTF8, XFORWARD.
         for command in ("MAIL", "RCPT"):
             self.command_size_limits[command] = 1024
@@ -322,10 +330,19 @@ class Door(SMTP):
             await self.push("501 5.5.4 Syntax: DATA")
             return
         await self.push("354 End data with <CR><LF>.<CR><LF>")
+        try:
+            await self._take_message()
+        finally:
+            self.handler.octets -= self._held
+            self._held = 0
+
+    async def _take_message(self) -> None:
         content = await self._read_message()
-        if content is None:
+        if isinstance(content, str):
             self._set_post_data_state()  # type: ignore[no-untyped-call]
-            await self.push(TOO_LARGE)
+            await self.push(content)
+            return
+        if self.envelope is None:
             return
         self.envelope.content = self.envelope.original_content = content
         self._reset_timeout(ANSWER_TIMEOUT)
@@ -340,14 +357,20 @@ class Door(SMTP):
             if self.is_ending:
                 self.end_soon()
 
-    async def _read_message(self) -> bytes | None:
-        """The message without its dots for transparency (RFC 5321 §4.5.2); None where it is too large."""
+    def _hold(self, octets: int) -> bool:
+        """Whether there is room for so many more octets, of all the messages that come in just now."""
+        self._held += octets
+        self.handler.octets += octets
+        return self.handler.octets <= settings.MAIL_MEMORY
+
+    async def _read_message(self) -> bytes | str:
+        """The message without its dots for transparency (RFC 5321 §4.5.2), or the reply that refuses it."""
         limit = int(self.data_size_limit or 0) + TRACE_MAX
         end = b"\r\n.\r\n"
         # The line that DATA itself ended with is the one before.
         self._reader._buffer[:0] = b"\r\n"  # type: ignore[attr-defined]
         # One array, and large pieces: a million small ones would take many times their octets and their time.
-        content, size, extended, is_whole = bytearray(), 0, 0, False
+        content, size, extended, is_whole, refusal = bytearray(), 0, 0, False, ""
         while not is_whole:
             try:
                 piece = await self._reader.readuntil(end)
@@ -355,7 +378,11 @@ class Door(SMTP):
             except asyncio.LimitOverrunError as error:
                 piece = await self._reader.read(error.consumed)
             size += len(piece)
-            if size <= limit + len(end):
+            if size > limit + len(end):
+                refusal = TOO_LARGE
+            elif not refusal and not self._hold(len(piece)):
+                refusal = NO_ROOM
+            if not refusal:
                 content += piece
             else:
                 content.clear()
@@ -367,8 +394,8 @@ class Door(SMTP):
             if size // MEBIBYTE > extended:
                 extended = size // MEBIBYTE
                 self._reset_timeout()
-        if not content:
-            return None
+        if refusal:
+            return refusal
         del content[-3:]
         return bytes(content.replace(b"\r\n.", b"\r\n")[2:])
 

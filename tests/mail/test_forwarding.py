@@ -2,6 +2,7 @@
 
 import smtplib
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -197,6 +198,11 @@ def test_an_acknowledged_message_may_be_sent_again(alice: User, send: Send, hop:
 
     assert [send(alias.address)[0] for _ in range(2)] == [250, 250]
     assert len(hop.sent) == 2
+    # It is forgotten after the answer, which the sender waits for no longer.
+    for _ in range(100):
+        if not Delivery.objects.exists():
+            break
+        time.sleep(0.05)
     assert not Delivery.objects.exists()
 
 
@@ -414,6 +420,19 @@ def test_the_smtp_next_hop_sends_octets_as_they_are(alice: User, door: int, hop:
     assert unknown == Refused("5.1.1")
     assert after == Accepted()
     assert all(message.endswith(content) for _sender, _recipient, message in hop.sent)
+
+
+def test_messages_at_once_have_only_so_much_memory(
+    alice: User, hop: Hop, settings: Settings, send: Send
+) -> None:
+    alias = Alias.objects.issue(owner=alice)
+    settings.MAIL_MEMORY = 1_000_000
+
+    assert send(alias.address, content=MESSAGE + b"x" * 2_000_000 + b"\r\n")[0] == 452
+    # What was held is free again.
+    assert send(alias.address, content=MESSAGE + b"x" * 900_000 + b"\r\n")[0] == 250
+    assert send(alias.address, content=MESSAGE + b"x" * 900_000 + b"\r\ny\r\n")[0] == 250
+    assert len(hop.sent) == 2
 
 
 @pytest.mark.parametrize(
