@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench bench-mail screenshots clean
+.PHONY: help run test check bench bench-lists bench-mail screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +40,11 @@ check: $(VENV)/.dev ## lint, types, templates, migrations, deployment settings
 
 bench: $(VENV)/.dev ## measure the create call against a floor, and mail against a plain Postfix (as root); writes bench/results/
 	$(BIN)/python -m bench.create $(ARGS)
+	$(BIN)/python -m bench.lists
 	$(BIN)/python -m bench.mail
+
+bench-lists: $(VENV)/.dev ## the list call alone
+	$(BIN)/python -m bench.lists $(ARGS)
 
 bench-mail: $(VENV)/.dev ## mail alone: make bench-mail ARGS="--messages 2000 --rounds 1"
 	$(BIN)/python -m bench.mail $(ARGS)
