@@ -19,6 +19,13 @@ from tests.mail_doors import running_doors_at
 from tests.mta import Ports, Postfix, Sink
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A real Postfix takes its time: of these, both rounds run the scenarios, and one of them the rest."""
+    for item in items:
+        if item.path.parent.name == "postfix" and item.path.name != "test_scenarios.py":
+            item.add_marker(pytest.mark.postgresql)
+
+
 @dataclass
 class Site:
     """Postfix with Anonmail behind it, and what arrives at the far end."""
