@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENTS := $(VENV)/clients
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench bench-lists bench-mail screenshots clean
@@ -17,9 +18,17 @@ $(VENV)/.run: requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements.txt requirements-dev.txt $(VENV)/.run
+$(VENV)/.dev: requirements.txt requirements-dev.txt requirements-clients.txt tests/clients/package.json $(VENV)/.run
 	@echo "Installing what requirements-dev.txt names."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@echo "Installing the published clients of the API that the tests run."
+	@rm -rf $(CLIENTS) && mkdir -p $(CLIENTS)/npm && cp tests/clients/package.json $(CLIENTS)/npm/
+	@grep == requirements-clients.txt | while read -r client; do \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+			--target "$(CLIENTS)/$${client%%==*}" "$$client" || exit 1; \
+	done
+	@command -v node >/dev/null && npm install --no-package-lock --no-audit --no-fund --ignore-scripts \
+		--loglevel=error --prefix $(CLIENTS)/npm || echo "The npm client is not there: its tests are skipped."
 	@touch $@
 
 run: $(VENV)/.run ## prepare and serve at http://127.0.0.1:8000/ (another port: make run PORT=8080)

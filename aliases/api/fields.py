@@ -42,6 +42,13 @@ def keys_field(data: dict[str, Any], name: str) -> list[int]:
     keys = data.get(name)
     if not isinstance(keys, list) or not keys:
         raise BadInput(gettext("Must choose at least one mailbox."))
-    if not all(isinstance(key, int) and not isinstance(key, bool) and 0 < key < 2**63 for key in keys):
+    return [_key(key) for key in keys]
+
+
+def _key(value: Any) -> int:
+    # simplelogincmd sends ids as the text that somebody typed.
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**63:
         raise BadInput(WRONG_MAILBOX)
-    return keys
+    return value

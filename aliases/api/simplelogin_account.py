@@ -304,7 +304,8 @@ class ExportData(ApiView):
                     for email, enabled in aliases.values_list("address", "enabled")
                 ],
                 "apps": [],
-                "custom_domains": [domain.name for domain in usable_domains(self.caller)],
+                # The domains are the server's; npm's simplelogin-client breaks on any text here.
+                "custom_domains": [],
             }
         )
 

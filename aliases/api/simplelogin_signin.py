@@ -27,6 +27,8 @@ MFA_VALID = 300
 # Seconds after which somebody who tried too often may try again: allauth's limits are for minutes.
 RETRY_AFTER = 300
 DEVICE_MAX = 80
+# Of an authenticator app's code.
+CODE_DIGITS = 6
 
 
 class NotActivated(RuleError):
@@ -122,7 +124,7 @@ class Mfa(SignInView):
         user = User.objects.filter(pk=int(key), is_active=True).first()
         if user is None:
             raise BadInput(gettext("Invalid mfa_key: sign in once more."))
-        form: Any = BaseAuthenticateForm({"code": text_field(data, "mfa_token") or ""}, user=user)
+        form: Any = BaseAuthenticateForm({"code": code_field(data, "mfa_token")}, user=user)
         if not form.is_valid():
             codes = {error.code for error in form.errors.as_data().get("code", [])}
             if "too_many_login_attempts" in codes or "rate_limited" in codes:
@@ -130,6 +132,14 @@ class Mfa(SignInView):
             raise BadInput(gettext("Wrong TOTP Token"))
         secret = self.token(user, text_field(data, "device") or "")
         return Response({"name": user.name, "email": user.email, "api_key": secret})
+
+
+def code_field(data: dict[str, Any], name: str) -> str:
+    """The code in a body's field. simplelogincmd sends a number: the zeros before it are put back."""
+    code = data.get(name)
+    if isinstance(code, int) and not isinstance(code, bool) and 0 <= code < 10**CODE_DIGITS:
+        return f"{code:0{CODE_DIGITS}}"
+    return text_field(data, name) or ""
 
 
 class ApiKey(ApiView):

@@ -94,6 +94,25 @@ def test_a_custom_alias_is_made_from_prefix_and_ending(alice: User, api: Api, ve
     )
 
 
+@pytest.mark.parametrize("key", ["{home}", "0{home}"])
+def test_a_mailbox_may_be_named_by_the_text_of_its_id(alice: User, api: Api, key: str) -> None:
+    home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
+    alias = Alias.objects.issue(owner=alice)
+    body = {"mailbox_ids": [key.format(home=home.pk)]}
+
+    assert api(alice).put(f"/api/aliases/{alias.pk}", body, format="json").status_code == 200
+    assert [row.email for row in alias.destinations.all()] == ["alice@home.test"]
+
+
+@pytest.mark.parametrize("key", ["", "x", "-1", "0", "²", "9" * 19, "9" * 5000, 1.0, None, [1]])
+def test_what_is_no_id_is_no_mailbox(alice: User, api: Api, key: Any) -> None:
+    alias = Alias.objects.issue(owner=alice)
+
+    answer = api(alice).put(f"/api/aliases/{alias.pk}", {"mailbox_ids": [key]}, format="json")
+
+    assert (answer.status_code, set(answer.json())) == (400, {"error"})
+
+
 def test_an_ending_is_for_its_user_and_for_ten_minutes(alice: User, root: User, api: Api) -> None:
     client = api(alice)
     signed = offered(client)["@example.com"]
@@ -289,7 +308,7 @@ def test_exports(alice: User, root: User, api: Api) -> None:
         "name": "",
         "aliases": [{"email": alias.address, "enabled": False}],
         "apps": [],
-        "custom_domains": ["example.com"],
+        "custom_domains": [],
     }
 
 
@@ -384,7 +403,7 @@ def test_the_second_factor_is_asked_for(alice: User) -> None:
     first = sign_in().json()
     assert (first["mfa_enabled"], first["api_key"]) == (True, None)
 
-    def confirm(code: str, key: str = first["mfa_key"]) -> Any:
+    def confirm(code: Any, key: str = first["mfa_key"]) -> Any:
         body = {"mfa_token": code, "mfa_key": key, "device": "phone"}
         return APIClient().post("/api/auth/mfa", body, format="json")
 
@@ -393,6 +412,8 @@ def test_the_second_factor_is_asked_for(alice: User) -> None:
     wrong = "000000" if code != "000000" else "111111"
     assert confirm(wrong).status_code == 400
     assert confirm(code, first["mfa_key"][:-1] + "x").status_code == 400
+    for none in (-1, 10**6, True, 1.5, [], None):
+        assert confirm(none).status_code == 400
     with time_machine.travel(timezone.now() + timedelta(seconds=301)):
         assert confirm(code).status_code == 400
     answer = confirm(code)
