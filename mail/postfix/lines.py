@@ -225,6 +225,11 @@ def fresh(reinjection: str = DEFAULT_REINJECTION, *, before_queue: bool = False)
             socketmap("domains"),
             "The domains that are ours, asked for: a new one is known within a second.",
         ),
+        Line(
+            "fast_flush_domains",
+            "",
+            "Nobody fetches mail with ETRN: else each message that waits is one more question to Anonmail.",
+        ),
         Line("relay_recipient_maps", "", "The policy service knows the recipients."),
         Line("relay_transport", lmtp_transport(), "Mail for them goes to Anonmail."),
         Line("recipient_delimiter", "", "A +tag is Anonmail's to ignore."),
