@@ -42,12 +42,15 @@ KILLS = 10
 # A kill can double what was underway in that instant: accepted by the next hop, and not written down yet.
 MAIL_THREADS = 8
 # So many copies arrive between two kills.
-BETWEEN_KILLS = 60
+BETWEEN_KILLS = 40
 # So many letters have been accepted when the fault begins.
 UNDERWAY = 150
 MEBIBYTE = 1024 * 1024
 # Not at a domain of ours.
 OTHER = "someone@elsewhere.test"
+
+# What does not depend on where Postfix's queue is; each takes its time.
+IN_ONE_DESIGN = pytest.mark.parametrize("start", ["lmtp"], indirect=True)
 
 Start = Callable[..., AbstractContextManager[Rig]]
 
@@ -63,9 +66,11 @@ def new_database() -> Iterator[Callable[[], Database]]:
 
 
 @pytest.fixture(params=["lmtp", "before-queue"])
-def start(request: pytest.FixtureRequest, new_database: Callable[[], Database]) -> Start:
+def start(request: pytest.FixtureRequest) -> Start:
     """Starts everything, in each of the two designs; `{sink}` in a setting is the far end's port."""
     name = {"lmtp": "fresh_postfix", "before-queue": "before_queue_postfix"}[request.param]
+    # Asked for here and not by name: a round that skips these tests starts none of it.
+    new_database: Callable[[], Database] = request.getfixturevalue("new_database")
     postfix, ports = request.getfixturevalue(name)
 
     def start(**settings: str) -> AbstractContextManager[Rig]:
@@ -90,10 +95,11 @@ def senders() -> Iterator[Callable[[Rig], Senders]]:
         each.stop()
 
 
-def settle(rig: Rig, senders: Senders, maildir: Path | None = None, *, flush: bool = False) -> Account:
+def settle(rig: Rig, senders: Senders, maildir: Path | None = None) -> Account:
     """Everything sent, everything delivered, and a moment more, in which nothing else comes."""
     senders.join(DRAINED)
-    rig.postfix.wait_until_idle(DRAINED, flush=flush)
+    # A message that was still held when its turn came is looked for every five minutes only (qmgr(8)).
+    rig.postfix.wait_until_idle(DRAINED, flush=True)
 
     def arrived() -> list[tuple[str, bytes]]:
         if maildir:
@@ -161,6 +167,7 @@ def test_the_database_is_stopped_and_started_again(start: Start, senders: Callab
         assert recovery < RECOVERY
 
 
+@IN_ONE_DESIGN
 def test_the_database_hangs_for_six_seconds(start: Start, senders: Callable[[Rig], Senders]) -> None:
     with start() as rig:
         sending = senders(rig)
@@ -203,9 +210,10 @@ def test_the_mail_server_is_killed_ten_times(start: Start, senders: Callable[[Ri
 def more_arrives(rig: Rig) -> None:
     """Some work for the server between two kills."""
     before = len(rig.sink.arrived)
-    wait_until(lambda: len(rig.sink.arrived) >= before + BETWEEN_KILLS, 20, "more letters at the far end")
+    wait_until(lambda: len(rig.sink.arrived) >= before + BETWEEN_KILLS, 60, "more letters at the far end")
 
 
+@IN_ONE_DESIGN
 def test_one_of_two_processes_is_killed_ten_times(start: Start, senders: Callable[[Rig], Senders]) -> None:
     with start(MAIL_PROCESSES="2") as rig:
         wait_until(lambda: len(rig.mail.children()) == 2, 10, "two processes")
@@ -225,13 +233,14 @@ def test_one_of_two_processes_is_killed_ten_times(start: Start, senders: Callabl
         check("one of two killed ten times", rig, sending, found, replaced, doubles=MAIL_THREADS * KILLS)
 
 
+@IN_ONE_DESIGN
 def test_the_far_end_is_down_and_up(start: Start, senders: Callable[[Rig], Senders]) -> None:
     with start() as rig:
         sending = senders(rig)
         sending.wait_for(UNDERWAY)
 
         rig.far.shut()
-        time.sleep(3)
+        time.sleep(2)
         before = len(rig.sink.arrived)
         rig.far.open()
         recovery = wait_until(lambda: len(rig.sink.arrived) > before, 20, "mail at the far end")
@@ -246,7 +255,7 @@ def test_the_next_hop_is_down_and_up(start: Start, senders: Callable[[Rig], Send
         sending.wait_for(UNDERWAY)
 
         rig.far.shut()
-        time.sleep(3)
+        time.sleep(2)
         before = len(rig.sink.arrived)
         rig.far.open()
         recovery = wait_until(lambda: len(rig.sink.arrived) > before, 20, "mail at the far end")
@@ -261,12 +270,14 @@ def test_postfix_takes_nothing_back_for_a_while(start: Start, senders: Callable[
         sending.wait_for(UNDERWAY)
 
         with without_service(rig, f"127.0.0.1:{rig.ports.reinjection}"):
-            time.sleep(3)
+            time.sleep(2)
             before = len(rig.sink.arrived)
         recovery = wait_until(lambda: len(rig.sink.arrived) > before, 20, "mail at the far end")
 
-        # A queue manager that was reloaded looks for what it had underway every five minutes only.
-        check("re-injection down", rig, sending, settle(rig, sending, flush=True), recovery)
+        # Postfix ends a service that it no longer has at once: what that one took and had no time to
+        # answer for is sent again.
+        found = settle(rig, sending)
+        check("re-injection down", rig, sending, found, recovery, doubles=MAIL_THREADS)
         assert recovery < RECOVERY
 
 
@@ -304,7 +315,7 @@ def test_the_disk_of_the_maildir_is_full(start: Start, senders: Callable[[Rig], 
         sending = senders(rig)
         wait_until(lambda: shutil.disk_usage(disk).free < 8192, 20, "a full disk")
 
-        time.sleep(3)
+        time.sleep(2)
         while_full = read_maildir(maildir)
         ballast.unlink()
         before = len(while_full)
@@ -337,6 +348,7 @@ def test_the_policy_service_does_not_answer(start: Start, senders: Callable[[Rig
         assert recovery < RECOVERY
 
 
+@IN_ONE_DESIGN
 def test_the_whole_mail_server_hangs_for_six_seconds(start: Start, senders: Callable[[Rig], Senders]) -> None:
     with start() as rig:
         sending = senders(rig)
