@@ -28,7 +28,7 @@ $(VENV)/.dev: requirements.txt requirements-dev.txt requirements-clients.txt tes
 			--target "$(CLIENTS)/$${client%%==*}" "$$client" || exit 1; \
 	done
 	@command -v node >/dev/null && npm install --no-package-lock --no-audit --no-fund --ignore-scripts \
-		--loglevel=error --prefix $(CLIENTS)/npm || echo "The npm client is not there: its tests are skipped."
+		--loglevel=error --fetch-retries=0 --fetch-timeout=20000 --prefix $(CLIENTS)/npm || echo "The npm client is not there: its tests are skipped."
 	@touch $@
 
 run: $(VENV)/.run ## prepare and serve at http://127.0.0.1:8000/ (another port: make run PORT=8080)

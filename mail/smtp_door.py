@@ -295,6 +295,11 @@ class Door(SMTP):
                 heard.set_result(False)
         await self.handler.forgotten(done[1])
 
+    def eof_received(self) -> bool:
+        """They have hung up: so do we. aiosmtpd leaves that to a task that it may cancel before it began."""
+        super().eof_received()
+        return False
+
     def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
         """The address that begins the text, and what follows it.
 

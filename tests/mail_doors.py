@@ -56,9 +56,16 @@ def running_doors_at(
         asyncio.run_coroutine_threadsafe(doors.open(), loop).result(10)
         yield places
     finally:
-        asyncio.run_coroutine_threadsafe(doors.close(), loop).result(30)
+        asyncio.run_coroutine_threadsafe(_close(doors), loop).result(30)
         doors.lookups.executor.shutdown()
         doors.work.executor.shutdown()
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+
+
+async def _close(doors: Doors) -> None:
+    """Close them, once what was accepted in the very last moment is a connection: asyncio forgets it else."""
+    await asyncio.sleep(0.1)
+    await doors.close()
+    await asyncio.sleep(0.05)

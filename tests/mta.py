@@ -278,11 +278,16 @@ def far_end(sink: Sink, port: int) -> Iterator[None]:
             server.close()
             # Postfix keeps its connections for the next message.
             for end in ends:
-                if end.transport is not None:
-                    end.transport.close()
+                if isinstance(end.transport, asyncio.WriteTransport):
+                    end.transport.abort()
             for task in asyncio.all_tasks(loop):
                 if task is not asyncio.current_task():
                     task.cancel()
+            # Accepted, and not given to anybody yet: a moment for those too.
+            await asyncio.sleep(0.05)
+            for end in ends:
+                if isinstance(end.transport, asyncio.WriteTransport):
+                    end.transport.abort()
             await asyncio.sleep(0.05)
 
         asyncio.run_coroutine_threadsafe(close(), loop).result(10)

@@ -394,7 +394,8 @@ def test_what_was_accepted_waits_for_anonmail(existing: Existing, anne: User) ->
     assert [message.recipient for message in site.sink.arrived] == ["anne@home.test"]
 
 
-def test_nothing_is_missing_and_a_second_run_changes_nothing(existing: Existing) -> None:
+def test_nothing_is_missing_and_a_second_run_changes_nothing(existing: Existing, anne: User) -> None:
+    alias = issue(anne, "shared.test")
     directory = existing.postfix.directory
     files = [directory / "main.cf", directory / "master.cf", *existing.written.iterdir()]
     before = {file: [line for line in file.read_text().splitlines() if line[:1] != "#"] for file in files}
@@ -405,8 +406,10 @@ def test_nothing_is_missing_and_a_second_run_changes_nothing(existing: Existing)
     assert {file.name: lines for file, lines in after.items()} == {
         file.name: lines for file, lines in before.items()
     }
-    with existing.open():
+    with existing.open() as site:
         assert existing.check() == []
+        send(site, alias.address)
+        site.sink.wait_for(1)
 
 
 def test_what_the_site_wrote_itself_stays_as_it_is_written(existing: Existing) -> None:
