@@ -1,4 +1,5 @@
 import time
+from io import StringIO
 from typing import Any
 
 from django.core.management import call_command
@@ -27,7 +28,9 @@ class Command(BaseCommand):
         while True:
             for chore in CHORES:
                 try:
-                    call_command(chore, stdout=self.stdout, stderr=self.stderr)
+                    # In the terminal of runall, nobody wants to read this every day.
+                    said = StringIO() if options["forever"] else self.stdout
+                    call_command(chore, stdout=said, stderr=self.stderr)
                 except Error as error:
                     # A database that is away today is there tomorrow; the other chores do not wait.
                     self.stderr.write(f"{chore} failed: {type(error).__name__}")
