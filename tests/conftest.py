@@ -11,6 +11,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from domains.models import Domain
+from mail.resolve import our_domains
 from tokens.models import Token
 
 CI = os.environ.get("CI") == "true"
@@ -34,6 +35,7 @@ def _marks(request: pytest.FixtureRequest) -> None:
 def _no_memory_of_other_tests() -> None:
     """The sign-in pages' rate limits count in the cache, which a test's roll-back does not reach."""
     cache.clear()
+    our_domains.forget()
 
 
 @pytest.fixture

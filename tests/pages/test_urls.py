@@ -64,7 +64,8 @@ ROWS = {
 # package's.
 ELSEWHERE = ("api/", "admin/", "accounts/")
 # Signed links, for people who are signed out: tests/mail.
-SIGNED = {"alias-unsubscribe"}
+# The schema and the page that shows it are for everybody: tests/api/test_schema.py.
+SIGNED = {"alias-unsubscribe", "api-docs", "api-schema"}
 
 
 def ours(patterns: list[URLPattern | URLResolver], prefix: str = "") -> Iterator[tuple[str, str | None]]:
