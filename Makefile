@@ -35,8 +35,8 @@ run: $(VENV)/.run ## prepare and serve at http://127.0.0.1:8000/ (another port: 
 	@$(if $(PORT),PORT=$(PORT)) $(BIN)/python manage.py runall
 
 test: $(VENV)/.dev ## the whole suite, on SQLite and then on PostgreSQL
-	$(BIN)/python -m pytest -n 2 $(ARGS)
-	$(BIN)/python -m tests.postgresql $(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m tests.postgresql $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: $(VENV)/.dev ## lint, types, templates, migrations, deployment settings
 	$(BIN)/ruff check .

@@ -29,6 +29,15 @@ def _marks(request: pytest.FixtureRequest) -> None:
     """Tests of PostgreSQL's locks run there; the SQLite round names them as skipped."""
     if request.node.get_closest_marker("postgresql") and connection.vendor != "postgresql":
         pytest.skip("runs in the PostgreSQL round")
+    if request.node.get_closest_marker("sqlite") and connection.vendor != "sqlite":
+        pytest.skip("runs in the SQLite round")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What looks at the API's words and at processes, and takes its time, runs in one round."""
+    for item in items:
+        if item.path.parent.name == "clients" or item.path.name in {"test_processes.py", "test_schema.py"}:
+            item.add_marker(pytest.mark.sqlite)
 
 
 @pytest.fixture(autouse=True)
