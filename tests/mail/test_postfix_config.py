@@ -1,8 +1,10 @@
 """What `postfix_config` writes, and what `--check` finds in a Postfix's configuration; none need run."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 
@@ -13,9 +15,9 @@ from pytest_django import Settings
 
 from accounts.models import User
 from domains.models import Domain
+from mail.listen import endpoints, listening_socket
 from mail.postfix.running import Running, split_list
 from tests.conftest import missing
-from tests.mail_doors import Hop, running_doors_at
 from tests.mta import Ports
 
 # In one round: what postconf says does not depend on our database.
@@ -41,37 +43,35 @@ class Place:
     written: Path
     settings: Settings
     variant: tuple[str, ...] = ("fresh",)
+    out: StringIO = field(default_factory=StringIO)
 
     def command(self, *options: str) -> str:
-        out = StringIO()
+        # Postfix's programs wait while a main.cf is younger than two seconds.
+        os.utime(self.etc / "main.cf", (0, 0))
+        self.out = StringIO()
         call_command(
             "postfix_config",
             *self.variant,
             f"--directory={self.written}",
             f"--postfix={self.etc}",
             *options,
-            stdout=out,
-            stderr=out,
+            stdout=self.out,
+            stderr=self.out,
         )
-        return out.getvalue()
+        return self.out.getvalue()
 
     def check(self) -> list[str]:
-        out = StringIO()
+        """What `--check` finds."""
         try:
-            call_command(
-                "postfix_config",
-                *self.variant,
-                "--check",
-                f"--directory={self.written}",
-                f"--postfix={self.etc}",
-                stdout=out,
-            )
+            out = self.command("--check")
         except CommandError as error:
-            found = [line.removeprefix("- ") for line in out.getvalue().splitlines()]
-            counted = "1 thing is missing." if len(found) == 1 else f"{len(found)} things are missing."
-            return found if str(error) == counted else [str(error)]
-        assert out.getvalue() == AGREED
-        return []
+            out, said = self.out.getvalue(), str(error)
+        else:
+            said = ""
+        found = [line.removeprefix("- ") for line in out.splitlines() if line.startswith("- ")]
+        assert said == {0: "", 1: "1 thing is missing."}.get(len(found), f"{len(found)} things are missing.")
+        assert (out == AGREED) is (not found)
+        return found
 
     def edit(self, name: str, old: str, new: str) -> None:
         """Change a file of Postfix's by hand."""
@@ -139,10 +139,10 @@ def apply(place: Place) -> None:
 
 @pytest.fixture
 def doors(place: Place) -> Iterator[None]:
-    """Anonmail running."""
-    names = ("LISTEN", "LMTP_LISTEN", "POLICY_LISTEN", "SOCKETMAP_LISTEN")
-    ports = [int(getattr(place.settings, f"MAIL_{name}").rpartition(":")[2]) for name in names]
-    with running_doors_at(Hop(), dict(zip(("smtp", "lmtp", "policy", "socketmap"), ports, strict=True))):
+    """Something listens at each door."""
+    with ExitStack() as stack:
+        for endpoint in endpoints().values():
+            stack.enter_context(listening_socket(endpoint))
         yield
 
 
