@@ -7,6 +7,7 @@ import pytest
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client
+from django.utils import translation
 from rest_framework.test import APIClient
 
 from accounts.models import User
@@ -45,6 +46,8 @@ def _no_memory_of_other_tests() -> None:
     """The sign-in pages' rate limits count in the cache, which a test's roll-back does not reach."""
     cache.clear()
     our_domains.forget()
+    # A request leaves its language with the thread.
+    translation.deactivate()
 
 
 @pytest.fixture
