@@ -1,5 +1,6 @@
 """Aliases and their life: given out once, switched, deleted, restored, stripped."""
 
+import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -163,6 +164,8 @@ class Alias(models.Model):
         unique=True,
         error_messages={"unique": _("This address was given out before.")},
     )
+    # Names the alias to clients that want an id which tells nothing: not how many there are, nor since when.
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     domain = models.ForeignKey(Domain, models.PROTECT, related_name="aliases", verbose_name=_("domain"))
     owner = models.ForeignKey(
         User,

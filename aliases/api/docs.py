@@ -63,10 +63,13 @@ ALWAYS = (400, 401, 413, 429, 503)
 
 def refusal(status: int) -> OpenApiResponse:
     """An error of SimpleLogin's shape, with an example."""
-    example = OpenApiExample(
-        f"{status}", value={"error": SENTENCES[status]}, response_only=True, status_codes=[str(status)]
-    )
-    return OpenApiResponse(ERROR, SENTENCES[status], [example])
+    return shown_refusal(status, ERROR, {"error": SENTENCES[status]})
+
+
+def shown_refusal(status: int, schema: Schema, value: Any) -> OpenApiResponse:
+    """An error of this shape, with this example."""
+    example = OpenApiExample(f"{status}", value=value, response_only=True, status_codes=[str(status)])
+    return OpenApiResponse(schema, SENTENCES[status], [example])
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Call:
     """One method of a view: what it does, takes and answers."""
 
     summary: str
-    answer: Any  # None: it is always refused
+    answer: Any  # None: it is always refused, or answered 204
     status: int = 200
     takes: Schema | None = None
     parameters: Sequence[OpenApiParameter] = ()
@@ -130,6 +133,9 @@ class ApiSchema(AutoSchema):
             for part in self.path.split("/")
             if part == "{key}"
         ]
+        if "{uuid}" in self.path:
+            shape = {"type": "string", "format": "uuid"}
+            keys.append(OpenApiParameter("uuid", shape, OpenApiParameter.PATH, required=True))
         return [*keys, *self.call.parameters]
 
     def get_request_serializer(self) -> Any:
@@ -144,7 +150,10 @@ class ApiSchema(AutoSchema):
         answers: dict[Any, Any] = {}
         if call.answer is not None:
             answers[call.status, call.media_type] = OpenApiResponse(call.answer, call.summary, examples)
-        statuses = {*ALWAYS, *call.refuses, *((404,) if "{key}" in self.path else ())}
+        elif call.status == 204:
+            answers[204] = OpenApiResponse(description=call.summary)
+        has_id = "{key}" in self.path or "{uuid}" in self.path
+        statuses = {*ALWAYS, *call.refuses, *((404,) if has_id else ())}
         if not call.needs_key:
             statuses.discard(401)
         for status in sorted(statuses):

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from django.utils import translation
 from django.utils.cache import patch_cache_control, patch_vary_headers
 
-from aliases.api.errors import sentence_for
+from aliases.api.errors import error_body, sentence_for
 
 _API = re.compile(r"/+api(/|$)")
 _CHUNK_BYTES = 64 * 1024
@@ -41,7 +41,8 @@ class ApiEdgeMiddleware:
         response = self.get_response(request)
         media_type = response.headers.get("Content-Type", "")
         if response.status_code >= 300 and response.status_code != 304 and "json" not in media_type:
-            response = _error(response.status_code if response.status_code >= 400 else 404, response)
+            status = response.status_code if response.status_code >= 400 else 404
+            response = _error(request, status, response)
         return _finish(response)
 
 
@@ -95,14 +96,14 @@ def _early_error(status: int, request: HttpRequest) -> HttpResponse:
     """An error in the client's language, where LocaleMiddleware has not chosen one yet."""
     language = translation.get_language_from_request(request)
     with translation.override(language):
-        response = _error(status)
+        response = _error(request, status)
     response.headers["Content-Language"] = language
     patch_vary_headers(response, ["Accept-Language"])
     return response
 
 
-def _error(status: int, instead_of: HttpResponseBase | None = None) -> HttpResponse:
-    response = JsonResponse({"error": sentence_for(status)}, status=status)
+def _error(request: HttpRequest, status: int, instead_of: HttpResponseBase | None = None) -> HttpResponse:
+    response = JsonResponse(error_body(request.path_info, sentence_for(status), status), status=status)
     for name in ("Allow", "Content-Language", "Retry-After", "Vary", "WWW-Authenticate"):
         if instead_of is not None and name in instead_of.headers:
             response.headers[name] = instead_of.headers[name]

@@ -1,6 +1,7 @@
-"""How the API says no: `{"error": "<sentence>"}` with the status of DESIGN, "Answers"."""
+"""How the API says no: `{"error": "<sentence>"}`, or addy.io's `{"message": …}` (DESIGN, "Answers")."""
 
 import logging
+import re
 from typing import Any
 
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig
@@ -33,6 +34,10 @@ SENTENCES = {
 }
 CRASHED = _("Something went wrong on our side. It is logged; try again later.")
 
+# addy.io's calls; its clients read `message`, and know this word for a key that does not fit.
+_ADDY = re.compile(r"/+api/+v1(/|$)")
+UNAUTHENTICATED = "Unauthenticated."
+
 
 class NotFound(RuleError):
     """There is no such object, or it is somebody else's."""
@@ -51,6 +56,17 @@ class BadInput(RuleError):
         super().__init__(str(message))
 
 
+class Unprocessable(RuleError):
+    """A field of the request breaks a rule: addy.io's way to say so, by the field's name."""
+
+    code = "unprocessable"
+    status = 422
+
+    def __init__(self, field: str, message: object) -> None:
+        super().__init__(str(message))
+        self.errors = {field: [str(message)]}
+
+
 class NotOffered(RuleError):
     """Something that SimpleLogin has and this server has not: as for an account without the right."""
 
@@ -63,34 +79,41 @@ def sentence_for(status: int) -> str:
     return str(SENTENCES.get(status, CRASHED if status >= 500 else SENTENCES[400]))
 
 
-def database_away() -> Response:
-    """The answer while the database cannot be asked: temporary, and nobody's fault."""
-    return Response(
-        {"error": str(DATABASE_AWAY)}, status=503, headers={"Retry-After": str(DATABASE_RETRY_AFTER)}
-    )
+def error_body(path: str, sentence: str, status: int) -> dict[str, Any]:
+    """An error as the clients that call this path read it."""
+    if _ADDY.match(path):
+        return {"message": UNAUTHENTICATED if status == 401 else sentence}
+    return {"error": sentence}
 
 
 def answer_error(error: Exception, context: dict[str, Any]) -> Response | None:
     """The API's exception handler. None lets the error go on and become a 500 (`edge`)."""
-    if isinstance(error, RateLimited):
-        return _answer(str(error), error.status, {"Retry-After": str(error.retry_after)})
+    headers: dict[str, str] = {}
     if isinstance(error, RuleError):
-        return _answer(str(error), error.status)
-    if isinstance(error, OperationalError | InterfaceError):
+        sentence, status = str(error), error.status
+        if isinstance(error, RateLimited):
+            headers["Retry-After"] = str(error.retry_after)
+    elif isinstance(error, OperationalError | InterfaceError):
         logger.warning("database away: %s", type(error).__name__)
-        return database_away()
-    if isinstance(error, Http404):
-        return _answer(sentence_for(404), 404)
-    if isinstance(error, PermissionDenied):
-        return _answer(sentence_for(403), 403)
-    if isinstance(error, BadRequest | RequestDataTooBig):
-        return _answer(sentence_for(400), 400)
-    if isinstance(error, APIException):
-        headers = {}
+        # Temporary, and nobody's fault.
+        sentence, status = sentence_for(503), 503
+        headers["Retry-After"] = str(DATABASE_RETRY_AFTER)
+    elif isinstance(error, Http404):
+        sentence, status = sentence_for(404), 404
+    elif isinstance(error, PermissionDenied):
+        sentence, status = sentence_for(403), 403
+    elif isinstance(error, BadRequest | RequestDataTooBig):
+        sentence, status = sentence_for(400), 400
+    elif isinstance(error, APIException):
+        sentence, status = _words(error), error.status_code
         if challenge := getattr(error, "auth_header", None):
             headers["WWW-Authenticate"] = challenge
-        return _answer(_words(error), error.status_code, headers)
-    return None
+    else:
+        return None
+    body = error_body(context["request"].path_info, sentence, status)
+    if isinstance(error, Unprocessable):
+        body["errors"] = error.errors
+    return Response(body, status=status, headers=headers)
 
 
 def _words(error: APIException) -> str:
@@ -102,7 +125,3 @@ def _words(error: APIException) -> str:
     while isinstance(detail, list | dict):
         detail = next(iter(detail.values() if isinstance(detail, dict) else detail), "")
     return str(detail) or gettext("The request is malformed.")
-
-
-def _answer(sentence: str, status: int, headers: dict[str, str] | None = None) -> Response:
-    return Response({"error": sentence}, status=status, headers=headers)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from django.http import HttpResponseBase
 from django.urls import URLPattern, re_path
 
-from aliases.api import simplelogin
+from aliases.api import addy, addy_account, addy_bulk, simplelogin
+from aliases.api import addy_docs as addy_docs  # describes its calls in the schema
 from aliases.api import simplelogin_account as account
 from aliases.api import simplelogin_docs as simplelogin_docs  # describes them in the schema
 from aliases.api import simplelogin_names as names
@@ -13,11 +14,12 @@ from aliases.api import simplelogin_signin as signin
 
 # An id has at most 18 digits, so that it fits the column.
 KEY = "(?P<key>[0-9]{1,18})"
+UUID = "(?P<uuid>[0-9a-fA-F-]{36})"
 
 
 def route(path: str, view: Callable[..., HttpResponseBase], name: str) -> URLPattern:
-    """A path that is served with and without a trailing slash; `<key>` is an id."""
-    return re_path(rf"^{path.replace('<key>', KEY)}/?$", view, name=name)
+    """A path that is served with and without a trailing slash; `<key>` and `<uuid>` are ids."""
+    return re_path(rf"^{path.replace('<key>', KEY).replace('<uuid>', UUID)}/?$", view, name=name)
 
 
 urlpatterns = [
@@ -50,4 +52,24 @@ urlpatterns = [
     route("logout", account.Logout.as_view(), "api-logout"),
     route("user_info", account.UserInfo.as_view(), "api-user-info"),
     route("stats", account.Stats.as_view(), "api-stats"),
+    # addy.io
+    route("v1/aliases", addy.Aliases.as_view(), "addy-aliases"),
+    route("v1/aliases/<uuid>", addy.OneAlias.as_view(), "addy-alias"),
+    route("v1/aliases/<uuid>/restore", addy.Restore.as_view(), "addy-alias-restore"),
+    route("v1/aliases/<uuid>/forget", addy.Forget.as_view(), "addy-alias-forget"),
+    route("v1/active-aliases", addy.ActiveAliases.as_view(), "addy-active-aliases"),
+    route("v1/active-aliases/<uuid>", addy.ActiveAlias.as_view(), "addy-active-alias"),
+    route("v1/pinned-aliases", addy.PinnedAliases.as_view(), "addy-pinned-aliases"),
+    route("v1/pinned-aliases/<uuid>", addy.PinnedAlias.as_view(), "addy-pinned-alias"),
+    route("v1/alias-recipients", addy.AliasRecipients.as_view(), "addy-alias-recipients"),
+    *(
+        route(f"v1/aliases/{deed}/bulk", view.as_view(), f"addy-bulk-{deed}")
+        for deed, view in addy_bulk.VIEWS.items()
+    ),
+    route("v1/domain-options", addy_account.DomainOptions.as_view(), "addy-domain-options"),
+    route("v1/api-token-details", addy_account.TokenDetails.as_view(), "addy-token-details"),
+    route("v1/account-details", addy_account.AccountDetails.as_view(), "addy-account-details"),
+    route("v1/recipients", addy_account.Recipients.as_view(), "addy-recipients"),
+    route("v1/recipients/<uuid>", addy_account.OneRecipient.as_view(), "addy-recipient"),
+    route("v1/app-version", addy_account.AppVersion.as_view(), "addy-app-version"),
 ]

@@ -14,6 +14,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from aliases.api.public_ids import public_id
 from aliases.models import Alias
 from mail.models import Activity
 from tokens.authentication import WRONG_CREDENTIALS
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.django_db
 
 Api = Callable[[User], APIClient]
 LIST = "/api/v2/aliases?page_id=0"
+ADDY = "/api/v1"
 
 
 # Every URL of the API: its path, and each method with a body that it takes. A new one needs a line here.
@@ -58,6 +60,28 @@ URLS: dict[str, tuple[str, dict[str, Any]]] = {
     "api-logout": ("/api/logout", {"GET": None}),
     "api-user-info": ("/api/user_info", {"GET": None, "PATCH": {"name": "x"}}),
     "api-stats": ("/api/stats", {"GET": None}),
+    "addy-aliases": (f"{ADDY}/aliases", {"GET": None, "POST": {"domain": "example.com"}}),
+    "addy-alias": (f"{ADDY}/aliases/{{uuid}}", {"GET": None, "PATCH": {"description": "x"}, "DELETE": None}),
+    "addy-alias-restore": (f"{ADDY}/aliases/{{uuid}}/restore", {"PATCH": None}),
+    "addy-alias-forget": (f"{ADDY}/aliases/{{uuid}}/forget", {"DELETE": None}),
+    "addy-active-aliases": (f"{ADDY}/active-aliases", {"POST": {"id": "{uuid}"}}),
+    "addy-active-alias": (f"{ADDY}/active-aliases/{{uuid}}", {"DELETE": None}),
+    "addy-pinned-aliases": (f"{ADDY}/pinned-aliases", {"POST": {"id": "{uuid}"}}),
+    "addy-pinned-alias": (f"{ADDY}/pinned-aliases/{{uuid}}", {"DELETE": None}),
+    "addy-alias-recipients": (f"{ADDY}/alias-recipients", {"POST": {"alias_id": "{uuid}"}}),
+    **{
+        f"addy-bulk-{deed}": (f"{ADDY}/aliases/{deed}/bulk", {"POST": {"ids": ["{uuid}"]}})
+        for deed in ("get", "deactivate", "pin", "unpin", "delete", "forget", "recipients")
+    },
+    # Nothing of the kind is there to be done: the alias is on, and not deleted.
+    "addy-bulk-activate": (f"{ADDY}/aliases/activate/bulk", {"POST": {"ids": ["{uuid}"]}}),
+    "addy-bulk-restore": (f"{ADDY}/aliases/restore/bulk", {"POST": {"ids": ["{uuid}"]}}),
+    "addy-domain-options": (f"{ADDY}/domain-options", {"GET": None}),
+    "addy-token-details": (f"{ADDY}/api-token-details", {"GET": None}),
+    "addy-account-details": (f"{ADDY}/account-details", {"GET": None}),
+    "addy-recipients": (f"{ADDY}/recipients", {"GET": None}),
+    "addy-recipient": (f"{ADDY}/recipients/{{recipient}}", {"GET": None}),
+    "addy-app-version": (f"{ADDY}/app-version", {"GET": None}),
 }
 # What answers otherwise than with 200, or 201 for a creation, when it is called so.
 STATUS = {
@@ -68,10 +92,13 @@ STATUS = {
     "/api/auth/login": 400,
     "/api/auth/mfa": 400,
     "/api/api_key": 440,
+    f"{ADDY}/aliases/activate/bulk": 404,
+    f"{ADDY}/aliases/restore/bulk": 404,
 }
 OPEN = ("/api/auth/login", "/api/auth/mfa")
 CALLS = [(method, path, body) for path, methods in URLS.values() for method, body in methods.items()]
 ONE_ALIAS = [call for call in CALLS if "{id}" in call[1]]
+NAMES_AN_ALIAS = [call for call in CALLS if "{uuid}" in call[1] + json.dumps(call[2])]
 KEYED = [call for call in CALLS if call[1] not in OPEN]
 
 
@@ -93,20 +120,59 @@ def test_every_url_works_with_a_key_and_needs_one(
 ) -> None:
     home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
     expected = STATUS.get(path, 200)
-    if path.endswith("/random/new") or (method, path) == ("POST", "/api/mailboxes"):
+    if path.endswith("/random/new") or (method, path) in {
+        ("POST", "/api/mailboxes"),
+        ("POST", f"{ADDY}/aliases"),
+    }:
         expected = 201
     if (method, path) == ("POST", "/api/aliases/{id}/contacts"):
         expected = 403
-    path = path.format(id=Alias.objects.issue(owner=alice).pk, mailbox=home.pk)
+    if path.startswith(ADDY) and method == "DELETE":
+        expected = 204
+    alias = Alias.objects.issue(owner=alice)
+    path = path.format(
+        id=alias.pk, mailbox=home.pk, uuid=alias.uuid, recipient=public_id("recipient", home.pk)
+    )
+    text = json.dumps(body or {}).replace("{uuid}", str(alias.uuid))
 
-    refused = APIClient().generic(method, path, json.dumps(body or {}), "application/json")
-    answer = api(alice).generic(method, path, json.dumps(body or {}), "application/json")
+    refused = APIClient().generic(method, path, text, "application/json")
+    answer = api(alice).generic(method, path, text, "application/json")
 
     assert refused.status_code == 401
-    assert refused.json() == {"error": str(WRONG_CREDENTIALS)}
+    words = {"message": "Unauthenticated."} if path.startswith(ADDY) else {"error": str(WRONG_CREDENTIALS)}
+    assert refused.json() == words
     assert answer.status_code == expected
+    if expected == 204:
+        assert answer.content == b""
+        return
     is_csv = path == "/api/export/aliases"
     assert answer["Content-Type"] == ("text/csv; charset=utf-8" if is_csv else "application/json")
+
+
+@pytest.mark.parametrize(("method", "path", "body"), NAMES_AN_ALIAS)
+def test_to_addy_a_strangers_and_an_unknown_alias_are_the_same_nothing(
+    alice: User, root: User, api: Api, method: str, path: str, body: Any
+) -> None:
+    theirs = Alias.objects.issue(owner=root, domain="example.com")
+    stripped = Alias.objects.issue(owner=alice)
+    Alias.objects.filter(pk=stripped.pk).strip()
+    before = list(Alias.objects.order_by("pk").values())
+    client = api(alice)
+
+    answers = [
+        client.generic(
+            method,
+            path.replace("{uuid}", str(key)),
+            json.dumps(body or {}).replace("{uuid}", str(key)),
+            "application/json",
+        )
+        for key in (theirs.uuid, stripped.uuid, "50c9e585-e7f5-41c4-9016-9014c15454bc")
+    ]
+
+    assert {answer.status_code for answer in answers} == {404}
+    assert {tuple(answer.json()) for answer in answers} == {("message",)}
+    assert len({answer.content for answer in answers}) == 1
+    assert list(Alias.objects.order_by("pk").values()) == before
 
 
 @pytest.mark.parametrize(("method", "path", "body"), ONE_ALIAS)

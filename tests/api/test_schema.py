@@ -88,6 +88,8 @@ def test_the_schema_is_true_with_a_key(case: Any, live_server: LiveServer, alice
     if isinstance(key, int) and key % 2:
         # A key that is there finds what a random one does not.
         case.path_parameters["key"] = alias.pk
+    if "aliases/" in case.path and str((case.path_parameters or {}).get("uuid", ""))[-1:] in set("02468ace"):
+        case.path_parameters["uuid"] = str(alias.uuid)
     answer = case.call(base_url=live_server.url, headers={"Authentication": secret})
 
     case.validate_response(answer, checks=CHECKS)

@@ -1,0 +1,143 @@
+"""addy.io's calls about an account: its domains, its token, its figures, its recipients."""
+
+from allauth.account.models import EmailAddress
+from django.db.models import Count, Q, Sum
+from django.utils.translation import gettext
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from aliases.api.addy_fields import choice_of
+from aliases.api.addy_objects import recipient_object, stamp
+from aliases.api.errors import NotFound
+from aliases.api.public_ids import public_id
+from aliases.api.query import read_query
+from aliases.api.views import ApiView
+from aliases.issuing import needs_suffix
+from aliases.models import Alias
+from aliases.naming import CHARACTERS, UUID, WORDS
+from aliases.preferences import choose
+from domains.models import Domain
+from tokens.models import Token
+
+FORMAT_OF_STYLE = {WORDS: "random_words", CHARACTERS: "random_characters", UUID: "uuid"}
+# The addy.io whose calls these are: its apps ask for a version that they know.
+ADDY_VERSION = (1, 4, 0)
+# `needs_suffix` of an alias's domain, for a query.
+HAS_SUFFIX = Q(domain__is_shared=True) | ~Q(domain__minimum_style=WORDS)
+
+
+class DomainOptions(ApiView):
+    """`GET /api/v1/domain-options`: the domains that I may use, and what I prefer."""
+
+    def get(self, request: Request) -> Response:
+        domains = list(Domain.objects.usable_by(self.caller).order_by("name"))
+        choice = choose(self.caller) if domains else None
+        return Response(
+            {
+                "data": [domain.name for domain in domains],
+                # Where a chosen name gets an ending of ours: clients offer random names only there.
+                "sharedDomains": [domain.name for domain in domains if needs_suffix(domain)],
+                "defaultAliasDomain": choice.domain.name if choice else None,
+                "defaultAliasFormat": FORMAT_OF_STYLE[choice.style] if choice else None,
+            }
+        )
+
+
+class TokenDetails(ApiView):
+    """`GET /api/v1/api-token-details`: the token that this is called with."""
+
+    def get(self, request: Request) -> Response:
+        token = request.auth
+        if not isinstance(token, Token):
+            raise TypeError("the authentication gives a token")
+        return Response(
+            {"name": token.name, "created_at": stamp(token.created), "expires_at": stamp(token.expires)}
+        )
+
+
+class AccountDetails(ApiView):
+    """`GET /api/v1/account-details`. What is not limited here has no limit: null."""
+
+    def get(self, request: Request) -> Response:
+        user = self.caller
+        present = Q(deleted_at=None)
+        figures = Alias.objects.owned_by(user).aggregate(
+            forwarded=Sum("forwards"),
+            blocked=Sum("blocks"),
+            replied=Sum("replies"),
+            aliases=Count("pk", filter=present),
+            active=Count("pk", filter=present & Q(enabled=True)),
+            deleted=Count("pk", filter=~present),
+            shared=Count("pk", filter=present & Q(enabled=True) & HAS_SUFFIX),
+        )
+        addresses = list(EmailAddress.objects.filter(user=user, verified=True))
+        primary = next((row for row in addresses if row.primary), None)
+        domains = Domain.objects.usable_by(user).count()
+        choice = choose(user) if domains else None
+        since = stamp(user.date_joined)
+        account = {
+            "id": str(public_id("user", user.pk)),
+            "username": user.email,
+            "from_name": user.name or None,
+            "email_subject": None,
+            "banner_location": "off",
+            "bandwidth": 0,
+            "bandwidth_limit": 0,
+            "username_count": 1,
+            "username_limit": None,
+            "default_username_id": str(public_id("user", user.pk)),
+            "default_recipient_id": str(public_id("recipient", primary.pk)) if primary else None,
+            "default_alias_domain": choice.domain.name if choice else None,
+            "default_alias_format": FORMAT_OF_STYLE[choice.style] if choice else None,
+            "subscription": None,
+            "subscription_ends_at": None,
+            "recipient_count": len(addresses),
+            "recipient_limit": None,
+            "active_domain_count": domains,
+            "active_domain_limit": None,
+            "active_shared_domain_alias_count": figures["shared"],
+            "active_shared_domain_alias_limit": None,
+            "total_emails_forwarded": figures["forwarded"] or 0,
+            "total_emails_blocked": figures["blocked"] or 0,
+            "total_emails_replied": figures["replied"] or 0,
+            "total_emails_sent": 0,
+            "total_aliases": figures["aliases"],
+            "total_active_aliases": figures["active"],
+            "total_inactive_aliases": figures["aliases"] - figures["active"],
+            "total_deleted_aliases": figures["deleted"],
+            "created_at": since,
+            "updated_at": since,
+        }
+        return Response({"data": account})
+
+
+class Recipients(ApiView):
+    """`GET /api/v1/recipients`: own addresses."""
+
+    def get(self, request: Request) -> Response:
+        query = read_query(request.META.get("QUERY_STRING", ""))
+        rows = EmailAddress.objects.filter(user=self.caller)
+        if verified := choice_of(query, "filter[verified]", ("true", "false")):
+            rows = rows.filter(verified=verified == "true")
+        present = Count("alias_links", filter=Q(alias_links__alias__deleted_at=None))
+        rows = rows.annotate(number=present).order_by("-primary", "pk")
+        return Response({"data": [recipient_object(row, self.caller, row.number) for row in rows]})
+
+
+class OneRecipient(ApiView):
+    """`GET /api/v1/recipients/:id`."""
+
+    def get(self, request: Request, uuid: str) -> Response:
+        for row in EmailAddress.objects.filter(user=self.caller):
+            if str(public_id("recipient", row.pk)) == uuid.lower():
+                return Response({"data": recipient_object(row, self.caller)})
+        raise NotFound(gettext("There is no such recipient."))
+
+
+class AppVersion(ApiView):
+    """`GET /api/v1/app-version`."""
+
+    def get(self, request: Request) -> Response:
+        major, minor, patch = ADDY_VERSION
+        version = {"version": f"{major}.{minor}.{patch}", "major": major, "minor": minor, "patch": patch}
+        return Response(version)

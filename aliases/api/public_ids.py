@@ -1,0 +1,17 @@
+"""Ids for addy.io's clients that tell nothing: not how many there are, nor which came first."""
+
+import uuid
+
+from django.utils.crypto import salted_hmac
+
+
+def public_id(kind: str, key: int) -> uuid.UUID:
+    """The id of the row of that kind with this key: the same as long as SECRET_KEY is (RFC 9562 §5.8).
+
+    Aliases, which are looked up by it, have a random one in a column instead.
+    """
+    digest = salted_hmac("aliases.api.public_id", f"{kind}:{key}", algorithm="sha256").digest()
+    number = int.from_bytes(digest[:16])
+    number = number & ~(0xF << 76) | 8 << 76  # version 8
+    number = number & ~(0b11 << 62) | 0b10 << 62  # the variant
+    return uuid.UUID(int=number)
