@@ -97,6 +97,7 @@ class AliasView(ApiView):
         found = aliases.filter(uuid=key).first() if key else None
         if found is None:
             raise NotFound(gettext("There is no such alias."))
+        found.owner = self.caller
         return found
 
     def named(self, name: str = "id") -> Alias:
