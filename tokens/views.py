@@ -12,12 +12,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
 from accounts.readers import reader
+from domains.models import Domain
 from tokens.forms import NewTokenForm
 from tokens.models import Token
 
 # A form is good for one token: the answer to a POST is loaded again by accident.
 ONCE = "once"
 USED = "used_token_forms"
+DOMAINS_SHOWN = 20
 
 
 @require_GET
@@ -41,7 +43,14 @@ def token_new(request: HttpRequest) -> HttpResponse:
         token, secret = issued
         request.session[USED] = [*request.session.get(USED, [])[-20:], request.POST.get(ONCE, "")[:50]]
         key = f"{reader(request).email}:{secret}"
-        context = {"token": token, "key": key, "site_url": settings.SITE_URL, "https": settings.HTTPS}
+        context = {
+            "token": token,
+            "key": key,
+            "site_url": settings.SITE_URL,
+            "https": settings.HTTPS,
+            # More than these nobody looks through; any other one can be entered as well.
+            "domains": list(Domain.objects.usable_by(reader(request)).order_by("name")[:DOMAINS_SHOWN]),
+        }
         return render(request, "tokens/created.html", context)
     context = {"form": form, "once": request.POST.get(ONCE) or secrets.token_urlsafe(12)}
     return render(request, "tokens/new.html", context, status=422 if form.errors else 200)
