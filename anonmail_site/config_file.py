@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
@@ -36,7 +37,7 @@ DOMAIN_FIELDS = (
 )
 USER_FIELDS = "name is_active is_superuser password date_joined last_login credentials_valid_from".split()  # noqa: SIM905
 ALIAS_FIELDS = (
-    "enabled pinned note name hostname forwards blocks replies created active_at deleted_at".split()  # noqa: SIM905
+    "uuid enabled pinned note name hostname forwards blocks replies created active_at deleted_at".split()  # noqa: SIM905
 )
 EXPIRY_FIELDS = ("expires_at", "idle_days", "unused_days", "warned_at", "expired_at")
 TOKEN_FIELDS = "name digest created last_used expires networks".split()  # noqa: SIM905
@@ -108,7 +109,9 @@ def _values(row: models.Model, fields: Iterable[str]) -> Row:
     values = {}
     for field in fields:
         value = getattr(row, field)
-        values[field] = value.isoformat() if isinstance(value, datetime) else value
+        if isinstance(value, datetime):
+            value = value.isoformat()
+        values[field] = str(value) if isinstance(value, UUID) else value
     return values
 
 
@@ -300,10 +303,15 @@ class _Importer:
             addresses = [alias.address for _place, alias, _links in made]
             taken = set(Alias.objects.filter(address__in=addresses).values_list("address", flat=True))
             taken |= receiving & set(addresses)
+            named = Alias.objects.filter(uuid__in=[alias.uuid for _place, alias, _links in made])
+            ids = set(named.values_list("uuid", flat=True))
             for place, alias, _links in made:
                 if alias.address in taken:
                     self.problems.append(f"{place}: the address {alias.address} is taken.")
+                if alias.uuid in ids:
+                    self.problems.append(f"{place}: the uuid {alias.uuid} is taken.")
                 taken.add(alias.address)
+                ids.add(alias.uuid)
             if self.problems:
                 continue
             Alias.objects.bulk_create(alias for _place, alias, _links in made)

@@ -90,6 +90,19 @@ def test_an_export_holds_every_field_there_is() -> None:
 
 
 @pytest.mark.django_db
+def test_an_export_from_before_there_were_uuids_gives_new_ones() -> None:
+    rich_installation()
+    document = json.loads(json.dumps(export_config()))
+    for row in document["aliases"]:
+        del row["uuid"]
+    wipe()
+
+    import_config(document)
+
+    assert len(set(Alias.objects.values_list("uuid", flat=True))) == 4
+
+
+@pytest.mark.django_db
 def test_tokens_work_after_the_move() -> None:
     alice = User.objects.create_user("alice@example.com")
     _token, secret = Token.objects.issue(owner=alice, name="phone")
@@ -137,6 +150,10 @@ def broken(change: str) -> dict[str, Any]:
         document["users"] = {"a": 1}
     elif change == "row without key":
         document["users"][0] = {}
+    elif change == "uuid":
+        document["aliases"][1]["uuid"] = alias["uuid"]
+    elif change == "no uuid":
+        alias["uuid"] = "x"
     elif change == "negative":
         alias["forwards"] = -1
     return document
@@ -161,6 +178,8 @@ def broken(change: str) -> dict[str, Any]:
         ("not rows", "users: must be an array of objects."),
         ("row without key", "users[0]: email must be a text"),
         ("negative", "aliases[0]:"),
+        ("uuid", "aliases[1]: the uuid "),
+        ("no uuid", "aliases[0]: uuid: "),
     ],
 )
 def test_one_wrong_row_is_named_and_nothing_is_imported(change: str, sentence: str) -> None:
