@@ -1,8 +1,8 @@
-"""Measures `GET /api/v2/aliases` against a floor: `python -m bench.lists` (`make bench-lists`).
+"""Measures the lists of both dialects against a floor: `python -m bench.lists` (`make bench-lists`).
 
 One owner with all the aliases, twenty a page; the floor is a bare Django view that reads twenty rows
-(bench/floor). The first page, and deep ones: by number (SimpleLogin's page_id) and by cursor (the list
-page). One connection, in turns.
+(bench/floor). The first page and the five hundredth, of SimpleLogin's list and of addy.io's, which also
+counts them all. One connection, in turns.
 """
 
 import argparse
@@ -19,8 +19,12 @@ from bench import rig
 from bench.create import RESULTS, machine, say
 from tests.postgresql import Missing
 
-# The first page and the five hundredth, which page_id counts from 0.
-PAGES = (0, 499)
+# The first page and the five hundredth of each list; SimpleLogin counts from 0.
+LISTS = {
+    "SimpleLogin": ("/api/v2/aliases?page_id={}", (0, 499)),
+    "addy.io": ("/api/v1/aliases?page[size]=20&page[number]={}", (1, 500)),
+}
+PAGES = [(dialect, path, number) for dialect, (path, numbers) in LISTS.items() for number in numbers]
 _FILL_FLOOR = """
 import django
 django.setup()
@@ -39,7 +43,8 @@ def latencies(port: int, path: str, key: str, number: int) -> list[float]:
         answer = connection.getresponse()
         body = answer.read()
         found.append(time.perf_counter() - began)
-        if answer.status != 200 or len(json.loads(body)["aliases"]) != 20:
+        told = json.loads(body)
+        if answer.status != 200 or len(told.get("aliases") or told.get("data") or ()) != 20:
             raise RuntimeError(f"{path}: {answer.status}")
     connection.close()
     return found
@@ -58,8 +63,8 @@ def bench(kind: str, aliases: int, given: argparse.Namespace) -> list[dict[str, 
             rig.gunicorn("anonmail_site.wsgi", env) as ours,
             rig.gunicorn("bench.floor.wsgi", floor_env) as floor,
         ):
-            for page in PAGES:
-                path = f"/api/v2/aliases?page_id={page}"
+            for dialect, form, page in PAGES:
+                path = form.format(page)
                 mine: list[float] = []
                 bare: list[float] = []
                 for _round in range(given.rounds):
@@ -69,6 +74,7 @@ def bench(kind: str, aliases: int, given: argparse.Namespace) -> list[dict[str, 
                     {
                         "database": kind,
                         "aliases": aliases,
+                        "dialect": dialect,
                         "page": page,
                         "ms": round(statistics.median(mine) * 1000, 2),
                         "p99_ms": round(statistics.quantiles(mine, n=100)[98] * 1000, 2),
@@ -81,12 +87,12 @@ def bench(kind: str, aliases: int, given: argparse.Namespace) -> list[dict[str, 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as a Markdown table."""
     lines = [
-        "| database | aliases | page_id | median ms | p99 ms | floor's median ms | times the floor |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| database | aliases | list | page | median ms | p99 ms | floor's median ms | times the floor |",
+        "|---|---:|---|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
         lines.append(
-            f"| {row['database']} | {row['aliases']:,} | {row['page']} | {row['ms']:.1f} "
+            f"| {row['database']} | {row['aliases']:,} | {row['dialect']} | {row['page']} | {row['ms']:.1f} "
             f"| {row['p99_ms']:.1f} | {row['floor_ms']:.1f} | {row['ms'] / row['floor_ms']:.1f} |"
         )
     return "\n".join(lines)
