@@ -843,7 +843,7 @@ def json_of(content: Any) -> bytes:
     return b"" if content is None else json.dumps(content).encode()
 
 
-@pytest.mark.sqlite  # PostgreSQL does so too, but not where there are few rows
+@pytest.mark.sqlite  # what PostgreSQL's planner chooses depends on its figures
 def test_a_page_is_found_in_the_index_alone(alice: User, api: Api) -> None:
     Alias.objects.issue(owner=alice)
     client = api(alice)
