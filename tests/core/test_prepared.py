@@ -80,8 +80,10 @@ def test_an_inserted_row_is_what_save_would_have_made(alice: User, example_com: 
 
     rows = Alias.objects.in_bulk()
     for field in column_names(Alias):
-        if field not in {"id", "address", "created", "active_at"}:
+        if field not in {"id", "address", "uuid", "created", "active_at"}:
             assert getattr(rows[one.pk], field) == getattr(rows[two.pk], field), field
+    # Each row has one of its own.
+    assert rows[one.pk].uuid == one.uuid != rows[two.pk].uuid
     assert not one._state.adding
     one.disable()
     assert not Alias.objects.get(pk=one.pk).enabled
