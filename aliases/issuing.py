@@ -92,7 +92,9 @@ class IssuingQuerySet(models.QuerySet[Row]):
             local_parts: Iterable[str] = [f"{prefix}{ending}" for ending in names]
         else:
             local_parts = [f"{prefix}{suffix or ''}"]
-        return self._issue_first(owner, choice, map(_checked, local_parts), made_by_app=made_by_app, **values)
+        return self._issue_first(
+            owner, choice, map(check_name, local_parts), made_by_app=made_by_app, **values
+        )
 
     def _issue_first(
         self,
@@ -136,7 +138,8 @@ def _clean(hostname: str, note: str | None, name: str, destinations: Sequence[st
     }
 
 
-def _checked(local_part: str) -> str:
+def check_name(local_part: str) -> str:
+    """The name, if an alias may have it. Raises InvalidValue."""
     try:
         check_local_part(local_part)
     except AddressError as error:

@@ -44,7 +44,8 @@ from aliases.creation_limits import count_creation, hold_creations
 from aliases.destinations import verified_addresses
 from aliases.expiry import AliasExpiry as AliasExpiry  # a model of this app
 from aliases.expiry import forget_expiry
-from aliases.issuing import IssuingQuerySet
+from aliases.importing import ImportingQuerySet
+from aliases.pending_import import PendingImport as PendingImport  # a model of this app
 from core.prepared import insert_row
 from domains.models import Domain
 
@@ -60,8 +61,8 @@ STRIP_BATCH = 10_000
 RECEIVING = Q(enabled=True, deleted_at=None, owner__is_active=True)
 
 
-class AliasQuerySet(IssuingQuerySet["Alias"]):
-    """Questions about aliases; how one is made is IssuingQuerySet's."""
+class AliasQuerySet(ImportingQuerySet["Alias"]):
+    """Questions about aliases; how one is made is IssuingQuerySet's, how many are, ImportingQuerySet's."""
 
     def owned_by(self, user: User) -> "AliasQuerySet":
         """Every alias of `user`, the deleted ones that can be restored included."""

@@ -7,6 +7,7 @@ from typing import Any
 from allauth.usersessions.models import UserSession
 
 from accounts.models import User
+from aliases.export import Echo, harmless
 from aliases.models import Alias
 from aliases.preferences import AliasPreferences
 from domains.models import AccessGrant
@@ -54,26 +55,12 @@ def alias_rows(user: User) -> Iterator[dict[str, Any]]:
     return (alias_row(alias) for alias in aliases.iterator(chunk_size=1000))
 
 
-class _Echo:
-    """A file that hands back what is written."""
-
-    def write(self, value: str) -> str:
-        return value
-
-
 def aliases_csv(user: User) -> Iterator[str]:
     """The aliases as the lines of a CSV file (RFC 4180), safe to open in a spreadsheet."""
-    writer = csv.writer(_Echo())
+    writer = csv.writer(Echo())
     yield writer.writerow(ALIAS_COLUMNS)
     for row in alias_rows(user):
-        yield writer.writerow([_harmless(row[column]) for column in ALIAS_COLUMNS])
-
-
-def _harmless(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula gets an apostrophe (OWASP, CSV injection)."""
-    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
-        return f"'{value}"
-    return value
+        yield writer.writerow([harmless(row[column]) for column in ALIAS_COLUMNS])
 
 
 def everything(user: User) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from allauth.account.models import EmailAddress
 from django.utils import timezone
 
 from accounts.models import User
-from aliases.models import Alias
+from aliases.models import Alias, PendingImport
 from domains.models import Domain
 from tokens.models import Token
 
@@ -20,6 +20,8 @@ class Stage:
     alice: User
     newcomer: User
     outsider: User
+    importer: User
+    mistaken: User
     root: User
     alias: Alias
     deleted: Alias
@@ -76,7 +78,14 @@ def set_stage() -> Stage:
     # Somebody whom no domain is open to.
     outsider = User.objects.create_user("outsider@elsewhere.test", "outsider-password-1")
     Domain.objects.filter(pk=bucher.pk).update(audience="own")
-    return Stage(alice, newcomer, outsider, root, aliases[0], deleted, token, second)
+    # Two with a file that was checked: one that is right, one that is wrong.
+    importer = User.objects.create_user("importer@example.com", "importer-password-1")
+    mistaken = User.objects.create_user("mistaken@example.com", "mistaken-password-1")
+    right = "alias,note,enabled\nshop.old@example.com,Shoes,True\nforum.old@example.com,,False\n"
+    PendingImport.objects.begin(importer, right.encode(), "aliases.csv").check_on()
+    wrong = "alias,note\npostmaster@example.com,\nmine@elsewhere.test,\n"
+    PendingImport.objects.begin(mistaken, wrong.encode(), "aliases.csv").check_on()
+    return Stage(alice, newcomer, outsider, importer, mistaken, root, aliases[0], deleted, token, second)
 
 
 SCENES = [
@@ -92,6 +101,9 @@ SCENES = [
     Scene("alias", "alice", lambda stage: f"/aliases/{stage.alias.pk}/"),
     Scene("aliases-deleted", "alice", lambda stage: "/aliases/deleted/"),
     Scene("alias-remove", "alice", lambda stage: f"/aliases/{stage.deleted.pk}/remove/"),
+    Scene("import", "alice", lambda stage: "/aliases/import/"),
+    Scene("import-right", "importer", lambda stage: "/aliases/import/"),
+    Scene("import-wrong", "mistaken", lambda stage: "/aliases/import/"),
     Scene("tokens", "alice", lambda stage: "/tokens/"),
     Scene("tokens-empty", "newcomer", lambda stage: "/tokens/"),
     Scene("token-new", "alice", lambda stage: "/tokens/new/"),

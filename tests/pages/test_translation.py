@@ -15,7 +15,7 @@ from django.utils import translation
 from django.utils.translation.template import templatize
 
 from accounts.models import User
-from aliases.models import Alias
+from aliases.models import Alias, PendingImport
 from domains.models import Domain
 from tests.e2e.scenes import SCENES, Scene, set_stage
 from tokens.models import Token
@@ -217,6 +217,9 @@ def test_every_page_is_german_for_who_reads_german() -> None:
     stage = set_stage()
     untranslated = untranslated_pattern()
     written = {alias.note for alias in Alias.objects.all()} | {token.name for token in Token.objects.all()}
+    # What is wrong with a file is kept in the language of whoever had it checked.
+    files = PendingImport.objects.all()
+    written |= {problem.reason for pending in files for problem in pending.problems_shown}
     windows: dict[tuple[str | None, str], Client] = {}
 
     def visit(scene: Scene, language: str) -> VisibleText:

@@ -10,6 +10,7 @@ from django.db import Error, connections
 CHORES = (
     "expire_aliases",
     "purge_deleted_aliases",
+    "forget_imports",
     "prune_activity",
     "prune_counters",
     "prune_audit",

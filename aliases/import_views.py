@@ -1,0 +1,119 @@
+"""The pages of an import: a file, what is wrong with it or what it would make, and the word to go on."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext, ngettext
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
+from django.views.decorators.http import require_http_methods, require_POST
+from django_htmx.http import HttpResponseClientRedirect
+
+from accounts.readers import reader
+from aliases.import_formats import FILE_MAX_BYTES, ImportFileError, too_large
+from aliases.importing import ImportRefused
+from aliases.pending_import import PendingImport
+from core.refusals import RateLimited
+from domains.models import Domain
+
+SHOWN = 100
+# What a form adds around its file.
+FORM_BYTES = 64 * 1024
+
+
+@csrf_exempt  # the check would read the whole body first; the inner view makes it
+@require_http_methods(["GET", "POST"])
+def alias_import(request: HttpRequest) -> HttpResponse:
+    """The form for a file, or how far the reader's file has come. A file that is too large is not read."""
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if request.method == "POST" and (not length.isdigit() or int(length) > FILE_MAX_BYTES + FORM_BYTES):
+        return _form(request, too_large(), status=413)
+    return _alias_import(request)
+
+
+@csrf_protect
+def _alias_import(request: HttpRequest) -> HttpResponse:
+    if request.method == "GET":
+        pending = _pending(request)
+        return _form(request) if pending is None else _page(request, pending)
+    file = request.FILES.get("file")
+    if file is None:
+        return _form(request, gettext("Choose a file first."), status=422)
+    if file.size is None or file.size > FILE_MAX_BYTES:
+        return _form(request, too_large(), status=413)
+    try:
+        pending = PendingImport.objects.begin(reader(request), file.read(), file.name or "")
+    except (ImportFileError, RateLimited) as error:
+        return _form(request, str(error), status=429 if isinstance(error, RateLimited) else 422)
+    pending.check_on()
+    return redirect("alias-import")
+
+
+@require_POST
+def alias_import_check(request: HttpRequest) -> HttpResponse:
+    """Go on checking: for a second at a time where htmx shows how far it is, else to the end."""
+    pending = _pending(request)
+    if request.htmx:  # type: ignore[attr-defined]
+        if pending is None:
+            return HttpResponseClientRedirect(reverse("alias-import"))
+        pending.check_on()
+        return render(request, "aliases/_import.html", _context(pending))
+    if pending is not None:
+        pending.check_on(seconds=None)
+    return redirect("alias-import")
+
+
+@require_POST
+def alias_import_make(request: HttpRequest) -> HttpResponse:
+    """Make the aliases of the reader's file, all of them or none."""
+    pending = _pending(request)
+    if pending is None or not pending.is_ready:
+        return _go(request, "alias-import")
+    try:
+        made = pending.make()
+    except ImportRefused:
+        return _go(request, "alias-import")
+    if made:
+        said = ngettext("%(count)s alias is imported.", "%(count)s aliases are imported.", made)
+        messages.success(request, said % {"count": made})
+    return _go(request, "alias-list")
+
+
+@require_POST
+def alias_import_cancel(request: HttpRequest) -> HttpResponse:
+    """Forget the reader's file."""
+    PendingImport.objects.filter(owner=reader(request)).delete()
+    return redirect("alias-import")
+
+
+def _pending(request: HttpRequest) -> PendingImport | None:
+    return PendingImport.objects.filter(owner=reader(request)).first()
+
+
+def _go(request: HttpRequest, name: str) -> HttpResponse:
+    if request.htmx:  # type: ignore[attr-defined]
+        return HttpResponseClientRedirect(reverse(name))
+    return redirect(name)
+
+
+def _form(request: HttpRequest, refusal: str = "", *, status: int = 200) -> HttpResponse:
+    domains = Domain.objects.usable_by(reader(request))[:SHOWN]
+    context = {"refusal": refusal, "domains": domains, "max_megabytes": FILE_MAX_BYTES // 2**20}
+    return render(request, "aliases/import.html", context, status=status)
+
+
+def _page(request: HttpRequest, pending: PendingImport) -> HttpResponse:
+    return render(request, "aliases/import.html", _context(pending))
+
+
+def _context(pending: PendingImport) -> dict[str, Any]:
+    context: dict[str, Any] = {"pending": pending}
+    if pending.is_ready:
+        context["rows"] = pending.prepared().candidates[:SHOWN]
+        context["more"] = pending.total - len(context["rows"])
+    elif pending.is_checked:
+        context["problems"] = pending.problems_shown[:SHOWN]
+        context["more"] = pending.problem_count - len(context["problems"])
+    return context

@@ -1,0 +1,121 @@
+"""Files that were checked and wait for the word to go on."""
+
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+import time_machine
+from django.core.management import call_command
+from django.utils import timezone
+
+from accounts.models import User
+from aliases import pending_import
+from aliases.import_formats import ImportFileError
+from aliases.importing import ImportRefused
+from aliases.models import Alias, PendingImport
+from core.refusals import RateLimited
+
+pytestmark = pytest.mark.django_db
+
+
+def begin(owner: User, *addresses: str) -> PendingImport:
+    text = "alias,note\n" + "".join(f"{address},\n" for address in addresses)
+    return PendingImport.objects.begin(owner, text.encode(), "my file.csv")
+
+
+def test_a_file_is_checked_piece_by_piece(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pending_import, "CHUNK", 2)
+    Alias.objects.issue_chosen(owner=alice, prefix="d")
+    pending = begin(alice, *(f"{letter}@example.com" for letter in "acdef"), "root@example.com")
+    seen = []
+    while not pending.is_checked:
+        pending.check_on(seconds=0)
+        seen.append(pending.checked)
+
+    again = PendingImport.objects.get()
+    assert seen == [2, 4, 5]
+    assert [(row.line, row.reason) for row in again.problems_shown] == [
+        (4, "The owner has this alias already."),
+        (7, "This name is reserved."),
+    ]
+    assert not again.is_ready
+
+
+def test_two_windows_note_no_problem_twice(alice: User) -> None:
+    Alias.objects.issue_chosen(owner=alice, prefix="a")
+    begin(alice, "a@example.com")
+    one, other = PendingImport.objects.get(), PendingImport.objects.get()
+
+    one.check_on()
+    other.check_on()
+
+    assert (other.problem_count, PendingImport.objects.get().problem_count) == (1, 1)
+
+
+def test_two_windows_import_once(alice: User) -> None:
+    begin(alice, "a@example.com").check_on()
+    one, other = PendingImport.objects.get(), PendingImport.objects.get()
+
+    assert (one.make(), other.make()) == (1, 0)
+    assert not PendingImport.objects.exists()
+
+
+def test_what_was_right_at_the_check_is_checked_again(alice: User) -> None:
+    pending = begin(alice, "a@example.com", "c@example.com")
+    pending.check_on()
+    assert pending.is_ready
+    Alias.objects.issue_chosen(owner=alice, prefix="c")
+
+    with pytest.raises(ImportRefused):
+        pending.make()
+
+    assert Alias.objects.count() == 1
+    assert [row.line for row in PendingImport.objects.get().problems_shown] == [3]
+    assert not PendingImport.objects.get().is_ready
+
+
+def test_a_new_file_takes_the_place_of_the_last(alice: User) -> None:
+    begin(alice, "a@example.com")
+    begin(alice, "c@example.com")
+
+    assert "c@example.com" in PendingImport.objects.get().text
+
+
+def test_the_check_tells_of_few_addresses_that_others_have(
+    alice: User, root: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending_import, "TAKEN_TOLD", 2)
+    monkeypatch.setattr(pending_import, "CHUNK", 3)
+    for letter in "acde":
+        Alias.objects.issue_chosen(owner=root, prefix=letter, domain="example.com")
+    pending = begin(alice, *(f"{letter}@example.com" for letter in "xaycdzew"))
+
+    pending.check_on(seconds=None)
+
+    assert [row.address for row in pending.problems_shown] == ["a@example.com", "c@example.com"]
+    assert pending.is_stopped
+    assert not pending.is_ready
+
+
+def test_files_are_counted(alice: User) -> None:
+    for _ in range(pending_import.UPLOADS.amount):
+        begin(alice, "a@example.com")
+
+    with pytest.raises(RateLimited):
+        begin(alice, "a@example.com")
+
+
+def test_a_file_without_aliases_is_refused(alice: User) -> None:
+    with pytest.raises(ImportFileError, match="no aliases"):
+        begin(alice)
+
+
+def test_files_are_forgotten_after_a_day(alice: User) -> None:
+    begin(alice, "a@example.com")
+    call_command("forget_imports", stdout=StringIO())
+    assert PendingImport.objects.exists()
+
+    with time_machine.travel(timezone.now() + timedelta(days=1, minutes=1)):
+        call_command("forget_imports", stdout=StringIO())
+
+    assert not PendingImport.objects.exists()
