@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('aliases', '0002_expiry'),
+        ('aliases', '0004_list_index_covers'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
