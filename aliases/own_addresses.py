@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
-from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, ProtectedError
 from django.http import HttpRequest
 from django.utils.translation import gettext
 
@@ -58,7 +58,6 @@ def depending_on(address: EmailAddress) -> AliasQuerySet:
     )
 
 
-@transaction.atomic
 def remove_address(address: EmailAddress, *, move_to: EmailAddress | None = None) -> int:
     """Remove an own address and return how many aliases were moved to `move_to`.
 
@@ -66,22 +65,32 @@ def remove_address(address: EmailAddress, *, move_to: EmailAddress | None = None
     and where aliases would be left without a destination and `move_to` is no other verified address
     of the same user.
     """
+    try:
+        with transaction.atomic():
+            return _remove_address(address, move_to)
+    except (IntegrityError, ProtectedError) as error:
+        # PostgreSQL looks at foreign keys when it commits.
+        raise AddressNeeded(gettext("An alias that forwards to it was made just now. Try again.")) from error
+
+
+def _remove_address(address: EmailAddress, move_to: EmailAddress | None) -> int:
     User.objects.select_for_update().get(pk=address.user_id)
     address.refresh_from_db()
     if address.primary:
         raise AddressNeeded(
             gettext("Your primary address cannot be removed. Make another one primary first.")
         )
-    stranded = list(depending_on(address).values_list("pk", flat=True))
-    if stranded:
+    links = AliasDestination.objects.filter(address=address)
+    beside_others = Exists(AliasDestination.objects.filter(alias=OuterRef("alias")).exclude(address=address))
+    moved = 0
+    if links.exclude(beside_others).exists():
         if move_to is None or not _can_receive(move_to, address):
             raise AddressNeeded(gettext("Choose where the aliases that forward to it alone shall go."))
-        AliasDestination.objects.bulk_create(
-            AliasDestination(alias_id=key, address=move_to) for key in stranded
-        )
-    AliasDestination.objects.filter(address=address).delete()
+        moved = links.exclude(beside_others).update(address=move_to)
+    # Not one of an alias that has no other, and came since: the address is held by it, then.
+    links.filter(beside_others).delete()
     address.delete()
-    return len(stranded)
+    return moved
 
 
 def _can_receive(candidate: EmailAddress, instead_of: EmailAddress) -> bool:

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.urls import get_resolver
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -365,44 +363,6 @@ def test_the_figures_are_added_up(alice: User, root: User, api: Api) -> None:
         "nb_reply": 0,
         "nb_block": 0,
     }
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "most"),
-    [
-        # authentication; aliases; destinations
-        ("GET", LIST, 4),
-        ("GET", "/api/aliases/{id}", 4),
-        # authentication; figures
-        ("GET", "/api/stats", 2),
-        # authentication
-        ("GET", "/api/user_info", 1),
-        # authentication; alias; destinations; switch; what it is now
-        ("POST", "/api/aliases/{id}/toggle", 5),
-        # authentication; alias; destinations; deletion
-        ("DELETE", "/api/aliases/{id}", 4),
-    ],
-)
-def test_no_endpoint_takes_more_statements_for_many_aliases(
-    alice: User, api: Api, method: str, path: str, most: int
-) -> None:
-    client = api(alice)
-    client.get("/api/user_info")  # writes the token's last use
-
-    def cost() -> int:
-        url = path.format(id=Alias.objects.owned_by(alice).present().latest("pk").pk)
-        with CaptureQueriesContext(connection) as queries:
-            assert client.generic(method, url).status_code == 200
-        return len([query for query in queries if "SAVEPOINT" not in query["sql"]])
-
-    for _ in range(2):
-        Alias.objects.issue(owner=alice)
-    few = cost()
-    for _ in range(30):
-        Alias.objects.issue(owner=alice)
-
-    assert cost() == few
-    assert few <= most
 
 
 def test_activities_tell_what_happened_the_latest_first(alice: User, api: Api) -> None:
