@@ -7,7 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.conf import settings
@@ -98,18 +98,23 @@ class AliasExpiry(ExpiryRules):
         return min(ends, default=None)
 
 
-@transaction.atomic
-def set_expiry(
-    alias: "Alias", *, expires_at: datetime | None, idle_days: int | None, unused_days: int | None
-) -> None:
-    """Let the alias end by these rules from now on; none of them: never. Raises InvalidValue."""
+def check_expiry(*, expires_at: datetime | None, idle_days: int | None, unused_days: int | None) -> None:
+    """Raise InvalidValue where an alias cannot end by these rules."""
     now = timezone.now()
     if expires_at is not None and not now < expires_at <= now + timedelta(days=DAYS_MAX):
         raise refusals.InvalidValue(gettext("An alias expires in the future, within ten years."))
     for days in (idle_days, unused_days):
         if days is not None and not 1 <= days <= DAYS_MAX:
             raise refusals.InvalidValue(gettext("An alias expires after 1 to 3,650 days."))
-    rules = {"expires_at": expires_at, "idle_days": idle_days, "unused_days": unused_days}
+
+
+@transaction.atomic
+def set_expiry(
+    alias: "Alias", *, expires_at: datetime | None, idle_days: int | None, unused_days: int | None
+) -> None:
+    """Let the alias end by these rules from now on; none of them: never. Raises InvalidValue."""
+    rules: dict[str, Any] = {"expires_at": expires_at, "idle_days": idle_days, "unused_days": unused_days}
+    check_expiry(**rules)
     if not any(rules.values()):
         AliasExpiry.objects.filter(alias=alias).delete()
         return

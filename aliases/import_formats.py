@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import yaml
@@ -47,6 +48,8 @@ class Row:
     hostname: str = ""
     # Empty: the file names none.
     destinations: tuple[str, ...] = ()
+    # By which rules it ends, as aliases.expiry.set_expiry takes them; empty: never.
+    expiry: Mapping[str, Any] = field(default_factory=dict)
     # The owner's address, where the file says whose it is (Mailu).
     owner: str = ""
     problem: str = ""
@@ -267,7 +270,37 @@ def _anonmail_row(line: int, cells: Mapping[str, str]) -> Row:
         name=without_guard(cells.get("name", "")),
         hostname=without_guard(cells.get("hostname", "")),
         destinations=tuple(without_guard(cells.get("destinations", "")).split()),
+        expiry=_expiry(cells),
     )
+
+
+def _expiry(cells: Mapping[str, str]) -> dict[str, Any]:
+    """The rules of expiry in the cells. Raises ValueError where one says no moment, or no number."""
+    rules: dict[str, Any] = {}
+    if moment := cells.get("expires_at", "").strip():
+        rules["expires_at"] = _moment(moment)
+    for column in ("idle_days", "unused_days"):
+        if days := cells.get(column, "").strip():
+            if not re.fullmatch(r"[0-9]{1,9}", days):
+                raise ValueError(
+                    gettext("“%(word)s” in the column %(column)s is no number of days.")
+                    % {"word": printable(days[:40]), "column": column}
+                )
+            rules[column] = int(days)
+    if rules:
+        rules = {"expires_at": None, "idle_days": None, "unused_days": None} | rules
+    return rules
+
+
+def _moment(text: str) -> datetime:
+    """The moment of a text in ISO 8601, in UTC where it names no offset. Raises ValueError."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(
+            gettext("“%(word)s” in the column expires_at is no date.") % {"word": printable(text[:40])}
+        ) from error
 
 
 _CSV_READERS: dict[str, tuple[Callable[[int, Mapping[str, str]], Row], tuple[set[str], ...]]] = {

@@ -5,7 +5,7 @@ domain does. Figures and dates begin anew.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from accounts.models import User
 from aliases.addresses import bare_host, is_reserved, resolved_form
 from aliases.cleaning import clean_destinations, clean_name, clean_note
 from aliases.creation_limits import hold_creations
+from aliases.expiry import AliasExpiry, check_expiry
 from aliases.import_formats import Row, printable
 from aliases.issuing import IssuingQuerySet, check_name, needs_suffix
 from core.refusals import RuleError
@@ -54,6 +55,7 @@ class Candidate:
     values: dict[str, Any]
     # None: the file names no destination, the owner's primary address is meant.
     destinations: tuple[str, ...] | None
+    expiry: Mapping[str, Any]
     # How many rows before it count against the same quota.
     before: int
 
@@ -121,11 +123,13 @@ def _candidate(
     }
     if row.deleted:
         values["deleted_at"] = timezone.now()
+    if row.expiry:
+        check_expiry(**row.expiry)
     destinations = tuple(clean_destinations(row.destinations)) if row.destinations else None
     before = counts[owner.pk, parsed.domain]
     if not row.deleted:
         counts[owner.pk, parsed.domain] += 1
-    return Candidate(row.line, address, parsed.domain, owner, values, destinations, before)
+    return Candidate(row.line, address, parsed.domain, owner, values, destinations, row.expiry, before)
 
 
 class ImportingQuerySet(IssuingQuerySet[Model]):
@@ -171,6 +175,11 @@ class ImportingQuerySet(IssuingQuerySet[Model]):
                 links(alias=alias, address=address)
                 for alias, row in zip(made, chunk, strict=True)
                 for address in check.destinations(row)
+            )
+            AliasExpiry.objects.bulk_create(
+                AliasExpiry(alias=alias, **row.expiry)
+                for alias, row in zip(made, chunk, strict=True)
+                if row.expiry
             )
         # Asked after the insert: whoever adds such an address as an own one meanwhile finds the alias.
         receiving = _own_addresses(row.address for row in candidates)

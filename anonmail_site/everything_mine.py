@@ -7,6 +7,7 @@ from typing import Any
 from allauth.usersessions.models import UserSession
 
 from accounts.models import User
+from aliases.expiry import AliasExpiry
 from aliases.export import Echo, harmless
 from aliases.models import Alias
 from aliases.preferences import AliasPreferences
@@ -27,11 +28,18 @@ ALIAS_COLUMNS = (
     "created",
     "last_activity",
     "deleted",
+    "expires_at",
+    "idle_days",
+    "unused_days",
 )
 
 
 def alias_row(alias: Alias) -> dict[str, Any]:
     """An alias as a flat row; dates in ISO 8601, destinations separated by spaces."""
+    expiry = getattr(alias, "expiry", None)
+    if expiry is None or expiry.expired_at:
+        # What has ended does so no more once it is enabled again.
+        expiry = AliasExpiry()
     return {
         "address": alias.address,
         "enabled": alias.enabled,
@@ -46,12 +54,15 @@ def alias_row(alias: Alias) -> dict[str, Any]:
         "created": alias.created.isoformat(),
         "last_activity": alias.last_activity.isoformat() if alias.last_activity else "",
         "deleted": alias.deleted_at.isoformat() if alias.deleted_at else "",
+        "expires_at": expiry.expires_at.isoformat() if expiry.expires_at else "",
+        "idle_days": expiry.idle_days or "",
+        "unused_days": expiry.unused_days or "",
     }
 
 
 def alias_rows(user: User) -> Iterator[dict[str, Any]]:
     """Every alias of `user`, the deleted ones included, the oldest first."""
-    aliases = Alias.objects.owned_by(user).with_destinations().order_by("pk")
+    aliases = Alias.objects.owned_by(user).select_related("expiry").with_destinations().order_by("pk")
     return (alias_row(alias) for alias in aliases.iterator(chunk_size=1000))
 
 

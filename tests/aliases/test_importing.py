@@ -4,6 +4,7 @@ import csv
 import io
 import threading
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from accounts.models import User
 from aliases import importing
+from aliases.expiry import AliasExpiry, set_expiry
 from aliases.export import simplelogin_csv
 from aliases.import_formats import ADDY, ANONMAIL, SIMPLELOGIN, Row, read
 from aliases.importing import ImportRefused, Prepared, prepare
@@ -222,9 +225,11 @@ def test_chunks_make_no_difference(alice: User, monkeypatch: pytest.MonkeyPatch)
 def test_our_own_export_comes_back_as_it_was(alice: User, home: EmailAddress) -> None:
     plain = Alias.objects.issue(owner=alice, hostname="github.com", note='=HYPERLINK("x")\n\'@b')
     plain.edit(name="-Git", pinned=True)
+    set_expiry(plain, expires_at=timezone.now() + timedelta(days=9), idle_days=30, unused_days=None)
     Alias.objects.issue(owner=alice, note="'=x", destinations=[home.email, alice.email]).disable()
     Alias.objects.issue(owner=alice, note="a,b;c\td").soft_delete()
     kept = ("address", "enabled", "pinned", "note", "name", "hostname", "destinations")
+    kept += ("expires_at", "idle_days", "unused_days")
 
     def known() -> list[list[Any]]:
         aliases = Alias.objects.with_destinations().order_by("address")
@@ -236,6 +241,50 @@ def test_our_own_export_comes_back_as_it_was(alice: User, home: EmailAddress) ->
     Alias.objects.all().make_imported(prepared(alice, read(text, ANONMAIL).rows))
 
     assert known() == before
+
+
+def test_what_has_ended_comes_back_without_its_rules(alice: User) -> None:
+    alias = Alias.objects.issue(owner=alice)
+    set_expiry(alias, expires_at=None, idle_days=5, unused_days=None)
+    AliasExpiry.objects.update(expired_at=timezone.now())
+
+    (_header, row) = csv.reader(aliases_csv(alice))
+
+    assert row[-3:] == ["", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "reason"),
+    [
+        ("expires_at", "soon", "“soon” in the column expires_at is no date."),
+        (
+            "expires_at",
+            "0001-01-01T00:00+14:00",
+            "“0001-01-01T00:00+14:00” in the column expires_at is no date.",
+        ),
+        ("expires_at", "2001-01-01", "An alias expires in the future, within ten years."),
+        ("expires_at", "9999-12-31", "An alias expires in the future, within ten years."),
+        ("idle_days", "0", "An alias expires after 1 to 3,650 days."),
+        ("idle_days", "-1", "“-1” in the column idle_days is no number of days."),
+        ("unused_days", "９", "“９” in the column unused_days is no number of days."),
+        ("unused_days", "99999", "An alias expires after 1 to 3,650 days."),
+    ],
+)
+def test_a_rule_of_expiry_that_cannot_be_is_a_bad_row(
+    alice: User, column: str, cell: str, reason: str
+) -> None:
+    rows = read(f"address,{column}\na@example.com,{cell}\n", ANONMAIL).rows
+
+    assert problems(prepared(alice, rows)) == [(2, reason)]
+
+
+def test_a_date_without_an_offset_is_in_utc(alice: User) -> None:
+    day = (timezone.now() + timedelta(days=400)).date().isoformat()
+    rows = read(f"address,expires_at\na@example.com,{day}\n", ANONMAIL).rows
+
+    Alias.objects.all().make_imported(prepared(alice, rows))
+
+    assert AliasExpiry.objects.get().expires_at.isoformat() == f"{day}T00:00:00+00:00"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@x", "\tx"])
