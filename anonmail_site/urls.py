@@ -27,6 +27,7 @@ def leads_to(name: str) -> Any:
 
 urlpatterns = [
     path("", views.home, name="home"),
+    path("health", views.health, name="health"),
     path("aliases/", include("aliases.urls")),
     path("addresses/", include("aliases.address_urls")),
     path("addresses/<key:pk>/resume/", address_resume, name="address-resume"),

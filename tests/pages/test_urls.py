@@ -69,7 +69,8 @@ ROWS = {
 ELSEWHERE = ("api/", "admin/", "accounts/")
 # Signed links, for people who are signed out: tests/mail.
 # The schema and the page that shows it are for everybody: tests/api/test_schema.py.
-SIGNED = {"alias-unsubscribe", "api-docs", "api-schema"}
+# What monitors ask is too: tests/site/test_health.py.
+SIGNED = {"alias-unsubscribe", "api-docs", "api-schema", "health"}
 
 
 def ours(patterns: list[URLPattern | URLResolver], prefix: str = "") -> Iterator[tuple[str, str | None]]:

@@ -1,0 +1,30 @@
+"""What load balancers and monitors ask."""
+
+from unittest.mock import patch
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("method", ["get", "head"])
+def test_all_is_well(client: Client, method: str) -> None:
+    answer = getattr(client, method)("/health")
+
+    assert answer.status_code == 200
+    assert answer.content == (b"success" if method == "get" else b"")
+    assert "no-store" in answer["Cache-Control"]
+    assert not answer.cookies
+
+
+def test_without_the_database_nothing_is_well(client: Client) -> None:
+    with patch.object(connection, "cursor", side_effect=OperationalError("secret words")):
+        answer = client.get("/health")
+
+    assert (answer.status_code, answer.content) == (503, b"no database")
+
+
+def test_it_is_for_reading_alone(client: Client) -> None:
+    assert client.post("/health").status_code == 405
