@@ -236,7 +236,7 @@ def test_every_page_is_german_for_who_reads_german() -> None:
         german, english = visit(scene, "de-DE,de;q=0.9,en;q=0.5"), visit(scene, "en-GB,en;q=0.9")
         if (german.language, english.language) != ("de", "en"):
             problems.append(f"{scene.name}: lang={german.language}, lang={english.language}")
-        if found := untranslated.search(" ".join(german.texts)):
+        if found := untranslated.search(" ".join(text for text in german.texts if text not in written)):
             problems.append(f"{scene.name}: {found[0]}")
         if not untranslated.search(" ".join(english.texts)):
             problems.append(f"{scene.name}: its English would not be noticed")
