@@ -2,7 +2,13 @@
 
 from typing import Any
 
-from aliases.api import simplelogin, simplelogin_account, simplelogin_names, simplelogin_signin
+from aliases.api import (
+    simplelogin,
+    simplelogin_account,
+    simplelogin_names,
+    simplelogin_refused,
+    simplelogin_signin,
+)
 from aliases.api.docs import (
     FLAG,
     TEXT,
@@ -464,4 +470,56 @@ describe(
     simplelogin_signin.ApiKey,
     "api_key",
     post=Call("A token makes no token: refused", None, takes=body(device=TEXT), refuses=(440,)),
+)
+
+# What is done on the web page alone.
+CREDENTIALS = body(email=TEXT, password=TEXT)
+describe(
+    simplelogin_refused.Register,
+    "auth_register",
+    post=Call("Make an account: refused", None, takes=CREDENTIALS, refuses=(400,), needs_key=False),
+)
+describe(
+    simplelogin_refused.Activate,
+    "auth_activate",
+    post=Call(
+        "Verify an account: refused", None, takes=body(email=TEXT, code=TEXT), refuses=(400,), needs_key=False
+    ),
+)
+describe(
+    simplelogin_refused.Reactivate,
+    "auth_reactivate",
+    post=Call(
+        "Send the mail once more: refused", None, takes=body(email=TEXT), refuses=(400,), needs_key=False
+    ),
+)
+describe(
+    simplelogin_refused.ForgotPassword,
+    "auth_forgot_password",
+    post=Call(
+        "Ask for a new password: refused", None, takes=body(email=TEXT), refuses=(400,), needs_key=False
+    ),
+)
+describe(
+    simplelogin_refused.Sudo,
+    "sudo",
+    patch=Call("More rights for a token: refused", None, takes=body(password=TEXT), refuses=(403,)),
+)
+describe(
+    simplelogin_refused.DeleteUser, "user", delete=Call("Delete the account: refused", None, refuses=(440,))
+)
+describe(
+    simplelogin_refused.CookieToken,
+    "cookie_token",
+    get=Call("Sign in a browser: refused", None, refuses=(403,)),
+)
+describe(
+    simplelogin_refused.UnlinkProton,
+    "unlink_proton_account",
+    delete=Call("Unlink a Proton account: refused", None, refuses=(400,)),
+)
+describe(
+    simplelogin_refused.NotificationRead,
+    "notification_read",
+    post=Call("Forget a notification: refused", None, refuses=(403,)),
 )

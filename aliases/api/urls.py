@@ -10,6 +10,7 @@ from aliases.api import addy_docs as addy_docs  # describes its calls in the sch
 from aliases.api import simplelogin_account as account
 from aliases.api import simplelogin_docs as simplelogin_docs  # describes them in the schema
 from aliases.api import simplelogin_names as names
+from aliases.api import simplelogin_refused as refused
 from aliases.api import simplelogin_signin as signin
 
 # An id has at most 18 digits, so that it fits the column.
@@ -52,6 +53,15 @@ urlpatterns = [
     route("logout", account.Logout.as_view(), "api-logout"),
     route("user_info", account.UserInfo.as_view(), "api-user-info"),
     route("stats", account.Stats.as_view(), "api-stats"),
+    route("auth/register", refused.Register.as_view(), "api-register"),
+    route("auth/activate", refused.Activate.as_view(), "api-activate"),
+    route("auth/reactivate", refused.Reactivate.as_view(), "api-reactivate"),
+    route("auth/forgot_password", refused.ForgotPassword.as_view(), "api-forgot-password"),
+    route("sudo", refused.Sudo.as_view(), "api-sudo"),
+    route("user", refused.DeleteUser.as_view(), "api-user"),
+    route("user/cookie_token", refused.CookieToken.as_view(), "api-cookie-token"),
+    route("setting/unlink_proton_account", refused.UnlinkProton.as_view(), "api-unlink-proton"),
+    route("notifications/<key>/read", refused.NotificationRead.as_view(), "api-notification-read"),
     # addy.io
     route("v1/aliases", addy.Aliases.as_view(), "addy-aliases"),
     route("v1/aliases/<uuid>", addy.OneAlias.as_view(), "addy-alias"),

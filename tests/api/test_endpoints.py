@@ -58,6 +58,15 @@ URLS: dict[str, tuple[str, dict[str, Any]]] = {
     "api-logout": ("/api/logout", {"GET": None}),
     "api-user-info": ("/api/user_info", {"GET": None, "PATCH": {"name": "x"}}),
     "api-stats": ("/api/stats", {"GET": None}),
+    "api-register": ("/api/auth/register", {"POST": {}}),
+    "api-activate": ("/api/auth/activate", {"POST": {}}),
+    "api-reactivate": ("/api/auth/reactivate", {"POST": {}}),
+    "api-forgot-password": ("/api/auth/forgot_password", {"POST": {}}),
+    "api-sudo": ("/api/sudo", {"PATCH": {}}),
+    "api-user": ("/api/user", {"DELETE": None}),
+    "api-cookie-token": ("/api/user/cookie_token", {"GET": None}),
+    "api-unlink-proton": ("/api/setting/unlink_proton_account", {"DELETE": None}),
+    "api-notification-read": ("/api/notifications/1/read", {"POST": None}),
     "addy-aliases": (f"{ADDY}/aliases", {"GET": None, "POST": {"domain": "example.com"}}),
     "addy-alias": (f"{ADDY}/aliases/{{uuid}}", {"GET": None, "PATCH": {"description": "x"}, "DELETE": None}),
     "addy-alias-restore": (f"{ADDY}/aliases/{{uuid}}/restore", {"PATCH": None}),
@@ -90,10 +99,17 @@ STATUS = {
     "/api/auth/login": 400,
     "/api/auth/mfa": 400,
     "/api/api_key": 440,
+    "/api/sudo": 403,
+    "/api/user": 440,
+    "/api/user/cookie_token": 403,
+    "/api/setting/unlink_proton_account": 400,
+    "/api/notifications/1/read": 403,
     f"{ADDY}/aliases/activate/bulk": 404,
     f"{ADDY}/aliases/restore/bulk": 404,
 }
-OPEN = ("/api/auth/login", "/api/auth/mfa")
+OPEN = tuple(
+    f"/api/auth/{deed}" for deed in ("login", "mfa", "register", "activate", "reactivate", "forgot_password")
+)
 CALLS = [(method, path, body) for path, methods in URLS.values() for method, body in methods.items()]
 ONE_ALIAS = [call for call in CALLS if "{id}" in call[1]]
 NAMES_AN_ALIAS = [call for call in CALLS if "{uuid}" in call[1] + json.dumps(call[2])]

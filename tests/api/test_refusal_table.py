@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 import pytest
 from allauth.account.models import EmailAddress
+from django.conf import settings
 from django.db import OperationalError
 from django.test import Client, override_settings
 from django.utils import timezone
@@ -37,6 +38,7 @@ FOREIGN = "A destination is not one of your verified addresses. Verify it first,
 NO_ADDRESS = "A destination is not a valid e-mail address."
 TOO_LARGE = "The request is too large. Its body may have at most 256 KiB."
 LONG_NOTE = "A note has at most 10,000 characters."
+SITE = settings.SITE_URL
 AWAY = "The service is not available for a moment. Try again shortly."
 
 
@@ -190,6 +192,11 @@ def too_many(world: World) -> Any:
 def quota(world: World) -> Any:
     Domain.objects.update(alias_quota=1)
     return world.send("POST", CREATE)
+
+
+def with_signup_open(world: World) -> Any:
+    with override_settings(SIGNUP_OPEN=True):
+        return world.send("POST", "/api/auth/register", {"email": "new@home.test", "password": "x"})
 
 
 TABLE = [
@@ -408,6 +415,73 @@ TABLE = [
         "PUT",
         "/api/aliases/{id}",
         {"mailbox_ids": []},
+    ),
+    # What is done on the web page alone.
+    call(
+        "an account made by an app", 400, "Accounts are made by an admin here.", "POST", "/api/auth/register"
+    ),
+    Row(
+        "an account made by an app, where signing up is open",
+        400,
+        f"Make your account on the web page: {SITE}/accounts/signup/",
+        with_signup_open,
+    ),
+    *(
+        call(
+            f"{deed} by an app",
+            400,
+            f"Open the link in the mail. Signing in on the web page sends it once more: {SITE}/accounts/login/",
+            "POST",
+            path,
+        )
+        for deed, path in (
+            ("an account activated", "/api/auth/activate"),
+            ("the mail sent again", "/api/auth/reactivate"),
+        )
+    ),
+    call(
+        "a forgotten password",
+        400,
+        f"Ask for a new password on the web page: {SITE}/accounts/password/reset/",
+        "POST",
+        "/api/auth/forgot_password",
+        {"email": "alice@example.com"},
+    ),
+    call(
+        "more rights for a token",
+        403,
+        f"A token cannot get more rights. Use the web page: {SITE}/account/",
+        "PATCH",
+        "/api/sudo",
+        {"password": "alice-password-1"},
+    ),
+    call(
+        "the account deleted by a token",
+        440,
+        f"Need sudo: delete your account on the web page: {SITE}/account/delete/",
+        "DELETE",
+        "/api/user",
+    ),
+    call(
+        "a session for a token",
+        403,
+        f"A token does not sign in to the web page. Sign in there: {SITE}/accounts/login/",
+        "GET",
+        "/api/user/cookie_token",
+    ),
+    call(
+        "a Proton account",
+        400,
+        "No Proton account is linked.",
+        "DELETE",
+        "/api/setting/unlink_proton_account",
+    ),
+    call(
+        "a notification marked as read",
+        403,
+        f"This stays until the address takes mail again: {SITE}/addresses/",
+        "POST",
+        "/api/notifications/1/read",
     ),
 ]
 

@@ -46,7 +46,21 @@ BODIES: dict[Call, dict[str, Any]] = {
     ("POST", "/api/v1/aliases/recipients/bulk"): {"ids": ["{uuid}"], "recipient_ids": ["{recipient}"]},
 }
 # There is nothing of the kind here: the refusal is the work.
-REFUSED = {"/api/aliases/:id/contacts", "/api/contacts/:id", "/api/contacts/:id/toggle", "/api/api_key"}
+REFUSED = {
+    "/api/aliases/:id/contacts",
+    "/api/contacts/:id",
+    "/api/contacts/:id/toggle",
+    "/api/api_key",
+    "/api/auth/register",
+    "/api/auth/activate",
+    "/api/auth/reactivate",
+    "/api/auth/forgot_password",
+    "/api/sudo",
+    "/api/user",
+    "/api/user/cookie_token",
+    "/api/setting/unlink_proton_account",
+    "/api/notifications/:id/read",
+}
 DELETED_FIRST = {"/api/v1/aliases/:id/restore", "/api/v1/aliases/restore/bulk"}
 
 
@@ -58,7 +72,7 @@ def documented() -> dict[Call, tuple[int, int]]:
 
 def shown(path: str) -> str:
     """The path as the page has it: `:id` for each id, no query."""
-    return re.sub(r"\{\w+\}|(?<=contacts/)1", ":id", path.partition("?")[0])
+    return re.sub(r"\{\w+\}|(?<=contacts/)1|(?<=notifications/)1", ":id", path.partition("?")[0])
 
 
 EXPECTED = documented()
