@@ -350,7 +350,7 @@ def test_it_signs_in_with_a_second_factor(values: Values, alice: User, settings:
     assert values(("account", "getUserInfo"), key=second["apiKey"])[0]["email"] == "alice@example.com"
 
 
-def test_what_is_not_served_is_refused_in_words(outcomes: Calls, alice: User, example_com: Domain) -> None:
+def test_what_is_done_on_the_web_page_alone_is_refused_in_words(outcomes: Calls, alice: User, example_com: Domain) -> None:
     refused = outcomes(
         ("account", "createApiKey", {"apiKeyPost": {"device": "node"}}),
         ("account", "enableSudoMode", {"sudoPatch": {"password": "alice-password-1"}}),
@@ -368,6 +368,7 @@ def test_what_is_not_served_is_refused_in_words(outcomes: Calls, alice: User, ex
         ),
     )
 
-    assert [outcome["status"] for outcome in refused] == [440] + [404] * 9
+    assert [outcome["status"] for outcome in refused] == [440, 403, 403, 440, 400, 400, 400, 400, 404, 404]
     assert all(isinstance(outcome["error"], str) for outcome in refused)
+    assert refused[1]["error"].startswith("A token cannot get more rights.")
     assert User.objects.count() == 1
