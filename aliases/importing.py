@@ -7,6 +7,7 @@ domain does. Figures and dates begin anew.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from allauth.account.models import EmailAddress
@@ -23,8 +24,9 @@ from aliases.creation_limits import hold_creations
 from aliases.expiry import AliasExpiry, check_expiry
 from aliases.import_formats import Row, printable
 from aliases.issuing import IssuingQuerySet, check_name, needs_suffix
+from core.prepared import Prepared as PreparedQuery
 from core.refusals import RuleError
-from domains.models import Domain
+from domains.models import Access, Domain, access_of, everywhere, nowhere, where_admitted
 
 # So many rows are looked up or written together: SQLite takes 32,766 parameters in a statement.
 CHUNK = 5_000
@@ -206,10 +208,28 @@ def _own_addresses(addresses: Iterable[str]) -> set[str]:
     return found | {resolved_form(email) for email in tagged}
 
 
+def _usable(allowed: Access, user_id: Any, own_domain: Any, name: Any) -> models.QuerySet[Any, Any]:
+    """The domain of this name where the user may create on it. `allowed`: the rule for the user's kind."""
+    usable = Domain.objects.enabled().filter(allowed(user_id, own_domain), name=name)
+    return usable.order_by().values_list("pk")
+
+
+# Compiled once: a whole server's file asks for thousands of owners.
+_USABLE: dict[Access, PreparedQuery] = {
+    access: PreparedQuery(
+        partial(_usable, access),
+        user_id=models.BigIntegerField(),
+        own_domain=models.CharField(),
+        name=models.CharField(),
+    )
+    for access in (nowhere, everywhere, where_admitted)
+}
+
+
 class _Check:
     """What the database says about some rows, asked for all of them together.
 
-    Three statements, two for each owner, and three for each chunk of rows.
+    Three statements, one for each owner on each domain, and four for each chunk of rows.
     """
 
     def __init__(self, model: type[models.Model], candidates: Sequence[Candidate], by_admin: bool) -> None:
@@ -242,15 +262,11 @@ class _Check:
         return [own[email] for email in row.destinations]
 
     def _ask(self) -> None:
-        names = list(self.domains)
-        self.usable: set[tuple[int, str]] = set()
-        self.own: dict[int, dict[str, EmailAddress]] = {}
-        for owner in self.owners:
-            for chunk in _chunks(names):
-                usable = Domain.objects.usable_by(owner).filter(name__in=chunk).order_by()
-                self.usable |= {(owner.pk, name) for name in usable.values_list("name", flat=True)}
-            verified = EmailAddress.objects.filter(user=owner, verified=True)
-            self.own[owner.pk] = {address.email: address for address in verified}
+        self.usable = {pair for pair, owner in self._pairs().items() if self._may_use(owner, pair[1])}
+        self.own: dict[int, dict[str, EmailAddress]] = {owner.pk: {} for owner in self.owners}
+        for owners in _chunks(self.owners):
+            for address in EmailAddress.objects.filter(user__in=owners, verified=True):
+                self.own[address.user_id][address.email] = address
         self.held: dict[str, int | None] = {}
         addresses = [row.address for row in self.candidates]
         for chunk in _chunks(addresses):
@@ -264,6 +280,14 @@ class _Check:
             )
             groups = counted.order_by().values_list("owner_id", "domain_id").annotate(number=Count("pk"))
             self.counts |= {(owner, domain): number for owner, domain, number in groups}
+
+    def _pairs(self) -> dict[tuple[int, str], User]:
+        """Who has rows on which domain, by the owner's key and the domain's name."""
+        return {(row.owner.pk, row.domain): row.owner for row in self.candidates if row.domain in self.domains}
+
+    def _may_use(self, owner: User, name: str) -> bool:
+        usable = _USABLE[access_of(owner)]
+        return bool(usable(user_id=owner.pk, own_domain=owner.email_domain, name=name))
 
     def _problem(self, row: Candidate) -> Problem | None:
         domain = self.domains.get(row.domain)

@@ -104,8 +104,7 @@ def _make_domain(found: MailuImport, row: DomainRow, hosting: set[str], housing:
 
 def _make_user(found: MailuImport, row: UserRow) -> None:
     try:
-        with transaction.atomic():
-            found.users.append(User.objects.create_user(row.email, name=printable(row.name)[:128]))
+        found.users.append(User.objects.create_user(row.email, name=printable(row.name)[:128]))
     except ValidationError as error:
         found.problems.append(_problem(row.line, row.email, error))
 
