@@ -154,8 +154,7 @@ class ImportingQuerySet(IssuingQuerySet[Model]):
                 return self._make_imported(prepared, by_admin)
         except IntegrityError as error:
             # Between the check and the insert: an address was given out, or a destination went away.
-            reason = gettext("Something changed in the same moment. Try again.")
-            raise ImportRefused([Problem(0, "", reason)]) from error
+            raise ImportRefused([something_changed()]) from error
 
     def _make_imported(self, prepared: Prepared, by_admin: bool) -> int:
         candidates = prepared.candidates
@@ -188,6 +187,11 @@ class ImportingQuerySet(IssuingQuerySet[Model]):
         if problems := [_taken(row) for row in candidates if row.address in receiving]:
             raise ImportRefused(problems)
         return len(candidates)
+
+
+def something_changed() -> Problem:
+    """What is said where the check found nothing wrong, and the database then did."""
+    return Problem(0, "", gettext("Something changed in the same moment. Try again."))
 
 
 def _taken(row: Candidate) -> Problem:
@@ -283,7 +287,8 @@ class _Check:
 
     def _pairs(self) -> dict[tuple[int, str], User]:
         """Who has rows on which domain, by the owner's key and the domain's name."""
-        return {(row.owner.pk, row.domain): row.owner for row in self.candidates if row.domain in self.domains}
+        rows = (row for row in self.candidates if row.domain in self.domains)
+        return {(row.owner.pk, row.domain): row.owner for row in rows}
 
     def _may_use(self, owner: User, name: str) -> bool:
         usable = _USABLE[access_of(owner)]

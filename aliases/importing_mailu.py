@@ -1,16 +1,17 @@
-"""A whole Mailu server's aliases, with its domains and people: what an admin imports by the command."""
+"""A whole Mailu server's aliases, with its domains and people: what a global admin imports."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from allauth.account.models import EmailAddress
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from accounts.addresses import AddressError, domain_to_ascii, normalise_address
 from accounts.models import User
 from aliases.import_formats import Document, DomainRow, LeftOut, UserRow, printable
-from aliases.importing import CHUNK, ImportRefused, Prepared, Problem, prepare
+from aliases.importing import CHUNK, ImportRefused, Prepared, Problem, prepare, something_changed
 from aliases.models import Alias
 from domains.models import Domain
 
@@ -23,14 +24,19 @@ class MailuImport:
     left_out: list[LeftOut]
     domains: list[Domain] = field(default_factory=list)
     users: list[User] = field(default_factory=list)
+    # The addresses of users whom the file has as disabled: those who are made are deactivated at the end.
+    idle: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
 
 
 def preview_mailu(
     document: Document, *, only: User | None = None, create_domains: bool = False, create_users: bool = False
 ) -> MailuImport:
-    """What `import_mailu` would make, and what is wrong. It is made, looked at, and taken back."""
-    with transaction.atomic():
+    """What `import_mailu` would make, and what is wrong. It is made, looked at, and taken back.
+
+    Raises ImportRefused where somebody else made a domain or user of the document in the same moment.
+    """
+    with _all_or_nothing():
         found = _prepare(document, only, create_domains, create_users)
         found.problems += Alias.objects.all().check_import(found.prepared.candidates, by_admin=True)
         transaction.set_rollback(True)
@@ -38,7 +44,6 @@ def preview_mailu(
     return found
 
 
-@transaction.atomic
 def import_mailu(
     document: Document, *, only: User | None = None, create_domains: bool = False, create_users: bool = False
 ) -> MailuImport:
@@ -47,15 +52,25 @@ def import_mailu(
     `only`: this person's alone. `create_domains`, `create_users`: those that are not here yet too, users
     without a password, and deactivated where Mailu has them so. Nobody becomes an admin.
     """
-    found = _prepare(document, only, create_domains, create_users)
-    if found.problems:
-        raise ImportRefused(found.problems)
-    Alias.objects.all().make_imported(found.prepared, by_admin=True)
-    idle = {normalise_address(row.email) for row in document.users if not row.enabled}
-    for user in found.users:
-        if user.email in idle:
-            user.deactivate()
+    with _all_or_nothing():
+        found = _prepare(document, only, create_domains, create_users)
+        if found.problems:
+            raise ImportRefused(found.problems)
+        Alias.objects.all().make_imported(found.prepared, by_admin=True)
+        for user in found.users:
+            if user.email in found.idle:
+                user.deactivate()
     return found
+
+
+@contextmanager
+def _all_or_nothing() -> Iterator[None]:
+    """One transaction. Raises ImportRefused where somebody made the same in the same moment."""
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError as error:
+        raise ImportRefused([something_changed()]) from error
 
 
 def _prepare(document: Document, only: User | None, create_domains: bool, create_users: bool) -> MailuImport:
@@ -71,6 +86,7 @@ def _prepare(document: Document, only: User | None, create_domains: bool, create
         for domain in document.domains:
             _make_domain(found, domain, hosting, housing)
     if create_users and only is None:
+        found.idle = {_one_form(row.email) for row in document.users if not row.enabled}
         here = _owners(user.email for user in document.users)
         for user in document.users:
             if _one_form(user.email) not in here:
@@ -92,7 +108,7 @@ def _make_domain(found: MailuImport, row: DomainRow, hosting: set[str], housing:
             # A domain whose aliases come here is one for aliases, whether that Mailu knew the toggle or not.
             anonmail_enabled=row.anonmail_enabled or bool(names & hosting),
             is_shared=bool(names & housing),
-            comment=row.comment,
+            comment="\n".join(map(printable, row.comment.splitlines())),
         )
         domain.full_clean()
     except (AddressError, ValidationError) as error:

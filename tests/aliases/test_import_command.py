@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from allauth.account.models import EmailAddress
 from django.core.management import CommandError, call_command
+from django.db import IntegrityError
 
 from accounts.models import User
 from aliases.import_formats import ADDY, ANONMAIL, MAILU, SIMPLELOGIN
@@ -217,4 +218,28 @@ def test_a_domain_or_user_that_cannot_be_made_is_told(
 
     assert sentence in str(refusal.value)
     assert not User.objects.exists()
+    assert not Domain.objects.exists()
+
+
+def test_what_is_no_text_in_a_domains_comment_is_replaced(import_aliases: Import) -> None:
+    document = {"alias": [], "domain": [{"name": "a.test", "comment": "one\ntwo\x00\ud800"}]}
+
+    import_aliases(json.dumps(document), format=MAILU, create_domains=True)
+
+    assert Domain.objects.get().comment == "one\ntwo��"
+
+
+def test_what_somebody_else_made_in_the_same_moment_is_told(
+    import_aliases: Import, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*args: Any, **fields: Any) -> User:
+        raise IntegrityError("UNIQUE constraint failed")
+
+    monkeypatch.setattr(type(User.objects), "create_user", late)
+    document = {"alias": [], "domain": [{"name": "a.test"}], "user": [{"email": "x@a.test"}]}
+
+    with pytest.raises(CommandError) as refusal:
+        import_aliases(json.dumps(document), format=MAILU, create_domains=True, create_users=True)
+
+    assert str(refusal.value) == "Nothing was imported:\n  Something changed in the same moment. Try again."
     assert not Domain.objects.exists()

@@ -211,6 +211,21 @@ def test_many_rows_take_few_statements(alice: User) -> None:
     assert inserts <= 2000 / 25
 
 
+def test_many_owners_take_one_statement_more_each(example_com: Domain) -> None:
+    """The one whether the owner may create there."""
+    owners = [User.objects.create_user(f"p{number}@example.com") for number in range(12)]
+    by_email = {owner.email: owner for owner in owners}
+    counts = {}
+    for number in (2, 12):
+        rows = [Row(2, f"n{number}-{owner.pk}@example.com", owner=owner.email) for owner in owners[:number]]
+        found = prepare(rows, lambda row: by_email[row.owner])
+        with CaptureQueriesContext(connection) as asked:
+            assert Alias.objects.all().check_import(found.candidates) == []
+        counts[number] = len(asked)
+
+    assert counts[12] - counts[2] == 10
+
+
 def test_chunks_make_no_difference(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "CHUNK", 3)
     Alias.objects.issue_chosen(owner=alice, prefix="a5")

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from django.core.management.base import CommandError, CommandParser
-from django.db import IntegrityError
 
 from accounts.commands import find_user
 from aliases.import_formats import (
@@ -56,8 +55,6 @@ class Command(RuleCommand):
             made = self._mailu(document, options) if is_mailu else self._csv(document, options)
         except ImportRefused as refusal:
             self._refuse(refusal.problems)
-        except IntegrityError as error:
-            raise CommandError("Nothing was imported: something changed meanwhile. Try again.") from error
         detail = f"format={options['format']}, user={options['user']}, aliases={made}"
         AuditEntry.objects.record(None, "command.import_aliases", detail=detail)
         return f"Imported {made} aliases."
@@ -128,7 +125,10 @@ class Command(RuleCommand):
             raise CommandError("Nothing was imported.")
 
     def _refuse(self, problems: Sequence[Problem]) -> NoReturn:
-        lines = [f"{self.place} {row.line}: {row.address}: {row.reason}" for row in problems[:PROBLEMS_SHOWN]]
+        lines = [
+            f"{self.place} {row.line}: {row.address}: {row.reason}" if row.line else row.reason
+            for row in problems[:PROBLEMS_SHOWN]
+        ]
         if more := len(problems) - len(lines):
             lines.append(f"… and {more} more.")
         raise CommandError("Nothing was imported:\n  " + "\n  ".join(lines))
