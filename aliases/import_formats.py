@@ -123,7 +123,9 @@ def read(text: str, format: str) -> Document:
 
 
 def format_of(text: str) -> str:
-    """Which of the CSV formats the text is in, by its columns. Raises ImportFileError."""
+    """Which of FORMATS the text is in, by its sections or columns. Raises ImportFileError."""
+    if _is_mailu(text):
+        return MAILU
     columns = set(_header(_records(text))[1])
     if "address" in columns:
         return ANONMAIL
@@ -317,6 +319,15 @@ class _Item(dict[str, Any]):
     """A mapping of a document, and where it stands."""
 
     line = 0
+
+
+def _is_mailu(text: str) -> bool:
+    """Whether it begins as JSON does, or with a section in YAML after comments and a document's mark."""
+    for line in io.StringIO(text):
+        begins = line.strip()
+        if begins and begins != "---" and not begins.startswith("#"):
+            return bool(re.match(r"\{|(config|domain|user|relay|alias)\s*:(\s|$)", begins))
+    return False
 
 
 def _read_mailu(text: str) -> Document:

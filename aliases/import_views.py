@@ -14,7 +14,8 @@ from django_htmx.http import HttpResponseClientRedirect
 from accounts.readers import reader
 from aliases.import_formats import FILE_MAX_BYTES, ImportFileError, too_large
 from aliases.importing import ImportRefused
-from aliases.pending_import import PendingImport
+from aliases.pending_import import Made, OnlyAdmins, PendingImport
+from core.audit import AuditEntry
 from core.refusals import RateLimited
 from domains.models import Domain
 
@@ -45,23 +46,33 @@ def _alias_import(request: HttpRequest) -> HttpResponse:
         return _form(request, too_large(), status=413)
     try:
         pending = PendingImport.objects.begin(reader(request), file.read(), file.name or "")
-    except (ImportFileError, RateLimited) as error:
-        return _form(request, str(error), status=429 if isinstance(error, RateLimited) else 422)
-    pending.check_on()
+    except (RateLimited, OnlyAdmins) as error:
+        return _form(request, str(error), status=error.status)
+    except ImportFileError as error:
+        return _form(request, str(error), status=422)
+    if not pending.is_of_server:
+        pending.check_on()
     return redirect("alias-import")
 
 
 @require_POST
 def alias_import_check(request: HttpRequest) -> HttpResponse:
-    """Go on checking: for a second at a time where htmx shows how far it is, else to the end."""
+    """Go on checking: for a second at a time where htmx shows how far it is, else to the end.
+
+    A whole server's file is checked in one go, with what its admin chose.
+    """
     pending = _pending(request)
-    if request.htmx:  # type: ignore[attr-defined]
-        if pending is None:
-            return HttpResponseClientRedirect(reverse("alias-import"))
+    if pending is None:
+        return _go(request, "alias-import")
+    if pending.is_of_server:
+        choices = {name: name in request.POST for name in ("create_domains", "create_users")}
+        pending.check_server(**choices)
+    elif request.htmx:  # type: ignore[attr-defined]
         pending.check_on()
-        return render(request, "aliases/_import.html", _context(pending))
-    if pending is not None:
+    else:
         pending.check_on(seconds=None)
+    if request.htmx:  # type: ignore[attr-defined]
+        return render(request, "aliases/_import.html", _context(pending))
     return redirect("alias-import")
 
 
@@ -75,10 +86,31 @@ def alias_import_make(request: HttpRequest) -> HttpResponse:
         made = pending.make()
     except ImportRefused:
         return _go(request, "alias-import")
-    if made:
-        said = ngettext("%(count)s alias is imported.", "%(count)s aliases are imported.", made)
-        messages.success(request, said % {"count": made})
+    except OnlyAdmins as error:
+        messages.error(request, str(error))
+        return _go(request, "alias-import")
+    if made is not None and pending.is_of_server:
+        _tell_of_server(request, pending, made)
+        return _go(request, "alias-import")
+    if made is not None:
+        said = ngettext("%(count)s alias is imported.", "%(count)s aliases are imported.", made.aliases)
+        messages.success(request, said % {"count": made.aliases})
     return _go(request, "alias-list")
+
+
+def _tell_of_server(request: HttpRequest, pending: PendingImport, made: Made) -> None:
+    """Say it to the admin, and write it into the audit."""
+    numbers = {"domains": made.domains, "users": made.users, "aliases": made.aliases}
+    facts = {
+        "format": pending.format,
+        "create_domains": pending.create_domains,
+        "create_users": pending.create_users,
+        **numbers,
+    }
+    detail = ", ".join(f"{name}={value}" for name, value in facts.items())
+    AuditEntry.objects.record(request, "alias.import", detail=detail)
+    said = gettext("Imported: %(domains)s new domains, %(users)s new users, %(aliases)s aliases.")
+    messages.success(request, said % numbers)
 
 
 @require_POST
@@ -89,7 +121,11 @@ def alias_import_cancel(request: HttpRequest) -> HttpResponse:
 
 
 def _pending(request: HttpRequest) -> PendingImport | None:
-    return PendingImport.objects.filter(owner=reader(request)).first()
+    try:
+        return PendingImport.objects.of(reader(request))
+    except OnlyAdmins as error:
+        messages.error(request, str(error))
+        return None
 
 
 def _go(request: HttpRequest, name: str) -> HttpResponse:
@@ -110,7 +146,11 @@ def _page(request: HttpRequest, pending: PendingImport) -> HttpResponse:
 
 def _context(pending: PendingImport) -> dict[str, Any]:
     context: dict[str, Any] = {"pending": pending}
-    if pending.is_ready:
+    if pending.is_of_server and pending.is_ready:
+        numbers = pending.seen["numbers"]
+        context["more"] = {name: number - len(pending.seen[name]) for name, number in numbers.items()}
+        context["is_empty"] = not (numbers["domains"] or numbers["users"] or numbers["aliases"])
+    elif pending.is_ready:
         context["rows"] = pending.prepared().candidates[:SHOWN]
         context["more"] = pending.total - len(context["rows"])
     elif pending.is_checked:

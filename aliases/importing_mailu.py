@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from allauth.account.models import EmailAddress
 from django.core.exceptions import ValidationError
@@ -11,7 +12,15 @@ from django.db import IntegrityError, transaction
 from accounts.addresses import AddressError, domain_to_ascii, normalise_address
 from accounts.models import User
 from aliases.import_formats import Document, DomainRow, LeftOut, UserRow, printable
-from aliases.importing import CHUNK, ImportRefused, Prepared, Problem, prepare, something_changed
+from aliases.importing import (
+    CHUNK,
+    Candidate,
+    ImportRefused,
+    Prepared,
+    Problem,
+    prepare,
+    something_changed,
+)
 from aliases.models import Alias
 from domains.models import Domain
 
@@ -27,6 +36,32 @@ class MailuImport:
     # The addresses of users whom the file has as disabled: those who are made are deactivated at the end.
     idle: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
+
+    def told(self, most: int) -> dict[str, Any]:
+        """What is made and left out, as JSON: the numbers, and the first of each, at `most` so many."""
+        lists = {
+            "domains": [[domain.name, domain.anonmail_enabled] for domain in self.domains[:most]],
+            "users": [[user.email, user.email not in self.idle] for user in self.users[:most]],
+            "aliases": [_told(row) for row in self.prepared.candidates[:most]],
+            "left_out": [[row.line, printable(row.address[:80]), row.reason] for row in self.left_out[:most]],
+        }
+        numbers = {
+            "domains": len(self.domains),
+            "users": len(self.users),
+            "aliases": len(self.prepared.candidates),
+            "left_out": len(self.left_out),
+        }
+        return {**lists, "numbers": numbers}
+
+
+def _told(row: Candidate) -> dict[str, Any]:
+    return {
+        "address": row.address,
+        "owner": row.owner.email,
+        "destinations": row.destinations,
+        "enabled": row.values["enabled"],
+        "note": printable(row.values["note"][:80]),
+    }
 
 
 def preview_mailu(

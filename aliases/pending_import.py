@@ -1,8 +1,10 @@
 """A file that its reader is about to import: kept between the check and the word to go on."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
+from types import ModuleType
 from typing import Any
 
 from django.apps import apps
@@ -12,10 +14,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
-from aliases.import_formats import ImportFileError, decode, format_of, printable, read
+from aliases.import_formats import MAILU, Document, ImportFileError, decode, format_of, printable, read
 from aliases.importing import CHUNK, ImportRefused, Prepared, Problem, prepare
 from core.models import Counter, Limit, first_over
-from core.refusals import RateLimited
+from core.refusals import RateLimited, RuleError
 
 UPLOADS = Limit("import-hour", 10, timedelta(hours=1))
 PROBLEMS_KEPT = 1000
@@ -24,13 +26,34 @@ TAKEN_TOLD = 50
 # Seconds of checking in one request.
 STEP_SECONDS = 1.0
 KEPT = timedelta(days=1)
+# So many of the domains, users and aliases of a server's file, and of what is left out, are shown.
+SEEN_KEPT = 100
+
+
+class OnlyAdmins(RuleError):
+    """A whole server's file makes things of other people's: that is for global admins."""
+
+    code = "import_only_admins"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__(gettext("Only a global admin can import a whole server's file."))
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How many of each an import made."""
+
+    aliases: int
+    users: int = 0
+    domains: int = 0
 
 
 class PendingImportQuerySet(models.QuerySet["PendingImport"]):
     def begin(self, owner: User, data: bytes, file_name: str) -> "PendingImport":
         """Keep the file as the owner's only one, with what is wrong at first sight.
 
-        Raises ImportFileError, RateLimited.
+        Raises ImportFileError, OnlyAdmins, RateLimited.
         """
         if over := first_over(Counter.objects.all().hit((UPLOADS, owner.pk))):
             raise RateLimited(
@@ -42,14 +65,18 @@ class PendingImportQuerySet(models.QuerySet["PendingImport"]):
         pending = PendingImport(
             owner=owner, file_name=printable(file_name)[-100:], text=text, format=format_of(text)
         )
-        prepared = pending.prepared()
-        if not prepared.candidates and not prepared.problems:
-            raise ImportFileError(gettext("There are no aliases in the file."))
-        pending.total = len(prepared.candidates)
-        pending._note(prepared.problems)
+        pending._look()
         with transaction.atomic():
             self.filter(owner=owner).delete()
             pending.save(force_insert=True)
+        return pending
+
+    def of(self, owner: User) -> "PendingImport | None":
+        """The owner's file. Raises OnlyAdmins, having forgotten it, if only an admin may have it."""
+        pending = self.filter(owner=owner).first()
+        if pending is not None and pending.is_of_server and not owner.is_superuser:
+            pending.delete()
+            raise OnlyAdmins()
         return pending
 
     def old(self) -> "PendingImportQuerySet":
@@ -72,6 +99,10 @@ class PendingImport(models.Model):
     taken_count = models.PositiveIntegerField(default=0)
     problems = models.JSONField(default=list)
     is_stopped = models.BooleanField(default=False)
+    # Of a whole server's file: what its admin chose, how much is in it, and what it would make.
+    create_domains = models.BooleanField(default=False, db_default=False)
+    create_users = models.BooleanField(default=False, db_default=False)
+    seen = models.JSONField(default=dict, db_default=models.Value({}, models.JSONField()))
 
     objects = PendingImportQuerySet.as_manager()
 
@@ -81,6 +112,11 @@ class PendingImport(models.Model):
 
     def __str__(self) -> str:
         return f"{self.owner_id}: {self.checked}/{self.total}"
+
+    @property
+    def is_of_server(self) -> bool:
+        """Whether it is a whole server's file, with domains and users."""
+        return self.format == MAILU
 
     @property
     def is_checked(self) -> bool:
@@ -98,6 +134,55 @@ class PendingImport(models.Model):
     def prepared(self) -> Prepared:
         """The file's rows. Raises ImportFileError."""
         return prepare(read(self.text, self.format).rows, lambda row: self.owner)
+
+    def _look(self) -> None:
+        if self.is_of_server:
+            self._look_at_server()
+            return
+        prepared = self.prepared()
+        if not prepared.candidates and not prepared.problems:
+            raise ImportFileError(gettext("There are no aliases in the file."))
+        self.total = len(prepared.candidates)
+        self._note(prepared.problems)
+
+    def _look_at_server(self) -> None:
+        if not self.owner.is_superuser:
+            raise OnlyAdmins()
+        document = self._document()
+        aliases = len(document.rows) + len(document.left_out)
+        held = {"domains": len(document.domains), "users": len(document.users), "aliases": aliases}
+        self.total = sum(held.values())
+        if not self.total:
+            raise ImportFileError(gettext("There is nothing in the file."))
+        self.seen = {"held": held, "is_json": document.is_json}
+
+    def _document(self) -> Document:
+        return read(self.text, self.format)
+
+    def check_server(self, *, create_domains: bool, create_users: bool) -> None:
+        """Check a whole server's file, all of it together, as it would be imported with these choices."""
+        self.create_domains, self.create_users = create_domains, create_users
+        self.problems, self.problem_count, self.taken_count = [], 0, 0
+        try:
+            found = _mailu().preview_mailu(
+                self._document(), create_domains=create_domains, create_users=create_users
+            )
+        except ImportRefused as error:
+            self._note(error.problems)
+        else:
+            self._note(found.problems)
+            self.seen = {**self.seen, **found.told(SEEN_KEPT)}
+        self.checked = self.total
+        fields = (
+            "create_domains",
+            "create_users",
+            "problems",
+            "problem_count",
+            "taken_count",
+            "seen",
+            "checked",
+        )
+        PendingImport.objects.filter(pk=self.pk).update(**{name: getattr(self, name) for name in fields})
 
     def check_on(self, seconds: float | None = STEP_SECONDS) -> None:
         """Check further rows, for so many seconds or (None) until all are checked."""
@@ -133,25 +218,45 @@ class PendingImport(models.Model):
         kept = [[problem.line, problem.address, problem.reason] for problem in problems]
         self.problems = [*self.problems, *kept][:PROBLEMS_KEPT]
 
-    def make(self) -> int:
-        """Make the aliases and return how many; 0 where another window did it. Then the file is forgotten.
+    def make(self) -> Made | None:
+        """Make everything, and return how much; None where another window did it. Then the file is forgotten.
 
-        Raises ImportRefused, having noted what is wrong by now.
+        Raises ImportRefused, having noted what is wrong by now, and OnlyAdmins.
         """
-        prepared = self.prepared()
+        # Read before the transaction: on SQLite nobody else writes meanwhile.
+        prepared, document = (None, self._document()) if self.is_of_server else (self.prepared(), None)
         try:
             with transaction.atomic():
                 if not PendingImport.objects.filter(pk=self.pk).delete()[0]:
-                    return 0
-                return int(_aliases().make_imported(prepared))
+                    return None
+                if document is not None:
+                    return self._make_server(document)
+                return Made(_aliases().make_imported(prepared))
         except ImportRefused as error:
             self.problems, self.problem_count, self.taken_count = [], 0, 0
             self._note(error.problems)
-            self.is_stopped = True
-            self.save(update_fields=["problems", "problem_count", "taken_count", "is_stopped"])
+            self.save(update_fields=["problems", "problem_count", "taken_count"])
             raise
+
+    def _make_server(self, document: Document) -> Made:
+        # Locked: whoever takes the admin's rights away waits, or was there first.
+        owner = User.objects.select_for_update().filter(pk=self.owner_id, is_superuser=True, is_active=True)
+        if owner.first() is None:
+            raise OnlyAdmins()
+        found = _mailu().import_mailu(
+            document, create_domains=self.create_domains, create_users=self.create_users
+        )
+        return Made(len(found.prepared.candidates), len(found.users), len(found.domains))
+
+
+# This app's models import this module.
 
 
 def _aliases() -> Any:
-    # This app's models import this module.
     return apps.get_model("aliases", "Alias")._default_manager.all()
+
+
+def _mailu() -> ModuleType:
+    from aliases import importing_mailu
+
+    return importing_mailu

@@ -144,13 +144,20 @@ def test_addys_columns_are_found_by_their_names(text: str, address: str, destina
         ("alias;note\n", SIMPLELOGIN),
         ("alias\tnote\n", SIMPLELOGIN),
         ("\n\nalias\n", SIMPLELOGIN),
+        ('alias,note\na@example.com,"\nalias: []\n"\n', SIMPLELOGIN),
+        (MAILU_YAML, MAILU),
+        ("# by config-export\n---\n\nuser :\n", MAILU),
+        ("alias: []", MAILU),
+        (' {"alias": []}', MAILU),
     ],
 )
-def test_a_csv_is_known_by_its_columns(text: str, format: str) -> None:
+def test_a_file_is_known_by_its_columns_or_sections(text: str, format: str) -> None:
     assert format_of(text) == format
 
 
-@pytest.mark.parametrize("text", ["", "\n \n", "a,b\n1,2\n", "alias,alias\n", "%PDF-1.7\n", '{"alias": []}'])
+@pytest.mark.parametrize(
+    "text", ["", "\n \n", "a,b\n1,2\n", "alias,alias\n", "%PDF-1.7\n", "aliases: []\n", "# alias:"]
+)
 def test_what_is_none_of_them_is_refused(text: str) -> None:
     with pytest.raises(ImportFileError):
         format_of(text)

@@ -13,6 +13,7 @@ from aliases import pending_import
 from aliases.import_formats import ImportFileError
 from aliases.importing import ImportRefused
 from aliases.models import Alias, PendingImport
+from aliases.pending_import import Made
 from core.refusals import RateLimited
 
 pytestmark = pytest.mark.django_db
@@ -56,7 +57,7 @@ def test_two_windows_import_once(alice: User) -> None:
     begin(alice, "a@example.com").check_on()
     one, other = PendingImport.objects.get(), PendingImport.objects.get()
 
-    assert (one.make(), other.make()) == (1, 0)
+    assert (one.make(), other.make()) == (Made(aliases=1), None)
     assert not PendingImport.objects.exists()
 
 

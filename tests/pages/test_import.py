@@ -179,6 +179,7 @@ def test_what_changed_since_the_check_is_told(browser: Client, alice: User) -> N
 
     assert "1 row is wrong." in answer
     assert "The owner has this alias already." in answer
+    assert "The check stopped there" not in answer
     assert Alias.objects.count() == 1
 
 
