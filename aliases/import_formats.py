@@ -337,8 +337,6 @@ def _read_mailu(text: str) -> Document:
     if not isinstance(document, _Item) or not document.keys() & {"domain", "user", "alias"}:
         raise ImportFileError(gettext("This is no file of Mailu's config-export."))
     aliases = _section(document, "alias")
-    if len(aliases) > ROWS_MAX:
-        raise ImportFileError(_too_many())
     domains = [
         DomainRow(item.line, _text(item, "name"), _is_true(item, "anonmail_enabled"), _text(item, "comment"))
         for item in _section(document, "domain")
@@ -405,6 +403,8 @@ def _section(document: _Item, name: str) -> list[_Item]:
     items = document.get(name) or []
     if not isinstance(items, list) or not all(isinstance(item, _Item) for item in items):
         raise ImportFileError(gettext("“%(section)s” is no list of entries.") % {"section": name})
+    if len(items) > ROWS_MAX:
+        raise ImportFileError(_too_many())
     return items
 
 

@@ -318,6 +318,17 @@ def test_a_document_of_too_many_values_is_refused(monkeypatch: pytest.MonkeyPatc
         read(MAILU_YAML, MAILU)
 
 
+@pytest.mark.parametrize("section", ["domain", "user", "alias"])
+def test_a_document_of_too_many_entries_is_refused(section: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_formats, "ROWS_MAX", 2)
+    document = {"alias": [], section: [{}, {}]}
+
+    read(json.dumps(document), MAILU)
+    document[section].append({})
+    with pytest.raises(ImportFileError, match="too many rows"):
+        read(json.dumps(document), MAILU)
+
+
 @pytest.mark.parametrize(
     "alias",
     [
