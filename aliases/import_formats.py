@@ -356,7 +356,7 @@ def _read_mailu(text: str) -> Document:
     for item in aliases:
         row, reason = _mailu_row(item, people)
         if reason:
-            left_out.append(LeftOut(row.line, row.address, reason))
+            left_out.append(LeftOut(row.line, printable(row.address[:80]), reason))
         else:
             rows.append(row)
     return Document(rows, left_out, domains, users, is_json)

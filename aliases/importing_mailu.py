@@ -43,7 +43,7 @@ class MailuImport:
             "domains": [[domain.name, domain.anonmail_enabled] for domain in self.domains[:most]],
             "users": [[user.email, user.email not in self.idle] for user in self.users[:most]],
             "aliases": [_told(row) for row in self.prepared.candidates[:most]],
-            "left_out": [[row.line, printable(row.address[:80]), row.reason] for row in self.left_out[:most]],
+            "left_out": [[row.line, row.address, row.reason] for row in self.left_out[:most]],
         }
         numbers = {
             "domains": len(self.domains),

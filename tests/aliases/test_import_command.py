@@ -136,6 +136,7 @@ def test_a_mailu_server_moves_in(import_aliases: Import) -> None:
     assert "New domain example.com, Anonmail is on.\n" in said
     assert "New domain other.org, Anonmail is off.\n" in said
     assert "New user alice@example.com.\n" in said
+    assert "New user old@example.com, deactivated.\n" in said
     assert "everybody@example.com: It belongs to nobody" in said
     assert said.endswith("Imported 2 aliases.\n")
     alice = User.objects.get(email="alice@example.com")
@@ -227,6 +228,14 @@ def test_what_is_no_text_in_a_domains_comment_is_replaced(import_aliases: Import
     import_aliases(json.dumps(document), format=MAILU, create_domains=True)
 
     assert Domain.objects.get().comment == "one\ntwo��"
+
+
+def test_what_is_no_text_reaches_no_terminal(import_aliases: Import) -> None:
+    document = {"alias": [{"email": "\x1b]0;x\x07%@a.test", "wildcard": True}]}
+
+    said = import_aliases(json.dumps(document), format=MAILU)
+
+    assert said.startswith("Left out, entry 1: �]0;x�%@a.test: A pattern is no address.\n")
 
 
 def test_what_somebody_else_made_in_the_same_moment_is_told(

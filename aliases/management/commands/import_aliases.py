@@ -102,7 +102,7 @@ class Command(RuleCommand):
         for domain in seen.domains:
             self._tell(f"New domain {domain.name}, Anonmail is {'on' if domain.anonmail_enabled else 'off'}.")
         for user in seen.users:
-            self._tell(f"New user {user.email}.")
+            self._tell(f"New user {user.email}{', deactivated' if user.email in seen.idle else ''}.")
         self._show(seen.prepared.candidates, options)
         return len(import_mailu(document, **chosen).prepared.candidates)
 
