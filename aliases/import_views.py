@@ -146,14 +146,13 @@ def _page(request: HttpRequest, pending: PendingImport) -> HttpResponse:
 
 def _context(pending: PendingImport) -> dict[str, Any]:
     context: dict[str, Any] = {"pending": pending}
-    if pending.is_of_server and pending.is_ready:
-        numbers = pending.seen["numbers"]
-        context["more"] = {name: number - len(pending.seen[name]) for name, number in numbers.items()}
+    if numbers := pending.seen.get("numbers"):
+        context["more_seen"] = {name: number - len(pending.seen[name]) for name, number in numbers.items()}
         context["is_empty"] = not (numbers["domains"] or numbers["users"] or numbers["aliases"])
-    elif pending.is_ready:
+    if pending.is_ready and not pending.is_of_server:
         context["rows"] = pending.prepared().candidates[:SHOWN]
         context["more"] = pending.total - len(context["rows"])
-    elif pending.is_checked:
+    elif pending.is_checked and not pending.is_ready:
         context["problems"] = pending.problems_shown[:SHOWN]
         context["more"] = pending.problem_count - len(context["problems"])
     return context

@@ -127,6 +127,8 @@ def test_a_wrong_row_refuses_all_of_it(boss: Client) -> None:
     assert "1 row is wrong." in page
     assert f'<td class="number">{line}</td><td class="address">postmaster@example.com</td>' in page
     assert "This name is reserved." in page
+    assert "3 aliases are left out" in page
+    assert "new users" not in page
     assert "Import all of it" not in page
     assert world() == before
     assert not AuditEntry.objects.exists()
