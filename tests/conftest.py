@@ -34,10 +34,14 @@ def _marks(request: pytest.FixtureRequest) -> None:
         pytest.skip("runs in the SQLite round")
 
 
+# What looks at words, pages and processes, and takes its time; or brings a database of its own.
+ONE_ROUND = {"test_processes.py", "test_scenes.py", "test_schema.py", "test_start.py"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What looks at the API's words and at processes, and takes its time, runs in one round."""
+    """Tests that have little to do with the kind of database run in one round, so that both stay short."""
     for item in items:
-        if item.path.parent.name == "clients" or item.path.name in {"test_processes.py", "test_schema.py"}:
+        if item.path.parent.name == "clients" or item.path.name in ONE_ROUND:
             item.add_marker(pytest.mark.sqlite)
 
 

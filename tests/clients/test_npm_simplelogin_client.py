@@ -350,7 +350,9 @@ def test_it_signs_in_with_a_second_factor(values: Values, alice: User, settings:
     assert values(("account", "getUserInfo"), key=second["apiKey"])[0]["email"] == "alice@example.com"
 
 
-def test_what_is_done_on_the_web_page_alone_is_refused_in_words(outcomes: Calls, alice: User, example_com: Domain) -> None:
+def test_what_is_done_on_the_web_page_alone_is_refused_in_words(
+    outcomes: Calls, alice: User, example_com: Domain
+) -> None:
     refused = outcomes(
         ("account", "createApiKey", {"apiKeyPost": {"device": "node"}}),
         ("account", "enableSudoMode", {"sudoPatch": {"password": "alice-password-1"}}),

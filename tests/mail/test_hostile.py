@@ -14,7 +14,6 @@ from contextlib import ExitStack, suppress
 
 import pytest
 from allauth.account.models import EmailAddress
-from django.db import connection
 from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
@@ -32,7 +31,8 @@ from mail.return_path import return_path
 from mail.smtp_door import UnknownLimit, client_address
 from tests.mail_doors import Hop, running_doors
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# On PostgreSQL the doors have all their threads.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgresql]
 
 Places = dict[str, tuple[str, int]]
 DOORS = ("smtp", "lmtp", "policy", "socketmap")
@@ -59,9 +59,6 @@ def open_doors(hop: Hop, settings: Settings) -> Iterator[Callable[..., Places]]:
     """Opens all four doors, with the settings that it is given."""
     settings.MAIL_POSTMASTER = "boss@boss.test"
     settings.MAIL_HOSTNAME = "mx.example.com"
-    if connection.vendor == "sqlite":
-        # Two writers in SQLite's memory do not wait for each other, as those of a file do.
-        settings.MAIL_THREADS = 1
     with ExitStack() as stack:
 
         def opened(
