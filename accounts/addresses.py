@@ -13,6 +13,7 @@ ADDRESS_MAX_OCTETS = 254  # RFC 5321 §4.5.3.1.3: a path of 256 with its angle b
 # RFC 5321 §4.1.2 Dot-string. A Quoted-string is legal and nobody's mailbox: it is refused.
 _LOCAL_PART = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # RFC 1035 §2.3.1, with leading digits
+_LABEL_MAX = 63  # octets of an A-label, which is never shorter than what it stands for
 
 
 class AddressError(ValueError):
@@ -41,7 +42,11 @@ def domain_to_ascii(text: str) -> str:
     if not name or len(name) > DOMAIN_MAX_OCTETS:
         raise AddressError("A domain name has between 1 and 253 characters.")
     try:
-        ascii_name = idna.encode(name, uts46=True).decode("ascii").lower()
+        mapped = idna.uts46_remap(name, std3_rules=False, transitional=False)
+        # Encoding takes a time that grows with the square of a label's length.
+        if max(map(len, mapped.split("."))) > _LABEL_MAX:
+            raise AddressError(f"“{text[:80]}” is no domain name.")
+        ascii_name = idna.encode(mapped).decode("ascii").lower()
     except (idna.IDNAError, UnicodeError):
         # Names in use that IDNA 2008 forbids (an underscore never, "r3---sn" for one) stay as they are.
         ascii_name = name

@@ -449,6 +449,9 @@ def _parse_yaml(text: str) -> Any:
     Built from the parser's events, so that depth and size are bounded before anything is made, and
     nothing can refer to anything else (no “billion laughs”). Raises ImportFileError.
     """
+    if re.search(r"^%", text, re.MULTILINE):
+        # libyaml compares each %TAG with all before it; Mailu writes no directives.
+        raise ImportFileError(gettext("The file is no YAML that Mailu writes."))
     root: list[Any] = []
     # Innermost last: a list, or a mapping and the key that waits for its value.
     stack: list[tuple[Any, list[Any]]] = [(root, [])]

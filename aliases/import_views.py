@@ -29,7 +29,9 @@ FORM_BYTES = 64 * 1024
 def alias_import(request: HttpRequest) -> HttpResponse:
     """The form for a file, or how far the reader's file has come. A file that is too large is not read."""
     length = request.META.get("CONTENT_LENGTH") or "0"
-    if request.method == "POST" and (not length.isdigit() or int(length) > FILE_MAX_BYTES + FORM_BYTES):
+    if request.method == "POST" and (
+        not (length.isascii() and length.isdigit()) or int(length) > FILE_MAX_BYTES + FORM_BYTES
+    ):
         return _form(request, too_large(), status=413)
     return _alias_import(request)
 
@@ -150,7 +152,7 @@ def _context(pending: PendingImport) -> dict[str, Any]:
         context["more_seen"] = {name: number - len(pending.seen[name]) for name, number in numbers.items()}
         context["is_empty"] = not (numbers["domains"] or numbers["users"] or numbers["aliases"])
     if pending.is_ready and not pending.is_of_server:
-        context["rows"] = pending.prepared().candidates[:SHOWN]
+        context["rows"] = pending.first_rows(SHOWN)
         context["more"] = pending.total - len(context["rows"])
     elif pending.is_checked and not pending.is_ready:
         context["problems"] = pending.problems_shown[:SHOWN]

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from aliases.import_formats import MAILU, Document, ImportFileError, decode, format_of, printable, read
-from aliases.importing import CHUNK, ImportRefused, Prepared, Problem, prepare
+from aliases.importing import CHUNK, Candidate, ImportRefused, Prepared, Problem, prepare
 from core.models import Counter, Limit, first_over
 from core.refusals import RateLimited, RuleError
 
@@ -135,6 +135,10 @@ class PendingImport(models.Model):
         """The file's rows. Raises ImportFileError."""
         return prepare(read(self.text, self.format).rows, lambda row: self.owner)
 
+    def first_rows(self, number: int) -> list[Candidate]:
+        """The first rows of a file in which nothing is wrong; the others are not looked at again."""
+        return prepare(read(self.text, self.format).rows[:number], lambda row: self.owner).candidates
+
     def _look(self) -> None:
         if self.is_of_server:
             self._look_at_server()
@@ -205,7 +209,7 @@ class PendingImport(models.Model):
             # Another window went on meanwhile, or there is nothing left to do.
             self.refresh_from_db(fields=fields)
 
-    def _unchecked(self) -> Iterator[list[Any]]:
+    def _unchecked(self) -> Iterator[list[Candidate]]:
         if self.is_checked:
             return
         candidates = self.prepared().candidates

@@ -1,5 +1,6 @@
 """Arithmetic on addresses: one form for each, whatever was typed."""
 
+import idna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,6 +86,15 @@ def test_a_domain_name_has_one_form_or_none(text: str) -> None:
 
     assert domain_to_ascii(name) == name
     assert domain_to_ascii(domain_to_unicode(name)) == name
+
+
+@pytest.mark.parametrize("label", ["ü" * 64, "㌀" * 60, "a" * 64])
+def test_a_label_that_is_too_long_is_not_encoded_first(monkeypatch: pytest.MonkeyPatch, label: str) -> None:
+    # The time that it takes grows with the square of the length; ㌀ stands for four letters.
+    monkeypatch.setattr(idna, "encode", None)
+
+    with pytest.raises(AddressError):
+        domain_to_ascii(f"{label}.example")
 
 
 @quick

@@ -8,7 +8,7 @@ from django.http import HttpResponse
 from django.test import Client
 
 from accounts.models import User
-from aliases import import_views, pending_import
+from aliases import import_views, importing, pending_import
 from aliases.import_formats import FILE_MAX_BYTES
 from aliases.models import Alias, PendingImport
 from tests.aliases.test_import_formats import ADDY_CSV, SIMPLELOGIN_CSV
@@ -101,6 +101,25 @@ def test_a_body_that_is_said_to_be_a_gigabyte_is_not_read(browser: Client) -> No
     for refused in (answer, unread):
         assert refused.status_code == 413
         assert "at most 10 MB" in refused.content.decode()
+
+
+def test_a_length_that_is_no_number_is_no_length(browser: Client) -> None:
+    answer = browser.generic("POST", URL, b"", "multipart/form-data; boundary=x", CONTENT_LENGTH="²")
+
+    assert answer.status_code == 413
+
+
+def test_the_page_of_a_file_that_is_ready_looks_at_the_rows_that_it_shows_alone(
+    browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(browser, b"alias\n" + b"".join(b"x%d@example.com\n" % number for number in range(9)))
+    monkeypatch.setattr("aliases.import_views.SHOWN", 3)
+    seen: list[str] = []
+    check_name = importing.check_name
+    monkeypatch.setattr(importing, "check_name", lambda name: seen.append(name) or check_name(name))
+
+    assert "x2@example.com" in browser.get(URL).content.decode()
+    assert seen == ["x0", "x1", "x2"]
 
 
 def test_a_file_that_is_too_large_is_refused(browser: Client) -> None:
