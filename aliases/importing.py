@@ -305,12 +305,13 @@ class _Check:
             reason = gettext("The owner has no access to the domain %(domain)s.") % {"domain": row.domain}
         elif self.held.get(row.address) == row.owner.pk:
             reason = gettext("The owner has this alias already.")
-        elif row.address in self.held or row.address in self.receiving:
-            return _taken(row)
         elif needs_suffix(domain) and not self.by_admin:
+            # Before what others have there: whose it is, is nobody's business who cannot have it anyway.
             reason = gettext(
                 "On the domain %(domain)s nobody chooses the whole of a name: only an admin can import it."
             ) % {"domain": row.domain}
+        elif row.address in self.held or row.address in self.receiving:
+            return _taken(row)
         elif row.destinations is None and not any(address.primary for address in own.values()):
             reason = gettext("The owner has no verified primary address.")
         elif wrong := [email for email in row.destinations or () if email not in own]:

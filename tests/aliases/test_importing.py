@@ -173,6 +173,16 @@ def test_the_quota_counts_rows_and_aliases_but_no_deleted_ones(alice: User, exam
     assert Alias.objects.present().count() == 3
 
 
+def test_where_nobody_chooses_names_an_import_tells_of_nobody(alice: User, example_com: Domain) -> None:
+    Domain.objects.filter(pk=example_com.pk).update(is_shared=True)
+    rows = [Row(2, alice.email), Row(3, "free@example.com")]
+
+    problems = Alias.objects.all().check_import(prepare(rows, lambda row: alice).candidates)
+
+    assert [problem.is_taken for problem in problems] == [False, False]
+    assert len({problem.reason for problem in problems}) == 1
+
+
 def test_an_admin_may_bring_whole_names_to_a_shared_domain(alice: User, example_com: Domain) -> None:
     example_com.is_shared = True
     example_com.save()
