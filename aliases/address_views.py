@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts.forms import AddEmailForm
 from accounts.readers import reader
 from aliases.models import AliasDestination
-from aliases.own_addresses import count_try, depending_on, remove_address
+from aliases.own_addresses import count_try, depending_on, make_primary, remove_address
 from core.converters import KEY_DIGITS_MAX
 from core.refusals import RateLimited, RuleError
 
@@ -53,10 +53,11 @@ def own(request: HttpRequest, pk: int) -> EmailAddress:
 def address_primary(request: HttpRequest, pk: int) -> HttpResponse:
     """Sign in with this address, and forward new aliases to it."""
     address = own(request, pk)
-    if not address.verified:
-        messages.error(request, gettext("Verify the address first: open the link in the mail."))
+    try:
+        make_primary(request, address)
+    except RuleError as error:
+        messages.error(request, str(error))
     else:
-        address.set_as_primary()
         messages.success(
             request, gettext("%(address)s is your primary address now.") % {"address": address.email}
         )

@@ -1,7 +1,9 @@
 """A user's own addresses: adding one, and taking one away so that no alias is left without a destination."""
 
+import logging
 from datetime import timedelta
 
+from allauth.account.internal.flows.manage_email import emit_email_changed
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -15,12 +17,21 @@ from aliases.models import Alias, AliasDestination, AliasQuerySet
 from core.models import Counter, Limit, first_over
 from core.refusals import RateLimited, RuleError
 
+logger = logging.getLogger(__name__)
+
 
 class AddressNeeded(RuleError):
     """The address signs the user in, or aliases have no other destination."""
 
     code = "address_needed"
     status = 409
+
+
+class NotVerified(RuleError):
+    """Nobody has shown yet that the user receives at the address."""
+
+    code = "address_not_verified"
+    status = 400
 
 
 class NotAddable(RuleError):
@@ -48,6 +59,27 @@ def add_address(request: HttpRequest, user: User, email: str) -> EmailAddress:
         raise NotAddable(" ".join(str(text) for texts in form.errors.values() for text in texts))
     address: EmailAddress = form.save(request)
     return address
+
+
+def make_primary(request: HttpRequest, address: EmailAddress) -> None:
+    """Sign in with this address, and forward new aliases to it. Raises NotVerified.
+
+    The one that was primary until then is told so by mail: it may not have been its owner who did it.
+    """
+    with transaction.atomic():
+        # Two at once would both be primary.
+        User.objects.select_for_update().get(pk=address.user_id)
+        address.refresh_from_db()
+        if not address.verified:
+            raise NotVerified(gettext("Verify the address first: open the link in the mail."))
+        before = EmailAddress.objects.get_primary(address.user)
+        if before == address:
+            return
+        address.set_as_primary()
+    try:
+        emit_email_changed(request, before, address)
+    except OSError as error:
+        logger.error("user %s not told of the new address: %s", address.user_id, type(error).__name__)
 
 
 def depending_on(address: EmailAddress) -> AliasQuerySet:

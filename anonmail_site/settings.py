@@ -247,6 +247,8 @@ ACCOUNT_MAX_EMAIL_ADDRESSES = 20
 # Whoever followed the mailed link and chose a password is in (the second factor is still asked for).
 ACCOUNT_LOGIN_ON_PASSWORD_RESET = True
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+# A new password, primary address or second factor is told by mail: it may not have been the owner.
+ACCOUNT_EMAIL_NOTIFICATIONS = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 # Seconds for which a sign-in counts as recent.
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300

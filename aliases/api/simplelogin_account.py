@@ -18,7 +18,7 @@ from aliases.api.views import ApiView
 from aliases.cleaning import clean_name
 from aliases.export import simplelogin_csv
 from aliases.models import Alias
-from aliases.own_addresses import add_address, remove_address
+from aliases.own_addresses import add_address, make_primary, remove_address
 from aliases.preferences import AliasPreferences
 from domains.models import AliasStyle, Domain
 from mail.models import PausedDestination
@@ -134,9 +134,7 @@ class OneMailbox(ApiView):
             raise BadInput(gettext("An address cannot be changed. Add the new one, and delete this one."))
         flag_field(data, "cancel_email_change")
         if flag_field(data, "default"):
-            if not address.verified:
-                raise BadInput(gettext("Verify the address first: open the link in the mail."))
-            address.set_as_primary()
+            make_primary(request._request, address)
         return Response({"updated": True})
 
     def delete(self, request: Request, key: int) -> Response:
@@ -199,7 +197,8 @@ class Settings(ApiView):
             if not chosen:
                 raise BadInput(gettext("You cannot use this domain."))
             preferences.default_domain = chosen[0]
-        preferences.save()
+        kept = {"style": preferences.style, "default_domain": preferences.default_domain}
+        AliasPreferences.objects.update_or_create(user=self.caller, defaults=kept)
         return Response(self.answer(preferences))
 
 
@@ -264,6 +263,22 @@ class CustomDomains(ApiView):
                     for domain in domains
                 ]
             }
+        )
+
+
+class CustomDomain(ApiView):
+    """`PATCH /api/custom_domains/:id`: the domains are the server's."""
+
+    def patch(self, request: Request, key: int) -> Response:
+        raise NotOffered(gettext("The domains belong to this server: only its admin can change them."))
+
+
+class CustomDomainTrash(ApiView):
+    """`GET /api/custom_domains/:id/trash`: the domains are the server's."""
+
+    def get(self, request: Request, key: int) -> Response:
+        raise NotOffered(
+            gettext("The domains belong to this server. Your deleted aliases have a page of their own.")
         )
 
 

@@ -334,6 +334,16 @@ describe(
         example={"custom_domains": []},
     ),
 )
+describe(
+    simplelogin_account.CustomDomain,
+    "custom_domain",
+    patch=Call("Change a domain: refused", None, takes=body(catch_all=FLAG), refuses=(403,)),
+)
+describe(
+    simplelogin_account.CustomDomainTrash,
+    "custom_domain_trash",
+    get=Call("A domain's deleted aliases: refused", None, refuses=(403,)),
+)
 NOTIFICATION = record(id=WHOLE, title=TEXT, message=TEXT, read=FLAG, created_at=TEXT)
 describe(
     simplelogin_account.Notifications,

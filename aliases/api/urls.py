@@ -44,6 +44,8 @@ urlpatterns = [
     route("v2/setting/domains", account.SettingDomains.as_view(), "api-setting-domains"),
     route("setting/domains", account.OldSettingDomains.as_view(), "api-setting-domains-old"),
     route("custom_domains", account.CustomDomains.as_view(), "api-custom-domains"),
+    route("custom_domains/<key>", account.CustomDomain.as_view(), "api-custom-domain"),
+    route("custom_domains/<key>/trash", account.CustomDomainTrash.as_view(), "api-custom-domain-trash"),
     route("notifications", account.Notifications.as_view(), "api-notifications"),
     route("export/data", account.ExportData.as_view(), "api-export-data"),
     route("export/aliases", account.ExportAliases.as_view(), "api-export-aliases"),

@@ -50,6 +50,8 @@ REFUSED = {
     "/api/aliases/:id/contacts",
     "/api/contacts/:id",
     "/api/contacts/:id/toggle",
+    "/api/custom_domains/:id",
+    "/api/custom_domains/:id/trash",
     "/api/api_key",
     "/api/auth/register",
     "/api/auth/activate",
@@ -72,7 +74,9 @@ def documented() -> dict[Call, tuple[int, int]]:
 
 def shown(path: str) -> str:
     """The path as the page has it: `:id` for each id, no query."""
-    return re.sub(r"\{\w+\}|(?<=contacts/)1|(?<=notifications/)1", ":id", path.partition("?")[0])
+    return re.sub(
+        r"\{\w+\}|(?<=contacts/)1|(?<=domains/)1|(?<=notifications/)1", ":id", path.partition("?")[0]
+    )
 
 
 EXPECTED = documented()
@@ -128,6 +132,8 @@ class Caller:
             words["suffix"] = options["suffixes"][0]["signed_suffix"]
         if path.endswith("/logout"):
             self.client = self.signed_in()
+        if method == "PUT" and "/mailboxes/" in path:
+            self.primary.set_as_primary()  # the call before made the other one primary
         if path.endswith("/mfa"):
             Authenticator.objects.all().delete()
             Authenticator.objects.create(
