@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import User
 from aliases.cleaning import NAME_MAX_CHARACTERS, NOTE_MAX_CHARACTERS
 from aliases.expiry import DAYS_MAX, AliasExpiry, set_expiry
-from aliases.models import Alias
+from aliases.models import SEARCH_MAX_CHARACTERS, Alias
 from aliases.preferences import AliasPreferences
 from core.converters import KEY_DIGITS_MAX
 from core.refusals import RuleError
@@ -211,7 +211,7 @@ class FilterForm(forms.Form):
     q = forms.CharField(
         label=_("Search"),
         required=False,
-        max_length=200,
+        max_length=SEARCH_MAX_CHARACTERS,
         widget=forms.SearchInput(
             attrs={"autocomplete": "off", "placeholder": _("Address, note or web site")}
         ),

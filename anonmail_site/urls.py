@@ -5,9 +5,8 @@ from django.contrib import admin
 from django.contrib.auth.decorators import login_not_required
 from django.urls import include, path, register_converter
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView
 
-from aliases.api.docs_page import docs_page
+from aliases.api.docs_page import docs_page, schema
 from anonmail_site import views
 from core.converters import KeyConverter
 from mail.unsubscribe import alias_unsubscribe
@@ -38,7 +37,7 @@ urlpatterns = [
     path("account/aliases.csv", views.download_csv, name="account-csv"),
     path("account/delete/", views.account_delete, name="account-delete"),
     path("unsubscribe/<str:token>/", alias_unsubscribe, name="alias-unsubscribe"),
-    path("api/schema/", login_not_required(SpectacularAPIView.as_view()), name="api-schema"),
+    path("api/schema/", schema, name="api-schema"),
     path("api/docs/", docs_page, name="api-docs"),
     path("api/", include("aliases.api.urls")),
     path("dashboard/", leads_to("alias-list"), name="simplelogin-dashboard"),

@@ -6,6 +6,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from aliases.api.errors import BadInput
+from aliases.cleaning import DESTINATIONS_MAX
 
 WRONG_MAILBOX = _("Errors with Mailbox: it is not one of your verified addresses.")
 
@@ -42,6 +43,9 @@ def keys_field(data: dict[str, Any], name: str) -> list[int]:
     keys = data.get(name)
     if not isinstance(keys, list) or not keys:
         raise BadInput(gettext("Must choose at least one mailbox."))
+    if len(keys) > DESTINATIONS_MAX:
+        # A statement has no room for as many parameters as a body has for ids.
+        raise BadInput(gettext("An alias has at most %(max)s destinations.") % {"max": DESTINATIONS_MAX})
     return [_key(key) for key in keys]
 
 

@@ -70,7 +70,7 @@ def read_suffix(user: User, signed: str) -> tuple[str, str]:
         suffix = _signer(user).unsign(signed, max_age=SUFFIX_VALID)
     except SignatureExpired as error:
         raise SuffixExpired(gettext("Alias creation time is expired, please retry")) from error
-    except BadSignature as error:
+    except (BadSignature, UnicodeEncodeError) as error:
         raise SuffixExpired(gettext("Tampered suffix: it was not offered to you.")) from error
     ending, _at, domain = suffix.partition("@")
     return ending, domain

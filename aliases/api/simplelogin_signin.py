@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from allauth.account.adapter import get_adapter
+from allauth.core import ratelimit
 from allauth.mfa.base.forms import BaseAuthenticateForm
 from allauth.mfa.models import Authenticator
 from django.conf import settings
@@ -19,6 +20,8 @@ from accounts.models import User
 from aliases.api.errors import BadInput, NotOffered
 from aliases.api.fields import text_field
 from aliases.api.views import ApiView
+from aliases.cleaning import clean_name, clean_text
+from core.converters import KEY_DIGITS_MAX
 from core.refusals import RateLimited, RuleError
 from tokens.models import Token
 
@@ -53,11 +56,19 @@ class SignInView(ApiView):
 
     def token(self, user: User, device: str) -> str:
         """A new token's secret. An older one of the same device is revoked: nobody can read it any more."""
-        name = gettext("%(device)s (signed in)") % {"device": device[:DEVICE_MAX] or "app"}
+        name = gettext("%(device)s (signed in)") % {"device": device or "app"}
         for older in Token.objects.owned_by(user).filter(name=name):
             older.revoke()
         _token, secret = Token.objects.issue(owner=user, name=name)
         return secret
+
+    def text(self, name: str) -> str:
+        """A text in the body; "" where it is missing. Raises BadInput, InvalidValue."""
+        return clean_text(text_field(self.fields, name) or "")
+
+    def device(self) -> str:
+        """What the client calls itself, as it is stored. Raises as `text` does."""
+        return clean_name(self.text("device")[:DEVICE_MAX])
 
     def check_offered(self) -> None:
         """Raise NotOffered where API_PASSWORD_LOGIN is off."""
@@ -74,9 +85,10 @@ class Login(SignInView):
 
     def post(self, request: Request) -> Response:
         self.check_offered()
-        data = self.fields
-        email, password = text_field(data, "email") or "", text_field(data, "password") or ""
-        device = text_field(data, "device") or ""
+        email, password, device = self.text("email"), self.text("password"), self.device()
+        # Signing in rightly is limited on the page too: a password's check takes its time and memory.
+        if not ratelimit.consume(request._request, action="login"):
+            raise too_often()
         user = self.user(request, email, password)
         types = set(Authenticator.objects.filter(user=user).values_list("type", flat=True))
         has_code = Authenticator.Type.TOTP in types
@@ -89,7 +101,7 @@ class Login(SignInView):
                 "name": user.name,
                 "email": user.email,
                 "mfa_enabled": has_code,
-                "mfa_key": _signer().sign(str(user.pk)) if has_code else None,
+                "mfa_key": _signer(user).sign(str(user.pk)) if has_code else None,
                 "api_key": None if has_code else self.token(user, device),
             }
         )
@@ -116,22 +128,28 @@ class Mfa(SignInView):
 
     def post(self, request: Request) -> Response:
         self.check_offered()
-        data = self.fields
-        try:
-            key = _signer().unsign(text_field(data, "mfa_key") or "", max_age=timedelta(seconds=MFA_VALID))
-        except BadSignature as error:
-            raise BadInput(gettext("Invalid mfa_key: sign in once more.")) from error
-        user = User.objects.filter(pk=int(key), is_active=True).first()
-        if user is None:
-            raise BadInput(gettext("Invalid mfa_key: sign in once more."))
-        form: Any = BaseAuthenticateForm({"code": code_field(data, "mfa_token")}, user=user)
+        user, device = self.user(self.text("mfa_key")), self.device()
+        form: Any = BaseAuthenticateForm({"code": code_field(self.fields, "mfa_token")}, user=user)
         if not form.is_valid():
             codes = {error.code for error in form.errors.as_data().get("code", [])}
             if "too_many_login_attempts" in codes or "rate_limited" in codes:
                 raise too_often()
             raise BadInput(gettext("Wrong TOTP Token"))
-        secret = self.token(user, text_field(data, "device") or "")
+        secret = self.token(user, device)
         return Response({"name": user.name, "email": user.email, "api_key": secret})
+
+    def user(self, key: str) -> User:
+        """Whose password was right a moment ago, and still is. Raises BadInput."""
+        number = key.partition(":")[0]
+        is_key = number.isascii() and number.isdigit() and len(number) <= KEY_DIGITS_MAX
+        user = User.objects.filter(pk=int(number), is_active=True).first() if is_key else None
+        try:
+            if user is not None:
+                _signer(user).unsign(key, max_age=timedelta(seconds=MFA_VALID))
+                return user
+        except BadSignature:
+            pass
+        raise BadInput(gettext("Invalid mfa_key: sign in once more."))
 
 
 def code_field(data: dict[str, Any], name: str) -> str:
@@ -154,5 +172,6 @@ def too_often() -> RateLimited:
     return RateLimited(gettext("Too many tries to sign in. Try again later."), retry_after=RETRY_AFTER)
 
 
-def _signer() -> TimestampSigner:
-    return TimestampSigner(salt="aliases.api.mfa")
+def _signer(user: User) -> TimestampSigner:
+    """Signs for as long as the user's sessions would last: not beyond a new password."""
+    return TimestampSigner(salt=f"aliases.api.mfa:{user.get_session_auth_hash()}")

@@ -476,6 +476,20 @@ def test_searching_for_nothing_finds_everything(alice: User, alias: Alias) -> No
     assert list(Alias.objects.owned_by(alice).search(" \x00")) == [alias]
 
 
+def test_nothing_is_written_on_an_alias_that_was_stripped_meanwhile(alice: User, alias: Alias) -> None:
+    before = Alias.objects.get(pk=alias.pk)
+    Alias.objects.filter(pk=alias.pk).strip()
+
+    before.edit(note="secret", name="Alice", pinned=True)
+    with pytest.raises(refusals.DestinationForbidden):
+        before.set_destinations([alice.email])
+
+    left = Alias.objects.get(pk=alias.pk)
+    assert (left.note, left.name, left.pinned, left.destination_addresses) == ("", "", False, [])
+    # Nothing of it stands in the way of the end of the account.
+    close_account(alice)
+
+
 def test_a_person_reads_the_alias_in_u_labels(alice: User) -> None:
     domain = Domain.objects.create(name="bücher.example", anonmail_enabled=True, audience="everyone")
 
