@@ -370,7 +370,7 @@ def test_what_is_done_on_the_web_page_alone_is_refused_in_words(
         ),
     )
 
-    assert [outcome["status"] for outcome in refused] == [440, 403, 403, 440, 400, 400, 400, 400, 404, 404]
+    assert [outcome["status"] for outcome in refused] == [440, 403, 403, 440, 400, 400, 400, 400, 403, 403]
     assert all(isinstance(outcome["error"], str) for outcome in refused)
     assert refused[1]["error"].startswith("A token cannot get more rights.")
     assert User.objects.count() == 1
