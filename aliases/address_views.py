@@ -1,8 +1,8 @@
 """The pages of a user's own addresses: add, verify, make primary, remove."""
 
-from allauth.account.internal.flows.email_verification import send_verification_email_to_address
 from allauth.account.models import EmailAddress
 from django.contrib import messages
+from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext, ngettext
@@ -11,7 +11,15 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts.forms import AddEmailForm
 from accounts.readers import reader
 from aliases.models import AliasDestination
-from aliases.own_addresses import count_try, depending_on, make_primary, remove_address
+from aliases.own_addresses import (
+    MailAway,
+    add_checked,
+    count_try,
+    depending_on,
+    make_primary,
+    remove_address,
+    send_verification,
+)
 from core.converters import KEY_DIGITS_MAX
 from core.refusals import RateLimited, RuleError
 
@@ -28,12 +36,13 @@ def address_list(request: HttpRequest) -> HttpResponse:
             messages.error(request, str(error))
             return redirect("address-list")
     if request.method == "POST" and form.is_valid():
-        form.save(request)
+        try:
+            add_checked(request, form)
+        except MailAway as error:
+            messages.error(request, str(error))
         return redirect("address-list")
     counted = AliasDestination.objects.filter(address__user=user, alias__deleted_at=None)
-    counts: dict[int, int] = {}
-    for key in counted.values_list("address", flat=True):
-        counts[key] = counts.get(key, 0) + 1
+    counts = dict(counted.order_by().values_list("address").annotate(Count("pk")))
     addresses = [
         {"row": row, "aliases": counts.get(row.pk, 0)}
         for row in EmailAddress.objects.filter(user=user)
@@ -69,7 +78,10 @@ def address_verify(request: HttpRequest, pk: int) -> HttpResponse:
     """Send the verification mail again."""
     address = own(request, pk)
     if not address.verified:
-        send_verification_email_to_address(request, address)
+        try:
+            send_verification(request, address)
+        except MailAway as error:
+            messages.error(request, str(error))
     return redirect("address-list")
 
 

@@ -1,12 +1,11 @@
 """A person's aliases as files that other programs read."""
 
 import csv
-import re
 from collections.abc import Iterator
-from typing import Any
 
 from accounts.models import User
 from aliases.models import Alias
+from core.spreadsheets import harmless
 
 # SimpleLogin's export, whose columns its import understands too; mailboxes are separated by spaces.
 SIMPLELOGIN_COLUMNS = ("alias", "note", "enabled", "mailboxes")
@@ -17,16 +16,6 @@ class Echo:
 
     def write(self, value: str) -> str:
         return value
-
-
-def harmless(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula gets an apostrophe (OWASP, CSV injection).
-
-    So does one that looks as if it had got one: `import_formats.without_guard` takes exactly one away.
-    """
-    if isinstance(value, str) and re.match(r"'*[=+\-@\t\r]", value):
-        return f"'{value}"
-    return value
 
 
 def simplelogin_csv(user: User) -> Iterator[str]:

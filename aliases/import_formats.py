@@ -18,6 +18,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext
 
 from accounts.addresses import AddressError, normalise_address
+from core.spreadsheets import without_guard
 
 ROWS_MAX = 50_000
 FILE_MAX_BYTES = 10 * 1024 * 1024
@@ -225,11 +226,6 @@ def _flag(cells: Mapping[str, str], column: str, *, missing: bool, empty: bool =
             % {"word": printable(word[:40]), "column": column}
         )
     return word in _TRUE
-
-
-def without_guard(text: str) -> str:
-    """A text of a CSV file of ours, without the apostrophe that keeps spreadsheets from running it."""
-    return text[1:] if re.match(r"'+[=+\-@\t\r]", text) else text
 
 
 def _simplelogin_row(line: int, cells: Mapping[str, str]) -> Row:

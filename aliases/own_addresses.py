@@ -3,8 +3,10 @@
 import logging
 from datetime import timedelta
 
+from allauth.account.internal.flows.email_verification import send_verification_email_to_address
 from allauth.account.internal.flows.manage_email import emit_email_changed
 from allauth.account.models import EmailAddress
+from allauth.core import ratelimit
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, ProtectedError
@@ -41,6 +43,19 @@ class NotAddable(RuleError):
     status = 400
 
 
+class MailAway(RuleError):
+    """The mail that verifies an address cannot be sent just now."""
+
+    code = "mail_away"
+    status = 503
+    # Seconds: a mail server that is restarted is back by then.
+    retry_after = 300
+
+    def __init__(self, error: OSError) -> None:
+        logger.error("verification mail not sent: %s", type(error).__name__)
+        super().__init__(gettext("The mail that verifies the address could not be sent. Try again later."))
+
+
 def count_try(user: User) -> None:
     """Count a try to add an address: it tells whether the address is an alias. Raises RateLimited."""
     limit = Limit("address-hour", settings.ADDRESSES_PER_HOUR, timedelta(hours=1))
@@ -52,13 +67,40 @@ def count_try(user: User) -> None:
 
 
 def add_address(request: HttpRequest, user: User, email: str) -> EmailAddress:
-    """Add an own address, and send the mail that verifies it. Raises RateLimited, NotAddable."""
+    """Add an own address, and send the mail that verifies it. Raises RateLimited, NotAddable, MailAway."""
     count_try(user)
     form = AddEmailForm(data={"email": email}, user=user)
     if not form.is_valid():
         raise NotAddable(" ".join(str(text) for texts in form.errors.values() for text in texts))
-    address: EmailAddress = form.save(request)
+    return add_checked(request, form)
+
+
+def add_checked(request: HttpRequest, form: AddEmailForm) -> EmailAddress:
+    """Add the address of a valid form, and send the mail that verifies it.
+
+    Raises MailAway; then it is not added.
+    """
+    try:
+        address: EmailAddress = form.save(request)
+    except OSError as error:
+        added = EmailAddress.objects.filter(user=form.user, email=form.cleaned_data["email"], verified=False)
+        added.delete()
+        raise _mail_away(request, form.cleaned_data["email"], error) from error
     return address
+
+
+def send_verification(request: HttpRequest, address: EmailAddress) -> None:
+    """Send the mail that verifies the address once more. Raises MailAway."""
+    try:
+        send_verification_email_to_address(request, address)
+    except OSError as error:
+        raise _mail_away(request, address.email, error) from error
+
+
+def _mail_away(request: HttpRequest, email: str, error: OSError) -> MailAway:
+    """The refusal; the try does not count against the mails that may be asked for."""
+    ratelimit.clear(request, action="confirm_email", key=email)
+    return MailAway(error)
 
 
 def make_primary(request: HttpRequest, address: EmailAddress) -> None:

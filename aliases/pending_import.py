@@ -206,8 +206,11 @@ class PendingImport(models.Model):
         fields = ("checked", "problem_count", "taken_count", "problems", "is_stopped")
         same = PendingImport.objects.filter(pk=self.pk, checked=begun)
         if not same.update(**{name: getattr(self, name) for name in fields}):
-            # Another window went on meanwhile, or there is nothing left to do.
-            self.refresh_from_db(fields=fields)
+            # Another window went on meanwhile, or there is nothing left to do; or it took the file away.
+            for name, value in (
+                PendingImport.objects.filter(pk=self.pk).values(*fields).first() or {}
+            ).items():
+                setattr(self, name, value)
 
     def _unchecked(self) -> Iterator[list[Candidate]]:
         if self.is_checked:

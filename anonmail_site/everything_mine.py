@@ -8,9 +8,10 @@ from allauth.usersessions.models import UserSession
 
 from accounts.models import User
 from aliases.expiry import AliasExpiry
-from aliases.export import Echo, harmless
+from aliases.export import Echo
 from aliases.models import Alias
 from aliases.preferences import AliasPreferences
+from core.spreadsheets import harmless
 from domains.models import AccessGrant
 from tokens.models import Token
 

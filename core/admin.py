@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from core.audit import AuditEntry
 from core.refusals import RuleError
+from core.spreadsheets import harmless
 
 COUNT_MAX = 10_000
 # "Select all" reaches past the page, and past what was counted: no more than this at a time.
@@ -115,13 +116,8 @@ class AuditAdmin(QuickAdmin):
         writer = csv.writer(response)
         writer.writerow(names)
         for row in queryset.order_by("moment", "pk").values_list(*names).iterator():
-            writer.writerow([safe_cell(str(value)) for value in row])
+            writer.writerow([harmless(str(value)) for value in row])
         return response
-
-
-def safe_cell(text: str) -> str:
-    """The text as a spreadsheet shows it, instead of reckoning it (a formula begins so)."""
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
 def apply_to_each(

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import APIException, MethodNotAllowed, NotAuthenticated
 from rest_framework.response import Response
 
-from core.refusals import RateLimited, RuleError
+from core.refusals import RuleError
 from tokens.authentication import WRONG_CREDENTIALS
 
 logger = logging.getLogger(__name__)
@@ -91,8 +91,8 @@ def answer_error(error: Exception, context: dict[str, Any]) -> Response | None:
     headers: dict[str, str] = {}
     if isinstance(error, RuleError):
         sentence, status = str(error), error.status
-        if isinstance(error, RateLimited):
-            headers["Retry-After"] = str(error.retry_after)
+        if retry_after := getattr(error, "retry_after", None):
+            headers["Retry-After"] = str(retry_after)
     elif isinstance(error, OperationalError | InterfaceError):
         logger.warning("database away: %s", type(error).__name__)
         # Temporary, and nobody's fault.

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from aliases import import_formats
-from aliases.export import harmless
 from aliases.import_formats import (
     ADDY,
     ANONMAIL,
@@ -18,8 +17,8 @@ from aliases.import_formats import (
     format_of,
     printable,
     read,
-    without_guard,
 )
+from core.spreadsheets import harmless, without_guard
 
 SIMPLELOGIN_CSV = """alias,note,enabled,mailboxes
 shop.one@example.com,"Shoes, order ""4711""

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from allauth.account.models import EmailAddress
 from django.db import connection
+from django.test import Client
+from rest_framework.test import APIClient
 
 from accounts.models import User
 from aliases.models import Alias
@@ -69,3 +71,38 @@ def test_an_alias_made_in_the_same_moment_keeps_the_address(
 
     assert EmailAddress.objects.filter(pk=home.pk).exists()
     assert not Alias.objects.filter(destination_links=None).exists()
+
+
+@pytest.fixture
+def _no_mail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise ConnectionRefusedError("mail.home.test")
+
+    monkeypatch.setattr("django.core.mail.backends.locmem.EmailBackend.send_messages", refuse)
+
+
+@pytest.mark.usefixtures("_no_mail")
+def test_an_address_is_not_added_while_its_mail_cannot_be_sent(
+    alice: User, client: Client, api: Callable[[User], APIClient]
+) -> None:
+    client.force_login(alice)
+
+    page = client.post("/addresses/", {"email": "new@home.test"}, follow=True)
+    answer = api(alice).post("/api/mailboxes", {"email": "new@home.test"}, format="json")
+
+    sentence = "The mail that verifies the address could not be sent. Try again later."
+    assert sentence in page.content.decode()
+    assert (answer.status_code, answer.json()) == (503, {"error": sentence})
+    assert answer["Retry-After"] == "300"
+    assert not EmailAddress.objects.filter(email="new@home.test").exists()
+
+
+@pytest.mark.usefixtures("_no_mail")
+def test_an_address_stays_while_its_mail_cannot_be_sent_again(alice: User, client: Client) -> None:
+    new = EmailAddress.objects.create(user=alice, email="new@home.test")
+    client.force_login(alice)
+
+    page = client.post(f"/addresses/{new.pk}/verify/", follow=True)
+
+    assert "could not be sent" in page.content.decode()
+    assert EmailAddress.objects.filter(pk=new.pk).exists()

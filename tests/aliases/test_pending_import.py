@@ -53,6 +53,16 @@ def test_two_windows_note_no_problem_twice(alice: User) -> None:
     assert (other.problem_count, PendingImport.objects.get().problem_count) == (1, 1)
 
 
+def test_a_file_that_was_taken_away_meanwhile_ends_the_check_without_a_word(alice: User) -> None:
+    begin(alice, "a@example.com")
+    one = PendingImport.objects.get()
+    PendingImport.objects.all().delete()
+
+    one.check_on()
+
+    assert not PendingImport.objects.exists()
+
+
 def test_two_windows_import_once(alice: User) -> None:
     begin(alice, "a@example.com").check_on()
     one, other = PendingImport.objects.get(), PendingImport.objects.get()
