@@ -89,13 +89,18 @@ class AliasExpiry(ExpiryRules):
 
     @property
     def ends(self) -> datetime | None:
-        """When the alias will end if no mail comes until then; None: never."""
+        """When the alias will end if no mail comes until then (its warning is a week before); None: never."""
         ends = [self.expires_at] if self.expires_at else []
         if self.idle_days:
             ends.append(self.alias.active_at + timedelta(days=self.idle_days))
         if self.unused_days and self.alias.last_activity is None:
             ends.append(self.alias.created + timedelta(days=self.unused_days))
-        return min(ends, default=None)
+        if not ends:
+            return None
+        told = self.warned_at or timezone.now()
+        if self.expires_at is None and told < self.alias.active_at:  # mail came since, and made it void
+            told = timezone.now()
+        return max(min(ends), told + timedelta(days=WARNING_DAYS))
 
 
 def check_expiry(*, expires_at: datetime | None, idle_days: int | None, unused_days: int | None) -> None:
@@ -118,9 +123,11 @@ def set_expiry(
     if not any(rules.values()):
         AliasExpiry.objects.filter(alias=alias).delete()
         return
-    # A new rule is warned about anew.
+    # A new rule is warned about anew. Who chooses a day within the week knows it: it is kept to.
+    told = expires_at - timedelta(days=WARNING_DAYS) if expires_at else None
     AliasExpiry.objects.update_or_create(
-        alias=alias, defaults={**rules, "warned_at": None, "expired_at": None}
+        alias=alias,
+        defaults={**rules, "warned_at": told if told and told <= now else None, "expired_at": None},
     )
 
 

@@ -80,6 +80,31 @@ def test_mail_keeps_an_alias_alive_that_ends_without_mail(alice: User) -> None:
     assert after(57.5, expire) == 1
 
 
+def test_a_day_within_the_week_is_kept_to_without_a_warning(alice: User) -> None:
+    alias = Alias.objects.issue(owner=alice)
+    ends(alias, at=timedelta(days=3))
+
+    assert after(0, warn) == 0
+    assert after(2.9, expire) == 0
+    assert after(3.1, expire) == 1
+    assert not is_enabled(alias)
+
+
+def test_the_end_that_is_shown_leaves_a_week_after_the_warning(alice: User) -> None:
+    alias = Alias.objects.issue(owner=alice)
+    ends(alias, unused_days=2)
+    unwarned = AliasExpiry.objects.get().ends
+    assert after(1, warn) == 1
+    warned = AliasExpiry.objects.get().ends
+
+    assert unwarned is not None
+    assert warned is not None
+    assert 6 <= (unwarned - timezone.now()).days <= 7
+    assert 7 <= (warned - timezone.now()).days <= 8
+    assert after(7.9, expire) == 0
+    assert after(8.1, expire) == 1
+
+
 def test_mail_does_not_move_a_date(alice: User) -> None:
     alias = Alias.objects.issue(owner=alice)
     ends(alias, at=timedelta(days=30))
