@@ -277,8 +277,12 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "aliases.api.docs.ApiSchema",
 }
 SPECTACULAR_SETTINGS = {
-    "TITLE": "Anonmail",
-    "DESCRIPTION": "Aliases for password managers and scripts, in SimpleLogin's and addy.io's language.",
+    "TITLE": "Anonmail's API",
+    "DESCRIPTION": (
+        "Aliases for password managers and scripts, in SimpleLogin's and addy.io's language.\n\n"
+        "To try a call: make a token on the page [Tokens](/tokens/), press “Authorize”, enter it as "
+        "`<e-mail>:<token>`; then open a call and press “Try it out”. What is made here is real."
+    ),
     "VERSION": "1",
     "SERVERS": [{"url": SITE_URL}],
     "SERVE_INCLUDE_SCHEMA": False,

@@ -3,7 +3,7 @@ from typing import Any
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.contrib.auth.decorators import login_not_required
-from django.urls import include, path, register_converter
+from django.urls import include, path, re_path, register_converter
 from django.views.generic import RedirectView
 
 from aliases.api.docs_page import docs_page, schema
@@ -37,8 +37,8 @@ urlpatterns = [
     path("account/aliases.csv", views.download_csv, name="account-csv"),
     path("account/delete/", views.account_delete, name="account-delete"),
     path("unsubscribe/<str:token>/", alias_unsubscribe, name="alias-unsubscribe"),
-    path("api/schema/", schema, name="api-schema"),
-    path("api/docs/", docs_page, name="api-docs"),
+    re_path("^api/schema/?$", schema, name="api-schema"),
+    re_path("^api/docs/?$", docs_page, name="api-docs"),
     path("api/", include("aliases.api.urls")),
     path("dashboard/", leads_to("alias-list"), name="simplelogin-dashboard"),
     path("dashboard/api_key", leads_to("token-list"), name="simplelogin-api-key"),

@@ -211,6 +211,7 @@ describe(
             local_part=nullable(TEXT),
             recipient_ids=nullable(listing(ID)),
         ),
+        sends={"domain": "example.com", "description": "Website: www.github.com. work"},
         refuses=(403, 422),
         example=ONE_EXAMPLE,
     ),
@@ -224,6 +225,7 @@ describe(
         "Change an alias",
         ONE,
         takes=body(description=nullable(TEXT), from_name=nullable(TEXT)),
+        sends={"description": "work"},
         refuses=(422,),
         example=ONE_EXAMPLE,
     ),
@@ -241,7 +243,12 @@ describe(
     "addy.io",
     delete=AddyCall("Forget all of an alias but its address, which is never given out again", None, 204),
 )
-NAMED: dict[str, Any] = {"takes": body(id=ID), "refuses": (404, 422), "example": ONE_EXAMPLE}
+NAMED: dict[str, Any] = {
+    "takes": body(id=ID),
+    "sends": {"id": ALIAS_EXAMPLE["id"]},
+    "refuses": (404, 422),
+    "example": ONE_EXAMPLE,
+}
 describe(
     addy.ActiveAliases, "addy_active_aliases", "addy.io", post=AddyCall("Switch an alias on", ONE, **NAMED)
 )
@@ -256,6 +263,7 @@ describe(
         "Forward an alias to these addresses; to the primary one where there is none",
         ONE,
         takes=body(alias_id=ID, recipient_ids=listing(ID)),
+        sends={"alias_id": ALIAS_EXAMPLE["id"], "recipient_ids": [RECIPIENT_EXAMPLE["id"]]},
         refuses=(404, 422),
         example=ONE_EXAMPLE,
     ),
@@ -274,6 +282,10 @@ for deed, view in addy_bulk.VIEWS.items():
             f"For up to {BULK_MAX} aliases: {deed}",
             record(data=listing(ALIAS)) if deed == "get" else DONE,
             takes=takes,
+            sends={
+                "ids": [ALIAS_EXAMPLE["id"]],
+                **({"recipient_ids": [RECIPIENT_EXAMPLE["id"]]} if deed == "recipients" else {}),
+            },
             refuses=(403, 404, 409, 422) if deed == "restore" else (404, 422),
             example={"data": [BARE_EXAMPLE]} if deed == "get" else DONE_EXAMPLE,
         ),

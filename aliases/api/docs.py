@@ -80,6 +80,8 @@ class Call:
     answer: Any  # None: it is always refused, or answered 204
     status: int = 200
     takes: Schema | None = None
+    # What the page to try calls begins with, where there is something to take.
+    sends: Any = None
     parameters: Sequence[OpenApiParameter] = ()
     refuses: Sequence[int] = ()
     example: Any = None
@@ -140,7 +142,10 @@ class ApiSchema(AutoSchema):
 
     def get_request_serializer(self) -> Any:
         takes = self.call.takes
-        return {"application/json": OpenApiRequest(takes)} if takes else None
+        if takes is None:
+            return None
+        example = OpenApiExample("request", value=self.call.sends, request_only=True)
+        return {"application/json": OpenApiRequest(takes, examples=[example])}
 
     def get_response_serializers(self) -> Any:
         call = self.call

@@ -17,7 +17,9 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 _policy = csp_replace(
     {"style-src": [SELF, "'unsafe-inline'"], "img-src": [SELF, "data:"], "frame-ancestors": [NONE]}
 )
-docs_page = login_not_required(_policy(SpectacularSwaggerSplitView.as_view(url_name="api-schema")))
+docs_page = login_not_required(
+    _policy(SpectacularSwaggerSplitView.as_view(url_name="api-schema", template_name="aliases/api_docs.html"))
+)
 
 
 @login_not_required

@@ -93,6 +93,7 @@ describe(
         takes=body(
             note=nullable(TEXT), domain=nullable(TEXT), hostname=nullable(TEXT), destination=nullable(TEXT)
         ),
+        sends={"hostname": "www.github.com", "note": "work"},
         parameters=[
             HOSTNAME,
             query("mode", "`word` or `uuid`; anything else is ignored."),
@@ -107,6 +108,7 @@ LIST = Call(
     "List aliases, twenty a page, pinned and recent ones first",
     LISTED,
     takes=SEARCH,
+    sends={"query": "github"},
     parameters=[PAGE, *FLAGS],
     example={"aliases": [ALIAS_EXAMPLE]},
 )
@@ -116,6 +118,7 @@ OLD_LIST = Call(
     "List aliases, with the object of SimpleLogin's first version",
     record(aliases=listing(OLD)),
     takes=SEARCH,
+    sends={"query": "github"},
     parameters=[PAGE, *FLAGS],
     example={"aliases": [{key: ALIAS_EXAMPLE[key] for key in FIGURES}]},
 )
@@ -128,7 +131,14 @@ CHANGES = body(
     mailbox_id=WHOLE,
     mailbox_ids=listing(WHOLE),
 )
-CHANGE = Call("Change an alias", OK, takes=CHANGES, refuses=(403,), example={"ok": True})
+CHANGE = Call(
+    "Change an alias",
+    OK,
+    takes=CHANGES,
+    sends={"note": "work", "pinned": True},
+    refuses=(403,),
+    example={"ok": True},
+)
 describe(
     simplelogin.AliasDetail,
     "alias",
@@ -200,6 +210,7 @@ describe(
     ),
 )
 CUSTOM = {"alias_prefix": TEXT, "signed_suffix": TEXT, "note": nullable(TEXT), "name": nullable(TEXT)}
+CUSTOM_EXAMPLE = {"alias_prefix": "shop", "signed_suffix": "one of GET /api/v5/alias/options", "note": "work"}
 REFUSES = (403, 404, 409, 412)
 describe(
     simplelogin_names.CustomAlias,
@@ -209,6 +220,7 @@ describe(
         MADE,
         201,
         takes=body(mailbox_ids=listing(WHOLE), **CUSTOM),
+        sends={**CUSTOM_EXAMPLE, "mailbox_ids": [1]},
         parameters=[HOSTNAME],
         refuses=REFUSES,
         example=MADE_EXAMPLE,
@@ -222,6 +234,7 @@ describe(
         MADE,
         201,
         takes=body(**CUSTOM),
+        sends=CUSTOM_EXAMPLE,
         parameters=[HOSTNAME],
         refuses=REFUSES,
         example=MADE_EXAMPLE,
@@ -250,6 +263,7 @@ describe(
         FULL_MAILBOX,
         201,
         takes=body(email=TEXT),
+        sends={"email": "alice@elsewhere.example"},
         example={**FULL_MAILBOX_EXAMPLE, "verified": False, "default": False, "nb_alias": 0},
     ),
 )
@@ -265,6 +279,7 @@ describe(
         "Make an address the primary one",
         record(updated=FLAG),
         takes=body(default=FLAG, email=TEXT, cancel_email_change=FLAG),
+        sends={"default": True},
         example={"updated": True},
     ),
     delete=Call(
@@ -296,6 +311,7 @@ describe(
         "Change how you like them",
         record(**SETTING_FIELDS),
         takes=body(**SETTING_FIELDS),
+        sends={"alias_generator": "word", "random_alias_suffix": "word"},
         example=SETTING_EXAMPLE,
     ),
 )
@@ -417,6 +433,7 @@ describe(
         "Change your name",
         USER,
         takes=body(name=nullable(TEXT), profile_picture=nullable(TEXT)),
+        sends={"name": "Alice"},
         example=USER_EXAMPLE,
     ),
 )
@@ -433,7 +450,13 @@ describe(
     simplelogin_account.Contacts,
     "alias_contacts",
     get=Call("The contacts of an alias: none yet", record(contacts=listing({})), example={"contacts": []}),
-    post=Call("Make a reverse alias: refused", None, takes=body(contact=TEXT), refuses=(403,)),
+    post=Call(
+        "Make a reverse alias: refused",
+        None,
+        takes=body(contact=TEXT),
+        sends={"contact": "bob@elsewhere.example"},
+        refuses=(403,),
+    ),
 )
 describe(
     simplelogin_account.OneContact,
@@ -453,6 +476,7 @@ describe(
         "Sign in with a password, for a token",
         record(mfa_enabled=FLAG, mfa_key=nullable(TEXT), **SIGNED_IN),
         takes=body(email=TEXT, password=TEXT, device=TEXT),
+        sends={"email": "alice@example.com", "password": "…", "device": "phone"},
         refuses=(403, 422),
         needs_key=False,
         example={
@@ -471,6 +495,7 @@ describe(
         "The second factor's code after the password",
         record(**SIGNED_IN),
         takes=body(mfa_token=TEXT, mfa_key=TEXT, device=TEXT),
+        sends={"mfa_token": "123456", "mfa_key": "the one that /api/auth/login gave", "device": "phone"},
         refuses=(403,),
         needs_key=False,
         example={"name": "Alice", "email": "alice@example.com", "api_key": "…"},
@@ -479,7 +504,13 @@ describe(
 describe(
     simplelogin_signin.ApiKey,
     "api_key",
-    post=Call("A token makes no token: refused", None, takes=body(device=TEXT), refuses=(440,)),
+    post=Call(
+        "A token makes no token: refused",
+        None,
+        takes=body(device=TEXT),
+        sends={"device": "phone"},
+        refuses=(440,),
+    ),
 )
 
 # What is done on the web page alone.

@@ -49,6 +49,13 @@ def test_every_call_is_described_with_an_example_for_every_status() -> None:
         for method in set(view().allowed_methods) - {"OPTIONS"}
         if not is_described(view, method)
     ]
+    unsaid = [
+        (path, method)
+        for path, methods in document["paths"].items()
+        for method, call in methods.items()
+        for content in call.get("requestBody", {}).get("content", {}).values()
+        if not content.get("examples", {}).get("Request", {}).get("value")
+    ]
     bare = [
         (path, method, status)
         for path, methods in document["paths"].items()
@@ -59,6 +66,7 @@ def test_every_call_is_described_with_an_example_for_every_status() -> None:
     ]
 
     assert missing == []
+    assert unsaid == []
     assert bare == []
 
 
@@ -71,6 +79,15 @@ def test_schema_and_docs_are_there_for_everybody_without_another_server() -> Non
     assert page.status_code == 200
     assert "https://" not in text.replace("https://www.w3.org", "")
     assert "unsafe-inline" not in page["Content-Security-Policy"].split("style-src")[0]
+    assert "This page needs JavaScript." in text
+
+
+@pytest.mark.parametrize("path", ["/api/docs", "/api/docs/", "/api/schema", "/api/schema/"])
+@pytest.mark.django_db
+def test_schema_and_docs_have_a_slash_at_the_end_or_none(client: Client, path: str) -> None:
+    answer = client.get(path)
+
+    assert answer.status_code == 200
 
 
 @schema.parametrize()
