@@ -128,10 +128,10 @@ class AliasForm(forms.Form):
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
     )
     idle_days = forms.IntegerField(
-        label=_("Ends after so many days without mail"), required=False, min_value=1, max_value=DAYS_MAX
+        label=_("Ends after this many days without mail"), required=False, min_value=1, max_value=DAYS_MAX
     )
     unused_days = forms.IntegerField(
-        label=_("Ends when it gets no mail at all within so many days"),
+        label=_("Ends if it gets no mail within this many days of being made"),
         required=False,
         min_value=1,
         max_value=DAYS_MAX,
@@ -246,10 +246,12 @@ class PreferencesForm(forms.ModelForm[AliasPreferences]):
         assert isinstance(domains, forms.ModelChoiceField)
         domains.queryset = Domain.objects.usable_by(user)
         domains.empty_label = _("The one of your own address, else the first by name")
-        self.fields["idle_days"].label = _("They end after so many days without mail")
-        self.fields["unused_days"].label = _("Those that an app has made end when never used within days")
+        self.fields["idle_days"].label = _("New aliases end after this many days without mail")
+        self.fields["unused_days"].label = _(
+            "New aliases made by an app end if they get no mail within this many days"
+        )
         self.fields["idle_days"].help_text = _("Empty: never. Holds for aliases that you make from now on.")
         self.fields["unused_days"].help_text = _(
-            "Some password managers make an alias whenever their generator is opened."
+            "Empty: never. Some password managers make an alias whenever their generator is opened."
         )
         self.fields["style"].choices = AliasStyle.choices  # type: ignore[attr-defined]
