@@ -89,7 +89,10 @@ class QuickAdmin(admin.ModelAdmin[Any]):
 class AuditAdmin(QuickAdmin):
     """What was done to other people's things: to read, and to take away as a file."""
 
-    list_display = ("moment", "actor_name", "deed", "subject", "detail", "remote_address")
+    list_display = ("moment", "who", "deed", "subject", "detail", "remote_address")
+    # Named, for the page of one entry: fields that nobody may edit are left out otherwise.
+    fields = ("moment", "who", "deed", "subject_type", "subject", "detail", "remote_address")
+    readonly_fields = fields
     search_fields = ("actor_name__startswith", "subject__startswith", "deed__startswith")
     search_help_text = _("The beginning of who, what, or to what.")
     list_filter = ("subject_type",)
@@ -105,6 +108,11 @@ class AuditAdmin(QuickAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    @admin.display(description=_("who"))
+    def who(self, entry: AuditEntry) -> str:
+        """The actor by address; on the command line nobody signs in."""
+        return entry.actor_name or gettext("the command line")
 
     @admin.action(description=_("Export as CSV"))
     def export(self, request: HttpRequest, queryset: models.QuerySet[AuditEntry]) -> HttpResponse:

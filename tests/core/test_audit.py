@@ -106,6 +106,9 @@ def test_the_admin_reads_and_exports_but_does_not_write(boss: Client, alice: Use
     entry = AuditEntry.objects.create(deed="alias.disable", subject="=1+1", actor_name="root@admin.test")
 
     assert "alias.disable" in boss.get("/admin/core/auditentry/").content.decode()
+    page = boss.get(f"/admin/core/auditentry/{entry.pk}/change/").content.decode()
+    assert "root@admin.test" in page.partition('id="content"')[2]
+    assert "=1+1" in page.partition('id="content"')[2].partition("</h2>")[2]
     assert boss.post(f"/admin/core/auditentry/{entry.pk}/change/", {"deed": "y"}).status_code == 403
     assert boss.post(f"/admin/core/auditentry/{entry.pk}/delete/", {"post": "yes"}).status_code == 403
     exported = boss.post("/admin/core/auditentry/", {"action": "export", "_selected_action": [entry.pk]})
