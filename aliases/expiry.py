@@ -125,10 +125,8 @@ def set_expiry(
         return
     # A new rule is warned about anew. Who chooses a day within the week knows it: it is kept to.
     told = expires_at - timedelta(days=WARNING_DAYS) if expires_at else None
-    AliasExpiry.objects.update_or_create(
-        alias=alias,
-        defaults={**rules, "warned_at": told if told and told <= now else None, "expired_at": None},
-    )
+    rules["warned_at"] = told if told and told <= timezone.now() else None
+    AliasExpiry.objects.update_or_create(alias=alias, defaults={**rules, "expired_at": None})
 
 
 def warn() -> int:

@@ -515,36 +515,65 @@ describe(
 
 # What is done on the web page alone.
 CREDENTIALS = body(email=TEXT, password=TEXT)
+CREDENTIALS_EXAMPLE = {"email": "alice@example.com", "password": "…"}
 describe(
     simplelogin_refused.Register,
     "auth_register",
-    post=Call("Make an account: refused", None, takes=CREDENTIALS, refuses=(400,), needs_key=False),
+    post=Call(
+        "Make an account: refused",
+        None,
+        takes=CREDENTIALS,
+        sends=CREDENTIALS_EXAMPLE,
+        refuses=(400,),
+        needs_key=False,
+    ),
 )
 describe(
     simplelogin_refused.Activate,
     "auth_activate",
     post=Call(
-        "Verify an account: refused", None, takes=body(email=TEXT, code=TEXT), refuses=(400,), needs_key=False
+        "Verify an account: refused",
+        None,
+        takes=body(email=TEXT, code=TEXT),
+        sends={"email": "alice@example.com", "code": "123456"},
+        refuses=(400,),
+        needs_key=False,
     ),
 )
 describe(
     simplelogin_refused.Reactivate,
     "auth_reactivate",
     post=Call(
-        "Send the mail once more: refused", None, takes=body(email=TEXT), refuses=(400,), needs_key=False
+        "Send the mail once more: refused",
+        None,
+        takes=body(email=TEXT),
+        sends={"email": "alice@example.com"},
+        refuses=(400,),
+        needs_key=False,
     ),
 )
 describe(
     simplelogin_refused.ForgotPassword,
     "auth_forgot_password",
     post=Call(
-        "Ask for a new password: refused", None, takes=body(email=TEXT), refuses=(400,), needs_key=False
+        "Ask for a new password: refused",
+        None,
+        takes=body(email=TEXT),
+        sends={"email": "alice@example.com"},
+        refuses=(400,),
+        needs_key=False,
     ),
 )
 describe(
     simplelogin_refused.Sudo,
     "sudo",
-    patch=Call("More rights for a token: refused", None, takes=body(password=TEXT), refuses=(403,)),
+    patch=Call(
+        "More rights for a token: refused",
+        None,
+        takes=body(password=TEXT),
+        sends={"password": "…"},
+        refuses=(403,),
+    ),
 )
 describe(
     simplelogin_refused.DeleteUser, "user", delete=Call("Delete the account: refused", None, refuses=(440,))
