@@ -84,7 +84,7 @@ def test_without_a_yes_nothing_is_made(
     with pytest.raises(CommandError, match="Nothing was imported"):
         import_aliases("alias\na@example.com\n", format=SIMPLELOGIN, user=alice.email, yes=False)
 
-    assert asked == ["Make these 1 aliases? [y/N] "]
+    assert asked == ["Make 1 alias? [y/N] "]
     assert not Alias.objects.exists()
 
 
@@ -194,7 +194,7 @@ def test_of_a_mailu_server_one_persons_aliases_can_be_taken(alice: User, import_
 
     said = import_aliases(json.dumps({"alias": aliases}), format=MAILU, user=alice.email)
 
-    assert said.endswith("Imported 1 aliases.\n")
+    assert said.endswith("Imported 1 alias.\n")
     assert Alias.objects.get().address == "a@example.com"
 
 

@@ -57,7 +57,7 @@ class Command(RuleCommand):
             self._refuse(refusal.problems)
         detail = f"format={options['format']}, user={options['user']}, aliases={made}"
         AuditEntry.objects.record(None, "command.import_aliases", detail=detail)
-        return f"Imported {made} aliases."
+        return f"Imported {counted(made)}."
 
     def _document(self, file: str, format: str) -> Document:
         try:
@@ -118,7 +118,7 @@ class Command(RuleCommand):
         if options["yes"]:
             return
         try:
-            answer = input(f"Make these {len(candidates)} aliases? [y/N] ")
+            answer = input(f"Make {counted(len(candidates))}? [y/N] ")
         except EOFError:
             answer = ""
         if answer.strip().lower() not in {"y", "yes"}:
@@ -139,3 +139,8 @@ class Command(RuleCommand):
     def _tell_more(self, left_out: Sequence[LeftOut]) -> None:
         if (more := len(left_out) - PROBLEMS_SHOWN) > 0:
             self._tell(f"Left out: … and {more} more.")
+
+
+def counted(number: int) -> str:
+    """So many aliases, as a sentence says it."""
+    return "1 alias" if number == 1 else f"{number} aliases"
