@@ -353,7 +353,13 @@ describe(
 describe(
     simplelogin_account.CustomDomain,
     "custom_domain",
-    patch=Call("Change a domain: refused", None, takes=body(catch_all=FLAG), refuses=(403,)),
+    patch=Call(
+        "Change a domain: refused",
+        None,
+        takes=body(catch_all=FLAG),
+        sends={"catch_all": False},
+        refuses=(403,),
+    ),
 )
 describe(
     simplelogin_account.CustomDomainTrash,
