@@ -18,6 +18,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext
 
 from accounts.addresses import AddressError, normalise_address
+from aliases.addresses import is_reserved
 from core.spreadsheets import without_guard
 
 ROWS_MAX = 50_000
@@ -100,7 +101,7 @@ def decode(data: bytes) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ImportFileError(gettext("The file is no text in UTF-8.")) from error
+        raise ImportFileError(gettext("The file is no text in UTF-8. Save it as CSV in UTF-8.")) from error
     if "\x00" in text:
         line = text.count("\n", 0, text.index("\x00")) + 1
         raise ImportFileError(
@@ -383,6 +384,8 @@ def _mailu_row(item: _Item, people: set[str]) -> tuple[Row, str]:
     elif not owner and not problem:
         if len(destination) != 1:
             reason = gettext("It belongs to nobody: it has no owner, and not one destination alone.")
+        elif is_reserved(row.address.lower().partition("@")[0]):
+            reason = gettext("This name is reserved: it stays with the mail server.")
         elif people and _one_form(destination[0]) not in people:
             reason = gettext("Its destination is no user of that server.")
     return row, reason

@@ -116,6 +116,15 @@ def _tell_of_server(request: HttpRequest, pending: PendingImport, made: Made) ->
 
 
 @require_POST
+def alias_import_leave_out(request: HttpRequest) -> HttpResponse:
+    """Take what is wrong out of the reader's file, and show what is left."""
+    pending = _pending(request)
+    if pending is not None:
+        pending.leave_out_wrong()
+    return redirect("alias-import")
+
+
+@require_POST
 def alias_import_cancel(request: HttpRequest) -> HttpResponse:
     """Forget the reader's file."""
     PendingImport.objects.filter(owner=reader(request)).delete()

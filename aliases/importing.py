@@ -304,7 +304,7 @@ class _Check:
         elif (row.owner.pk, row.domain) not in self.usable:
             reason = gettext("The owner has no access to the domain %(domain)s.") % {"domain": row.domain}
         elif self.held.get(row.address) == row.owner.pk:
-            reason = gettext("The owner has this alias already.")
+            reason = gettext("This alias is here already.")
         elif needs_suffix(domain) and not self.by_admin:
             # Before what others have there: whose it is, is nobody's business who cannot have it anyway.
             reason = gettext(

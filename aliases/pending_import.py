@@ -14,7 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
-from aliases.import_formats import MAILU, Document, ImportFileError, decode, format_of, printable, read
+from aliases.import_formats import MAILU, Document, ImportFileError, Row, decode, format_of, printable, read
 from aliases.importing import CHUNK, Candidate, ImportRefused, Prepared, Problem, prepare
 from core.models import Counter, Limit, first_over
 from core.refusals import RateLimited, RuleError
@@ -99,10 +99,15 @@ class PendingImport(models.Model):
     taken_count = models.PositiveIntegerField(default=0)
     problems = models.JSONField(default=list)
     is_stopped = models.BooleanField(default=False)
+    # How many there are in the file at all, but for those that its reader took out.
+    row_count = models.PositiveIntegerField(default=0)
+    # The lines of all that is wrong, and of what its reader took out of the file.
+    wrong = models.JSONField(default=list)
+    left_out = models.JSONField(default=list)
     # Of a whole server's file: what its admin chose, how much is in it, and what it would make.
-    create_domains = models.BooleanField(default=False, db_default=False)
-    create_users = models.BooleanField(default=False, db_default=False)
-    seen = models.JSONField(default=dict, db_default=models.Value({}, models.JSONField()))
+    create_domains = models.BooleanField(default=False)
+    create_users = models.BooleanField(default=False)
+    seen = models.JSONField(default=dict)
 
     objects = PendingImportQuerySet.as_manager()
 
@@ -132,12 +137,34 @@ class PendingImport(models.Model):
         return sorted((Problem(*row) for row in self.problems), key=lambda problem: problem.line)
 
     def prepared(self) -> Prepared:
-        """The file's rows. Raises ImportFileError."""
-        return prepare(read(self.text, self.format).rows, lambda row: self.owner)
+        """The file's rows, but for those that were taken out. Raises ImportFileError."""
+        return prepare(self._rows(), lambda row: self.owner)
+
+    def _rows(self) -> list[Row]:
+        left_out = set(self.left_out)
+        return [row for row in read(self.text, self.format).rows if row.line not in left_out]
 
     def first_rows(self, number: int) -> list[Candidate]:
         """The first rows of a file in which nothing is wrong; the others are not looked at again."""
-        return prepare(read(self.text, self.format).rows[:number], lambda row: self.owner).candidates
+        return prepare(self._rows()[:number], lambda row: self.owner).candidates
+
+    @property
+    def right_count(self) -> int:
+        """How many rows are left once those that are wrong are taken out; 0 where that is not offered."""
+        if not self.is_checked or self.is_stopped or self.is_of_server:
+            return 0
+        return self.row_count - len(set(self.wrong) - {0})
+
+    def leave_out_wrong(self) -> None:
+        """Take the rows that are wrong out of the file; nothing happens where nothing would be left."""
+        if not self.problem_count or not self.right_count:
+            return
+        self.left_out = sorted({*self.left_out, *self.wrong} - {0})
+        self.problems, self.problem_count, self.wrong = [], 0, []
+        # Each that is left was looked up, and is once more before it is made.
+        self.total = self.checked = self.row_count = len(self.prepared().candidates)
+        fields = ("left_out", "problems", "problem_count", "wrong", "total", "checked", "row_count")
+        PendingImport.objects.filter(pk=self.pk).update(**{name: getattr(self, name) for name in fields})
 
     def _look(self) -> None:
         if self.is_of_server:
@@ -147,6 +174,7 @@ class PendingImport(models.Model):
         if not prepared.candidates and not prepared.problems:
             raise ImportFileError(gettext("There are no aliases in the file."))
         self.total = len(prepared.candidates)
+        self.row_count = len(prepared.candidates) + len(prepared.problems)
         self._note(prepared.problems)
 
     def _look_at_server(self) -> None:
@@ -166,7 +194,7 @@ class PendingImport(models.Model):
     def check_server(self, *, create_domains: bool, create_users: bool) -> None:
         """Check a whole server's file, all of it together, as it would be imported with these choices."""
         self.create_domains, self.create_users = create_domains, create_users
-        self.problems, self.problem_count, self.taken_count = [], 0, 0
+        self._forget_problems()
         try:
             found = _mailu().preview_mailu(
                 self._document(), create_domains=create_domains, create_users=create_users
@@ -183,6 +211,7 @@ class PendingImport(models.Model):
             "problems",
             "problem_count",
             "taken_count",
+            "wrong",
             "seen",
             "checked",
         )
@@ -203,7 +232,7 @@ class PendingImport(models.Model):
             self.checked += len(chunk)
             if self.is_stopped or (end is not None and monotonic() >= end):
                 break
-        fields = ("checked", "problem_count", "taken_count", "problems", "is_stopped")
+        fields = ("checked", "problem_count", "taken_count", "problems", "wrong", "is_stopped")
         same = PendingImport.objects.filter(pk=self.pk, checked=begun)
         if not same.update(**{name: getattr(self, name) for name in fields}):
             # Another window went on meanwhile, or there is nothing left to do; or it took the file away.
@@ -219,11 +248,15 @@ class PendingImport(models.Model):
         for start in range(self.checked, len(candidates), CHUNK):
             yield candidates[start : start + CHUNK]
 
+    def _forget_problems(self) -> None:
+        self.problems, self.problem_count, self.taken_count, self.wrong = [], 0, 0, []
+
     def _note(self, problems: list[Problem]) -> None:
         self.problem_count += len(problems)
         self.taken_count += sum(problem.is_taken for problem in problems)
         kept = [[problem.line, problem.address, problem.reason] for problem in problems]
         self.problems = [*self.problems, *kept][:PROBLEMS_KEPT]
+        self.wrong = [*self.wrong, *(problem.line for problem in problems)]
 
     def make(self) -> Made | None:
         """Make everything, and return how much; None where another window did it. Then the file is forgotten.
@@ -240,9 +273,9 @@ class PendingImport(models.Model):
                     return self._make_server(document)
                 return Made(_aliases().make_imported(prepared))
         except ImportRefused as error:
-            self.problems, self.problem_count, self.taken_count = [], 0, 0
+            self._forget_problems()
             self._note(error.problems)
-            self.save(update_fields=["problems", "problem_count", "taken_count"])
+            self.save(update_fields=["problems", "problem_count", "taken_count", "wrong"])
             raise
 
     def _make_server(self, document: Document) -> Made:

@@ -13,6 +13,7 @@ urlpatterns = [
     path("import/", import_views.alias_import, name="alias-import"),
     path("import/check/", import_views.alias_import_check, name="alias-import-check"),
     path("import/make/", import_views.alias_import_make, name="alias-import-make"),
+    path("import/leave-out/", import_views.alias_import_leave_out, name="alias-import-leave-out"),
     path("import/cancel/", import_views.alias_import_cancel, name="alias-import-cancel"),
     path("<key:pk>/", views.alias_detail, name="alias"),
     path("<key:pk>/enable/", views.alias_enable, name="alias-enable"),

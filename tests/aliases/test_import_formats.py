@@ -80,6 +80,9 @@ alias:
   - email: away@example.com
     destination: [somebody@elsewhere.test]
 
+  - email: Postmaster@example.com
+    destination: [alice@example.com]
+
   - email: 'sales-%@example.com'
     wildcard: true
     destination: [alice@example.com]
@@ -245,6 +248,7 @@ def test_what_is_no_alias_of_one_person_is_left_out_with_the_reason() -> None:
     assert left_out == {
         "everybody@example.com": "It belongs to nobody: it has no owner, and not one destination alone.",
         "away@example.com": "Its destination is no user of that server.",
+        "Postmaster@example.com": "This name is reserved: it stays with the mail server.",
         "sales-%@example.com": "A pattern is no address.",
     }
 

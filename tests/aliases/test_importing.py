@@ -87,7 +87,7 @@ def test_addys_aliases_are_made_the_deleted_ones_as_deleted(alice: User) -> None
         ("a@elsewhere.test", "There is no domain elsewhere.test here with the Anonymous Email Service on."),
         ("a@off.test", "There is no domain off.test here with the Anonymous Email Service on."),
         ("a@other.org", "The owner has no access to the domain other.org."),
-        ("mine@example.com", "The owner has this alias already."),
+        ("mine@example.com", "This alias is here already."),
         ("hers@example.com", "This address is taken."),
         ("stripped@example.com", "This address is taken."),
         ("mallory@example.com", "This address is taken."),
@@ -241,7 +241,7 @@ def test_chunks_make_no_difference(alice: User, monkeypatch: pytest.MonkeyPatch)
     Alias.objects.issue_chosen(owner=alice, prefix="a5")
     addresses = [f"a{number}@example.com" for number in range(11)]
 
-    assert problems(of(alice, *addresses)) == [(7, "The owner has this alias already.")]
+    assert problems(of(alice, *addresses)) == [(7, "This alias is here already.")]
     addresses.remove("a5@example.com")
     assert Alias.objects.all().make_imported(of(alice, *addresses)) == 10
     assert not Alias.objects.filter(destination_links=None).exists()

@@ -33,4 +33,5 @@ def test_aliases_get_a_random_id_each_and_keep_it_until_it_is_taken_back() -> No
         assert {value.version for value in ids} == {4}
         assert model.objects.count() == 20
     finally:
-        migrate("0003_alias_uuid")
+        executor = MigrationExecutor(connection)
+        executor.migrate(executor.loader.graph.leaf_nodes())

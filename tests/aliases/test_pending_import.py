@@ -36,7 +36,7 @@ def test_a_file_is_checked_piece_by_piece(alice: User, monkeypatch: pytest.Monke
     again = PendingImport.objects.get()
     assert seen == [2, 4, 5]
     assert [(row.line, row.reason) for row in again.problems_shown] == [
-        (4, "The owner has this alias already."),
+        (4, "This alias is here already."),
         (7, "This name is reserved."),
     ]
     assert not again.is_ready
@@ -61,6 +61,70 @@ def test_a_file_that_was_taken_away_meanwhile_ends_the_check_without_a_word(alic
     one.check_on()
 
     assert not PendingImport.objects.exists()
+
+
+def test_what_is_wrong_can_be_taken_out_and_the_rest_is_imported(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending_import, "PROBLEMS_KEPT", 1)
+    Alias.objects.issue_chosen(owner=alice, prefix="d")
+    pending = begin(
+        alice, "root@example.com", "a@example.com", "d@example.com", "c@gone.test", "e@example.com"
+    )
+    assert pending.right_count == 0  # nothing is checked yet
+    pending.check_on()
+    assert (pending.problem_count, pending.right_count, pending.is_ready) == (3, 2, False)
+
+    pending.leave_out_wrong()
+
+    pending = PendingImport.objects.get()
+    assert (pending.left_out, pending.is_ready, pending.right_count) == ([2, 4, 5], True, 2)
+    assert [row.address for row in pending.first_rows(100)] == ["a@example.com", "e@example.com"]
+    assert pending.make() == Made(aliases=2)
+    assert set(Alias.objects.values_list("address", flat=True)) == {
+        "a@example.com",
+        "d@example.com",
+        "e@example.com",
+    }
+
+
+def test_what_goes_wrong_later_can_be_taken_out_too(alice: User) -> None:
+    pending = begin(alice, "root@example.com", "a@example.com", "c@example.com")
+    pending.check_on()
+    pending.leave_out_wrong()
+    Alias.objects.issue_chosen(owner=alice, prefix="c")
+    with pytest.raises(ImportRefused):
+        pending.make()
+    again = PendingImport.objects.get()
+
+    again.leave_out_wrong()
+
+    assert (again.left_out, again.make()) == ([2, 4], Made(aliases=1))
+
+
+@pytest.mark.parametrize("addresses", [["root@example.com"], ["a@gone.test", "c@gone.test"]])
+def test_a_file_in_which_all_is_wrong_stays_as_it_is(alice: User, addresses: list[str]) -> None:
+    pending = begin(alice, *addresses)
+    pending.check_on()
+
+    pending.leave_out_wrong()
+
+    assert (PendingImport.objects.get().left_out, pending.right_count) == ([], 0)
+    assert not pending.is_ready
+
+
+def test_a_check_that_was_stopped_leaves_nothing_out(
+    alice: User, root: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending_import, "TAKEN_TOLD", 1)
+    for name in "acd":
+        Alias.objects.issue_chosen(owner=root, prefix=name, domain="example.com")
+    pending = begin(alice, *(f"{name}@example.com" for name in "acdef"))
+    pending.check_on()
+
+    pending.leave_out_wrong()
+
+    assert (pending.is_stopped, pending.is_ready, PendingImport.objects.get().left_out) == (True, False, [])
 
 
 def test_two_windows_import_once(alice: User) -> None:

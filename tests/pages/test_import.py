@@ -53,6 +53,27 @@ def test_rows_that_are_wrong_are_listed_and_nothing_is_made(browser: Client) -> 
     assert not Alias.objects.exists()
 
 
+def test_what_is_wrong_can_be_left_out_at_a_word(browser: Client) -> None:
+    wrong = upload(browser, simplelogin("root@example.com", "a@example.com", "x@gone.test")).content.decode()
+    seen = browser.post(f"{URL}leave-out/", follow=True).content.decode()
+    before = Alias.objects.count()
+    browser.post(f"{URL}make/")
+
+    assert "Leave them out, 1 row is left" in wrong
+    assert "1 alias can be imported" in seen
+    assert "2 rows of the file are left out." in seen
+    assert before == 0
+    assert [alias.address for alias in Alias.objects.all()] == ["a@example.com"]
+
+
+def test_where_all_is_wrong_nothing_can_be_left_out(browser: Client) -> None:
+    wrong = upload(browser, simplelogin("root@example.com")).content.decode()
+    again = browser.post(f"{URL}leave-out/", follow=True).content.decode()
+
+    assert "Leave them out" not in wrong
+    assert "1 row is wrong." in again
+
+
 def test_another_file_can_be_chosen(browser: Client) -> None:
     upload(browser, simplelogin("root@example.com"))
 
@@ -69,7 +90,7 @@ def test_another_file_can_be_chosen(browser: Client) -> None:
         ("", "Choose a file first."),
         ("alias\n", "There are no aliases in the file."),
         (b"alias\n\x00\n", "(NUL)"),
-        (b"alias\n\xff\n", "The file is no text in UTF-8."),
+        (b"alias\n\xff\n", "The file is no text in UTF-8. Save it as CSV in UTF-8."),
         ('alias\n"open\n', "is no CSV."),
     ],
 )
@@ -197,7 +218,7 @@ def test_what_changed_since_the_check_is_told(browser: Client, alice: User) -> N
     answer = browser.post(f"{URL}make/", follow=True).content.decode()
 
     assert "1 row is wrong." in answer
-    assert "The owner has this alias already." in answer
+    assert "This alias is here already." in answer
     assert "The check stopped there" not in answer
     assert Alias.objects.count() == 1
 

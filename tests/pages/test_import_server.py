@@ -47,7 +47,7 @@ def world() -> tuple[int, int, int]:
 def test_the_admin_is_asked_what_to_make(boss: Client) -> None:
     page = upload(boss, MAILU_YAML).content.decode()
 
-    assert "In the file: 2 domains, 2 users, 5 aliases." in page
+    assert "In the file: 2 domains, 2 users, 6 aliases." in page
     assert "Make the missing domains" in page
     assert "Make the missing users" in page
     assert " checked>" not in page
@@ -77,7 +77,7 @@ def test_the_preview_shows_everything_and_writes_nothing(boss: Client) -> None:
     for words in ("Disabled", "Owner: alice@example.com", "Forwards to: alice@example.com"):
         assert words in github
     assert "Website: github.com" in github
-    assert "3 aliases are left out" in page
+    assert "4 aliases are left out" in page
     assert "A pattern is no address." in page
     assert "Its destination is no user of that server." in page
     assert page.count(" checked>") == 2
@@ -127,7 +127,7 @@ def test_a_wrong_row_refuses_all_of_it(boss: Client) -> None:
     assert "1 row is wrong." in page
     assert f'<td class="number">{line}</td><td class="address">postmaster@example.com</td>' in page
     assert "This name is reserved." in page
-    assert "3 aliases are left out" in page
+    assert "4 aliases are left out" in page
     assert "new users" not in page
     assert "Import all of it" not in page
     assert world() == before
@@ -176,7 +176,7 @@ def test_what_changed_since_the_check_refuses_all_of_it(boss: Client, alice: Use
 
     page = make(boss)
 
-    assert "The owner has this alias already." in page
+    assert "This alias is here already." in page
     assert "The check stopped there" not in page
     assert world() == before
 

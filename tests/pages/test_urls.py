@@ -34,6 +34,7 @@ ROWS = {
     "alias-import": (OK, OK, OK, True),
     "alias-import-check": (NO, NO, NO, True),
     "alias-import-make": (NO, NO, NO, True),
+    "alias-import-leave-out": (NO, NO, NO, True),
     "alias-import-cancel": (NO, NO, NO, True),
     "alias": (OK, GONE, GONE, True),
     "alias-enable": (NO, NO, NO, True),
