@@ -118,7 +118,7 @@ def set_stage() -> Stage:
     mover = User.objects.create_superuser("mover@example.com", "mover-password-1")
     moving = PendingImport.objects.begin(mover, MAILU.encode(), "mailu.yml")
     moving.check_server(create_domains=True, create_users=True)
-    mistaken_mover = User.objects.create_superuser("mistaken-mover@example.com", "mover-password-1")
+    mistaken_mover = User.objects.create_superuser("mistaken-mover@example.com", "mistaken_mover-password-1")
     moving = PendingImport.objects.begin(mistaken_mover, MAILU.encode(), "mailu.yml")
     moving.check_server(create_domains=True, create_users=False)
     # Root's is not checked yet.
