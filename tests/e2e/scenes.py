@@ -112,7 +112,7 @@ def set_stage() -> Stage:
     mistaken = User.objects.create_user("mistaken@example.com", "mistaken-password-1")
     right = "alias,note,enabled\nshop.old@example.com,Shoes,True\nforum.old@example.com,,False\n"
     PendingImport.objects.begin(importer, right.encode(), "aliases.csv").check_on()
-    wrong = "alias,note\npostmaster@example.com,\nmine@elsewhere.test,\n"
+    wrong = "alias,note\npostmaster@example.com,\nmine@elsewhere.test,\nfine.old@example.com,\n"
     PendingImport.objects.begin(mistaken, wrong.encode(), "aliases.csv").check_on()
     # And two admins with a whole server's.
     mover = User.objects.create_superuser("mover@example.com", "mover-password-1")

@@ -47,7 +47,8 @@ def test_rows_that_are_wrong_are_listed_and_nothing_is_made(browser: Client) -> 
     answer = browser.post(f"{URL}make/", follow=True)
 
     assert "2 rows are wrong." in seen
-    assert '<td class="number">2</td><td class="address">shop.one@example.com</td>' in seen
+    assert '<span class="muted">Line 2</span>' in seen
+    assert '<span class="address">shop.one@example.com</span>' in seen
     assert "This name is reserved." in seen
     assert "Nothing was imported" in answer.content.decode()
     assert not Alias.objects.exists()
