@@ -5,7 +5,7 @@ Off unless its owner asks for it. The owner is warned by mail, and what expired 
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,8 @@ from django.conf import settings
 from django.core.mail import send_mail
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import F, Q
+from django.db.models import ExpressionWrapper, F, Q, Value
+from django.db.models.expressions import CombinedExpression
 from django.template.loader import render_to_string
 from django.utils import timezone, translation
 from django.utils.translation import gettext
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 # Days that a warning comes before, and the most that may be asked for: ten years.
 WARNING_DAYS = 7
 DAYS_MAX = 3650
+# A statement has room for so many keys: SQLite takes 32,766 parameters unless built for more.
+BATCH = 1000
 DAYS = (MinValueValidator(1), MaxValueValidator(DAYS_MAX))
 
 
@@ -55,18 +58,20 @@ class AliasExpiryQuerySet(models.QuerySet["AliasExpiry"]):
 
     def due(self, now: datetime) -> "AliasExpiryQuerySet":
         """Those whose end has come at that moment, by any of their rules."""
-        ended = Q(expires_at__lte=now)
-        for days in self._numbers("idle_days"):
-            ended |= Q(idle_days=days, alias__active_at__lte=now - timedelta(days=days))
         unused = Q(alias__forwards=0, alias__blocks=0, alias__replies=0)
-        for days in self._numbers("unused_days"):
-            ended |= Q(unused_days=days, alias__created__lte=now - timedelta(days=days)) & unused
-        return self.filter(ended)
+        return self.filter(
+            Q(expires_at__lte=now)
+            | Q(idle_days__isnull=False, alias__active_at__lte=_days_before(now, "idle_days"))
+            | Q(unused_days__isnull=False, alias__created__lte=_days_before(now, "unused_days")) & unused
+        )
 
-    def _numbers(self, name: str) -> Iterator[int]:
-        """The different numbers of days that are asked for: few, so that each is one plain condition."""
-        rows = AliasExpiry.objects.filter(**{f"{name}__isnull": False}).order_by()
-        yield from rows.values_list(name, flat=True).distinct()
+
+def _days_before(moment: datetime, column: str) -> CombinedExpression:
+    """The moment less as many days as the column says: one condition, however many numbers there are."""
+    # SQLite multiplies a duration by no smaller kind of number.
+    days = ExpressionWrapper(F(column), models.IntegerField())
+    length = ExpressionWrapper(days * Value(timedelta(days=1)), models.DurationField())
+    return Value(moment, models.DateTimeField()) - length
 
 
 class AliasExpiry(ExpiryRules):
@@ -147,7 +152,8 @@ def warn() -> int:
         except OSError as error:
             logger.error("user %s not warned: %s", owner.pk, type(error).__name__)
             continue
-        warned += AliasExpiry.objects.filter(pk__in=[row.pk for row in rows]).update(warned_at=now)
+        for batch in _batches([row.pk for row in rows]):
+            warned += AliasExpiry.objects.filter(pk__in=batch).update(warned_at=now)
     return warned
 
 
@@ -170,11 +176,15 @@ def expire() -> int:
     ended = told.filter(Q(expires_at__lte=now) | Q(warned_at__gte=F("alias__active_at"))).due(now)
     aliases = apps.get_model("aliases", "Alias")._default_manager.all()
     keys = list(ended.values_list("pk", flat=True))
-    for first in range(0, len(keys), 1000):
-        batch = keys[first : first + 1000]
+    for batch in _batches(keys):
         aliases.filter(pk__in=batch).update(enabled=False)
         AliasExpiry.objects.filter(pk__in=batch).update(expired_at=now)
     return len(keys)
+
+
+def _batches(keys: Sequence[int]) -> Iterator[Sequence[int]]:
+    """The keys, so many at a time as a statement has room for."""
+    return (keys[start : start + BATCH] for start in range(0, len(keys), BATCH))
 
 
 def forget_expiry(alias_id: int) -> None:

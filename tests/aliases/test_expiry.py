@@ -1,5 +1,6 @@
 """Aliases that end by themselves: never by surprise, and never for good."""
 
+import sqlite3
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -7,6 +8,7 @@ import pytest
 import time_machine
 from django.core import mail
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -16,6 +18,7 @@ from aliases.expiry import AliasExpiry, expire, set_expiry, warn
 from aliases.models import Alias
 from aliases.preferences import AliasPreferences
 from aliases.refusals import InvalidValue
+from domains.models import Domain
 
 pytestmark = pytest.mark.django_db
 
@@ -181,6 +184,40 @@ def test_a_users_defaults_hold_for_new_aliases(alice: User, api: Callable[[User]
 
     assert rules == {by_page.pk: (100, None), by_app: (100, 5)}
     assert before.pk not in rules
+
+
+def many(owner: User, number: int, **rules: int) -> list[AliasExpiry]:
+    """Expiries, not stored yet, of as many new aliases."""
+    domain = Domain.objects.get(name="example.com")
+    aliases = Alias.objects.bulk_create(
+        Alias(address=f"many{index}@example.com", domain=domain, owner=owner) for index in range(number)
+    )
+    return [AliasExpiry(alias=alias, **rules) for alias in aliases]
+
+
+def test_each_alias_may_ask_for_another_number_of_days(alice: User) -> None:
+    rows = many(alice, 1100)
+    for days, row in enumerate(rows, 1):
+        row.idle_days = row.unused_days = days
+    AliasExpiry.objects.bulk_create(rows)
+
+    assert after(1093, warn) == 1100
+    assert after(1093 + 6, expire) == 0
+    assert after(1093 + 8, expire) == 1100
+
+
+@pytest.mark.sqlite
+def test_one_owner_may_have_more_than_a_statement_has_room_for(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aliases.expiry.BATCH", 20)
+    AliasExpiry.objects.bulk_create(many(alice, 50, idle_days=10))
+    room = connection.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 30)
+    try:
+        assert after(5, warn) == 50
+        assert after(13, expire) == 50
+    finally:
+        connection.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, room)
 
 
 def test_the_owner_sets_and_sees_it_on_the_pages(alice: User, client: Client) -> None:
