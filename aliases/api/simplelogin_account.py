@@ -19,7 +19,8 @@ from aliases.cleaning import clean_name
 from aliases.export import simplelogin_csv
 from aliases.models import Alias
 from aliases.own_addresses import add_address, make_primary, remove_address
-from aliases.preferences import AliasPreferences
+from aliases.preferences import AliasPreferences, choose_domain
+from aliases.refusals import NoUsableDomain
 from domains.models import AliasStyle, Domain
 from mail.models import PausedDestination
 from tokens.models import Token
@@ -167,16 +168,14 @@ class Settings(ApiView):
     def answer(self, preferences: AliasPreferences) -> dict[str, Any]:
         """SimpleLogin's object for these preferences."""
         generator, suffix = SETTINGS_OF_STYLE[AliasStyle(preferences.style)]
-        default = preferences.default_domain
-        if default is None:
-            own = sorted(
-                usable_domains(self.caller), key=lambda domain: domain.name != self.caller.email_domain
-            )
-            default = own[0] if own else None
+        try:
+            default = choose_domain(self.caller)[0].name
+        except NoUsableDomain:
+            default = ""
         return {
             "alias_generator": generator,
             "notification": False,
-            "random_alias_default_domain": default.name if default else "",
+            "random_alias_default_domain": default,
             "sender_format": SENDER_FORMAT,
             "random_alias_suffix": suffix,
         }

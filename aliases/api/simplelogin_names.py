@@ -17,7 +17,7 @@ from aliases.api.views import ApiView
 from aliases.issuing import needs_suffix
 from aliases.models import Alias
 from aliases.naming import endings, site_label
-from aliases.preferences import AliasPreferences
+from aliases.preferences import choose_domain
 from core.refusals import RuleError
 from domains.models import Domain
 
@@ -39,14 +39,14 @@ def _signer(user: User) -> TimestampSigner:
 
 
 def suffixes(user: User) -> list[dict[str, Any]]:
-    """The endings that are offered: of the default domain first, else by name.
+    """The endings that are offered: of the domain on which random names are made first, else by name.
 
     On a domain where a chosen name needs no random part, the bare domain is offered too, before.
     """
-    preferences = AliasPreferences.objects.filter(user=user).values_list("default_domain", flat=True)
-    default = next(iter(preferences), None)
     domains = list(Domain.objects.usable_by(user).order_by("name"))
-    domains.sort(key=lambda domain: (domain.pk != default, domain.name != user.email_domain))
+    if domains:
+        first, _style = choose_domain(user)
+        domains.sort(key=lambda domain: domain != first)
     signer, offered = _signer(user), []
     for domain in domains:
         texts = [f"{next(endings(domain.minimum_style))}@{domain.name}"]

@@ -267,6 +267,26 @@ def test_settings_are_read_and_changed(alice: User, shared_org: Domain, api: Api
         assert client.patch("/api/setting", body, format="json").status_code == 400
 
 
+def test_the_default_domain_that_is_told_is_the_one_that_is_used(
+    alice: User, other_org: Domain, api: Api
+) -> None:
+    grant = other_org.grant(alice, granted_by=None)
+    AliasPreferences.objects.create(user=alice, default_domain=other_org)
+    client = api(alice)
+
+    def told_used_and_offered() -> tuple[str, str, str]:
+        told = client.get("/api/setting").json()["random_alias_default_domain"]
+        used = client.post("/api/alias/random/new").json()["alias"].partition("@")[2]
+        offered = client.get("/api/v5/alias/options").json()["suffixes"][0]["suffix"].partition("@")[2]
+        return told, used, offered
+
+    assert told_used_and_offered() == ("other.org", "other.org", "other.org")
+    grant.delete()
+    assert told_used_and_offered() == ("example.com", "example.com", "example.com")
+    Domain.objects.update(anonmail_enabled=False)
+    assert client.get("/api/setting").json()["random_alias_default_domain"] == ""
+
+
 def test_domains_are_those_that_i_may_use(
     alice: User, shared_org: Domain, other_org: Domain, api: Api
 ) -> None:
