@@ -1,6 +1,5 @@
 """What our admin pages share: lists that never count a whole table, and refusals as messages."""
 
-import csv
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, TypeVar
@@ -9,13 +8,13 @@ from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db import models, transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, StreamingHttpResponse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from core.audit import AuditEntry
 from core.refusals import RuleError
-from core.spreadsheets import harmless
+from core.spreadsheets import csv_lines
 
 COUNT_MAX = 10_000
 # "Select all" reaches past the page, and past what was counted: no more than this at a time.
@@ -93,7 +92,7 @@ class AuditAdmin(QuickAdmin):
     # Named, for the page of one entry: fields that nobody may edit are left out otherwise.
     fields = ("moment", "who", "deed", "subject_type", "subject", "detail", "remote_address")
     readonly_fields = fields
-    search_fields = ("actor_name__startswith", "subject__startswith", "deed__startswith")
+    search_fields = ("actor_name__istartswith", "subject__istartswith", "deed__istartswith")
     search_help_text = _("The beginning of who, what, or to what.")
     list_filter = ("subject_type",)
     ordering = ("-moment", "-pk")
@@ -115,16 +114,13 @@ class AuditAdmin(QuickAdmin):
         return entry.actor_name or gettext("the command line")
 
     @admin.action(description=_("Export as CSV"))
-    def export(self, request: HttpRequest, queryset: models.QuerySet[AuditEntry]) -> HttpResponse:
-        response = HttpResponse(content_type="text/csv; charset=utf-8")
-        response["Content-Disposition"] = 'attachment; filename="audit.csv"'
+    def export(self, request: HttpRequest, queryset: models.QuerySet[AuditEntry]) -> StreamingHttpResponse:
         names = [
             field.name for field in AuditEntry._meta.concrete_fields if field.name not in {"id", "actor"}
         ]
-        writer = csv.writer(response)
-        writer.writerow(names)
-        for row in queryset.order_by("moment", "pk").values_list(*names).iterator():
-            writer.writerow([harmless(str(value)) for value in row])
+        rows = queryset.order_by("moment", "pk").values_list(*names).iterator()
+        response = StreamingHttpResponse(csv_lines(names, rows), content_type="text/csv; charset=utf-8")
+        response["Content-Disposition"] = 'attachment; filename="audit.csv"'
         return response
 
 

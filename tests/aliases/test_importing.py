@@ -278,6 +278,18 @@ def test_what_has_ended_comes_back_without_its_rules(alice: User) -> None:
     assert row[-3:] == ["", "", ""]
 
 
+def test_a_day_that_passed_while_the_alias_was_off_stops_no_import(alice: User) -> None:
+    alias = Alias.objects.issue(owner=alice)
+    alias.disable()
+    yesterday = timezone.now() - timedelta(days=1)
+    AliasExpiry.objects.create(alias=alias, expires_at=yesterday, idle_days=30)
+
+    text = "".join(aliases_csv(alice))
+
+    assert prepared(alice, read(text, ANONMAIL).rows).problems == []
+    assert list(csv.reader([text.splitlines()[1]]))[0][-3:] == ["", "30", ""]
+
+
 @pytest.mark.parametrize(
     ("column", "cell", "reason"),
     [

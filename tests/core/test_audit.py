@@ -102,6 +102,14 @@ def test_an_entry_outlives_its_actor_and_ends_after_its_time(boss: Client, root:
     assert entries() == [("other@admin.test", "x", "")]
 
 
+def test_the_admin_finds_by_the_beginning_in_any_case(boss: Client, root: User) -> None:
+    AuditEntry.objects.create(deed="token.revoke", subject="Bitwarden", actor_name=root.email)
+
+    for searched in ("Bitw", "bitw", "ROOT@", "token."):
+        assert "token.revoke" in boss.get("/admin/core/auditentry/", {"q": searched}).content.decode()
+    assert "token.revoke" not in boss.get("/admin/core/auditentry/", {"q": "itwarden"}).content.decode()
+
+
 def test_the_admin_reads_and_exports_but_does_not_write(boss: Client, alice: User) -> None:
     entry = AuditEntry.objects.create(deed="alias.disable", subject="=1+1", actor_name="root@admin.test")
 
@@ -114,7 +122,7 @@ def test_the_admin_reads_and_exports_but_does_not_write(boss: Client, alice: Use
     exported = boss.post("/admin/core/auditentry/", {"action": "export", "_selected_action": [entry.pk]})
 
     assert exported["Content-Type"] == "text/csv; charset=utf-8"
-    assert ",'=1+1," in exported.content.decode()
+    assert ",'=1+1," in exported.getvalue().decode()
     client = Client()
     client.force_login(alice)
     assert client.get("/admin/core/auditentry/").status_code in {302, 403}
