@@ -5,12 +5,24 @@ from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
+from django.db import InterfaceError, OperationalError
 
 from core.audit import AuditEntry
 from core.refusals import RuleError
 
 
-class RuleCommand(BaseCommand):
+class DatabaseCommand(BaseCommand):
+    """A command that ends in one sentence where the database is away (`--traceback` shows all there is)."""
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        try:
+            return super().execute(*args, **options)
+        except (OperationalError, InterfaceError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            raise CommandError(f"The database cannot be used: {reason}.") from error
+
+
+class RuleCommand(DatabaseCommand):
     """A command whose `act` may let RuleError and ValidationError go: they become CommandErrors.
 
     `audited`: the options that the audit names, where it changes other people's things.

@@ -1,17 +1,24 @@
 """The commands do what Mailu's command line does, and refuse in one sentence."""
 
 import io
+import os
+import subprocess
+import sys
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.core import mail
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
 from aliases.models import Alias
+from anonmail_site.management.commands.housekeeping import CHORES
 from core.models import Counter
 from domains.models import Audience, Domain
 from tokens.models import Token
@@ -62,6 +69,79 @@ def test_a_command_refuses_in_one_sentence_and_changes_nothing(
         run(*command)
 
     assert (Domain.objects.count(), User.objects.count(), Token.objects.count()) == before
+
+
+@pytest.mark.sqlite  # brings a database of its own, which is away
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["create_token", "alice@example.com", "phone"],
+        ["import_aliases", "--format", "simplelogin", "--user", "alice@example.com", "aliases.csv"],
+        ["expire_aliases"],
+        ["export_config"],
+        ["import_config", "config.json"],
+        ["prepare"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_command_without_its_database_ends_in_one_sentence(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "aliases.csv").write_text("alias\n")
+    (tmp_path / "config.json").write_text('{"format": "anonmail-config", "version": 1}')
+
+    ended = manage(tmp_path, *command)
+
+    assert ended.returncode == 1
+    assert ended.stderr == "CommandError: The database cannot be used: unable to open database file.\n"
+
+
+@pytest.mark.sqlite
+def test_housekeeping_without_its_database_tries_every_chore_and_says_which_were_not_done(
+    tmp_path: Path,
+) -> None:
+    ended = manage(tmp_path, "housekeeping")
+
+    *lines, last = ended.stderr.splitlines()
+    assert ended.returncode == 1
+    assert [line.partition(" ")[0] for line in lines] == list(CHORES)
+    assert last == f"CommandError: Not done: {', '.join(CHORES)}."
+
+
+def manage(directory: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """What a command ends with where the database's file lies in a directory that is not there."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "ENV_FILE": "",
+        "VAR_DIR": str(directory / "var"),
+        "SECRET_KEY": "k" * 60,
+        "DATABASE_URL": f"sqlite:///{directory}/away/anonmail.sqlite3",
+    }
+    manage_py = Path(settings.BASE_DIR) / "manage.py"
+    return subprocess.run(
+        [sys.executable, str(manage_py), *command],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.django_db
+def test_the_other_chores_do_not_wait_for_one_that_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def away() -> int:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr("aliases.management.commands.expire_aliases.expire", away)
+
+    with pytest.raises(CommandError, match=r"^Not done: expire_aliases\.$"):
+        call_command("housekeeping")
+
+    said = capsys.readouterr()
+    assert said.err == "expire_aliases failed: The database cannot be used: gone.\n"
+    assert "audit entries" in said.out
 
 
 @pytest.mark.django_db

@@ -3,12 +3,13 @@ import os
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from anonmail_site.config_file import export_config
+from core.commands import DatabaseCommand
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = (
         "Write domains, users, grants, aliases and tokens as JSON. It holds password hashes and second "
         "factors: keep it as you keep the database."

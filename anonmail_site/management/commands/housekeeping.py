@@ -3,8 +3,10 @@ from io import StringIO
 from typing import Any
 
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import Error, connections
+
+from core.commands import DatabaseCommand
 
 # What is to be done once a day, in this order.
 CHORES = (
@@ -19,7 +21,7 @@ CHORES = (
 DAY = 24 * 60 * 60
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Do what is to be done once a day: expire aliases, purge and prune what is old."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -27,17 +29,20 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         while True:
+            failed = []
             for chore in CHORES:
                 try:
                     # In the terminal of runall, nobody wants to read this every day.
                     said = StringIO() if options["forever"] else self.stdout
                     call_command(chore, stdout=said, stderr=self.stderr)
-                except Error as error:
+                except (CommandError, Error) as error:
                     # A database that is away today is there tomorrow; the other chores do not wait.
-                    self.stderr.write(f"{chore} failed: {type(error).__name__}")
-                    if not options["forever"]:
-                        raise
+                    reason = str(error) if isinstance(error, CommandError) else type(error).__name__
+                    self.stderr.write(f"{chore} failed: {reason}")
+                    failed.append(chore)
             if not options["forever"]:
+                if failed:
+                    raise CommandError(f"Not done: {', '.join(failed)}.")
                 return
             connections.close_all()
             time.sleep(DAY)

@@ -3,15 +3,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from anonmail_site.config_file import ConfigError, import_config
 from core.audit import AuditEntry
+from core.commands import DatabaseCommand
 
 PROBLEMS_SHOWN = 50
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Read what export_config wrote. All of it is created, or nothing; nothing existing is changed."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -6,12 +6,13 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from anonmail_site import first_steps
+from core.commands import DatabaseCommand
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = (
         "Make everything ready to serve: the private directory var/, a secret key, the tables, the static "
         "files, and on an empty database a first admin, the domain example.com and a token. Safe to repeat."
