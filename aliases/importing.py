@@ -233,7 +233,7 @@ _USABLE: dict[Access, PreparedQuery] = {
 class _Check:
     """What the database says about some rows, asked for all of them together.
 
-    Three statements, one for each owner on each domain, and four for each chunk of rows.
+    Four statements, one for each owner on each domain, and two for each chunk of rows.
     """
 
     def __init__(self, model: type[models.Model], candidates: Sequence[Candidate], by_admin: bool) -> None:

@@ -20,6 +20,8 @@ class BulkView(AliasView):
         aliases = list(self.among(self.all_mine().filter(uuid__in=ids_of(self.fields))).order_by("pk"))
         if not aliases:
             raise NotFound(gettext("No aliases found"))
+        for alias in aliases:
+            alias.owner = self.caller
         return aliases
 
     def among(self, aliases: AliasQuerySet) -> AliasQuerySet:
@@ -30,11 +32,15 @@ class BulkView(AliasView):
         """The deed."""
         raise NotImplementedError
 
+    def do_all(self, aliases: list[Alias]) -> None:
+        """The deed, to each of them."""
+        for alias in aliases:
+            self.do(alias)
+
     @transaction.atomic
     def post(self, request: Request) -> Response:
         aliases = self.found()
-        for alias in aliases:
-            self.do(alias)
+        self.do_all(aliases)
         sentence = ngettext("%(count)s alias changed.", "%(count)s aliases changed.", len(aliases))
         ids = [str(alias.uuid) for alias in aliases]
         return Response({"message": sentence % {"count": len(aliases)}, "ids": ids})
@@ -68,7 +74,8 @@ class BulkActivate(BulkView):
         return present
 
     def among(self, aliases: AliasQuerySet) -> AliasQuerySet:
-        return aliases.filter(enabled=False)
+        # Whatever its switch, a deleted one is told as inactive.
+        return aliases.exclude(enabled=True, deleted_at=None)
 
     def do(self, alias: Alias) -> None:
         alias.enable()
@@ -109,7 +116,7 @@ class BulkRestore(BulkView):
     """`POST /api/v1/aliases/restore/bulk`: all of them, or none."""
 
     def among(self, aliases: AliasQuerySet) -> AliasQuerySet:
-        return aliases.deleted()
+        return aliases.deleted().select_related("domain")
 
     def do(self, alias: Alias) -> None:
         alias.restore()
@@ -121,8 +128,8 @@ class BulkForget(BulkView):
     def among(self, aliases: AliasQuerySet) -> AliasQuerySet:
         return aliases
 
-    def do(self, alias: Alias) -> None:
-        Alias.objects.filter(pk=alias.pk).strip()
+    def do_all(self, aliases: list[Alias]) -> None:
+        Alias.objects.owned_by(self.caller).filter(pk__in=[alias.pk for alias in aliases]).strip()
 
 
 class BulkRecipients(BulkView):

@@ -671,6 +671,33 @@ def test_many_aliases_are_changed_at_once(alice: User, root: User, api: Api, hom
     assert (theirs.owner, theirs.enabled, theirs.pinned, theirs.is_deleted) == (root, True, False, False)
 
 
+def test_a_deleted_alias_is_told_to_be_inactive_and_not_activated(alice: User, api: Api) -> None:
+    alias, off = Alias.objects.issue(owner=alice), Alias.objects.issue(owner=alice)
+    alias.soft_delete()
+    client = api(alice)
+
+    one = client.post(f"{ALIASES}/activate/bulk", {"ids": [str(alias.uuid)]}, format="json")
+    off.disable()
+    both = client.post(f"{ALIASES}/activate/bulk", {"ids": [str(alias.uuid), str(off.uuid)]}, format="json")
+
+    assert client.get(f"{ALIASES}/{alias.uuid}").json()["data"]["active"] is False
+    assert (one.status_code, list(one.json()["errors"])) == (422, ["ids"])
+    assert both.json()["ids"] == [str(off.uuid)]
+
+
+def test_many_are_forgotten_in_as_many_statements_as_one(
+    alice: User, api: Api, django_assert_num_queries: Any
+) -> None:
+    client = api(alice)
+    client.get("/api/user_info")  # writes the token's last use
+    for number in (1, 20):
+        ids = [str(Alias.objects.issue(owner=alice).uuid) for _ in range(number)]
+        # The token, the aliases, two of transactions each; their keys, what others keep, what is left.
+        with django_assert_num_queries(13):
+            client.post(f"{ALIASES}/forget/bulk", {"ids": ids}, format="json")
+    assert not Alias.objects.owned_by(alice).exists()
+
+
 @pytest.mark.parametrize("ids", [None, [], "x", {}, ["x"], [5], [NOBODY, None], [NOBODY] * 26, [[NOBODY]]])
 @pytest.mark.parametrize("deed", ["get", "delete", "recipients"])
 def test_many_are_named_by_an_array_of_ids(alice: User, api: Api, deed: str, ids: Any) -> None:
