@@ -232,7 +232,7 @@ def _flag(cells: Mapping[str, str], column: str, *, missing: bool, empty: bool =
 def _simplelogin_row(line: int, cells: Mapping[str, str]) -> Row:
     return Row(
         line,
-        cells["alias"].strip(),
+        cells.get("alias", "").strip(),
         enabled=_flag(cells, "enabled", missing=True, empty=True),
         note=without_guard(cells.get("note", "")),
         destinations=tuple(without_guard(cells.get("mailboxes", "")).split()),
@@ -261,7 +261,7 @@ def _addy_row(line: int, cells: Mapping[str, str]) -> Row:
 def _anonmail_row(line: int, cells: Mapping[str, str]) -> Row:
     return Row(
         line,
-        without_guard(cells["address"].strip()),
+        without_guard(cells.get("address", "").strip()),
         enabled=_flag(cells, "enabled", missing=True, empty=True),
         pinned=_flag(cells, "pinned", missing=False),
         deleted=bool(cells.get("deleted", "").strip()),

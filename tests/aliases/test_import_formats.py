@@ -105,6 +105,16 @@ def test_the_columns_of_simplelogins_import_are_enough() -> None:
     assert (row.address, row.note, row.enabled, row.problem) == ("x.y@example.com", "hello", True, "")
 
 
+@pytest.mark.parametrize(
+    ("format", "column"), [(SIMPLELOGIN, "alias"), (ADDY, "email"), (ANONMAIL, "address")]
+)
+def test_a_line_that_ends_before_its_address_is_a_row_without_one(format: str, column: str) -> None:
+    short, whole = read(f"note,{column}\nhello\nhello,x@example.com\n", format).rows
+
+    assert (short.line, short.address) == (2, "")
+    assert whole.address == "x@example.com"
+
+
 def test_addys_export_is_read() -> None:
     shop, off, gone = read(ADDY_CSV, ADDY).rows
 

@@ -58,6 +58,13 @@ def test_a_domain_is_created_with_all_its_settings(root: User) -> None:
         (["create_user", "nonsense"], "Enter a valid e-mail address."),
         (["create_token", "nobody@x.test", "t"], "There is no user nobody@x.test."),
         (["create_token", "alice@example.com", "t", "--network", "here"], "is no network"),
+        *[
+            (
+                ["create_token", "alice@example.com", "t", f"--days={days}"],
+                "--days is a number from 1 to 36500",
+            )
+            for days in (0, -1, 10**9)
+        ],
     ],
 )
 def test_a_command_refuses_in_one_sentence_and_changes_nothing(

@@ -1,12 +1,15 @@
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from accounts.commands import find_user
 from core.commands import RuleCommand
 from tokens.models import Token
+
+# A hundred years.
+DAYS_MAX = 36_500
 
 
 class Command(RuleCommand):
@@ -26,8 +29,12 @@ class Command(RuleCommand):
         )
 
     def act(self, **options: Any) -> str:
-        user = find_user(options["email"])
-        expires = timezone.now() + timedelta(days=options["days"]) if options["days"] else None
+        user, days = find_user(options["email"]), options["days"]
+        if days is not None and not 1 <= days <= DAYS_MAX:
+            raise CommandError(
+                f"--days is a number from 1 to {DAYS_MAX}; without it the token does not expire."
+            )
+        expires = timezone.now() + timedelta(days=days) if days else None
         _token, secret = Token.objects.issue(
             owner=user, name=options["name"], expires=expires, networks=options["network"]
         )
