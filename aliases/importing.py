@@ -109,7 +109,7 @@ def _candidate(
         raise ValueError(gettext("This is no e-mail address.")) from error
     address = str(parsed)
     if address in lines:
-        raise ValueError(gettext("It is in the file already, on line %(line)s.") % {"line": lines[address]})
+        raise ValueError(gettext("It is in the file already (see %(line)s).") % {"line": lines[address]})
     lines[address] = row.line
     if is_reserved(parsed.local_part):
         raise ValueError(gettext("This name is reserved."))

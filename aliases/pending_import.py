@@ -163,8 +163,7 @@ class PendingImport(models.Model):
         self.problems, self.problem_count, self.wrong = [], 0, []
         # Each that is left was looked up, and is once more before it is made.
         self.total = self.checked = self.row_count = len(self.prepared().candidates)
-        fields = ("left_out", "problems", "problem_count", "wrong", "total", "checked", "row_count")
-        PendingImport.objects.filter(pk=self.pk).update(**{name: getattr(self, name) for name in fields})
+        self._keep("left_out", "problems", "problem_count", "wrong", "total", "checked", "row_count")
 
     def _look(self) -> None:
         if self.is_of_server:
@@ -215,7 +214,7 @@ class PendingImport(models.Model):
             "seen",
             "checked",
         )
-        PendingImport.objects.filter(pk=self.pk).update(**{name: getattr(self, name) for name in fields})
+        self._keep(*fields)
 
     def check_on(self, seconds: float | None = STEP_SECONDS) -> None:
         """Check further rows, for so many seconds or (None) until all are checked."""
@@ -233,8 +232,7 @@ class PendingImport(models.Model):
             if self.is_stopped or (end is not None and monotonic() >= end):
                 break
         fields = ("checked", "problem_count", "taken_count", "problems", "wrong", "is_stopped")
-        same = PendingImport.objects.filter(pk=self.pk, checked=begun)
-        if not same.update(**{name: getattr(self, name) for name in fields}):
+        if not self._keep(*fields, checked=begun):
             # Another window went on meanwhile, or there is nothing left to do; or it took the file away.
             for name, value in (
                 PendingImport.objects.filter(pk=self.pk).values(*fields).first() or {}
@@ -247,6 +245,11 @@ class PendingImport(models.Model):
         candidates = self.prepared().candidates
         for start in range(self.checked, len(candidates), CHUNK):
             yield candidates[start : start + CHUNK]
+
+    def _keep(self, *fields: str, **condition: Any) -> int:
+        """Store these fields; 0 where the file is gone, or the condition holds no longer."""
+        stored = PendingImport.objects.filter(pk=self.pk, **condition)
+        return stored.update(**{name: getattr(self, name) for name in fields})
 
     def _forget_problems(self) -> None:
         self.problems, self.problem_count, self.taken_count, self.wrong = [], 0, 0, []
@@ -275,7 +278,8 @@ class PendingImport(models.Model):
         except ImportRefused as error:
             self._forget_problems()
             self._note(error.problems)
-            self.save(update_fields=["problems", "problem_count", "taken_count", "wrong"])
+            # Another window may have taken the file away.
+            self._keep("problems", "problem_count", "taken_count", "wrong")
             raise
 
     def _make_server(self, document: Document) -> Made:

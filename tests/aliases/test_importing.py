@@ -133,7 +133,7 @@ def test_every_row_that_is_wrong_is_told_in_the_order_of_the_file(alice: User, h
     ]
 
     assert problems(prepared(alice, rows)) == [
-        (3, "It is in the file already, on line 2."),
+        (3, "It is in the file already (see 2)."),
         (4, "new@home.test is no verified address of the alias's owner."),
         (5, "mallory@evil.test is no verified address of the alias's owner."),
         (6, "A note has at most 10,000 characters."),

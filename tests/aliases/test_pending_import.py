@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.models import User
 from aliases import pending_import
 from aliases.import_formats import ImportFileError
-from aliases.importing import ImportRefused
+from aliases.importing import ImportRefused, Problem
 from aliases.models import Alias, PendingImport
 from aliases.pending_import import Made
 from core.refusals import RateLimited
@@ -100,6 +100,24 @@ def test_what_goes_wrong_later_can_be_taken_out_too(alice: User) -> None:
     again.leave_out_wrong()
 
     assert (again.left_out, again.make()) == ([2, 4], Made(aliases=1))
+
+
+def test_a_file_that_was_taken_away_meanwhile_is_refused_as_it_was(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pending = begin(alice, "a@example.com")
+    pending.check_on()
+    Alias.objects.issue_chosen(owner=alice, prefix="a")
+    note = PendingImport._note
+
+    def take_away(self: PendingImport, problems: list[Problem]) -> None:
+        PendingImport.objects.all().delete()
+        note(self, problems)
+
+    monkeypatch.setattr(PendingImport, "_note", take_away)
+
+    with pytest.raises(ImportRefused):
+        pending.make()
 
 
 @pytest.mark.parametrize("addresses", [["root@example.com"], ["a@gone.test", "c@gone.test"]])
