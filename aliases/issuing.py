@@ -24,6 +24,10 @@ NAME_TRIES = 30
 Row = TypeVar("Row", bound=models.Model)
 
 
+# `needs_suffix` as a condition on an alias.
+NEEDS_SUFFIX = models.Q(domain__is_shared=True) | ~models.Q(domain__minimum_style=naming.WORDS)
+
+
 def needs_suffix(domain: Domain) -> bool:
     """Whether a chosen name gets a random ending there: nobody shall take `info@` beside mailboxes, nor
     a name that is easier to guess than the domain allows."""

@@ -12,7 +12,7 @@ from aliases.api.errors import NotFound
 from aliases.api.public_ids import public_id
 from aliases.api.query import read_query
 from aliases.api.views import ApiView
-from aliases.issuing import needs_suffix
+from aliases.issuing import NEEDS_SUFFIX, needs_suffix
 from aliases.models import Alias
 from aliases.naming import CHARACTERS, UUID, WORDS
 from aliases.preferences import choose
@@ -22,8 +22,6 @@ from tokens.models import Token
 FORMAT_OF_STYLE = {WORDS: "random_words", CHARACTERS: "random_characters", UUID: "uuid"}
 # The addy.io whose calls these are: its apps ask for a version that they know.
 ADDY_VERSION = (1, 4, 0)
-# `needs_suffix` of an alias's domain, for a query.
-HAS_SUFFIX = Q(domain__is_shared=True) | ~Q(domain__minimum_style=WORDS)
 
 
 class DomainOptions(ApiView):
@@ -68,7 +66,7 @@ class AccountDetails(ApiView):
             aliases=Count("pk", filter=present),
             active=Count("pk", filter=present & Q(enabled=True)),
             deleted=Count("pk", filter=~present),
-            shared=Count("pk", filter=present & Q(enabled=True) & HAS_SUFFIX),
+            shared=Count("pk", filter=present & Q(enabled=True) & NEEDS_SUFFIX),
         )
         addresses = list(EmailAddress.objects.filter(user=user, verified=True))
         primary = next((row for row in addresses if row.primary), None)

@@ -3,7 +3,7 @@
 from unittest.mock import patch
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import Error, InterfaceError, OperationalError, connection
 from django.test import Client
 
 pytestmark = pytest.mark.django_db
@@ -19,8 +19,9 @@ def test_all_is_well(client: Client, method: str) -> None:
     assert not answer.cookies
 
 
-def test_without_the_database_nothing_is_well(client: Client) -> None:
-    with patch.object(connection, "cursor", side_effect=OperationalError("secret words")):
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_without_the_database_nothing_is_well(client: Client, error: type[Error]) -> None:
+    with patch.object(connection, "cursor", side_effect=error("secret words")):
         answer = client.get("/health")
 
     assert (answer.status_code, answer.content) == (503, b"no database")
