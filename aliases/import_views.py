@@ -12,7 +12,8 @@ from django.views.decorators.http import require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect
 
 from accounts.readers import reader
-from aliases.import_formats import FILE_MAX_BYTES, ImportFileError, too_large
+from aliases.import_formats import FILE_MAX_BYTES, too_large
+from aliases.import_rows import ImportFileError
 from aliases.importing import ImportRefused
 from aliases.pending_import import Made, OnlyAdmins, PendingImport
 from core.audit import AuditEntry

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 
 from accounts.addresses import AddressError, domain_to_ascii, normalise_address
 from accounts.models import User
-from aliases.import_formats import Document, DomainRow, LeftOut, UserRow, printable
+from aliases.import_rows import Document, DomainRow, LeftOut, UserRow, printable
 from aliases.importing import (
     CHUNK,
     Candidate,

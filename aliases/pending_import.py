@@ -14,7 +14,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
-from aliases.import_formats import MAILU, Document, ImportFileError, Row, decode, format_of, printable, read
+from aliases.import_formats import MAILU, decode, format_of, read
+from aliases.import_rows import Document, ImportFileError, Row, printable
 from aliases.importing import CHUNK, Candidate, ImportRefused, Prepared, Problem, prepare
 from core.models import Counter, Limit, first_over
 from core.refusals import RateLimited, RuleError

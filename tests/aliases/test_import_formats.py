@@ -4,20 +4,9 @@ import json
 
 import pytest
 
-from aliases import import_formats
-from aliases.import_formats import (
-    ADDY,
-    ANONMAIL,
-    FILE_MAX_BYTES,
-    MAILU,
-    ROWS_MAX,
-    SIMPLELOGIN,
-    ImportFileError,
-    decode,
-    format_of,
-    printable,
-    read,
-)
+from aliases import import_mailu_file, import_rows
+from aliases.import_formats import ADDY, ANONMAIL, FILE_MAX_BYTES, MAILU, SIMPLELOGIN, decode, format_of, read
+from aliases.import_rows import ROWS_MAX, ImportFileError, printable
 from core.spreadsheets import harmless, without_guard
 
 SIMPLELOGIN_CSV = """alias,note,enabled,mailboxes
@@ -327,7 +316,7 @@ def test_tags_of_yaml_make_nothing() -> None:
 
 
 def test_a_document_of_too_many_values_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_formats, "YAML_VALUES_MAX", 30)
+    monkeypatch.setattr(import_mailu_file, "YAML_VALUES_MAX", 30)
 
     with pytest.raises(ImportFileError, match="too many values"):
         read(MAILU_YAML, MAILU)
@@ -335,7 +324,7 @@ def test_a_document_of_too_many_values_is_refused(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("section", ["domain", "user", "alias"])
 def test_a_document_of_too_many_entries_is_refused(section: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_formats, "ROWS_MAX", 2)
+    monkeypatch.setattr(import_rows, "ROWS_MAX", 2)
     document = {"alias": [], section: [{}, {}]}
 
     read(json.dumps(document), MAILU)

@@ -18,7 +18,8 @@ from accounts.models import User
 from aliases import importing
 from aliases.expiry import AliasExpiry, set_expiry
 from aliases.export import simplelogin_csv
-from aliases.import_formats import ADDY, ANONMAIL, SIMPLELOGIN, Row, read
+from aliases.import_formats import ADDY, ANONMAIL, SIMPLELOGIN, read
+from aliases.import_rows import Row
 from aliases.importing import ImportRefused, Prepared, prepare
 from aliases.models import Alias
 from anonmail_site.everything_mine import alias_row, aliases_csv

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from aliases import pending_import
-from aliases.import_formats import ImportFileError
+from aliases.import_rows import ImportFileError
 from aliases.importing import ImportRefused, Problem
 from aliases.models import Alias, PendingImport
 from aliases.pending_import import Made

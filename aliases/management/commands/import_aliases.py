@@ -6,16 +6,8 @@ from typing import Any, NoReturn
 from django.core.management.base import CommandError, CommandParser
 
 from accounts.commands import find_user
-from aliases.import_formats import (
-    FILE_MAX_BYTES,
-    FORMATS,
-    MAILU,
-    Document,
-    ImportFileError,
-    LeftOut,
-    decode,
-    read,
-)
+from aliases.import_formats import FILE_MAX_BYTES, FORMATS, MAILU, decode, read
+from aliases.import_rows import Document, ImportFileError, LeftOut
 from aliases.importing import Candidate, ImportRefused, Problem, prepare
 from aliases.importing_mailu import import_mailu, preview_mailu
 from aliases.models import Alias
