@@ -148,14 +148,56 @@ def check_mail() -> list[CheckMessage]:
     readers: dict[str, Callable[[], object]] = {
         name: partial(endpoint, getattr(settings, name)) for name in DOORS.values() if getattr(settings, name)
     }
-    readers["MAIL_NEXT_HOP"] = partial(next_hop_from, settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME)
+    readers["MAIL_NEXT_HOP"] = partial(
+        next_hop_from, settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME, settings.MAIL_NEXT_HOP_CA
+    )
     for name, read in readers.items():
         try:
             read()
         except ValueError:
             hint = f"Correct or remove {name}; docs/mail.md shows its forms."
             messages.append(Error(f"{name} could not be understood.", hint=hint, id="anonmail.E007"))
+        except OSError:
+            hint = "It is the path of a PEM file that this process can read."
+            messages.append(Error("MAIL_NEXT_HOP_CA holds no certificates.", hint=hint, id="anonmail.E007"))
     return messages
+
+
+@_site
+def check_passwords() -> list[CheckMessage]:
+    """Passwords of mail servers can be sent, and only over TLS or within this machine."""
+    messages: list[CheckMessage] = []
+    password = str(settings.EMAIL_HOST_PASSWORD or "") + str(settings.EMAIL_HOST_USER or "")
+    if not password.isascii():
+        messages.append(
+            Error(
+                "EMAIL_URL has a user or a password with other characters than ASCII.",
+                hint="Django cannot send these: choose another password, or send through a Postfix here.",
+                id="anonmail.E008",
+            )
+        )
+    hop = urlsplit(settings.MAIL_NEXT_HOP)
+    clear = {
+        "MAIL_NEXT_HOP": hop.scheme == "smtp" and hop.password and hop.hostname,
+        "EMAIL_URL": not (settings.EMAIL_USE_TLS or settings.EMAIL_USE_SSL)
+        and password
+        and settings.EMAIL_HOST,
+    }
+    messages += [
+        Warning(
+            f"{name} sends its password over the network without TLS.",
+            hint="Write smtps:// or smtp+starttls:// (EMAIL_URL: smtp+tls:// or smtp+ssl://).",
+            id="anonmail.W003",
+        )
+        for name, host in clear.items()
+        if host and not _is_here(host)
+    ]
+    return messages
+
+
+def _is_here(host: str) -> bool:
+    """Whether the name or address is this machine's own."""
+    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 @_site

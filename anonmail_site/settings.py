@@ -392,6 +392,8 @@ MAIL_SOCKETMAP_LISTEN = env.str("MAIL_SOCKETMAP_LISTEN", default=_unix and _unix
 MAIL_SOCKET_MODE = 0o660
 # maildir:///path, smtp://host:port, smtps://… or smtp+starttls://user:password@host:port
 MAIL_NEXT_HOP = env.str("MAIL_NEXT_HOP", default=f"maildir://{VAR_DIR / 'mail'}")
+# A PEM file of the certificates that vouch for the next hop's; without it, the system's authorities do.
+MAIL_NEXT_HOP_CA = env.str("MAIL_NEXT_HOP_CA", default="")
 # Where postmaster@ and abuse@ of our domains go. Empty: they are refused.
 MAIL_POSTMASTER = env.str("MAIL_POSTMASTER", default="")
 MAIL_SIZE_LIMIT = number("MAIL_SIZE_LIMIT", 25 * 1024 * 1024)  # octets

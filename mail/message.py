@@ -19,6 +19,11 @@ _NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+")
 _LINE = re.compile(rb"([^\r\n]*)(?:\r\n|\n|\r|\Z)")
 # A line end that is not followed by the folded rest of the same field (RFC 5322 §2.2.3).
 _FIELD_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?![ \t])")
+_HEADER_END = re.compile(rb"\r?\n\r?\n")
+# What follows a delimiter line (RFC 2046 §5.1.1), as far as it consists of fields.
+_PART_HEADER = re.compile(
+    rb"(?m)^--[^\r\n]+\r?\n((?:[\x21-\x39\x3b-\x7e]+[ \t]*:[^\r\n]*\r?\n(?:[ \t][^\r\n]*\r?\n)*)+)"
+)
 # The everyday form of a From field, which needs no parser: `Name <address>`.
 _MAILBOX = re.compile(r"[A-Za-z0-9 ._-]*<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+)>")
 Fields = Sequence[tuple[str, str]]
@@ -42,6 +47,16 @@ def header_fields(message: bytes) -> Iterator[tuple[str, str]]:
             name, lines = head.rstrip().decode("ascii").lower(), [rest]
     if name:
         yield name, b"".join(lines).decode("utf-8", "replace").strip()
+
+
+def needs_utf8(message: bytes) -> bool:
+    """Whether a header of the message, or of one of its parts, is not ASCII (RFC 6532): such a message
+    may be handed only to a server that offers SMTPUTF8."""
+    if message.isascii():
+        return False
+    end = _HEADER_END.search(message)
+    header, body = (message[: end.start()], message[end.end() :]) if end else (message, b"")
+    return not header.isascii() or any(not part[1].isascii() for part in _PART_HEADER.finditer(body))
 
 
 def without_first_received(message: bytes) -> bytes:

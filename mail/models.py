@@ -22,6 +22,10 @@ BOUNCES_TO_PAUSE = 5
 BOUNCES_SPAN = timedelta(days=1)
 BOUNCES_GAP = timedelta(days=7)
 
+# All statuses that say so (RFC 3463 §3.2, RFC 7505 §4.2): others of their class are about the sender, or
+# about a configuration.
+NO_MAILBOX = frozenset({"5.1.1", "5.1.6", "5.1.10", "5.2.1"})
+
 
 class Deed(models.TextChoices):
     """What happened to a message."""
@@ -113,8 +117,8 @@ class PausedDestination(models.Model):
 
 
 def is_no_mailbox(status: str) -> bool:
-    """Whether an enhanced status code (RFC 3463) says that there is no such mailbox: 5.1.x, 5.2.1."""
-    return status.startswith("5.1.") or status == "5.2.1"
+    """Whether an enhanced status code (RFC 3463) says that there is no such mailbox."""
+    return status in NO_MAILBOX
 
 
 @transaction.atomic

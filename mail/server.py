@@ -125,7 +125,7 @@ def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> 
         parent = os.getppid()
     use_a_connection_per_thread()
     our_domains.keep(settings.VAR_DIR / "our_domains.json")
-    hop = next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME)
+    hop = next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME, settings.MAIL_NEXT_HOP_CA)
     tls = tls_context()
 
     async def until_stopped() -> None:

@@ -23,7 +23,7 @@ _TEST = (
 def address_resume(request: HttpRequest, pk: int) -> HttpResponse:
     """Send a test to a paused destination; use it again if the next hop takes it."""
     address = get_object_or_404(EmailAddress, user=reader(request), pk=pk, paused__isnull=False)
-    hop = next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME)
+    hop = next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME, settings.MAIL_NEXT_HOP_CA)
     test = _TEST.format(sender=settings.DEFAULT_FROM_ADDRESS, recipient=address.email)
     outcome = hop.send("", address.email, test.encode())
     hop.close()

@@ -32,6 +32,9 @@ def test_the_defaults_pass() -> None:
         ("MAIL_LISTEN", "127.0.0.1:70000", "anonmail.E007"),
         ("MAIL_NEXT_HOP", "127.0.0.1:25", "anonmail.E007"),
         ("MAIL_NEXT_HOP", "smtp://mx.test:port", "anonmail.E007"),
+        ("MAIL_NEXT_HOP", "smtps://user:p%FC@mx.test", "anonmail.E007"),
+        ("MAIL_NEXT_HOP", "smtp://user:password@mx.test", "anonmail.W003"),
+        ("EMAIL_HOST_PASSWORD", "pässwört", "anonmail.E008"),
     ],
 )
 def test_a_wrong_setting_is_named(settings: Settings, name: str, value: object, expected: str) -> None:
@@ -47,12 +50,48 @@ def test_a_wrong_setting_is_named(settings: Settings, name: str, value: object, 
             checks.check_trusted_proxies,
             checks.check_limits,
             checks.check_mail,
+            checks.check_passwords,
         )
         for message in check()
     ]
 
     assert [message.id for message in found] == [expected]
     assert found[0].hint
+
+
+def test_a_file_without_authorities_is_named(settings: Settings, tmp_path: Path) -> None:
+    from anonmail_site import checks
+
+    settings.MAIL_NEXT_HOP = "smtps://mx.test"
+    for path in (tmp_path / "missing.pem", tmp_path):
+        settings.MAIL_NEXT_HOP_CA = str(path)
+        assert [message.id for message in checks.check_mail()] == ["anonmail.E007"]
+
+
+@pytest.mark.parametrize(
+    ("next_hop", "expected"),
+    [
+        ("smtp://user:password@127.0.0.1", set()),
+        ("smtp://user:password@[::1]:25", set()),
+        ("smtps://user:password@mx.test", set()),
+        ("smtp://mx.test", set()),
+        ("smtp://user:password@mx.test", {"anonmail.W003"}),
+    ],
+)
+def test_a_password_leaves_this_machine_over_tls_alone(
+    settings: Settings, next_hop: str, expected: set[str]
+) -> None:
+    settings.MAIL_NEXT_HOP = next_hop
+
+    assert ids() == expected
+
+
+def test_the_same_holds_for_the_sites_own_mail(settings: Settings) -> None:
+    settings.EMAIL_HOST, settings.EMAIL_HOST_PASSWORD = "mx.test", "password"
+    assert ids() == {"anonmail.W003"}
+
+    settings.EMAIL_USE_TLS = True
+    assert ids() == set()
 
 
 def test_a_database_whose_locks_nobody_tried_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

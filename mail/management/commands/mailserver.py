@@ -15,7 +15,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         with contextlib.ExitStack() as stack:
             try:
-                next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME)
+                next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME, settings.MAIL_NEXT_HOP_CA)
                 tls_context()
                 listeners = {
                     name: stack.enter_context(listening_socket(place)) for name, place in endpoints().items()
