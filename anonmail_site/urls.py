@@ -17,6 +17,9 @@ register_converter(KeyConverter, "key")
 admin.site.site_header = admin.site.site_title = "Anonmail"
 # Sign-in goes through allauth, so that its limits and the second factor guard the admin too.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+# One way to a new password: limited, and told by mail.
+to_new_password: Any = RedirectView.as_view(pattern_name="account_change_password")
+admin.site.password_change = admin.site.password_change_done = to_new_password  # type: ignore[method-assign]
 
 
 def leads_to(name: str) -> Any:

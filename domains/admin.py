@@ -170,6 +170,7 @@ class AccessGrantAdmin(QuickAdmin):
     list_display = ("domain", "user", "granted_by", "created")
     list_select_related = ("domain", "user", "granted_by")
     search_fields = ("user__email__startswith", "domain__name")
+    linked_lookups = ("domain__id__exact",)
     autocomplete_fields = ("domain", "user")
     fields = ("domain", "user")
     ordering = ("-pk",)
