@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import AddressError, normalise_address
+from accounts.tries import Try
 from aliases.models import Alias
 
 
@@ -58,6 +59,23 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             )
             return False
         return bool(super().confirm_email(request, email_address))
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
+        """Who has this address and password, or None. Raises ValidationError after too many tries."""
+        attempt = Try(request, credentials.get("email", ""))
+        if not attempt.begin():
+            raise self.validation_error("too_many_login_attempts")
+        user = super().authenticate(request, **credentials)
+        if user:
+            attempt.give_back()
+        return user
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """The package counts by account alone, so that anybody may use up the owner's tries: see `Try`."""
+
+    def _delete_login_attempts_cached_email(self, request: HttpRequest, **credentials: Any) -> None:
+        """The package says here that somebody chose a new password through the mailed link."""
+        Try(request, credentials["email"]).forget()
 
     def add_message(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         """Tell a person on the next page; a client of the API has none, and no cookie to keep it in."""

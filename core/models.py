@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
-from django.db import connections, models
+from django.db import connections, models, transaction
 from django.utils import timezone
 
 from core.audit import AuditEntry as AuditEntry  # a model of this app
@@ -78,6 +78,25 @@ class CounterQuerySet(models.QuerySet["Counter"]):
         return [
             Hit(limits[scope, key], count, _as_datetime(expires)) for scope, key, count, expires in answers
         ]
+
+    def give_back(self, *pairs: tuple[Limit, object]) -> None:
+        """Count one less for each (limit, key): what was counted did not happen after all.
+
+        Rows are locked in the order of `hit`.
+        """
+        with transaction.atomic(using=self.db):
+            rows = self._of(pairs).filter(count__gt=0).order_by("scope", "key").select_for_update()
+            self.filter(pk__in=list(rows.values_list("pk", flat=True))).update(count=models.F("count") - 1)
+
+    def forget(self, *pairs: tuple[Limit, object]) -> None:
+        """Begin anew for each (limit, key)."""
+        self._of(pairs).delete()
+
+    def _of(self, pairs: Sequence[tuple[Limit, object]]) -> "CounterQuerySet":
+        chosen = models.Q()
+        for limit, key in pairs:
+            chosen |= models.Q(scope=limit.scope, key=hide(key))
+        return self.filter(chosen) if pairs else self.none()
 
     def expired(self) -> "CounterQuerySet":
         """Counters whose period has ended: they say nothing any more."""

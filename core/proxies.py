@@ -68,9 +68,11 @@ class TrustedProxyMiddleware:
                 client = hop
                 if not in_any(hop, networks):
                     break
-            meta["REMOTE_ADDR"] = str(client) if client else ""
         else:
+            client = peer
             meta.pop("HTTP_X_FORWARDED_PROTO", None)
+        # In its one form: all of IPv4 mapped into IPv6 lies in one /64, and would count as one client.
+        meta["REMOTE_ADDR"] = str(client) if client else ""
         return self.get_response(request)
 
 

@@ -1,0 +1,82 @@
+"""How often a password may be tried: so seldom that guessing leads nowhere, and nobody shuts out another.
+
+Wrong passwords are counted for a client and an account together. A stranger elsewhere uses up nothing of
+the owner's; what many clients try at one account makes each of them slower, and never shuts the account.
+"""
+
+from datetime import timedelta
+from ipaddress import IPv6Address, ip_network
+
+from django.db import transaction
+from django.http import HttpRequest
+
+from accounts.addresses import AddressError, normalise_address
+from core.models import Counter, Limit
+from core.proxies import client_network, parse_address
+
+Pair = tuple[Limit, object]
+
+HOUR = timedelta(hours=1)
+# The scopes are numbered as a try counts them, so that all lock rows in one order: no deadlocks.
+# From one client, whatever the account.
+OF_CLIENT = Limit("signin-1-client", 10, timedelta(minutes=1))
+# From one client for one account.
+OF_BOTH = Limit("signin-2-both", 5, timedelta(minutes=5))
+OF_BOTH_DAILY = Limit("signin-3-both-day", 50, timedelta(days=1))
+# For one account from everywhere. Past it, each neighbourhood has one try an hour.
+OF_ACCOUNT = Limit("signin-4-account", 100, HOUR)
+OF_NEIGHBOURHOOD = Limit("signin-5-slow", 1, HOUR)
+
+
+def neighbourhood(request: HttpRequest) -> str:
+    """The network that somebody with many addresses has many of at once: an IPv4 /24, an IPv6 /48."""
+    address = parse_address(request.META.get("REMOTE_ADDR", ""))
+    if address is None:
+        return ""
+    length = 48 if isinstance(address, IPv6Address) else 24
+    return str(ip_network((address, length), strict=False))
+
+
+def claimed_account(text: str) -> str:
+    """The account that was typed, in one form however it was written. It need not exist."""
+    try:
+        return normalise_address(text)
+    except AddressError:
+        return text.strip().lower()[:400]
+
+
+class Try:
+    """One try to sign in with a password, counted before the password is looked at."""
+
+    def __init__(self, request: HttpRequest, account: str) -> None:
+        account = claimed_account(account)
+        client = client_network(request)
+        both = f"{client} {account}"
+        self._own: list[Pair] = [(OF_CLIENT, client), (OF_BOTH, both), (OF_BOTH_DAILY, both)]
+        self._of_account: Pair = (OF_ACCOUNT, account)
+        self._slow: Pair = (OF_NEIGHBOURHOOD, f"{neighbourhood(request)} {account}")
+        self._counted: list[Pair] = []
+
+    @transaction.atomic
+    def begin(self) -> bool:
+        """Count it. False: too many before it, so the password must not be looked at.
+
+        What is over one limit counts for none of those behind it: whoever goes on against a limit for
+        minutes does not run into the one for a day, nor makes the account slow.
+        """
+        if any(self._is_over(pair) for pair in self._own):
+            return False
+        return not (self._is_over(self._of_account) and self._is_over(self._slow))
+
+    def _is_over(self, pair: Pair) -> bool:
+        self._counted.append(pair)
+        (hit,) = Counter.objects.all().hit(pair)
+        return hit.is_over
+
+    def give_back(self) -> None:
+        """The password was right: nothing was tried."""
+        Counter.objects.all().give_back(*self._counted)
+
+    def forget(self) -> None:
+        """Whoever asks has shown to own the account: earlier tries from this client count no longer."""
+        Counter.objects.all().forget(*self._own[1:], self._slow)
