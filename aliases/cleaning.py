@@ -9,6 +9,7 @@ from django.utils.translation import gettext
 from accounts.addresses import AddressError, normalise_address
 from aliases import refusals
 from aliases.addresses import note_without_url
+from core.text import with_plain_newlines
 
 NOTE_MAX_CHARACTERS = 10_000
 NAME_MAX_CHARACTERS = 128  # as SimpleLogin's
@@ -28,10 +29,11 @@ def clean_text(text: str) -> str:
 
 
 def clean_note(note: str, site: str = "") -> str:
-    """The note as it is stored: whole, but a web site's URL cut to its host. Raises InvalidValue.
+    """The note as it is stored: whole, but line ends as LF and a web site's URL cut to its host.
 
-    `site` is the web site as the client named it.
+    `site` is the web site as the client named it. Raises InvalidValue.
     """
+    note = with_plain_newlines(note)
     if len(note) > NOTE_MAX_CHARACTERS:
         raise refusals.InvalidValue(
             gettext("A note has at most %(max)s characters.")

@@ -15,6 +15,7 @@ from aliases.expiry import DAYS_MAX, AliasExpiry, set_expiry
 from aliases.models import SEARCH_MAX_CHARACTERS, Alias
 from aliases.preferences import AliasPreferences
 from core.converters import KEY_DIGITS_MAX
+from core.forms import TextField
 from core.refusals import RuleError
 from domains.models import AliasStyle, Domain
 
@@ -49,7 +50,7 @@ class NewAliasForm(forms.Form):
     """What a new alias is for."""
 
     domain = forms.ModelChoiceField(Domain.objects.none(), label=_("Domain"), empty_label=None)
-    hostname = forms.CharField(
+    hostname = TextField(
         label=_("Web site"),
         required=False,
         max_length=SITE_MAX_CHARACTERS,
@@ -58,7 +59,7 @@ class NewAliasForm(forms.Form):
             attrs={"autocomplete": "off", "inputmode": "url", "placeholder": "www.github.com"}
         ),
     )
-    note = forms.CharField(
+    note = TextField(
         label=_("Note"),
         required=False,
         max_length=NOTE_MAX_CHARACTERS,
@@ -99,20 +100,20 @@ class NewAliasForm(forms.Form):
 class AliasForm(forms.Form):
     """What the owner may change on an alias."""
 
-    note = forms.CharField(
+    note = TextField(
         label=_("Note"),
         required=False,
         max_length=NOTE_MAX_CHARACTERS,
         widget=forms.Textarea(attrs={"rows": 4}),
     )
-    hostname = forms.CharField(
+    hostname = TextField(
         label=_("Web site"),
         required=False,
         max_length=SITE_MAX_CHARACTERS,
         help_text=_("Only the host is kept."),
         widget=forms.TextInput(attrs={"autocomplete": "off", "inputmode": "url"}),
     )
-    name = forms.CharField(
+    name = TextField(
         label=_("Display name"),
         required=False,
         max_length=NAME_MAX_CHARACTERS,

@@ -13,6 +13,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from core.audit import AuditEntry
+from core.forms import TextField
 from core.refusals import RuleError
 from core.spreadsheets import csv_lines
 
@@ -56,6 +57,11 @@ class QuickAdmin(admin.ModelAdmin[Any]):
     paginator = CappedPaginator
     show_full_result_count = False
     list_per_page = 50
+    # As on the pages; a field with choices has a form field of its own.
+    formfield_overrides = {  # noqa: RUF012
+        models.CharField: {"form_class": TextField},
+        models.TextField: {"form_class": TextField},
+    }
     # Lookups that our own links use, beside those of the filters shown.
     linked_lookups: Sequence[str] = ()
 

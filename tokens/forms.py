@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
+from core.forms import TextField
 from core.refusals import RuleError
 from tokens.models import NAME_MAX_CHARACTERS, Token
 
@@ -23,7 +24,7 @@ class NewTokenForm(forms.Form):
         ("365", _("in a year")),
     )
 
-    name = forms.CharField(
+    name = TextField(
         label=_("Name"),
         max_length=NAME_MAX_CHARACTERS,
         help_text=_("What it is for, as in “Bitwarden on the phone”."),
@@ -32,7 +33,7 @@ class NewTokenForm(forms.Form):
     days = forms.TypedChoiceField(
         label=_("Expires"), required=False, choices=LIFETIMES, coerce=int, empty_value=None
     )
-    networks = forms.CharField(
+    networks = TextField(
         label=_("Only from these networks"),
         required=False,
         max_length=4000,
