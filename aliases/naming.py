@@ -18,6 +18,7 @@ from anyascii import anyascii
 from tldextract import TLDExtract
 
 from aliases.addresses import check_local_part, is_reserved, split_site
+from aliases.unwanted_words import UNWANTED
 
 SITE_MAX = 30
 WORDS = "words"
@@ -31,21 +32,18 @@ _APP_PREFIXES = frozenset({"com", "org", "net", "io"})
 # The package's own copy of the Public Suffix List: no network, no cache on disk.
 _extract = TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
 
-# Of the EFF's list: what nobody wants in an address that is read out on the telephone. By stem.
-_UNWANTED = re.compile(
-    r"^(bulge|coerc|corps|cult(?!iv|ur)|deport|fondl|gag$|gender|gigolo|grinn|groin|grope|grunge|harass|lewd"
-    r"|lust(?!er|ro)|manhood|mutilat|nag|oppress|overdos|panty|petrif|poison|racing$|racis|rectal|ruptur"
-    r"|savage|sedat|shamp$|sinister|slob|smother|spew|squat|stink|strangl|suffoc|swoon|thong|tattl|tramp|"
-    r"undress|unwed|vixen|wimp|womb|wreck)"
-)
+# What stands before a site's name without being one.
+_DOOR = re.compile(r"www[0-9]*|m|mobile|wap")
+# Suffixes that are a kind of domain, and no site of anybody's: the first label of `co.uk` and its like.
+_KINDS = frozenset("ac co com edu gen go ind ltd me ne net nom or org plc sch".split())  # noqa: SIM905
 
 
 @lru_cache(maxsize=1)
 def words() -> tuple[str, ...]:
-    """The EFF's large word list (7,776 words; eff.org/dice), less hyphenated and unwanted words."""
+    """The EFF's large word list (7,776 words; eff.org/dice), less hyphenated, reserved and unwanted words."""
     path = Path(xkcdpass.xkcd_password.locate_wordfile("eff-long"))
     listed = path.read_text(encoding="ascii").split()
-    return tuple(word for word in listed if word.isalpha() and not _UNWANTED.match(word))
+    return tuple(word for word in listed if word.isalpha() and word not in UNWANTED and not is_reserved(word))
 
 
 def site_label(site: str) -> str:
@@ -63,26 +61,42 @@ def site_label(site: str) -> str:
         labels = labels[::-1]
     label, rest = _registrable(".".join(labels))
     name = _ascii(label)
-    if name and is_reserved(f"{name}.x"):
-        # A site called `b` must not make names that look like bounce addresses.
-        name = _ascii(f"{label}{rest}")
-        name = "" if is_reserved(f"{name}.x") else name
+    if name and _is_misleading(name):
+        # A site called `b` must not make names that look like bounce addresses, nor `support.com` our own.
+        name = "".join(map(_ascii, [label, *rest.split(".")]))[:SITE_MAX]
+        name = "" if _is_misleading(name) else name
     return name
+
+
+def _is_misleading(name: str) -> bool:
+    return is_reserved(name) or is_reserved(f"{name}.x")
 
 
 def _registrable(host: str) -> tuple[str, str]:
     """The (registrable label, public suffix) of a host; a suffix that nobody lists is its last label."""
     parts = _extract.extract_str(host)
     if parts.suffix and parts.domain:
-        return parts.domain, parts.suffix
+        # `www.gov.uk`: not somebody's site called www below a suffix, but the suffix's own.
+        own = _site_of_suffix(parts.suffix, parts.domain) if _DOOR.fullmatch(parts.domain) else None
+        return own or (parts.domain, parts.suffix)
     if parts.suffix:
-        # The host is itself a suffix. A private one (github.io) is also somebody's site.
-        registry = _extract.extract_str(host, include_psl_private_domains=False)
-        return (registry.domain, registry.suffix) if registry.suffix else ("", "")
+        return _site_of_suffix(host) or ("", "")
     labels = host.split(".")
-    if labels[-1].isdigit():
-        return "", ""  # an IPv4 address
+    if labels[-1].isdigit() or (len(labels) == 2 and _DOOR.fullmatch(labels[0])):
+        return "", ""  # an IPv4 address; `www.` before a name without a dot
     return labels[-2], labels[-1]
+
+
+def _site_of_suffix(suffix: str, door: str = "www") -> tuple[str, str] | None:
+    """The (label, suffix) of the site that a public suffix itself is, as `gov.uk` and `github.io`, or None."""
+    registry = _extract.extract_str(suffix, include_psl_private_domains=False)
+    if registry.domain:
+        # A private one. Its customers may be called `m`.
+        return (registry.domain, registry.suffix) if door.startswith("www") else None
+    label, _dot, rest = suffix.partition(".")
+    # Below a suffix in its own script, only kinds are listed (company, person, government).
+    is_site = rest and label not in _KINDS and not label.startswith("xn--")
+    return (label, rest) if is_site else None
 
 
 def _ascii(label: str) -> str:

