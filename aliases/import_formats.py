@@ -4,9 +4,11 @@ SimpleLogin's CSV (`alias,note,enabled,mailboxes`), addy's CSV (the columns of i
 (anonmail_site.everything_mine), and Mailu's `config-export` (import_mailu_file). Columns are found by name.
 """
 
+import codecs
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 from django.utils.translation import gettext
 
 from aliases.import_mailu_file import is_mailu, read_mailu
-from aliases.import_rows import TRUE, Document, ImportFileError, Row, check_count, printable
+from aliases.import_rows import Document, ImportFileError, Row, check_count, printable, yes_or_no
 from core.spreadsheets import without_guard
 
 FILE_MAX_BYTES = 10 * 1024 * 1024
@@ -24,13 +26,17 @@ FORMATS = (SIMPLELOGIN, ADDY, MAILU, ANONMAIL)
 
 
 def decode(data: bytes) -> str:
-    """The file's text. Raises ImportFileError where it is too large, or no UTF-8 text."""
+    """The file's text. Raises ImportFileError where it is too large, or not text in a form of Unicode."""
     if len(data) > FILE_MAX_BYTES:
         raise ImportFileError(too_large())
+    if sentence := _other_kind(data):
+        raise ImportFileError(sentence)
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode(_encoding(data))
     except UnicodeDecodeError as error:
-        raise ImportFileError(gettext("The file is no text in UTF-8. Save it as CSV in UTF-8.")) from error
+        raise ImportFileError(
+            gettext("The file is not text in UTF-8. Save it as “CSV UTF-8” and choose it again.")
+        ) from error
     if "\x00" in text:
         line = text.count("\n", 0, text.index("\x00")) + 1
         raise ImportFileError(
@@ -39,11 +45,54 @@ def decode(data: bytes) -> str:
     return text
 
 
+def _encoding(data: bytes) -> str:
+    """Which form of Unicode it is in, by its mark or its first letters. Excel's “Unicode text” is UTF-16."""
+    for mark, name in (
+        (codecs.BOM_UTF32_LE, "utf-32"),
+        (codecs.BOM_UTF32_BE, "utf-32"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    ):
+        if data.startswith(mark):
+            return name
+    if len(data) >= 4 and data[:2].count(0) == data[2:4].count(0) == 1:
+        return "utf-16-be" if data[0] == 0 else "utf-16-le"
+    return "utf-8-sig"
+
+
+def _other_kind(data: bytes) -> str:
+    """What to do with a file that is not text at all, known by how it begins; "" for any other."""
+    if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        inside = data[:4096]
+        if any(name in inside for name in (b"[Content_Types].xml", b"xl/", b"application/vnd.")):
+            return _spreadsheet()
+        return _archive()
+    if data.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
+        return _spreadsheet()  # .xls
+    if data.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"(\xb5/\xfd")):
+        return _archive()
+    if data.startswith((b"%PDF-", b"{\\rtf")) or data[:4096].lstrip(b"\xef\xbb\xbf\r\n\t ").startswith(b"<"):
+        return gettext(
+            "The file is a document to be read (PDF, RTF, HTML or XML). Export the aliases as CSV instead."
+        )
+    return ""
+
+
+def _spreadsheet() -> str:
+    return gettext(
+        "The file is a spreadsheet. Open it in a spreadsheet program, save it as “CSV UTF-8” and choose that."
+    )
+
+
+def _archive() -> str:
+    return gettext("The file is packed. Unpack it and choose the file inside.")
+
+
 def too_large() -> str:
     """The sentence about a file that is too large."""
-    return gettext("The file is too large: at most %(max)s MB can be imported at once.") % {
-        "max": FILE_MAX_BYTES // 2**20
-    }
+    return gettext(
+        "The file is too large: at most %(max)s MB can be imported at once. Split it in several."
+    ) % {"max": FILE_MAX_BYTES // 2**20}
 
 
 def read(text: str, format: str) -> Document:
@@ -72,37 +121,57 @@ def format_of(text: str) -> str:
     )
 
 
-_DELIMITERS = ",;\t"
-_FALSE = frozenset({"false", "0", "no", "off"})
+_DELIMITERS = ",;\t|"
+# What is read of a file, in whatever format.
+_COLUMNS = frozenset(
+    """
+    active address alias deleted deleted_at description destinations domain email enabled expires_at
+    from_name hostname idle_days local_part mailboxes name note pinned recipients unused_days
+    """.split()  # noqa: SIM905
+)
+# Excel's word to itself, before the columns.
+_SEPARATOR = re.compile(r"(?i)\s*\"?sep=([,;|\t])\"?[,;|\t ]*(?:\r\n|\r|\n|$)")
 
 
 def _records(text: str) -> Iterator[tuple[int, list[str]]]:
     """Each record that is not empty, with the line on which it begins. Raises ImportFileError."""
-    first = text.lstrip("\r\n").partition("\n")[0]
-    # Spreadsheets save with the separator of their language.
-    delimiter = max(_DELIMITERS, key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
+    if said := _SEPARATOR.match(text):
+        delimiter, text = said[1], text[said.end() :]
+        line += len(said[0].splitlines())
+    else:
+        first = text.lstrip("\r\n").partition("\n")[0]
+        # Spreadsheets save with the separator of their language.
+        delimiter = max(_DELIMITERS, key=first.count)
+    before = line - 1
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     while True:
         try:
             record = next(reader, None)
         except csv.Error as error:
             raise ImportFileError(
-                gettext("The record that begins on line %(line)s is no CSV.") % {"line": line}
+                gettext(
+                    "The record that begins on line %(line)s is not valid CSV: look for a quotation mark "
+                    "that is not closed, or that should be doubled."
+                )
+                % {"line": line}
             ) from error
         if record is None:
             return
         if any(record):
             yield line, record
-        line = reader.line_num + 1
+        line = before + reader.line_num + 1
 
 
 def _header(records: Iterator[tuple[int, list[str]]]) -> tuple[int, list[str]]:
     for line, record in records:
         columns = [name.strip().lower() for name in record]
-        named = [name for name in columns if name]
-        if len(set(named)) < len(named):
-            raise ImportFileError(gettext("Two columns have the same name."))
+        # What is not read may be there as often as it likes.
+        if twice := [name for name, times in Counter(columns).items() if times > 1 and name in _COLUMNS]:
+            raise ImportFileError(
+                gettext("Two columns are called “%(column)s”. Rename or remove one of them.")
+                % {"column": twice[0]}
+            )
         return line, columns
     raise ImportFileError(gettext("The file is empty."))
 
@@ -132,15 +201,16 @@ def _flag(cells: Mapping[str, str], column: str, *, missing: bool, empty: bool =
     """A cell that says yes or no. Raises ValueError where it says something else."""
     if column not in cells:
         return missing
-    word = cells[column].strip().lower()
+    word = cells[column].strip()
     if not word:
         return empty
-    if word not in TRUE | _FALSE:
+    flag = yes_or_no(word)
+    if flag is None:
         raise ValueError(
             gettext("“%(word)s” in the column %(column)s is neither true nor false.")
             % {"word": printable(word[:40]), "column": column}
         )
-    return word in TRUE
+    return flag
 
 
 def _simplelogin_row(line: int, cells: Mapping[str, str]) -> Row:

@@ -8,10 +8,9 @@ from typing import Any
 import yaml
 from django.utils.translation import gettext
 
-from accounts.addresses import AddressError, normalise_address
+from accounts.addresses import AddressError, domain_to_ascii, normalise_address
 from aliases.addresses import is_reserved
 from aliases.import_rows import (
-    TRUE,
     Document,
     DomainRow,
     ImportFileError,
@@ -20,6 +19,7 @@ from aliases.import_rows import (
     UserRow,
     check_count,
     printable,
+    yes_or_no,
 )
 
 # Mailu's documents are five deep and some dozen values for each user and alias.
@@ -62,11 +62,11 @@ def read_mailu(text: str) -> Document:
         )
         for item in _section(document, "user")
     ]
-    people = {_one_form(user.email) for user in users}
+    server = _Server(document, users)
     rows: list[Row] = []
     left_out: list[LeftOut] = []
     for item in aliases:
-        row, reason = _mailu_row(item, people)
+        row, reason = _mailu_row(item, server)
         if reason:
             left_out.append(LeftOut(row.line, printable(row.address[:80]), reason))
         else:
@@ -74,18 +74,55 @@ def read_mailu(text: str) -> Document:
     return Document(rows, left_out, domains, users, is_json)
 
 
-def _mailu_row(item: _Item, people: set[str]) -> tuple[Row, str]:
+class _Server:
+    """Whose mailbox an address of that server is."""
+
+    def __init__(self, document: _Item, users: list[UserRow]) -> None:
+        self.people = {_one_form(user.email) for user in users}
+        self.domains: set[str] = set()
+        # Other names of a domain, under which its people receive too.
+        self.main_name: dict[str, str] = {}
+        for item in _section(document, "domain"):
+            name = _domain_form(_text(item, "name"))
+            self.domains.add(name)
+            alternatives = item.get("alternatives")
+            for other in alternatives if isinstance(alternatives, list) else ():
+                text = _text(other, "name") if isinstance(other, _Item) else other
+                if isinstance(text, str) and text:
+                    self.main_name[_domain_form(text)] = name
+
+    def mailbox(self, address: str) -> str:
+        """The address of the person who receives mail to `address` there; of no person: as it was."""
+        form = _one_form(address)
+        if form in self.people or "@" not in form:
+            return address
+        local_part, _at, domain = form.rpartition("@")
+        main = self.main_name.get(domain, domain)
+        untagged = local_part.partition("+")[0] or local_part
+        known = [f"{local_part}@{main}", f"{untagged}@{main}"]
+        if person := next((one for one in known if one in self.people), ""):
+            return person
+        # A file without its people: the domains alone say that it is an address of that server.
+        return known[1] if not self.people and main in self.domains else address
+
+    def has(self, address: str) -> bool:
+        """Whether it is a person's address, as far as the file tells of its people."""
+        return not self.people or _one_form(address) in self.people
+
+
+def _mailu_row(item: _Item, server: _Server) -> tuple[Row, str]:
     """The alias, and the reason for which it is left out."""
     destination = item.get("destination") or []
     if isinstance(destination, str):
         destination = [part.strip() for part in destination.split(",") if part.strip()]
     reason = problem = ""
     if not isinstance(destination, list) or not all(isinstance(part, str) for part in destination):
-        destination, problem = [], gettext("The destinations are no list of addresses.")
-    owner = _text(item, "owner_email")
+        destination, problem = [], gettext("The destinations are not a list of addresses.")
+    destination = list(dict.fromkeys(map(server.mailbox, destination)))
+    owner, address = server.mailbox(_text(item, "owner_email")), _text(item, "email")
     row = Row(
         item.line,
-        _text(item, "email"),
+        address,
         enabled=not _is_true(item, "disabled") and _is_true(item, "enabled", missing=True),
         # What the person wrote; on a standard alias the admin's comment is all there is.
         note=_text(item, "note") or _text(item, "comment"),
@@ -96,13 +133,17 @@ def _mailu_row(item: _Item, people: set[str]) -> tuple[Row, str]:
     )
     if _is_true(item, "wildcard"):
         reason = gettext("A pattern is no address.")
+    elif _one_form(address) in server.people:
+        reason = gettext("It is somebody's mailbox on that server, and no alias.")
+    elif _one_form(address) in map(_one_form, destination):
+        reason = gettext("It forwards to itself.")
     elif not owner and not problem:
         if len(destination) != 1:
             reason = gettext("It belongs to nobody: it has no owner, and not one destination alone.")
         elif is_reserved(row.address.lower().partition("@")[0]):
             reason = gettext("This name is reserved: it stays with the mail server.")
-        elif people and _one_form(destination[0]) not in people:
-            reason = gettext("Its destination is no user of that server.")
+        elif not server.has(destination[0]):
+            reason = gettext("Its destination is not a user of that server.")
     return row, reason
 
 
@@ -111,6 +152,13 @@ def _one_form(address: str) -> str:
         return normalise_address(address)
     except AddressError:
         return address
+
+
+def _domain_form(name: str) -> str:
+    try:
+        return domain_to_ascii(name)
+    except AddressError:
+        return name.strip().lower()
 
 
 def _section(document: _Item, name: str) -> list[_Item]:
@@ -132,7 +180,7 @@ def _is_true(item: _Item, key: str, *, missing: bool = False) -> bool:
     value = item.get(key)
     if value is None:
         return missing
-    return value if isinstance(value, bool) else str(value).strip().lower() in TRUE
+    return value if isinstance(value, bool) else yes_or_no(str(value)) is True
 
 
 def _parse_json(text: str) -> Any:

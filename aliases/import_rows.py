@@ -1,16 +1,38 @@
 """What is read from another service's file of aliases, before any rule is asked. Pure."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from django.utils.formats import number_format
 from django.utils.translation import gettext
 
 ROWS_MAX = 50_000
-# How the services write a yes.
-TRUE = frozenset({"true", "1", "yes", "on"})
+# What a server's file has entries of. A CSV file has aliases alone.
+ALIAS, DOMAIN, USER = "alias", "domain", "user"
+# How services write a yes and a no, and spreadsheets in the languages that they are used in, casefolded.
+_TRUE = frozenset(
+    """
+    true 1 yes y t on wahr ja vrai oui verdadero vero verdadeiro si sí sì sim cert vertader waar
+    prawda tak pravda ano áno igaz igen adevărat adevarat da resnično prav istina točno sant sand sann tosi
+    kyllä doğru dogru evet αληθησ ναι истина да так вярно істина tõene patiess teisinga
+    """.split()  # noqa: SIM905
+)
+_FALSE = frozenset(
+    """
+    false 0 no n f off falsch nein faux non falso não nao fals onwaar nee
+    fałsz falsz nie nepravda ne hamis nem nu neresnično napak laž netočno falskt falsk usann nej nei epätosi
+    ei yanlış yanliş hayır hayir ψευδησ οχι ложь нет лъжа не ні хибність väär aplams klaidinga
+    """.split()  # noqa: SIM905
+)
+
+
+def yes_or_no(text: str) -> bool | None:
+    """Whether a cell says yes, in whatever language it was written; None where it says neither."""
+    word = unicodedata.normalize("NFC", text).strip().casefold().replace("i\u0307", "i")
+    return True if word in _TRUE else False if word in _FALSE else None
 
 
 class ImportFileError(ValueError):
@@ -64,6 +86,9 @@ class UserRow:
     enabled: bool
 
 
+AnyRow = TypeVar("AnyRow", Row, DomainRow, UserRow)
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """What is in a file."""
@@ -74,6 +99,31 @@ class Document:
     users: list[UserRow] = field(default_factory=list)
     # Whether `line` is a number in its section.
     is_json: bool = False
+    # What was wrong, and taken out at a word.
+    taken_out: list[LeftOut] = field(default_factory=list)
+
+    def without(self, wrong: Iterable[tuple[str, int, str]]) -> "Document":
+        """The document but for these entries, each a section of SECTIONS, a line and why it is left out."""
+        reasons = {(section, line): reason for section, line, reason in wrong}
+        taken_out = list(self.taken_out)
+
+        def others(section: str, rows: list[AnyRow], name: str) -> list[AnyRow]:
+            left: list[AnyRow] = []
+            for row in rows:
+                reason = reasons.get((section, row.line))
+                if reason is None:
+                    left.append(row)
+                else:
+                    taken_out.append(LeftOut(row.line, printable(getattr(row, name)[:80]), reason))
+            return left
+
+        return replace(
+            self,
+            rows=others(ALIAS, self.rows, "address"),
+            domains=others(DOMAIN, self.domains, "name"),
+            users=others(USER, self.users, "email"),
+            taken_out=taken_out,
+        )
 
 
 def check_count(number: int) -> None:

@@ -22,7 +22,7 @@ from aliases.addresses import bare_host, is_reserved, resolved_form
 from aliases.cleaning import clean_destinations, clean_name, clean_note
 from aliases.creation_limits import hold_creations
 from aliases.expiry import AliasExpiry, check_expiry
-from aliases.import_rows import Row, printable
+from aliases.import_rows import ALIAS, Row, printable
 from aliases.issuing import IssuingQuerySet, check_name, needs_suffix
 from core.prepared import Prepared as PreparedQuery
 from core.refusals import RuleError
@@ -44,6 +44,8 @@ class Problem:
     reason: str
     # Whether it tells of an address that is not the asker's: such answers are counted on the page.
     is_taken: bool = False
+    # Of what the line is one, in a server's file.
+    section: str = ALIAS
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 
 from accounts.addresses import AddressError, domain_to_ascii, normalise_address
 from accounts.models import User
-from aliases.import_rows import Document, DomainRow, LeftOut, UserRow, printable
+from aliases.import_rows import DOMAIN, USER, Document, DomainRow, LeftOut, UserRow, printable
 from aliases.importing import (
     CHUNK,
     Candidate,
@@ -110,10 +110,10 @@ def _all_or_nothing() -> Iterator[None]:
 
 def _prepare(document: Document, only: User | None, create_domains: bool, create_users: bool) -> MailuImport:
     """Make domains and users; the aliases only as far as the database need not be asked."""
-    rows, left_out = document.rows, document.left_out
+    rows, left_out = document.rows, [*document.taken_out, *document.left_out]
     if only is not None:
         own = set(EmailAddress.objects.filter(user=only, verified=True).values_list("email", flat=True))
-        rows, left_out = [row for row in rows if _one_form(row.owner) in own], []
+        rows, left_out = [row for row in rows if _one_form(row.owner) in own], document.taken_out
     found = MailuImport(Prepared([]), left_out)
     if create_domains:
         hosting = {row.address.rpartition("@")[2].strip().lower() for row in rows}
@@ -147,7 +147,7 @@ def _make_domain(found: MailuImport, row: DomainRow, hosting: set[str], housing:
         )
         domain.full_clean()
     except (AddressError, ValidationError) as error:
-        found.problems.append(_problem(row.line, row.name, error))
+        found.problems.append(_problem(row.line, row.name, error, DOMAIN))
     else:
         domain.save()
         found.domains.append(domain)
@@ -157,12 +157,12 @@ def _make_user(found: MailuImport, row: UserRow) -> None:
     try:
         found.users.append(User.objects.create_user(row.email, name=printable(row.name)[:128]))
     except ValidationError as error:
-        found.problems.append(_problem(row.line, row.email, error))
+        found.problems.append(_problem(row.line, row.email, error, USER))
 
 
-def _problem(line: int, name: str, error: AddressError | ValidationError) -> Problem:
+def _problem(line: int, name: str, error: AddressError | ValidationError, section: str) -> Problem:
     reason = " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
-    return Problem(line, printable(name[:80]), printable(reason))
+    return Problem(line, printable(name[:80]), printable(reason), section=section)
 
 
 def _one_form(address: str) -> str:

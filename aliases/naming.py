@@ -88,7 +88,7 @@ def _registrable(host: str) -> tuple[str, str]:
 
 
 def _site_of_suffix(suffix: str, door: str = "www") -> tuple[str, str] | None:
-    """The (label, suffix) of the site that a public suffix itself is, as `gov.uk` and `github.io`, or None."""
+    """The (label, suffix) of the site that a public suffix is, as `gov.uk` and `github.io`; or None."""
     registry = _extract.extract_str(suffix, include_psl_private_domains=False)
     if registry.domain:
         # A private one. Its customers may be called `m`.

@@ -102,7 +102,8 @@ class PendingImport(models.Model):
     is_stopped = models.BooleanField(default=False)
     # How many there are in the file at all, but for those that its reader took out.
     row_count = models.PositiveIntegerField(default=0)
-    # The lines of all that is wrong, and of what its reader took out of the file.
+    # The lines of all that is wrong, and of what its reader took out of the file; of a whole server's file:
+    # each as section, line and reason.
     wrong = models.JSONField(default=list)
     left_out = models.JSONField(default=list)
     # Of a whole server's file: what its admin chose, how much is in it, and what it would make.
@@ -152,13 +153,20 @@ class PendingImport(models.Model):
     @property
     def right_count(self) -> int:
         """How many rows are left once those that are wrong are taken out; 0 where that is not offered."""
-        if not self.is_checked or self.is_stopped or self.is_of_server:
+        if not self.is_checked or self.is_stopped:
             return 0
+        if self.is_of_server:
+            wrong = {(section, line) for section, line, _reason in self.wrong if line}
+            return self.row_count - len(wrong) if wrong else 0
         return self.row_count - len(set(self.wrong) - {0})
 
     def leave_out_wrong(self) -> None:
         """Take the rows that are wrong out of the file; nothing happens where nothing would be left."""
         if not self.problem_count or not self.right_count:
+            return
+        if self.is_of_server:
+            self.left_out = [*self.left_out, *(entry for entry in self.wrong if entry[1])]
+            self._check_server()
             return
         self.left_out = sorted({*self.left_out, *self.wrong} - {0})
         self.problems, self.problem_count, self.wrong = [], 0, []
@@ -189,15 +197,26 @@ class PendingImport(models.Model):
         self.seen = {"held": held, "is_json": document.is_json}
 
     def _document(self) -> Document:
-        return read(self.text, self.format)
+        """A whole server's file, but for what its reader took out."""
+        return read(self.text, self.format).without(
+            (section, line, reason) for section, line, reason in self.left_out
+        )
 
     def check_server(self, *, create_domains: bool, create_users: bool) -> None:
-        """Check a whole server's file, all of it together, as it would be imported with these choices."""
-        self.create_domains, self.create_users = create_domains, create_users
+        """Check a whole server's file, all of it together, as it would be imported with these choices.
+
+        What was taken out before is looked at again: other choices may have mended it.
+        """
+        self.create_domains, self.create_users, self.left_out = create_domains, create_users, []
+        self._check_server()
+
+    def _check_server(self) -> None:
+        document = self._document()
+        self.row_count = len(document.rows) + len(document.domains) + len(document.users)
         self._forget_problems()
         try:
             found = _mailu().preview_mailu(
-                self._document(), create_domains=create_domains, create_users=create_users
+                document, create_domains=self.create_domains, create_users=self.create_users
             )
         except ImportRefused as error:
             self._note(error.problems)
@@ -212,6 +231,8 @@ class PendingImport(models.Model):
             "problem_count",
             "taken_count",
             "wrong",
+            "left_out",
+            "row_count",
             "seen",
             "checked",
         )
@@ -260,7 +281,10 @@ class PendingImport(models.Model):
         self.taken_count += sum(problem.is_taken for problem in problems)
         kept = [[problem.line, problem.address, problem.reason] for problem in problems]
         self.problems = [*self.problems, *kept][:PROBLEMS_KEPT]
-        self.wrong = [*self.wrong, *(problem.line for problem in problems)]
+        if self.is_of_server:
+            self.wrong = [*self.wrong, *([row.section, row.line, row.reason] for row in problems)]
+        else:
+            self.wrong = [*self.wrong, *(problem.line for problem in problems)]
 
     def make(self) -> Made | None:
         """Make everything, and return how much; None where another window did it. Then the file is forgotten.

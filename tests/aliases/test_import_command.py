@@ -17,6 +17,7 @@ from aliases.models import Alias
 from core.audit import AuditEntry
 from domains.models import Domain
 from tests.aliases.test_import_formats import MAILU_YAML, SIMPLELOGIN_CSV
+from tests.pages.test_import_server import WRONG
 
 pytestmark = pytest.mark.django_db
 
@@ -61,7 +62,8 @@ def test_it_lists_what_is_wrong_with_its_line(alice: User, import_aliases: Impor
     assert str(refusal.value) == (
         "Nothing was imported:\n"
         "  line 2: shop.one@example.com: alice@home.test is no verified address of the alias's owner.\n"
-        "  line 6: root@example.com: This name is reserved."
+        "  line 6: root@example.com: This name is reserved.\n"
+        "Mend the file, or add --leave-out-wrong."
     )
     assert not Alias.objects.exists()
     assert not AuditEntry.objects.exists()
@@ -183,6 +185,7 @@ def test_without_the_flags_domains_and_users_must_be_here(alice: User, import_al
     assert str(refusal.value).splitlines()[1:] == [
         "  entry 2: b@new.test: There is no domain new.test here with the Anonymous Email Service on.",
         "  entry 3: c@example.com: There is no user new@example.com here.",
+        "Mend the file, or add --leave-out-wrong.",
     ]
 
 
@@ -252,3 +255,43 @@ def test_what_somebody_else_made_in_the_same_moment_is_told(
 
     assert str(refusal.value) == "Nothing was imported:\n  Something changed in the same moment. Try again."
     assert not Domain.objects.exists()
+
+
+def test_what_is_wrong_is_left_out_at_a_word_and_told(alice: User, import_aliases: Import) -> None:
+    text = SIMPLELOGIN_CSV + "root@example.com,,True,\n-bad.gamma@example.com,,perhaps,\n"
+
+    said = import_aliases(text, format=SIMPLELOGIN, user=alice.email, leave_out_wrong=True)
+
+    assert said.splitlines()[:3] == [
+        "Left out, line 2: shop.one@example.com: "
+        "alice@home.test is no verified address of the alias's owner.",
+        "Left out, line 6: root@example.com: This name is reserved.",
+        "Left out, line 7: -bad.gamma@example.com: "
+        "“perhaps” in the column enabled is neither true nor false.",
+    ]
+    assert said.splitlines()[-1] == "Imported 2 aliases."
+
+
+@pytest.mark.parametrize("only", [None, "alice@example.com"])
+def test_what_is_wrong_in_a_servers_file_is_left_out_too(
+    alice: User, import_aliases: Import, only: str | None
+) -> None:
+    text = json.dumps(WRONG)
+    options = {"format": MAILU, "user": only, "create_users": only is None}
+
+    with pytest.raises(CommandError, match="add --leave-out-wrong"):
+        import_aliases(text, **options)
+    said = import_aliases(text, **options, leave_out_wrong=True)
+
+    told = [line for line in said.splitlines() if line.startswith("Left out, entry")]
+    assert any("-bad.gamma@example.com" in line for line in told)
+    assert any("postmaster@example.com: This name is reserved." in line for line in told)
+    assert len(told) == (5 if only is None else 2)
+    assert [alias.address for alias in Alias.objects.all()] == ["fine.word@example.com"]
+
+
+def test_where_all_is_wrong_there_is_nothing_to_import(alice: User, import_aliases: Import) -> None:
+    with pytest.raises(CommandError, match="There are no aliases in the file"):
+        import_aliases(
+            "alias\nroot@example.com\n", format=SIMPLELOGIN, user=alice.email, leave_out_wrong=True
+        )

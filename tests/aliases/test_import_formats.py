@@ -1,12 +1,15 @@
 """Other services' files, read into rows. Their samples are written as those services write them."""
 
 import json
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aliases import import_mailu_file, import_rows
 from aliases.import_formats import ADDY, ANONMAIL, FILE_MAX_BYTES, MAILU, SIMPLELOGIN, decode, format_of, read
-from aliases.import_rows import ROWS_MAX, ImportFileError, printable
+from aliases.import_rows import ROWS_MAX, ImportFileError, printable, yes_or_no
 from core.spreadsheets import harmless, without_guard
 
 SIMPLELOGIN_CSV = """alias,note,enabled,mailboxes
@@ -183,7 +186,7 @@ def test_a_row_that_is_wrong_says_so_and_the_others_are_read() -> None:
     ],
 )
 def test_broken_csv_is_refused_with_its_line(text: str) -> None:
-    with pytest.raises(ImportFileError, match="line 2 is no CSV"):
+    with pytest.raises(ImportFileError, match="line 2 is not valid CSV"):
         read(text, SIMPLELOGIN)
 
 
@@ -198,8 +201,16 @@ def test_too_many_rows_are_refused() -> None:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"alias\nca\xe9@example.com\n", "no text in UTF-8"),
-        ("alias\nx@example.com\n".encode("utf-16-le"), "NUL"),
+        (b"alias\nca\xe9@example.com\n", "not text in UTF-8"),
+        ("\ufeffalias\n".encode("utf-16-le") + b"x", "not text in UTF-8"),
+        (b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0[Content_Types].xml", "is a spreadsheet"),
+        (b"PK\x03\x04mimetypeapplication/vnd.oasis.opendocument.spreadsheet", "is a spreadsheet"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0", "is a spreadsheet"),
+        (b"PK\x03\x04\x14\0aliases.csv", "Unpack it"),
+        (b"\x1f\x8b\x08\0", "Unpack it"),
+        (b"%PDF-1.7\n", "Export the aliases as CSV"),
+        (b"{\\rtf1}", "Export the aliases as CSV"),
+        (b"\xef\xbb\xbf <!DOCTYPE html>", "Export the aliases as CSV"),
         (b"alias\nx@example.com\n\x00\n", "Line 3 of the file"),
         (b"x" * (FILE_MAX_BYTES + 1), "at most 10 MB"),
     ],
@@ -207,6 +218,170 @@ def test_too_many_rows_are_refused() -> None:
 def test_what_is_no_text_is_refused(data: bytes, sentence: str) -> None:
     with pytest.raises(ImportFileError, match=sentence):
         decode(data)
+
+
+@pytest.mark.parametrize("name", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8", "utf-8-sig"])
+def test_every_form_of_unicode_is_read(name: str) -> None:
+    # Excel's “Unicode text” is in UTF-16, with tabs.
+    text = "alias\tnote\tenabled\nx@example.com\tgrün\tWAHR\n"
+
+    (row,) = read(decode(text.encode(name)), SIMPLELOGIN).rows
+
+    assert (row.address, row.note, row.enabled) == ("x@example.com", "grün", True)
+
+
+@pytest.mark.parametrize(
+    ("yes", "no"),
+    [
+        ("WAHR", "FALSCH"),
+        ("VRAI", "FAUX"),
+        ("VERDADERO", "FALSO"),
+        ("VERO", "Falso"),
+        ("VERDADEIRO", "FALSO"),
+        ("WAAR", "ONWAAR"),
+        ("PRAWDA", "FAŁSZ"),
+        ("SANT", "FALSKT"),
+        ("SAND", "FALSK"),
+        ("SANN", "USANN"),
+        ("TOSI", "EPÄTOSI"),
+        ("TOSI", "EPA\u0308TOSI"),
+        ("PRAVDA", "NEPRAVDA"),
+        ("IGAZ", "HAMIS"),
+        ("DOĞRU", "YANLIŞ"),
+        ("doğru", "yanlış"),
+        ("ИСТИНА", "ЛОЖЬ"),
+        ("ІСТИНА", "ХИБНІСТЬ"),
+        ("ΑΛΗΘΗΣ", "ΨΕΥΔΗΣ"),
+        ("ADEVĂRAT", "FALS"),
+        ("TRUE", "FALSE"),
+        ("1", "0"),
+        ("yes", "no"),
+        ("Ja", "nein"),
+        ("oui", "non"),
+        ("t", "f"),
+    ],
+)
+def test_yes_and_no_are_understood_as_spreadsheets_write_them(yes: str, no: str) -> None:
+    text = f"alias;enabled\na@example.com;{yes}\nb@example.com; {no} \nc@example.com;{no.swapcase()}\n"
+
+    rows = read(text, SIMPLELOGIN).rows
+
+    assert [(row.enabled, row.problem) for row in rows] == [(True, ""), (False, ""), (False, "")]
+
+
+def test_no_word_means_both_yes_and_no() -> None:
+    assert not import_rows._TRUE & import_rows._FALSE
+    assert all(word == word.casefold() for word in import_rows._TRUE | import_rows._FALSE)
+
+
+@given(st.text(max_size=8))
+def test_any_other_word_is_neither(word: str) -> None:
+    assert yes_or_no(word) in {True, False, None}
+    assert yes_or_no(f"{word}?!") is None
+
+
+@pytest.mark.parametrize("mark", ["sep=;\n", "SEP=;\r\n", '"sep=;"\r\n', "sep=;;;\n", "\ufeffsep=;\n"])
+def test_excels_word_about_its_separator_is_understood(mark: str) -> None:
+    text = decode((mark + "alias;note\nx@example.com;a,b\nbroken@example.com;x;y\n").encode())
+
+    assert format_of(text) == SIMPLELOGIN
+    one, wrong = read(text, SIMPLELOGIN).rows
+    assert (one.line, one.address, one.note) == (3, "x@example.com", "a,b")
+    assert (wrong.line, wrong.problem) == (4, "The line has more cells than there are columns.")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("is_said", [True, False])
+def test_each_separator_and_each_line_end_is_read(delimiter: str, end: str, is_said: bool) -> None:
+    lines = ["alias,note,enabled".replace(",", delimiter), f"x@example.com{delimiter}n{delimiter}0", ""]
+    text = (f"sep={delimiter}{end}" if is_said else "") + end.join(lines)
+
+    (row,) = read(text, SIMPLELOGIN).rows
+
+    assert (row.address, row.note, row.enabled, row.problem) == ("x@example.com", "n", False, "")
+
+
+def test_only_a_column_that_is_read_must_be_there_once() -> None:
+    assert read("alias,tag,tag\nx@example.com,1,2\n", SIMPLELOGIN).rows[0].address == "x@example.com"
+    with pytest.raises(ImportFileError, match="Two columns are called “note”"):
+        read("alias,note,Note\nx@example.com,1,2\n", SIMPLELOGIN)
+
+
+MAILU_ALTERNATIVES = """
+domain:
+  - name: example.com
+    alternatives:
+      - example.net
+      - name: BÜCHER.example
+user:
+  - email: alice@example.com
+  - email: odd+one@example.com
+alias:
+  - email: tagged@example.com
+    destination: [Alice+shop@Example.com]
+  - email: other@example.com
+    destination: [alice@example.net]
+  - email: both@example.com
+    destination: [alice+x@xn--bcher-kva.example]
+  - email: exact@example.com
+    destination: [odd+one@example.com]
+  - email: owned@example.com
+    destination: [alice@example.net, alice@example.com]
+    owner_email: alice@example.net
+  - email: away@example.com
+    destination: [alice@elsewhere.test]
+"""
+
+
+def test_a_tag_and_another_name_of_the_domain_lead_to_the_same_mailbox() -> None:
+    document = read(MAILU_ALTERNATIVES, MAILU)
+
+    alice = "alice@example.com"
+    assert {row.address: (row.owner, row.destinations) for row in document.rows} == {
+        "tagged@example.com": (alice, (alice,)),
+        "other@example.com": (alice, (alice,)),
+        "both@example.com": (alice, (alice,)),
+        "exact@example.com": ("odd+one@example.com", ("odd+one@example.com",)),
+        "owned@example.com": (alice, (alice,)),
+    }
+    assert [(row.address, row.reason) for row in document.left_out] == [
+        ("away@example.com", "Its destination is not a user of that server.")
+    ]
+
+
+def test_a_file_without_its_people_goes_by_its_domains() -> None:
+    text = re.sub(r"(?s)user:.*?alias:", "alias:", MAILU_ALTERNATIVES)
+    owners = {row.address: row.owner for row in read(text, MAILU).rows}
+
+    assert owners["tagged@example.com"] == owners["other@example.com"] == "alice@example.com"
+    assert owners["away@example.com"] == "alice@elsewhere.test"
+
+
+@pytest.mark.parametrize(
+    ("alias", "reason"),
+    [
+        (
+            {"email": "alice@example.com", "destination": ["alice@example.com"]},
+            "It is somebody's mailbox on that server, and no alias.",
+        ),
+        (
+            {"email": "ALICE@example.com", "destination": ["x@example.com"], "owner_email": "x@example.com"},
+            "It is somebody's mailbox on that server, and no alias.",
+        ),
+        (
+            {"email": "loop@example.com", "destination": ["Loop@example.com", "alice@example.com"]},
+            "It forwards to itself.",
+        ),
+    ],
+)
+def test_an_alias_of_a_mailbox_to_itself_is_left_out(alias: dict[str, object], reason: str) -> None:
+    document = {"user": [{"email": "alice@example.com"}, {"email": "x@example.com"}], "alias": [alias]}
+
+    read_document = read(json.dumps(document), MAILU)
+
+    assert read_document.rows == []
+    assert [row.reason for row in read_document.left_out] == [reason]
 
 
 def test_a_byte_order_mark_is_no_part_of_a_name() -> None:
@@ -246,7 +421,7 @@ def test_what_is_no_alias_of_one_person_is_left_out_with_the_reason() -> None:
 
     assert left_out == {
         "everybody@example.com": "It belongs to nobody: it has no owner, and not one destination alone.",
-        "away@example.com": "Its destination is no user of that server.",
+        "away@example.com": "Its destination is not a user of that server.",
         "Postmaster@example.com": "This name is reserved: it stays with the mail server.",
         "sales-%@example.com": "A pattern is no address.",
     }
@@ -344,7 +519,7 @@ def test_a_document_of_too_many_entries_is_refused(section: str, monkeypatch: py
 def test_destinations_that_are_no_addresses_make_the_row_wrong(alias: dict[str, object]) -> None:
     (row,) = read(json.dumps({"alias": [alias]}), MAILU).rows
 
-    assert row.problem == "The destinations are no list of addresses."
+    assert row.problem == "The destinations are not a list of addresses."
 
 
 def test_what_no_terminal_shows_is_replaced() -> None:

@@ -91,8 +91,8 @@ def test_another_file_can_be_chosen(browser: Client) -> None:
         ("", "Choose a file first."),
         ("alias\n", "There are no aliases in the file."),
         (b"alias\n\x00\n", "(NUL)"),
-        (b"alias\n\xff\n", "The file is no text in UTF-8. Save it as CSV in UTF-8."),
-        ('alias\n"open\n', "is no CSV."),
+        (b"alias\n\xff\n", "The file is not text in UTF-8. Save it as “CSV UTF-8” and choose it again."),
+        ('alias\n"open\n', "is not valid CSV: look for a quotation mark"),
     ],
 )
 def test_a_file_that_is_none_is_refused_in_a_sentence(

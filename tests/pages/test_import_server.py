@@ -77,9 +77,9 @@ def test_the_preview_shows_everything_and_writes_nothing(boss: Client) -> None:
     for words in ("Disabled", "Owner: alice@example.com", "Forwards to: alice@example.com"):
         assert words in github
     assert "Website: github.com" in github
-    assert "4 aliases are left out" in page
+    assert "4 entries are left out" in page
     assert "A pattern is no address." in page
-    assert "Its destination is no user of that server." in page
+    assert "Its destination is not a user of that server." in page
     assert page.count(" checked>") == 2
     assert "Import all of it" in page
 
@@ -128,7 +128,7 @@ def test_a_wrong_row_refuses_all_of_it(boss: Client) -> None:
     assert f'<span class="muted">Line {line}</span>' in page
     assert '<span class="address">postmaster@example.com</span>' in page
     assert "This name is reserved." in page
-    assert "4 aliases are left out" in page
+    assert "4 entries are left out" in page
     assert "new users" not in page
     assert "Import all of it" not in page
     assert world() == before
@@ -331,3 +331,66 @@ def test_what_is_in_the_file_is_no_markup_and_no_odd_character(boss: Client) -> 
     assert "&lt;script&gt;x&lt;/script&gt;" in right
     assert "&lt;b&gt;���%@new.test" in right
     assert User.objects.get(email="new@new.test").name == "<b>���"
+
+
+# What Mailu's own generator makes, a name that stays with the server, and a mailbox's alias to itself.
+WRONG = {
+    "domain": [{"name": "example.com"}, {"name": "-"}],
+    "user": [{"email": "alice@example.com"}, {"email": "not an address"}],
+    "alias": [
+        {"email": "fine.word@example.com", "destination": ["alice@example.com"]},
+        {"email": "-bad.gamma@example.com", "destination": ["alice@example.com"]},
+        {
+            "email": "postmaster@example.com",
+            "destination": ["alice@example.com"],
+            "owner_email": "alice@example.com",
+        },
+        {"email": "alice@example.com", "destination": ["alice@example.com"]},
+        {"email": "lost.word@example.com", "destination": [], "owner_email": "not an address"},
+    ],
+}
+
+
+def test_what_is_wrong_in_a_servers_file_can_be_left_out_at_a_word(boss: Client) -> None:
+    before = world()
+    wrong = check(boss, WRONG)
+    seen = boss.post(f"{URL}leave-out/", follow=True).content.decode()
+    untouched = world()
+    page = make(boss)
+
+    assert "5 rows are wrong." in wrong
+    assert "Leave them out, 3 rows are left" in wrong
+    assert "Import all of it" not in wrong
+    assert "6 entries are left out" in seen
+    for reason in ("It is somebody&#x27;s mailbox on that server", "This name is reserved."):
+        assert reason in seen
+    assert "-bad.gamma@example.com" in seen
+    assert untouched == before
+    assert "Imported: 1 new domains, 1 new users, 1 aliases." in page
+    assert [alias.address for alias in Alias.objects.all()] == ["fine.word@example.com"]
+
+
+def test_what_was_left_out_is_looked_at_again_with_other_choices(boss: Client) -> None:
+    document = {
+        "domain": [{"name": "example.com"}],
+        "user": [{"email": "alice@example.com"}],
+        "alias": [
+            {"email": "a.b@example.com", "destination": ["alice@example.com"]},
+            {"email": "-bad@example.com", "destination": ["alice@example.com"]},
+        ],
+    }
+    without_users = check(boss, document, {"create_domains": "on"})
+    boss.post(f"{URL}leave-out/")
+    again = boss.post(f"{URL}check/", BOTH, follow=True).content.decode()
+
+    assert "2 rows are wrong." in without_users
+    assert "1 row is wrong." in again
+    assert "-bad@example.com" in again
+
+
+def test_nothing_is_offered_where_nothing_would_be_left(boss: Client) -> None:
+    page = check(boss, {"alias": [{"email": "-bad@example.com", "destination": ["a@example.com"]}]})
+
+    assert "1 row is wrong." in page
+    assert "Leave them out" not in page
+    assert "Choose another file" in page

@@ -32,6 +32,9 @@ class Command(RuleCommand):
         parser.add_argument(
             "--create-users", action="store_true", help="mailu: users who are not here, without a password"
         )
+        parser.add_argument(
+            "--leave-out-wrong", action="store_true", help="import the rest, and say what is left out and why"
+        )
         parser.add_argument("--yes", action="store_true", help="do not ask")
 
     def act(self, **options: Any) -> str:
@@ -70,10 +73,13 @@ class Command(RuleCommand):
     def _csv(self, document: Document, options: dict[str, Any]) -> int:
         owner = find_user(options["user"])
         aliases = Alias.objects.all()
-        prepared = prepare(document.rows, lambda row: owner)
-        problems = prepared.problems + aliases.check_import(prepared.candidates, by_admin=True)
-        if problems:
-            self._refuse(ImportRefused(problems).problems)
+        while True:
+            prepared = prepare(document.rows, lambda row: owner)
+            problems = prepared.problems + aliases.check_import(prepared.candidates, by_admin=True)
+            if not problems:
+                break
+            document = self._without(document, ImportRefused(problems).problems, options)
+        self._tell_left_out(document.taken_out)
         if not prepared.candidates:
             raise CommandError("There are no aliases in the file.")
         self._show(prepared.candidates, options)
@@ -85,12 +91,15 @@ class Command(RuleCommand):
             "create_domains": options["create_domains"],
             "create_users": options["create_users"],
         }
-        seen = preview_mailu(document, **chosen)
-        for left in seen.left_out[:PROBLEMS_SHOWN]:
-            self._tell(f"Left out, {self.place} {left.line}: {left.address}: {left.reason}")
-        self._tell_more(seen.left_out)
-        if seen.problems:
-            self._refuse(seen.problems)
+        while True:
+            seen = preview_mailu(document, **chosen)
+            if not seen.problems:
+                break
+            if not options["leave_out_wrong"]:
+                self._tell_left_out(seen.left_out)
+            # Whose user is left out has wrong aliases only then.
+            document = self._without(document, seen.problems, options)
+        self._tell_left_out(seen.left_out)
         for domain in seen.domains:
             self._tell(f"New domain {domain.name}, Anonmail is {'on' if domain.anonmail_enabled else 'off'}.")
         for user in seen.users:
@@ -116,19 +125,29 @@ class Command(RuleCommand):
         if answer.strip().lower() not in {"y", "yes"}:
             raise CommandError("Nothing was imported.")
 
-    def _refuse(self, problems: Sequence[Problem]) -> NoReturn:
+    def _refuse(self, problems: Sequence[Problem], way_out: str = "") -> NoReturn:
         lines = [
             f"{self.place} {row.line}: {row.address}: {row.reason}" if row.line else row.reason
             for row in problems[:PROBLEMS_SHOWN]
         ]
         if more := len(problems) - len(lines):
             lines.append(f"… and {more} more.")
-        raise CommandError("Nothing was imported:\n  " + "\n  ".join(lines))
+        way_out = way_out and f"\n{way_out}"
+        raise CommandError("Nothing was imported:\n  " + "\n  ".join(lines) + way_out)
+
+    def _without(self, document: Document, problems: Sequence[Problem], options: dict[str, Any]) -> Document:
+        """The document but for what is wrong. Raises CommandError where that is not wanted, or cannot be."""
+        can_be = all(row.line for row in problems)
+        if not options["leave_out_wrong"] or not can_be:
+            self._refuse(problems, "Mend the file, or add --leave-out-wrong." if can_be else "")
+        return document.without((row.section, row.line, row.reason) for row in problems)
 
     def _tell(self, sentence: str) -> None:
         self.stdout.write(sentence)
 
-    def _tell_more(self, left_out: Sequence[LeftOut]) -> None:
+    def _tell_left_out(self, left_out: Sequence[LeftOut]) -> None:
+        for left in left_out[:PROBLEMS_SHOWN]:
+            self._tell(f"Left out, {self.place} {left.line}: {left.address}: {left.reason}")
         if (more := len(left_out) - PROBLEMS_SHOWN) > 0:
             self._tell(f"Left out: … and {more} more.")
 
