@@ -32,6 +32,8 @@ LIMITS = (
     "MAIL_CONNECTIONS_PER_CLIENT",
     "MAIL_SIZE_LIMIT",
     "MAIL_MEMORY",
+    "MAIL_LEAST_RATE",
+    "MAIL_PATIENCE",
     "ACTIVITY_DAYS",
     "AUDIT_DAYS",
 )
@@ -89,10 +91,18 @@ def check_site_url() -> list[CheckMessage]:
 
 
 @_site
-def check_trusted_proxies() -> list[CheckMessage]:
-    """Every entry of TRUSTED_PROXIES is a network, or `unix`; not the whole internet."""
+def check_trusted_networks() -> list[CheckMessage]:
+    """Every entry of the lists of those who are trusted is a network, or `unix`; not the whole internet."""
+    dangers = {
+        "TRUSTED_PROXIES": "any client can then choose its own address.",
+        "MAIL_TRUSTED_CLIENTS": "any client can then take a whole door for itself.",
+    }
+    return [message for name, danger in dangers.items() for message in _check_networks(name, danger)]
+
+
+def _check_networks(name: str, danger: str) -> list[CheckMessage]:
     messages: list[CheckMessage] = []
-    for entry in settings.TRUSTED_PROXIES:
+    for entry in getattr(settings, name):
         if entry == UNIX:
             continue
         try:
@@ -100,7 +110,7 @@ def check_trusted_proxies() -> list[CheckMessage]:
         except ValueError:
             messages.append(
                 Error(
-                    "TRUSTED_PROXIES has an entry that is no network.",
+                    f"{name} has an entry that is no network.",
                     hint="Write networks in CIDR form, as 10.0.0.0/8,fd00::/8, or unix for a UNIX socket.",
                     id="anonmail.E003",
                 )
@@ -109,7 +119,7 @@ def check_trusted_proxies() -> list[CheckMessage]:
         if network.prefixlen == 0:
             messages.append(
                 Warning(
-                    "TRUSTED_PROXIES trusts everybody: any client can then choose its own address.",
+                    f"{name} trusts everybody: {danger}",
                     hint="Name the proxy's own address or network.",
                     id="anonmail.W001",
                 )

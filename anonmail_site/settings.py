@@ -401,11 +401,19 @@ MAIL_THREADS = number("MAIL_THREADS", 8)
 # Octets of all messages that one door of one process takes at the same moment; more are told to wait.
 MAIL_MEMORY = number("MAIL_MEMORY", 256 * 1024 * 1024)
 MAIL_PROCESSES = number("MAIL_PROCESSES", 1)
-# Clients at once, for each door and process; from one address, unless it is this machine's own.
+# Networks (CIDR; `unix` for UNIX sockets) of mail servers of yours in front, which bring everybody's mail:
+# what is limited for each client, an IPv4 address or an IPv6 /64, is not limited for them.
+MAIL_TRUSTED_CLIENTS = env.list("MAIL_TRUSTED_CLIENTS", default=["127.0.0.0/8", "::1/128", "unix"])
+# Connections at once, for each door and process, and for one client.
 MAIL_CONNECTIONS = number("MAIL_CONNECTIONS", 200)
 MAIL_CONNECTIONS_PER_CLIENT = number("MAIL_CONNECTIONS_PER_CLIENT", 20)
-# Unknown recipients from one client address within ten minutes, before it is told to come later. 0: any.
+# A message that comes in at less than so many octets a second is ended once it is so many seconds behind.
+MAIL_LEAST_RATE = number("MAIL_LEAST_RATE", 1000)
+MAIL_PATIENCE = number("MAIL_PATIENCE", 60)
+# Unknown recipients that one client may name within ten minutes, and within a day, before it is told to come
+# later, at the SMTP door and by the policy service together. 0: any number.
 MAIL_UNKNOWN_PER_CLIENT = number("MAIL_UNKNOWN_PER_CLIENT", 50)
+MAIL_UNKNOWN_PER_DAY = number("MAIL_UNKNOWN_PER_DAY", 500)
 MAIL_TLS_CERTIFICATE = env.str("MAIL_TLS_CERTIFICATE", default="")
 MAIL_TLS_KEY = env.str("MAIL_TLS_KEY", default="")
 # Days for which activity (when, what, who wrote) is kept.

@@ -72,7 +72,14 @@ def sink(port: int) -> Iterator[None]:
 def mail_server(bench: Bench, ports: Ports, processes: int, **more: str) -> Iterator[subprocess.Popen[bytes]]:
     """A running `manage.py mailserver`."""
     settings = {name: str(value) for name, value in ports.settings().items()}
-    env = {**bench.env, **settings, "MAIL_PROCESSES": str(processes), "MAIL_UNKNOWN_PER_CLIENT": "0", **more}
+    env = {
+        **bench.env,
+        **settings,
+        "MAIL_PROCESSES": str(processes),
+        "MAIL_UNKNOWN_PER_CLIENT": "0",
+        "MAIL_UNKNOWN_PER_DAY": "0",
+        **more,
+    }
     server = subprocess.Popen(
         [sys.executable, "manage.py", "mailserver"], cwd=rig.ROOT, env=env, start_new_session=True
     )

@@ -1,6 +1,6 @@
 """Who is calling: the client's address, which a proxy's header gives only where proxies are trusted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -10,8 +10,10 @@ from django.http import HttpRequest, HttpResponseBase
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
-# The peer of a server on a UNIX socket has no address; this word in TRUSTED_PROXIES trusts it.
+# The peer of a server on a UNIX socket has no address; this word among trusted networks trusts it.
 UNIX = "unix"
+# One subscriber's network, in bits (RFC 6177): whoever has one of its addresses has them all.
+IPV6_PREFIX = 64
 
 
 def parse_address(text: str) -> IPAddress | None:
@@ -36,6 +38,21 @@ def parse_address(text: str) -> IPAddress | None:
 def in_any(address: IPAddress | None, networks: list[IPNetwork] | tuple[IPNetwork, ...]) -> bool:
     """Whether `address` is known and lies in one of `networks`."""
     return address is not None and any(address in network for network in networks)
+
+
+def network_of(client: str) -> str:
+    """The network that counts as one client: an IPv4 address, or an IPv6 /64. Other text counts as itself."""
+    address = parse_address(client)
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, IPV6_PREFIX), strict=False))
+    return str(address or client)
+
+
+def is_trusted(client: str, entries: Sequence[str]) -> bool:
+    """Whether the client's address is in one of the networks; what has none is on a UNIX socket."""
+    trusts_unix, networks = _trusted(tuple(entries))
+    address = parse_address(client)
+    return trusts_unix if address is None else in_any(address, networks)
 
 
 @lru_cache(maxsize=8)
@@ -77,8 +94,5 @@ class TrustedProxyMiddleware:
 
 
 def client_network(request: HttpRequest) -> str:
-    """The network that counts as one client: an IPv4 address, or an IPv6 /64 (one subscriber's)."""
-    address = parse_address(request.META.get("REMOTE_ADDR", ""))
-    if isinstance(address, IPv6Address):
-        return str(ip_network((address, 64), strict=False))
-    return str(address or "")
+    """The network that counts as one client of the web server."""
+    return network_of(request.META.get("REMOTE_ADDR", ""))

@@ -5,7 +5,7 @@ import logging
 import time
 from typing import ClassVar
 
-from mail.smtp_door import Connections
+from mail.clients import Connections
 from mail.work import Pool
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,6 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from aliases.models import Alias
-from mail.work import refuse_late
 
 # A message that is handed over again within this time is recognised: longer than queues keep mail.
 DELIVERY_MEMORY = timedelta(days=5)
@@ -146,17 +145,6 @@ def resume(destination: EmailAddress) -> None:
     """Send to the destination again; the bounces so far count no more."""
     PausedDestination.objects.filter(destination=destination).delete()
     Bounce.objects.filter(destination=destination).delete()
-
-
-@transaction.atomic
-def count_block(alias_id: int, sender: str, deadline: float | None = None) -> None:
-    """A message to an alias was refused: count it, and write who wrote.
-
-    Raises TooLate, and counts nothing, where the deadline (of time.monotonic()) is over.
-    """
-    Alias.objects.filter(pk=alias_id).update(blocks=F("blocks") + 1, active_at=timezone.now())
-    Activity.objects.create(alias_id=alias_id, deed=Deed.BLOCK, sender=readable(sender))
-    refuse_late(deadline)
 
 
 def readable(sender: str) -> str:

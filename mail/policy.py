@@ -1,33 +1,58 @@
 """Postfix's policy service (SMTPD_POLICY_README): what a recipient is told, before any message is taken."""
 
 import logging
+from typing import NamedTuple
 
+from core.proxies import parse_address
+from mail.clients import Connections, UnknownLimit, stranger
 from mail.line_doors import LineDoor, Malformed
-from mail.recipients import verdict
-from mail.resolve import Kind, needs_database
+from mail.recipients import UNKNOWN, verdict
+from mail.resolve import Kind, is_at_ours, needs_database
+from mail.work import Pool
 
 logger = logging.getLogger(__name__)
 
 GO_ON = "DUNNO"
+# The client of a mail server that does not say who it is.
+UNNAMED = "unnamed"
 # A 4xx unless something else refuses for good (access(5)).
 AWAY = "DEFER_IF_PERMIT 4.3.0 Cannot look this up now, try again later"
+# At once, whatever comes after us: a later check that refuses the unknown for good would tell them apart.
+TOO_MANY_UNKNOWN = "450 4.7.1 Too many unknown recipients, try again later"
 
 
-def action(attributes: dict[str, str], deadline: float | None = None) -> str:
-    """What Postfix is to do with one recipient: an action of access(5).
+class Decision(NamedTuple):
+    """What Postfix is to do: an action of access(5). `is_guess`: its client named what is not there."""
 
-    Only at RCPT, where each recipient is asked for once. Raises OperationalError while the database
-    is away.
+    action: str
+    is_guess: bool = False
+
+
+def guesser(attributes: dict[str, str]) -> str:
+    """Who is limited: the client of Postfix by its network, or by name if it has signed in; "" for nobody."""
+    if name := attributes.get("sasl_username"):
+        return f"{name}@sasl"
+    client = attributes.get("client_address", "")
+    return stranger(client) if parse_address(client) else UNNAMED
+
+
+def decide(attributes: dict[str, str], has_guessed: bool = False, deadline: float | None = None) -> Decision:
+    """What Postfix is to do with one recipient. Raises OperationalError while the database is away.
+
+    `has_guessed`: its client has named too many unknown ones, and hears the same of each address of ours.
     """
+    # Only at RCPT is each recipient asked for once.
     recipient = attributes.get("recipient", "")
     if attributes.get("protocol_state") != "RCPT" or not recipient:
-        return GO_ON
+        return Decision(GO_ON)
+    if has_guessed:
+        return Decision(TOO_MANY_UNKNOWN if is_at_ours(recipient) else GO_ON)
     found = verdict(recipient, attributes.get("sender", ""), deadline)
     kind, is_shared = found.resolution.kind, found.resolution.is_shared
     if kind is Kind.NOT_OURS or (is_shared and kind in {Kind.UNKNOWN, Kind.ROLE}):
         # Others' mail, and the ordinary mailboxes beside aliases, are for Postfix's own maps to know.
-        return GO_ON
-    return found.refusal or GO_ON
+        return Decision(GO_ON, is_guess=kind is Kind.UNKNOWN)
+    return Decision(found.refusal or GO_ON, is_guess=found.refusal == UNKNOWN)
 
 
 def attributes_of(question: bytes) -> dict[str, str]:
@@ -48,6 +73,10 @@ class PolicyDoor(LineDoor):
 
     name = "policy"
 
+    def __init__(self, lookups: Pool, connections: Connections, unknown: UnknownLimit) -> None:
+        super().__init__(lookups, connections)
+        self.unknown = unknown
+
     def split(self, received: bytearray) -> tuple[bytes, int] | None:
         end = received.find(b"\n\n")
         if end == 0 or received[:1] == b"\n":
@@ -56,16 +85,21 @@ class PolicyDoor(LineDoor):
 
     def answer_now(self, question: bytes) -> bytes | None:
         attributes = attributes_of(question)
-        return None if needs_database(attributes.get("recipient", "")) else _written(action(attributes))
+        if needs_database(attributes.get("recipient", "")):
+            return None
+        return _written(decide(attributes).action)
 
     async def answer(self, question: bytes) -> bytes:
+        attributes = attributes_of(question)
+        client = guesser(attributes)
         try:
-            return _written(await self.lookups.ask(action, attributes_of(question)))
-        except Malformed:
-            raise
+            decision: Decision = await self.lookups.ask(decide, attributes, self.unknown.is_over(client))
         except Exception as error:
             logger.warning("policy not decided: %s", type(error).__name__)
             return _written(AWAY)
+        if decision.is_guess:
+            self.unknown.count(client)
+        return _written(decision.action)
 
 
 def _written(action: str) -> bytes:

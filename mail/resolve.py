@@ -151,6 +151,14 @@ def needs_database(address: str) -> bool:
         return False
 
 
+def is_at_ours(address: str) -> bool:
+    """Whether the address is at a domain of ours. Raises OperationalError as `resolve` does."""
+    try:
+        return _domain(address.rpartition("@")[2]) in our_domains.shared()
+    except AddressError:
+        return False
+
+
 def resolve(text: str) -> Resolution:
     """What the address is: in any case, its `+tag` ignored, its domain as U-labels or A-labels.
 

@@ -15,12 +15,14 @@ from types import FrameType
 from django.conf import settings
 from django.db import connections
 
+from mail.blocks import blocks
+from mail.clients import Connections, UnknownLimit
 from mail.line_doors import LineDoor
 from mail.listen import BACKLOG
 from mail.next_hop import NextHop, next_hop_from
 from mail.policy import PolicyDoor
 from mail.resolve import our_domains
-from mail.smtp_door import Connections, Door, Handler, LmtpDoor, LmtpHandler, mail_protocol
+from mail.smtp_door import Door, Handler, LmtpDoor, LmtpHandler, mail_protocol
 from mail.socketmap import SocketmapDoor
 from mail.work import Pool
 
@@ -47,6 +49,13 @@ class Doors:
         self.tls = tls
         self.lookups = Pool(LOOKUP_THREADS)
         self.work = Pool(settings.MAIL_THREADS)
+        # Each process counts by itself: together they let no more through than is set.
+        self.unknown = UnknownLimit(
+            *(
+                -(-most // settings.MAIL_PROCESSES)
+                for most in (settings.MAIL_UNKNOWN_PER_CLIENT, settings.MAIL_UNKNOWN_PER_DAY)
+            )
+        )
         self.servers: list[asyncio.Server] = []
         self.counts: dict[str, Connections] = {}
 
@@ -58,8 +67,10 @@ class Doors:
                 settings.MAIL_CONNECTIONS, settings.MAIL_CONNECTIONS_PER_CLIENT
             )
             make: Callable[[], Door | LineDoor]
-            if name in {"policy", "socketmap"}:
-                make = partial(PolicyDoor if name == "policy" else SocketmapDoor, self.lookups, count)
+            if name == "policy":
+                make = partial(PolicyDoor, self.lookups, count, self.unknown)
+            elif name == "socketmap":
+                make = partial(SocketmapDoor, self.lookups, count)
             else:
                 make = self._mail_door(name, count)
             server = await loop.create_server(make, sock=listener, backlog=ACCEPT_AT_ONCE)
@@ -69,9 +80,8 @@ class Doors:
 
     def _mail_door(self, name: str, count: Connections) -> Callable[[], Door]:
         is_lmtp = name == "lmtp"
-        handler = (LmtpHandler if is_lmtp else Handler)(
-            self.lookups, self.work, self.next_hop, 0 if is_lmtp else settings.MAIL_UNKNOWN_PER_CLIENT
-        )
+        unknown = UnknownLimit(0) if is_lmtp else self.unknown
+        handler = (LmtpHandler if is_lmtp else Handler)(self.lookups, self.work, self.next_hop, unknown)
         return lambda: mail_protocol(
             LmtpDoor if is_lmtp else Door,
             handler,
@@ -93,6 +103,7 @@ class Doors:
             await asyncio.sleep(0.05)
         self.lookups.close()
         self.work.close()
+        await asyncio.to_thread(blocks.write_last)
 
 
 def tls_context() -> ssl.SSLContext | None:

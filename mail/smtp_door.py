@@ -10,13 +10,13 @@ import logging
 import re
 import ssl
 import time
-from collections import OrderedDict
-from ipaddress import ip_address, ip_network
+from collections.abc import Callable
 from typing import Any, AnyStr
 
 from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
 from django.conf import settings
 
+from mail.clients import Connections, Room, Turns, UnknownLimit, client_address, stranger
 from mail.forward import Answer, Message, take
 from mail.next_hop import NextHop
 from mail.recipients import AWAY, UNKNOWN, Verdict, verdict
@@ -32,55 +32,26 @@ TOO_MANY_RECIPIENTS = "452 4.5.3 Too many recipients, please send the others aga
 SEPARATE = "452 4.5.3 One recipient at a time, please send the others again"
 TOO_LARGE = "552 5.3.4 Message too large"
 NO_ROOM = "452 4.3.1 Too many messages at once, try again later"
+TOO_SLOW = "421 4.4.2 Timeout, try again later"
 
 RECIPIENTS_MAX = 100
-# Unknown recipients that one connection, and one client address within the period, may name.
+# Unknown recipients that one connection may name.
 UNKNOWN_MAX = 10
-UNKNOWN_PERIOD = 600.0  # seconds
-CLIENTS_REMEMBERED = 10_000
 # Octets of DATA that are read and thrown away, so that the client hears "too large": so many times the limit.
 DRAIN_FACTOR = 2
 # Octets above the limit for the trace fields that a Postfix in front has added (RFC 5321 §4.4).
 TRACE_MAX = 64 * 1024
-# Seconds for the next command, for each further mebibyte of DATA, and for our own answer to it.
+# Seconds for the next command (RFC 5321 §4.5.3.2.7), and for our own answer to DATA.
 COMMAND_TIMEOUT = 300.0
 ANSWER_TIMEOUT = 900.0
+# Seconds in which a client that is out of time may take our last word.
+FAREWELL_TIME = 1.0
 # Seconds that a message waits until an earlier one is forgotten, which a sender that does not read holds up.
 FORGET_TIMEOUT = 3.0
-MEBIBYTE = 1024 * 1024
 # The everyday form of a Path (RFC 5321 §4.1.2): a Dot-string, a domain without comments or literals.
 _PATH = re.compile(r"<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+)>(?: +(.*))?")
 # How often one connection may give a command. A sender that keeps its connection sends many messages.
 COMMANDS_MAX = {"*": 10_000, "RCPT": 100_000, "MAIL": 100_000, "DATA": 100_000, "RSET": 100_000}
-
-
-class UnknownLimit:
-    """Who names too many unknown recipients: by client address, IPv6 by /64, in this process's memory."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
-
-    def is_over(self, client: str) -> bool:
-        """Whether the client is to come again later."""
-        began, count = self._counts.get(_network(client), (0.0, 0))
-        return 0 < self.most <= count and time.monotonic() - began < UNKNOWN_PERIOD
-
-    def count(self, client: str) -> None:
-        """The client has named an unknown recipient."""
-        key, now = _network(client), time.monotonic()
-        began, count = self._counts.pop(key, (now, 0))
-        self._counts[key] = (began, count + 1) if now - began < UNKNOWN_PERIOD else (now, 1)
-        if len(self._counts) > CLIENTS_REMEMBERED:
-            self._counts.popitem(last=False)
-
-
-def _network(client: str) -> str:
-    try:
-        address = ip_address(client)
-    except ValueError:
-        return client
-    return str(ip_network((address, 64), strict=False)) if address.version == 6 else client
 
 
 def sender_of(envelope: Envelope) -> str:
@@ -88,24 +59,14 @@ def sender_of(envelope: Envelope) -> str:
     return "" if envelope.mail_from in {None, "<>"} else envelope.mail_from or ""
 
 
-def client_address(peer: Any) -> str:
-    """The IP address in a socket's peer name; "local" for a UNIX socket's.
-
-    A socket for both families writes IPv4 addresses as IPv6 ones (RFC 4291 §2.5.5.2): all of them
-    would be one network.
-    """
-    if not (isinstance(peer, tuple) and peer):
-        return "local"
-    with contextlib.suppress(ValueError):
-        address = ip_address(peer[0])
-        if address.version == 6 and address.ipv4_mapped:
-            return str(address.ipv4_mapped)
-    return str(peer[0])
-
-
 def client_of(session: Session) -> str:
     """The client's IP address; "local" on a UNIX socket."""
     return client_address(session.peer)
+
+
+def stranger_of(session: Session) -> str:
+    """The client as it is limited; "" for a mail server of ours in front."""
+    return stranger(client_of(session))
 
 
 class Handler:
@@ -115,13 +76,13 @@ class Handler:
     unknown_max = UNKNOWN_MAX
     is_queued = False
 
-    def __init__(self, lookups: Pool, work: Pool, next_hop: NextHop, unknown_limit: int = 0) -> None:
+    def __init__(self, lookups: Pool, work: Pool, next_hop: NextHop, unknown: UnknownLimit) -> None:
         self.lookups = lookups
         self.work = work
         self.next_hop = next_hop
-        self.unknown = UnknownLimit(unknown_limit)
-        # Of the messages that this door takes just now.
-        self.octets = 0
+        self.unknown = unknown
+        self.room = Room()
+        self.turns = Turns(settings.MAIL_THREADS)
         self._forgetting: dict[asyncio.Task[None], int] = {}
 
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
@@ -137,7 +98,8 @@ class Handler:
         """Whether the recipient is welcome. A blocked alias and an unknown one are told in the same words."""
         if len(envelope.rcpt_tos) >= RECIPIENTS_MAX:
             return TOO_MANY_RECIPIENTS
-        if self.unknown.is_over(client_of(session)):
+        client = stranger_of(session)
+        if self.unknown.is_over(client):
             return _hang_up(server)
         try:
             found: Verdict = await self.lookups.ask(verdict, address, sender_of(envelope))
@@ -145,7 +107,7 @@ class Handler:
             logger.warning("recipient not resolved: %s", type(error).__name__)
             return AWAY
         if found.refusal == UNKNOWN:
-            self.unknown.count(client_of(session))
+            self.unknown.count(client)
             session.__dict__["unknown"] = session.__dict__.get("unknown", 0) + 1
             if session.__dict__["unknown"] >= self.unknown_max:
                 return _hang_up(server)
@@ -252,6 +214,12 @@ class LmtpHandler(Handler):
         return "\r\n".join(answer_of[resolution].value for resolution in resolutions)
 
 
+def _without_dots(content: bytearray) -> bytes:
+    """The message without its end and its dots for transparency (RFC 5321 §4.5.2)."""
+    del content[-3:]
+    return bytes(content.replace(b"\r\n.", b"\r\n")[2:])
+
+
 def _hang_up(server: SMTP) -> str:
     if server.transport is not None:
         # After the answer is written.
@@ -275,7 +243,11 @@ class Door(SMTP):
         self.handler = handler
         self.is_taking = False
         self.is_ending = False
-        self._held = 0
+        # What came of the message that is being received, the reply that refuses it, and until when more of
+        # it must come (of time.monotonic()).
+        self._content = bytearray()
+        self._refusal = ""
+        self._deadline: float | None = None
         # Extended commands may have more than the 512 octets of RFC 5321 §4.5.3.1.4: SMTPUTF8, XFORWARD.
         for command in ("MAIL", "RCPT"):
             self.command_size_limits[command] = 1024
@@ -310,9 +282,20 @@ class Door(SMTP):
         return super()._getaddr(arg)
 
     def _timeout_cb(self) -> None:
-        """End the connection, whether its client has read our answers or not: close() would wait for that."""
-        if isinstance(self.transport, asyncio.Transport):
-            self.transport.abort()
+        """End the connection, unless the message has come on meanwhile; whether its client reads or not."""
+        if self._deadline is not None and (left := self._deadline - time.monotonic()) > 0:
+            self._reset_timeout(left)
+            return
+        transport = self.transport
+        if not isinstance(transport, asyncio.Transport):
+            return
+        if transport.get_write_buffer_size():
+            # close() would wait for that.
+            transport.abort()
+            return
+        transport.write(TOO_SLOW.encode() + b"\r\n")
+        transport.close()
+        asyncio.get_running_loop().call_later(FAREWELL_TIME, transport.abort)
 
     def end_soon(self) -> None:
         """Hang up: at once, or after the answer for the message that is being taken."""
@@ -335,25 +318,19 @@ class Door(SMTP):
             await self.push("501 5.5.4 Syntax: DATA")
             return
         await self.push("354 End data with <CR><LF>.<CR><LF>")
+        client = stranger_of(self.session) if self.session is not None else ""
         try:
-            await self._take_message()
-        finally:
-            self.handler.octets -= self._held
-            self._held = 0
-
-    async def _take_message(self) -> None:
-        content = await self._read_message()
-        if isinstance(content, str):
-            self._set_post_data_state()  # type: ignore[no-untyped-call]
-            await self.push(content)
-            return
-        if self.envelope is None:
-            return
-        self.envelope.content = self.envelope.original_content = content
-        self._reset_timeout(ANSWER_TIMEOUT)
+            await self._read_message(client)
+            self._reset_timeout(ANSWER_TIMEOUT)
+            end_turn = await self.handler.turns.take(client)
+        except BaseException:
+            self._let_go()
+            raise
         self.is_taking = True
+        # In a task of its own: who hangs up meanwhile keeps room and turn until the message is done with.
+        answering = self.loop.create_task(self._answer(end_turn))
         try:
-            status = await self._call_handler_hook("DATA")
+            status = await asyncio.shield(answering)
             self._reset_timeout()
             self._set_post_data_state()  # type: ignore[no-untyped-call]
             await self.push(status)
@@ -362,20 +339,50 @@ class Door(SMTP):
             if self.is_ending:
                 self.end_soon()
 
-    def _hold(self, octets: int) -> bool:
-        """Whether there is room for so many more octets, of all the messages that come in just now."""
-        self._held += octets
-        self.handler.octets += octets
-        return self.handler.octets <= settings.MAIL_MEMORY
+    async def _answer(self, end_turn: Callable[[], None]) -> str:
+        """What became of the message that has come in. Ends its turn."""
+        try:
+            if self._refusal or self.envelope is None:
+                return self._refusal or Answer.LATER.value
+            self.handler.room.keep(self)
+            content, self._content = self._content, bytearray()
+            self.envelope.content = self.envelope.original_content = _without_dots(content)
+            del content
+            return str(await self._call_handler_hook("DATA"))
+        except Exception as error:
+            return await self.handler.handle_exception(error)
+        finally:
+            end_turn()
+            self._let_go()
 
-    async def _read_message(self) -> bytes | str:
-        """The message without its dots for transparency (RFC 5321 §4.5.2), or the reply that refuses it."""
+    def _let_go(self) -> None:
+        """Nothing of a message is in memory any more."""
+        self._deadline = None
+        self.handler.room.release(self)
+        self._content = bytearray()
+
+    def give_way(self) -> None:
+        """Others need the room: what has come is thrown away, and what still comes too."""
+        self._refusal = NO_ROOM
+        self._content.clear()
+
+    def _came(self, octets: int) -> None:
+        """So many octets more: the deadline moves on as if they had come at the least rate."""
+        later = time.monotonic() + settings.MAIL_PATIENCE
+        before = later if self._deadline is None else self._deadline
+        self._deadline = min(later, before + octets / settings.MAIL_LEAST_RATE)
+
+    async def _read_message(self, client: str) -> None:
+        """Read the message to its end, whatever becomes of it."""
         limit = int(self.data_size_limit or 0) + TRACE_MAX
         end = b"\r\n.\r\n"
         # The line that DATA itself ended with is the one before.
         self._reader._buffer[:0] = b"\r\n"  # type: ignore[attr-defined]
         # One array, and large pieces: a million small ones would take many times their octets and their time.
-        content, size, extended, is_whole, refusal = bytearray(), 0, 0, False, ""
+        self._content, self._refusal = bytearray(), ""
+        size, is_whole = 0, False
+        self._came(0)
+        self._reset_timeout(settings.MAIL_PATIENCE)
         while not is_whole:
             try:
                 piece = await self._reader.readuntil(end)
@@ -383,26 +390,21 @@ class Door(SMTP):
             except asyncio.LimitOverrunError as error:
                 piece = await self._reader.read(error.consumed)
             size += len(piece)
+            self._came(len(piece))
             if size > limit + len(end):
-                refusal = TOO_LARGE
-            elif not refusal and not self._hold(len(piece)):
-                refusal = NO_ROOM
-            if not refusal:
-                content += piece
-            else:
-                content.clear()
-                if size > limit * DRAIN_FACTOR:
-                    await self.push(TOO_LARGE)
-                    if self.transport is not None:
-                        self.transport.close()
-                    raise asyncio.CancelledError
-            if size // MEBIBYTE > extended:
-                extended = size // MEBIBYTE
-                self._reset_timeout()
-        if refusal:
-            return refusal
-        del content[-3:]
-        return bytes(content.replace(b"\r\n.", b"\r\n")[2:])
+                self.give_way()
+                self.handler.room.release(self)
+                self._refusal = TOO_LARGE
+            elif not self._refusal:
+                self.handler.room.hold(self, client, len(piece))
+            if not self._refusal:
+                self._content += piece
+            elif size > limit * DRAIN_FACTOR:
+                await self.push(TOO_LARGE)
+                if self.transport is not None:
+                    self.transport.close()
+                raise asyncio.CancelledError
+        self._deadline = None
 
     async def smtp_VRFY(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
         await self.push("502 5.5.1 VRFY is not available")
@@ -422,34 +424,6 @@ class LmtpDoor(Door):
 
     async def smtp_EHLO(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
         await self.push("500 5.5.1 This is LMTP: say LHLO")
-
-
-class Connections:
-    """Counts a door's connections, the whole and by client, and turns away those that are too many."""
-
-    def __init__(self, most: int, most_per_client: int) -> None:
-        self.most, self.most_per_client = most, most_per_client
-        self.open: dict[Any, str] = {}
-
-    def admit(self, connection: Any, transport: asyncio.BaseTransport) -> bool:
-        """Whether there is room for the connection, which is counted then, once."""
-        client = client_address(transport.get_extra_info("peername"))
-        if connection not in self.open:
-            if len(self.open) >= self.most:
-                return False
-            if not _is_near(client) and list(self.open.values()).count(client) >= self.most_per_client:
-                return False
-            self.open[connection] = client
-        return True
-
-    def gone(self, connection: Any) -> None:
-        """The connection has ended."""
-        self.open.pop(connection, None)
-
-
-def _is_near(client: str) -> bool:
-    """Whether the client is on this machine: a mail server's connections are all from there."""
-    return client == "local" or client.startswith("127.") or client == "::1"
 
 
 def mail_protocol(

@@ -20,6 +20,7 @@ from pytest_django import Settings
 from accounts.models import User
 from aliases.models import Alias
 from domains.models import Domain
+from mail.blocks import blocks
 from mail.models import Activity, Bounce, Delivery, PausedDestination, note_bounce, resume
 from mail.next_hop import Accepted, Maildir, Pending, Refused, SmtpHop, _Client
 from mail.return_path import read_return_path
@@ -136,6 +137,7 @@ def test_blocked_and_unknown_are_told_in_the_same_words_and_blocks_are_counted(
 
     assert answers == {UNKNOWN}
     assert hop.sent == []
+    blocks.write()
     assert [Alias.objects.get(pk=alias.pk).blocks for alias in (disabled, orphaned)] == [1, 1]
 
 

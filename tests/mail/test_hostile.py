@@ -22,13 +22,14 @@ from pytest_django import Settings
 
 from accounts.models import User
 from aliases.models import Alias
+from mail.blocks import blocks
 from mail.bounce import failure_status
+from mail.clients import UnknownLimit, client_address, stranger
 from mail.listen import Endpoint, listening_socket
 from mail.message import without_first_received
 from mail.models import Activity, Bounce, Delivery
 from mail.next_hop import Outcome, Pending, Refused
 from mail.return_path import return_path
-from mail.smtp_door import UnknownLimit, client_address
 from tests.mail_doors import Hop, running_doors
 
 # On PostgreSQL the doors have all their threads.
@@ -77,18 +78,21 @@ def alias(alice: User) -> Alias:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     """Time limits of a fraction of a second."""
+    settings.MAIL_PATIENCE = TIMEOUT
     monkeypatch.setattr("mail.smtp_door.COMMAND_TIMEOUT", TIMEOUT)
     for name in ("QUESTION_TIMEOUT", "IDLE_TIMEOUT"):
         monkeypatch.setattr(f"mail.line_doors.{name}", TIMEOUT)
 
 
 class Peer:
-    """One connection, spoken in octets."""
+    """One connection, spoken in octets. `source`: another address of loopback is another client."""
 
-    def __init__(self, place: tuple[str, int], receive_buffer: int = 0) -> None:
+    def __init__(self, place: tuple[str, int], receive_buffer: int = 0, source: str = "") -> None:
         self.socket = socket.socket()
+        if source:
+            self.socket.bind((source, 0))
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(20)
@@ -455,7 +459,7 @@ def test_a_flood_of_connections_is_turned_away_and_forgotten(
 def test_guesses_count_for_the_client_over_its_connections(
     open_doors: Callable[..., Places], alias: Alias, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = open_doors(MAIL_UNKNOWN_PER_CLIENT=5)["smtp"]
+    place = open_doors(MAIL_UNKNOWN_PER_CLIENT=5, MAIL_TRUSTED_CLIENTS=[])["smtp"]
 
     def rcpt(recipient: str) -> bytes:
         with greeted("smtp", place) as peer:
@@ -464,22 +468,23 @@ def test_guesses_count_for_the_client_over_its_connections(
 
     assert [rcpt(f"guess{number}@example.com") for number in range(5)] == [UNKNOWN] * 5
     assert rcpt("guess@example.com")[:3] == rcpt(alias.address)[:3] == b"421"
-    monkeypatch.setattr("mail.smtp_door.UNKNOWN_PERIOD", 0.0)
+    for period in ("UNKNOWN_PERIOD", "UNKNOWN_DAY"):
+        monkeypatch.setattr(f"mail.clients.{period}", 0.0)
     assert rcpt(alias.address)[:3] == b"250"
 
 
 def test_the_count_of_guesses_is_by_network_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mail.smtp_door.CLIENTS_REMEMBERED", 100)
+    monkeypatch.setattr("mail.clients.CLIENTS_REMEMBERED", 100)
     limit = UnknownLimit(1)
 
-    limit.count("2001:db8::1")
-    limit.count(client_address(("::ffff:192.0.2.1", 25, 0, 0)))
+    limit.count(stranger("2001:db8::1"))
+    limit.count(stranger(client_address(("::ffff:192.0.2.1", 25, 0, 0))))
 
-    assert limit.is_over("2001:db8::ffff")
-    assert not limit.is_over("2001:db8:0:1::1")
+    assert limit.is_over(stranger("2001:db8::ffff"))
+    assert not limit.is_over(stranger("2001:db8:0:1::1"))
     # A socket for both families writes IPv4 addresses as IPv6 ones: they are no common network.
     assert limit.is_over("192.0.2.1")
-    assert not limit.is_over(client_address(("::ffff:192.0.2.2", 25, 0, 0)))
+    assert not limit.is_over(stranger(client_address(("::ffff:192.0.2.2", 25, 0, 0))))
     for number in range(1000):
         limit.count(f"192.0.{number // 250}.{number % 250}")
     assert len(limit._counts) == 100
@@ -520,7 +525,7 @@ def test_garbage_is_survived(
     door: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    place = open_doors(MAIL_CONNECTIONS=3, MAIL_UNKNOWN_PER_CLIENT=0)[door]
+    place = open_doors(MAIL_CONNECTIONS=3, MAIL_UNKNOWN_PER_CLIENT=0, MAIL_UNKNOWN_PER_DAY=0)[door]
 
     @profile(
         max_examples=100,
@@ -567,7 +572,7 @@ def test_odd_octets_at_the_doors_of_mail(
 ) -> None:
     enabled, disabled = (Alias.objects.issue(owner=alice) for _ in range(2))
     disabled.disable()
-    places = open_doors(MAIL_UNKNOWN_PER_CLIENT=0)
+    places = open_doors(MAIL_UNKNOWN_PER_CLIENT=0, MAIL_UNKNOWN_PER_DAY=0)
     sender = b'"%b"@sender.test' % odd
     contents = []
     for door in ("smtp", "lmtp"):
@@ -585,6 +590,7 @@ def test_odd_octets_at_the_doors_of_mail(
             taken, refusal = peer.replies(2)
             if taken[:3] == b"250":
                 assert refusal == UNKNOWN
+                blocks.write()
                 assert Activity.objects.filter(alias=disabled, deed="block").exists()
             peer.say(b"RSET\r\n" + transaction(enabled.address, content, b"x@y.test"))
             assert [reply[:3] for reply in peer.replies(5)] == [b"250", b"250", b"250", b"354", b"250"]
@@ -615,6 +621,7 @@ def test_odd_octets_at_the_doors_of_questions(
             for key in recipients:
                 peer.say(netstring(name + b" " + key))
                 assert peer.stream.read(12) == b"9:NOTFOUND ,"
+    blocks.write()
     alias.refresh_from_db()
     assert alias.blocks == Activity.objects.filter(deed="block").count() == 1
     assert "\0" not in Activity.objects.get().sender

@@ -95,7 +95,7 @@ def run_site(
     for name, value in ports.settings().items():
         setattr(settings, name, value)
     settings.MAIL_POSTMASTER = "boss@boss.test"
-    settings.MAIL_UNKNOWN_PER_CLIENT = 0
+    settings.MAIL_UNKNOWN_PER_CLIENT = settings.MAIL_UNKNOWN_PER_DAY = 0
     if connection.vendor == "sqlite":
         # Two writers in SQLite's memory do not wait for each other, as those of a file do.
         settings.MAIL_THREADS = 1
