@@ -410,8 +410,8 @@ MAIL_CONNECTIONS_PER_CLIENT = number("MAIL_CONNECTIONS_PER_CLIENT", 20)
 # A message that comes in at less than so many octets a second is ended once it is so many seconds behind.
 MAIL_LEAST_RATE = number("MAIL_LEAST_RATE", 1000)
 MAIL_PATIENCE = number("MAIL_PATIENCE", 60)
-# Unknown recipients that one client may name within ten minutes, and within a day, before it is told to come
-# later, at the SMTP door and by the policy service together. 0: any number.
+# Unknown recipients that one client may name within ten minutes, before it is told to come later, at the SMTP
+# door and by the policy service together; and within a day, before it may name five in ten minutes. 0: any.
 MAIL_UNKNOWN_PER_CLIENT = number("MAIL_UNKNOWN_PER_CLIENT", 50)
 MAIL_UNKNOWN_PER_DAY = number("MAIL_UNKNOWN_PER_DAY", 500)
 MAIL_TLS_CERTIFICATE = env.str("MAIL_TLS_CERTIFICATE", default="")

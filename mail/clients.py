@@ -12,18 +12,22 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any, Protocol
 
 from django.conf import settings
 
-from core.proxies import is_trusted, network_of
+from core.proxies import IPV6_PREFIX, is_trusted, network_of
 
 LOCAL = "local"
 # Seconds of the two periods in which unknown recipients are counted.
 UNKNOWN_PERIOD = 600.0
 UNKNOWN_DAY = 86_400.0
+SLOW_MOST = 5
 CLIENTS_REMEMBERED = 50_000
+# Whoever is given an IPv6 network of this size, as tunnels give it to anybody, counts for so many clients.
+SITE_PREFIX = 48
+SITE_CLIENTS = 4
 
 
 def client_address(peer: Any) -> str:
@@ -59,20 +63,22 @@ class Connections:
         if connection in self.open:
             return True
         client = stranger(client_address(transport.get_extra_info("peername")))
-        if len(self.open) >= self.most or (client and self._numbers[client] >= self.most_per_client):
+        networks = _networks(client)
+        if len(self.open) >= self.most or any(
+            self._numbers[network] >= self.most_per_client * factor for network, factor in networks
+        ):
             return False
         self.open[connection] = client
-        self._numbers[client] += 1
+        self._numbers.update(network for network, _factor in networks)
         return True
 
     def gone(self, connection: Any) -> None:
         """The connection has ended."""
         client = self.open.pop(connection, None)
-        if client is None:
-            return
-        self._numbers[client] -= 1
-        if not self._numbers[client]:
-            del self._numbers[client]
+        for network, _factor in _networks(client or ""):
+            self._numbers[network] -= 1
+            if not self._numbers[network]:
+                del self._numbers[network]
 
 
 class Incoming(Protocol):
@@ -165,38 +171,62 @@ def _nothing() -> None:
 
 
 class UnknownLimit:
-    """Who names too many unknown recipients, in this process's memory: in ten minutes, and in a day.
+    """Who names too many unknown recipients, in this process's memory. 0 for any number.
 
-    0 for any number. Once a client is over a limit, every recipient is told to come later, whatever it
-    is: so that nothing can be learned any more.
+    At most so many within ten minutes; after so many within a day, SLOW_MOST within ten minutes. Once a
+    client is over, every recipient is told to come later, whatever it is: nothing can be learned any more.
+    It is not shut out for the day: behind one network may be all the people of a large mail provider.
     """
 
     def __init__(self, most: int, most_per_day: int = 0) -> None:
-        self.most = (most, most_per_day)
-        self._counts: OrderedDict[str, list[tuple[float, int]]] = OrderedDict()
+        self.most, self.most_per_day = most, most_per_day
+        self._counts: OrderedDict[str, tuple[_Count, _Count]] = OrderedDict()
 
     def is_over(self, client: str) -> bool:
         """Whether the client, of `stranger`, is to come again later."""
-        counts = self._counts.get(client)
+        return any(self._is_over(network, factor) for network, factor in _networks(client))
+
+    def _is_over(self, network: str, factor: int) -> bool:
+        if network not in self._counts:
+            return False
         now = time.monotonic()
-        return counts is not None and any(
-            0 < most <= count and now - began < period
-            for most, period, (began, count) in zip(self.most, _periods(), counts, strict=True)
-        )
+        recent, daily = (count.at(now) for count in self._counts[network])
+        most = self.most
+        if 0 < self.most_per_day * factor <= daily:
+            most = min(most, SLOW_MOST) if most else SLOW_MOST
+        return 0 < most * factor <= recent
 
     def count(self, client: str) -> None:
         """The client has named an unknown recipient."""
-        if not client:
-            return
         now = time.monotonic()
-        counts = self._counts.pop(client, None) or [(now, 0), (now, 0)]
-        self._counts[client] = [
-            (began, count + 1) if now - began < period else (now, 1)
-            for period, (began, count) in zip(_periods(), counts, strict=True)
-        ]
-        if len(self._counts) > CLIENTS_REMEMBERED:
+        for network, _factor in _networks(client):
+            counts = self._counts.pop(network, None) or (_Count(UNKNOWN_PERIOD), _Count(UNKNOWN_DAY))
+            for count in counts:
+                count.add(now)
+            self._counts[network] = counts
+        while len(self._counts) > CLIENTS_REMEMBERED:
             self._counts.popitem(last=False)
 
 
-def _periods() -> tuple[float, float]:
-    return UNKNOWN_PERIOD, UNKNOWN_DAY
+class _Count:
+    """How many there were in the running period, of so many seconds, which began with the first."""
+
+    __slots__ = ("began", "number", "period")
+
+    def __init__(self, period: float) -> None:
+        self.period, self.began, self.number = period, float("-inf"), 0
+
+    def at(self, now: float) -> int:
+        return self.number if now - self.began < self.period else 0
+
+    def add(self, now: float) -> None:
+        self.number = self.at(now) + 1
+        if self.number == 1:
+            self.began = now
+
+
+def _networks(client: str) -> list[tuple[str, int]]:
+    """The client, and the larger network that somebody may have (RFC 6177): how many clients each is."""
+    if not client.endswith(f"/{IPV6_PREFIX}"):
+        return [(client, 1)] if client else []
+    return [(client, 1), (str(ip_network(client).supernet(new_prefix=SITE_PREFIX)), SITE_CLIENTS)]

@@ -267,7 +267,7 @@ def test_a_network_of_ipv6_has_the_connections_of_one_client() -> None:
         connections.gone(connection)
         connections.gone(connection)
     assert admitted(connections, *[("192.0.2.1", 25)] * 30) == 20
-    assert sum(connections._numbers.values()) == 20
+    assert connections._numbers == {"192.0.2.1": 20}
 
 
 def test_who_is_in_front_is_a_setting(settings: Settings) -> None:
@@ -374,7 +374,10 @@ def test_guesses_beside_mailboxes_count_too(policy: Callable[..., Postfix], exam
     assert [postfix.ask(each) for each in GUESSES[:3]] == ["DUNNO", "DUNNO", TOO_MANY]
 
 
-def test_a_day_has_its_own_limit_over_both_doors(open_doors: Open, alias: Alias) -> None:
+def test_a_day_has_its_own_limit_over_both_doors(
+    open_doors: Open, alias: Alias, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mail.clients.SLOW_MOST", 2)
     places = open_doors(MAIL_UNKNOWN_PER_CLIENT=0, MAIL_UNKNOWN_PER_DAY=2)
     postfix = Postfix(places["policy"])
     with Client(places["smtp"]) as client:
@@ -397,21 +400,44 @@ def test_processes_share_the_limit(settings: Settings) -> None:
     doors.lookups.close()
     doors.work.close()
 
-    assert doors.unknown.most == (13, 0)
+    assert (doors.unknown.most, doors.unknown.most_per_day) == (13, 0)
 
 
-def test_the_limit_is_over_when_its_time_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    limit, now = UnknownLimit(2, 3), [1000.0]
+def test_after_a_day_of_guesses_a_client_has_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit, now = UnknownLimit(50, 500), [1000.0]
     monkeypatch.setattr("mail.clients.time.monotonic", lambda: now[0])
 
-    said = []
-    for _ in range(5):
-        said.append(limit.is_over("a"))
-        limit.count("a")
-        now[0] += 400
-    assert said == [False, False, False, True, True]
-    now[0] += 86_400
-    assert not limit.is_over("a")
+    def guesses(seconds: int) -> int:
+        """How many addresses the client learns of, if it asks without end."""
+        learned, until = 0, now[0] + seconds
+        while now[0] < until:
+            if not limit.is_over("192.0.2.1"):
+                limit.count("192.0.2.1")
+                learned += 1
+            now[0] += 1
+        return learned
+
+    assert guesses(600) == 50
+    assert guesses(86_400 - 600) == 450 + 134 * 5
+    # Then a day begins anew.
+    assert guesses(600) == 50
+
+
+def test_a_large_network_of_ipv6_counts_for_four_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit, connections = UnknownLimit(2), Connections(200, 5)
+    clients = [f"2001:db8:7:{n:x}::1" for n in range(60)]
+
+    asked = 0
+    for client in map(stranger, clients):
+        if not limit.is_over(client):
+            limit.count(client)
+            asked += 1
+
+    assert asked == 8
+    assert admitted(connections, *((client, 25, 0, 0) for client in clients)) == 20
+    for connection in list(connections.open):
+        connections.gone(connection)
+    assert not connections._numbers
 
 
 @pytest.mark.parametrize("kind", ["disabled", "deleted", "unknown"])

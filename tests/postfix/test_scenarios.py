@@ -15,6 +15,7 @@ from accounts.models import User
 from aliases.models import Alias
 from domains.models import Domain
 from mail import smtp_door
+from mail.blocks import blocks
 from mail.models import Activity, Bounce
 from tests.postfix.conftest import Site
 from tests.postfix.sender import (
@@ -379,6 +380,7 @@ def test_the_owner_sees_what_was_forwarded_blocked_and_bounced(
     settled(site, 1)
     alias.disable()
     send(site, alias.address)
+    blocks.write()
     client.force_login(alice)
 
     text = client.get(f"/aliases/{alias.pk}/").content.decode()
