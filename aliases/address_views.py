@@ -14,6 +14,7 @@ from aliases.models import AliasDestination
 from aliases.own_addresses import (
     MailAway,
     add_checked,
+    count_refusal,
     count_try,
     depending_on,
     make_primary,
@@ -32,6 +33,8 @@ def address_list(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         try:
             count_try(user)
+            if not form.is_valid():
+                count_refusal(form)
         except RateLimited as error:
             messages.error(request, str(error))
             return redirect("address-list")

@@ -6,7 +6,7 @@ domain does. Figures and dates begin anew.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -313,7 +313,7 @@ class _Check:
                 "On the domain %(domain)s nobody chooses the whole of a name: only an admin can import it."
             ) % {"domain": row.domain}
         elif row.address in self.held or row.address in self.receiving:
-            return _taken(row)
+            return replace(_taken(row), is_taken=row.address not in own)
         elif row.destinations is None and not any(address.primary for address in own.values()):
             reason = gettext("The owner has no verified primary address.")
         elif wrong := [email for email in row.destinations or () if email not in own]:

@@ -9,7 +9,7 @@ from django.utils.translation import gettext
 
 from accounts.addresses import AddressError
 from accounts.models import User
-from aliases import naming, refusals
+from aliases import naming, refusals, taken
 from aliases.addresses import bare_host, check_local_part
 from aliases.cleaning import clean_destinations, clean_name, clean_note
 from aliases.preferences import Choice, choose
@@ -83,13 +83,14 @@ class IssuingQuerySet(models.QuerySet[Row]):
         """Create an alias whose name begins with what the owner chose, and return it as `issue` does.
 
         `suffix`: the ending that we offered (`.word`, or ""); None: none, or one of ours where the domain
-        needs it. Raises as `issue` does; also InvalidValue for a name that no alias may have, and
-        AddressTaken where it was given out before.
+        needs it. Raises as `issue` does; also InvalidValue for a name that no alias may have, AddressTaken
+        where it was given out before, and RateLimited after too many of these (`aliases.taken`).
         """
         values = _clean(hostname, note, name, destinations)
         choice = choose(owner, domain)
         chosen = choice.domain
-        if needs_suffix(chosen) and not suffix:
+        is_random = needs_suffix(chosen) and not suffix
+        if is_random:
             if suffix == "":
                 raise refusals.InvalidValue(gettext("On this domain a name needs a random ending."))
             names = islice(naming.endings(chosen.minimum_style), NAME_TRIES)
@@ -97,7 +98,12 @@ class IssuingQuerySet(models.QuerySet[Row]):
         else:
             local_parts = [f"{prefix}{suffix or ''}"]
         return self._issue_first(
-            owner, choice, map(check_name, local_parts), made_by_app=made_by_app, **values
+            owner,
+            choice,
+            map(check_name, local_parts),
+            made_by_app=made_by_app,
+            is_chosen=not is_random,
+            **values,
         )
 
     def _issue_first(
@@ -108,17 +114,22 @@ class IssuingQuerySet(models.QuerySet[Row]):
         *,
         wanted: Sequence[str] | None,
         made_by_app: bool,
+        is_chosen: bool = False,
         **values: Any,
     ) -> "Alias":
-        """Create the first of these names that was not given out before."""
+        """Create the first of these names that was not given out before; `is_chosen`: the owner's one."""
         domain, unused_days = choice.domain, choice.unused_days if made_by_app else None
         for local_part in local_parts:
             alias: Any = self.model(
                 address=f"{local_part}@{domain.name}", domain=domain, owner=owner, **values
             )
             try:
-                alias._insert(wanted, idle_days=choice.idle_days, unused_days=unused_days)
+                alias._insert(
+                    wanted, is_chosen=is_chosen, idle_days=choice.idle_days, unused_days=unused_days
+                )
             except refusals.AddressTaken:
+                if is_chosen:
+                    taken.count_told(owner, alias.address)
                 continue
             except IntegrityError as error:
                 # PostgreSQL looks at foreign keys when it commits: a destination, or the owner, went

@@ -258,7 +258,12 @@ class Alias(models.Model):
 
     @transaction.atomic
     def _insert(
-        self, wanted: Sequence[str] | None, *, idle_days: int | None = None, unused_days: int | None = None
+        self,
+        wanted: Sequence[str] | None,
+        *,
+        is_chosen: bool = False,
+        idle_days: int | None = None,
+        unused_days: int | None = None,
     ) -> None:
         """Insert the alias, its destinations and its rules of expiry, under every limit.
 
@@ -267,7 +272,7 @@ class Alias(models.Model):
         owner = self.owner
         if owner is None:
             raise ValueError("An alias is created for somebody.")
-        count_creation(owner)
+        count_creation(owner, is_chosen=is_chosen)
         _check_quota(owner, self.domain)
         try:
             insert_row(self)

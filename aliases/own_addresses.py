@@ -15,6 +15,7 @@ from django.utils.translation import gettext
 
 from accounts.forms import AddEmailForm
 from accounts.models import User
+from aliases import taken
 from aliases.models import Alias, AliasDestination, AliasQuerySet
 from core.models import Counter, Limit, first_over
 from core.refusals import RateLimited, RuleError
@@ -59,11 +60,19 @@ class MailAway(RuleError):
 def count_try(user: User) -> None:
     """Count a try to add an address: it tells whether the address is an alias. Raises RateLimited."""
     limit = Limit("address-hour", settings.ADDRESSES_PER_HOUR, timedelta(hours=1))
-    if over := first_over(Counter.objects.all().hit((limit, user.pk))):
+    hits = Counter.objects.all().hit((limit, user.pk), taken.looking(user))
+    taken.check_left(user, hits)
+    if over := first_over([hit for hit in hits if hit.limit == limit]):
         raise RateLimited(
             gettext("Too many tries for now. Try again in %(minutes)s minutes.") % {"minutes": over.minutes},
             retry_after=over.retry_after,
         )
+
+
+def count_refusal(form: AddEmailForm) -> None:
+    """Count where a form says that its address is an alias. Raises RateLimited where it may not say so."""
+    if form.has_error("email", "address_is_alias"):
+        taken.count_told(form.user, form.data.get("email", ""))
 
 
 def add_address(request: HttpRequest, user: User, email: str) -> EmailAddress:
@@ -71,6 +80,7 @@ def add_address(request: HttpRequest, user: User, email: str) -> EmailAddress:
     count_try(user)
     form = AddEmailForm(data={"email": email}, user=user)
     if not form.is_valid():
+        count_refusal(form)
         raise NotAddable(" ".join(str(text) for texts in form.errors.values() for text in texts))
     return add_checked(request, form)
 

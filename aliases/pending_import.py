@@ -1,6 +1,6 @@
 """A file that its reader is about to import: kept between the check and the word to go on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
@@ -14,16 +14,17 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
+from aliases import taken
 from aliases.import_formats import MAILU, decode, format_of, read
 from aliases.import_rows import Document, ImportFileError, Row, printable
 from aliases.importing import CHUNK, Candidate, ImportRefused, Prepared, Problem, prepare
-from core.models import Counter, Limit, first_over
+from core.models import Counter, Hit, Limit, first_over
 from core.refusals import RateLimited, RuleError
 
 UPLOADS = Limit("import-hour", 10, timedelta(hours=1))
+# Rows of all files that are looked up for one person in a day: twice the largest file's.
+ROWS_PER_DAY = 100_000
 PROBLEMS_KEPT = 1000
-# A check tells whether addresses are taken, whoever has them: so many it tells of, then it stops.
-TAKEN_TOLD = 50
 # Seconds of checking in one request.
 STEP_SECONDS = 1.0
 KEPT = timedelta(days=1)
@@ -56,17 +57,17 @@ class PendingImportQuerySet(models.QuerySet["PendingImport"]):
 
         Raises ImportFileError, OnlyAdmins, RateLimited.
         """
-        if over := first_over(Counter.objects.all().hit((UPLOADS, owner.pk))):
-            raise RateLimited(
-                gettext("Too many files for now. Try again in %(minutes)s minutes.")
-                % {"minutes": over.minutes},
-                retry_after=over.retry_after,
-            )
+        hits = Counter.objects.all().hit((UPLOADS, owner.pk), taken.looking(owner))
+        taken.check_left(owner, hits)
+        _refuse_over([hit for hit in hits if hit.limit == UPLOADS])
         text = decode(data)
         pending = PendingImport(
             owner=owner, file_name=printable(file_name)[-100:], text=text, format=format_of(text)
         )
         pending._look()
+        if not owner.is_superuser:
+            rows = Limit("import-rows-day", ROWS_PER_DAY, timedelta(days=1), pending.total)
+            _refuse_over(Counter.objects.all().hit((rows, owner.pk)))
         with transaction.atomic():
             self.filter(owner=owner).delete()
             pending.save(force_insert=True)
@@ -85,6 +86,14 @@ class PendingImportQuerySet(models.QuerySet["PendingImport"]):
         return self.filter(created__lte=timezone.now() - KEPT)
 
 
+def _refuse_over(hits: Sequence[Hit]) -> None:
+    if over := first_over(hits):
+        raise RateLimited(
+            gettext("Too many files for now. Try again in %(minutes)s minutes.") % {"minutes": over.minutes},
+            retry_after=over.retry_after,
+        )
+
+
 class PendingImport(models.Model):
     """One file of a person's, how far its check has come, and what is wrong with it."""
 
@@ -97,8 +106,8 @@ class PendingImport(models.Model):
     total = models.PositiveIntegerField(default=0)
     checked = models.PositiveIntegerField(default=0)
     problem_count = models.PositiveIntegerField(default=0)
-    taken_count = models.PositiveIntegerField(default=0)
     problems = models.JSONField(default=list)
+    # Whether its reader has learned of so many addresses of others that no more is looked at.
     is_stopped = models.BooleanField(default=False)
     # How many there are in the file at all, but for those that its reader took out.
     row_count = models.PositiveIntegerField(default=0)
@@ -132,7 +141,7 @@ class PendingImport(models.Model):
     @property
     def is_ready(self) -> bool:
         """Whether everything is right, as far as the check has seen: importing checks once more."""
-        return self.is_checked and not self.problem_count
+        return self.is_checked and not self.is_stopped and not self.problem_count
 
     @property
     def problems_shown(self) -> list[Problem]:
@@ -229,7 +238,6 @@ class PendingImport(models.Model):
             "create_users",
             "problems",
             "problem_count",
-            "taken_count",
             "wrong",
             "left_out",
             "row_count",
@@ -243,17 +251,11 @@ class PendingImport(models.Model):
         end = None if seconds is None else monotonic() + seconds
         begun = self.checked
         for chunk in self._unchecked():
-            problems = _aliases().check_import(chunk)
-            told = [problem for problem in problems if problem.is_taken]
-            if self.taken_count + len(told) > TAKEN_TOLD:
-                self.is_stopped = True
-                untold = told[TAKEN_TOLD - self.taken_count].line
-                problems = [problem for problem in problems if problem.line < untold]
-            self._note(problems)
+            self._tell(_aliases().check_import(chunk))
             self.checked += len(chunk)
             if self.is_stopped or (end is not None and monotonic() >= end):
                 break
-        fields = ("checked", "problem_count", "taken_count", "problems", "wrong", "is_stopped")
+        fields = ("checked", "problem_count", "problems", "wrong", "is_stopped")
         if not self._keep(*fields, checked=begun):
             # Another window went on meanwhile, or there is nothing left to do; or it took the file away.
             for name, value in (
@@ -261,11 +263,25 @@ class PendingImport(models.Model):
             ).items():
                 setattr(self, name, value)
 
+    def _tell(self, problems: list[Problem]) -> None:
+        """Note what is wrong, up to the first address of others' that the reader may not be told of."""
+        told = [problem for problem in problems if problem.is_taken]
+        number = taken.how_many_to_tell(self.owner, len(told))
+        if number < len(told):
+            self.is_stopped = True
+            problems = [problem for problem in problems if problem.line < told[number].line]
+        self._note(problems)
+
     def _unchecked(self) -> Iterator[list[Candidate]]:
         if self.is_checked:
             return
         candidates = self.prepared().candidates
         for start in range(self.checked, len(candidates), CHUNK):
+            try:
+                taken.check_may_look(self.owner)
+            except RateLimited:
+                self.is_stopped = True
+                return
             yield candidates[start : start + CHUNK]
 
     def _keep(self, *fields: str, **condition: Any) -> int:
@@ -274,11 +290,10 @@ class PendingImport(models.Model):
         return stored.update(**{name: getattr(self, name) for name in fields})
 
     def _forget_problems(self) -> None:
-        self.problems, self.problem_count, self.taken_count, self.wrong = [], 0, 0, []
+        self.problems, self.problem_count, self.wrong = [], 0, []
 
     def _note(self, problems: list[Problem]) -> None:
         self.problem_count += len(problems)
-        self.taken_count += sum(problem.is_taken for problem in problems)
         kept = [[problem.line, problem.address, problem.reason] for problem in problems]
         self.problems = [*self.problems, *kept][:PROBLEMS_KEPT]
         if self.is_of_server:
@@ -302,9 +317,9 @@ class PendingImport(models.Model):
                 return Made(_aliases().make_imported(prepared))
         except ImportRefused as error:
             self._forget_problems()
-            self._note(error.problems)
+            self._tell(error.problems)
             # Another window may have taken the file away.
-            self._keep("problems", "problem_count", "taken_count", "wrong")
+            self._keep("problems", "problem_count", "wrong", "is_stopped")
             raise
 
     def _make_server(self, document: Document) -> Made:

@@ -91,6 +91,9 @@ AUTH_FAILURES_PER_ADDRESS_PER_HOUR = number("AUTH_FAILURES_PER_ADDRESS_PER_HOUR"
 AUTH_FAILURES_PER_ACCOUNT_PER_HOUR = number("AUTH_FAILURES_PER_ACCOUNT_PER_HOUR", 60)
 # Whether an address may be added tells whether it is an alias: so many tries a user gets.
 ADDRESSES_PER_HOUR = number("ADDRESSES_PER_HOUR", 20)
+# A chosen name, an imported row or an added address tells whether it is somebody else's alias: so many
+# of these a user gets to know in a day.
+TAKEN_PER_DAY = number("TAKEN_PER_DAY", 30)
 # A grant tells whether an address has an account: so many answers a manager gets.
 GRANTS_PER_HOUR = number("GRANTS_PER_HOUR", 60)
 # Days for which it is kept what admins and managers did to other people's things.

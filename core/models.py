@@ -16,11 +16,12 @@ from core.audit import AuditEntry as AuditEntry  # a model of this app
 
 @dataclass(frozen=True)
 class Limit:
-    """At most `amount` of `scope` in `period`, per key."""
+    """At most `amount` of `scope` in `period`, per key. A hit counts `step`; 0 only says what there was."""
 
     scope: str
     amount: int
     period: timedelta
+    step: int = 1
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,12 @@ class CounterQuerySet(models.QuerySet["Counter"]):
         adapt = connection.ops.adapt_datetimefield_value
         values: list[str | int | None] = []
         for name in names:
-            values += [*name, 1, adapt(now + limits[name].period)]
+            values += [*name, limits[name].step, adapt(now + limits[name].period)]
         rows = ", ".join(["(%s, %s, %s, %s)"] * len(names))
         sql = (
             f"INSERT INTO {table} AS kept (scope, key, count, expires) VALUES {rows} "  # noqa: S608
             "ON CONFLICT (scope, key) DO UPDATE SET "
-            "count = CASE WHEN kept.expires <= %s THEN 1 ELSE kept.count + 1 END, "
+            "count = excluded.count + CASE WHEN kept.expires <= %s THEN 0 ELSE kept.count END, "
             "expires = CASE WHEN kept.expires <= %s THEN excluded.expires ELSE kept.expires END "
             "RETURNING scope, key, count, expires"
         )

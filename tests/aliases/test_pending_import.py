@@ -7,6 +7,7 @@ import pytest
 import time_machine
 from django.core.management import call_command
 from django.utils import timezone
+from pytest_django import Settings
 
 from accounts.models import User
 from aliases import pending_import
@@ -131,10 +132,8 @@ def test_a_file_in_which_all_is_wrong_stays_as_it_is(alice: User, addresses: lis
     assert not pending.is_ready
 
 
-def test_a_check_that_was_stopped_leaves_nothing_out(
-    alice: User, root: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pending_import, "TAKEN_TOLD", 1)
+def test_a_check_that_was_stopped_leaves_nothing_out(alice: User, root: User, settings: Settings) -> None:
+    settings.TAKEN_PER_DAY = 1
     for name in "acd":
         Alias.objects.issue_chosen(owner=root, prefix=name, domain="example.com")
     pending = begin(alice, *(f"{name}@example.com" for name in "acdef"))
@@ -175,9 +174,9 @@ def test_a_new_file_takes_the_place_of_the_last(alice: User) -> None:
 
 
 def test_the_check_tells_of_few_addresses_that_others_have(
-    alice: User, root: User, monkeypatch: pytest.MonkeyPatch
+    alice: User, root: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pending_import, "TAKEN_TOLD", 2)
+    settings.TAKEN_PER_DAY = 2
     monkeypatch.setattr(pending_import, "CHUNK", 3)
     for letter in "acde":
         Alias.objects.issue_chosen(owner=root, prefix=letter, domain="example.com")

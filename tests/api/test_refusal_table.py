@@ -19,6 +19,7 @@ from django.test import Client, override_settings
 from django.utils import timezone
 
 from accounts.models import User
+from aliases.api.simplelogin_names import suffixes
 from aliases.models import Alias
 from domains.models import Domain
 from tokens.authentication import WRONG_CREDENTIALS
@@ -189,6 +190,12 @@ def too_many(world: World) -> Any:
         return world.send("POST", CREATE)
 
 
+def too_many_taken(world: World) -> Any:
+    with override_settings(TAKEN_PER_DAY=0):
+        body = {"alias_prefix": "a", "signed_suffix": suffixes(world.alice)[0]["signed_suffix"]}
+        return world.send("POST", "/api/v2/alias/custom/new", body)
+
+
 def quota(world: World) -> Any:
     Domain.objects.update(alias_quota=1)
     return world.send("POST", CREATE)
@@ -306,6 +313,12 @@ TABLE = [
         429,
         "You have created too many aliases for now. Try again in 60 minutes.",
         too_many,
+    ),
+    Row(
+        "too many names that others have",
+        429,
+        "You have tried too many addresses that are taken. Try again in 24 hours.",
+        too_many_taken,
     ),
     Row(
         "the database away while the key is looked up",

@@ -49,6 +49,18 @@ def test_keys_and_scopes_are_counted_apart() -> None:
 
 
 @pytest.mark.django_db
+def test_a_hit_may_count_several_or_none() -> None:
+    start = timezone.now()
+    few, none = Limit("few", 9, timedelta(hours=1), 4), Limit("few", 9, timedelta(hours=1), 0)
+    with time_machine.travel(start, tick=False):
+        counts = [Counter.objects.all().hit((limit, "a"))[0].count for limit in (none, few, none, few, none)]
+    with time_machine.travel(start + timedelta(hours=1), tick=False):
+        counts.append(Counter.objects.all().hit((few, "a"))[0].count)
+
+    assert counts == [0, 4, 4, 8, 8, 4]
+
+
+@pytest.mark.django_db
 def test_a_roll_back_takes_hits_back() -> None:
     class Refused(Exception):
         pass
