@@ -1,10 +1,11 @@
 """The client's address: a proxy's word counts only where the proxy is trusted."""
 
 import pytest
+from allauth.core.internal.ratelimit import truncate_ip
 from django.http import HttpRequest, HttpResponse
 from pytest_django import Settings
 
-from core.proxies import TrustedProxyMiddleware, client_network, parse_address
+from core.proxies import TrustedProxyMiddleware, client_network, network_of, parse_address
 
 
 def seen(
@@ -69,7 +70,9 @@ def test_a_client_is_an_address_or_a_subscribers_network(address: str, network: 
     request = HttpRequest()
     request.META["REMOTE_ADDR"] = address
 
-    assert client_network(request) == network
+    assert client_network(request) == network_of(address) == network
+    # The sign-in app's limits count the same networks.
+    assert truncate_ip("2001:db8:1:2:3:4:5:6") == "2001:db8:1:2::"
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.2.3", "1.2.3.4.5", "::g", "[::1::]", "unknown", "_hidden"])
