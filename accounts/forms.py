@@ -1,9 +1,23 @@
 """The sign-in app's forms, with our rule about own addresses."""
 
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from allauth.account import forms
 from allauth.account.adapter import get_adapter
+from allauth.account.models import EmailAddress
+from allauth.core import context
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.core.ratelimit import respond_429
+from django.contrib.auth.hashers import make_password
+from django.http import HttpRequest, HttpResponse
 
 from accounts.addresses import AddressError, normalise_address
+from accounts.later import after_answer
+from accounts.models import User
+from accounts.strangers import send_new_password_link, sign_up
 
 
 class LoginForm(forms.LoginForm):  # type: ignore[misc]
@@ -18,29 +32,71 @@ class LoginForm(forms.LoginForm):  # type: ignore[misc]
             return login
 
 
-class ResetPasswordForm(forms.ResetPasswordForm):  # type: ignore[misc]
-    """Sends the link to the address that the account has, not to what was typed.
+# Base 36, and hexadecimal digits (django.contrib.auth.tokens).
+_MAILED_KEY = re.compile("[0-9a-z]{1,13}-[0-9a-f]{1,64}")
 
-    The two may be different mailboxes: mail software reads “ß” in a domain as “ss”, we do not.
+
+def work_after_answer(deed: Callable[[], object]) -> None:
+    """Have it done after the answer; where too much waits already, the answer is to come later."""
+    if not after_answer(deed):
+        raise ImmediateHttpResponse(respond_429(context.request))
+
+
+class ResetPasswordForm(forms.ResetPasswordForm):  # type: ignore[misc]
+    """Has the link sent to the address that the account has, not to what was typed, if there is an account.
+
+    The two may be different mailboxes: mail software reads “ß” in a domain as “ss”, we do not. Nobody is
+    looked for before the answer: how long it takes would tell.
     """
 
     def clean_email(self) -> str:
-        email: str = get_adapter().clean_email(super().clean_email())
+        email: str = get_adapter().clean_email(self.cleaned_data["email"])
+        return email
+
+    def save(self, request: HttpRequest, **kwargs: object) -> str:
+        email: str = self.cleaned_data["email"]
+        work_after_answer(partial(send_new_password_link, email))
         return email
 
 
-class OwnAddressMixin:
-    """Refuses an alias as somebody's own address: its mail would go in circles."""
+class UserTokenForm(forms.UserTokenForm):  # type: ignore[misc]
+    """Checks the key of a mailed link, with the same work whether the account in it exists."""
+
+    def clean(self) -> dict[str, Any]:
+        if not _MAILED_KEY.fullmatch(self.cleaned_data.get("key") or ""):
+            raise get_adapter().validation_error("invalid_password_reset")
+        data: dict[str, Any] = super().clean()
+        return data
+
+    def _get_user(self, uidb36: str) -> User | None:
+        user: User | None = super()._get_user(uidb36)
+        if user is None:
+            # What the check reads of an account: whether its address is there, and all of them.
+            EmailAddress.objects.filter(user=0, email="").exists()
+            self.token_generator.check_token(User(pk=0), self.cleaned_data["key"])
+        return user
+
+
+class AddEmailForm(forms.AddEmailForm):  # type: ignore[misc]
+    """A signed-in user adds an address to receive at; no alias, whose mail would go in circles."""
 
     def clean_email(self) -> str:
-        email: str = super().clean_email()  # type: ignore[misc]
+        email: str = super().clean_email()
         get_adapter().check_own_address(email)
         return email
 
 
-class AddEmailForm(OwnAddressMixin, forms.AddEmailForm):  # type: ignore[misc]
-    """A signed-in user adds an address to receive at."""
+class SignupForm(forms.SignupForm):  # type: ignore[misc]
+    """Somebody makes an account, where SIGNUP_OPEN lets them.
 
+    The answer is the same whether the address is free, has an account or is an alias, and takes the same
+    time: the password is hashed for all of them, and the rest is done after the answer.
+    """
 
-class SignupForm(OwnAddressMixin, forms.SignupForm):  # type: ignore[misc]
-    """Somebody makes an account, where SIGNUP_OPEN lets them."""
+    def validate_unique_email(self, email: str) -> str:
+        return email
+
+    def try_save(self, request: HttpRequest) -> tuple[None, HttpResponse]:
+        password_hash = make_password(self.cleaned_data["password1"])
+        work_after_answer(partial(sign_up, self.cleaned_data["email"], password_hash))
+        return None, get_adapter().respond_email_verification_sent(request, None)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from allauth.account.adapter import get_adapter
 from allauth.account.models import EmailAddress
-from allauth.usersessions.models import UserSession
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import PermissionsMixin
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
@@ -17,6 +17,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import AddressError, domain_to_ascii, normalise_address
+from accounts.sessions import end_sessions
 from core.refusals import RuleError
 
 if TYPE_CHECKING:
@@ -46,13 +47,20 @@ class UserManager(BaseUserManager["User"]):
         Without a password the user sets one through a link (`send_password_link`). Raises
         ValidationError for an address that is malformed, taken, or an alias.
         """
+        return self._create(email, make_password(password), verified=True, **fields)
+
+    @transaction.atomic
+    def sign_up(self, email: str, password_hash: str) -> "User":
+        """Create a user who has to verify the address before anything else. Raises as `create_user` does."""
+        return self._create(email, password_hash, verified=False)
+
+    def _create(self, email: str, password_hash: str, *, verified: bool, **fields: Any) -> "User":
         email = get_adapter().clean_email(email)
         self.check_new_address(email)
-        user = self.model(email=email, **fields)
-        user.set_password(password)
+        user = self.model(email=email, password=password_hash, **fields)
         user.full_clean(exclude=["password"])
         user.save(using=self._db)
-        EmailAddress.objects.create(user=user, email=email, primary=True, verified=True)
+        EmailAddress.objects.create(user=user, email=email, primary=True, verified=verified)
         return user
 
     def check_new_address(self, email: str) -> None:
@@ -135,7 +143,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         self.is_active = False
         self.credentials_valid_from = timezone.now()
         self.save(update_fields=["is_active", "credentials_valid_from"])
-        UserSession.objects.filter(user=self).delete()
+        end_sessions(self.pk)
 
     def check_may_leave(self) -> None:
         """Raise LastAdmin where no active global admin would be left without this user.

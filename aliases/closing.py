@@ -5,6 +5,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 
 from accounts.models import User
+from accounts.sessions import end_sessions
 from aliases.models import Alias
 
 
@@ -19,4 +20,6 @@ def close_account(user: User) -> None:
     # The admin's log names what was changed: here the person's address.
     about = ContentType.objects.get_for_model(User)
     LogEntry.objects.filter(content_type=about, object_id=str(user.pk)).delete()
+    # They hold the address too.
+    end_sessions(user.pk)
     user.delete()

@@ -2,6 +2,7 @@
 
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.authentication import get_authentication_records
@@ -32,6 +33,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         uid, _dash, token = key.partition("-")
         path = reverse("account_reset_password_from_key", kwargs={"uidb36": uid, "key": token})
         return f"{settings.SITE_URL}{path}"
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """Send a mail in this site's own name, whatever host the request named, or without a request."""
+        host = urlsplit(settings.SITE_URL).netloc
+        site = {"name": "Anonmail", "domain": host}
+        mail = {"request": self.request, "email": email, "current_site": site, **context}
+        self.render_mail(template_prefix, email, mail).send()
 
     def clean_email(self, email: str) -> str:
         """The address in its one form. Raises ValidationError where it is none."""

@@ -213,18 +213,18 @@ def _is_here(host: str) -> bool:
 
 @_site
 def check_privacy() -> list[CheckMessage]:
-    """The secret key and the SQLite database are readable by their owner alone."""
+    """The secret key, the SQLite database and the mailed links are readable by their owner alone."""
     messages: list[CheckMessage] = []
     database = settings.DATABASES["default"]
-    paths = [Path(settings.SECRET_KEY_PATH)]
+    paths = [Path(settings.SECRET_KEY_PATH), Path(settings.OUTBOX)]
     if database.get("ENGINE") == ENGINES[0]:
         paths.append(Path(database["NAME"]))
     for path in paths:
-        if path.is_file() and os.stat(path).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if path.exists() and os.stat(path).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             messages.append(
                 Warning(
                     f"Other users of this machine can open {path.name}.",
-                    hint=f"Run: chmod 600 {path}",
+                    hint=f"Run: chmod go-rwx {path}",
                     id="anonmail.W002",
                 )
             )

@@ -24,6 +24,14 @@ def make_private_directory(path: Path) -> None:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
+def make_private(path: Path) -> None:
+    """Take access from everybody but the owner, to a directory and all in it. Nothing where there is none."""
+    for directory, _names, files in os.walk(path):
+        os.chmod(directory, 0o700)
+        for name in files:
+            os.chmod(Path(directory, name), 0o600)
+
+
 def make_secret_key(path: Path) -> None:
     """Write a new secret key, readable by its owner alone. Raises FileExistsError where there is one."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

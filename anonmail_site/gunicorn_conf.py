@@ -7,6 +7,9 @@ from typing import Any
 
 from core.logs import logging_config
 
+# What this process and its workers write is private to this user, whoever starts it.
+os.umask(0o077)
+
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_WORKERS", "2"))
 # Threads, so that a slow client or a waiting commit does not stop the others of its worker.

@@ -218,7 +218,7 @@ CACHES = {
 # --- People ------------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
-AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTHENTICATION_BACKENDS = ["accounts.backends.PrimaryAddressBackend"]
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
@@ -240,7 +240,18 @@ ACCOUNT_FORMS = {
     "login": "accounts.forms.LoginForm",
     "reset_password": "accounts.forms.ResetPasswordForm",
     "signup": "accounts.forms.SignupForm",
+    "user_token": "accounts.forms.UserTokenForm",
 }
+# In addition to the package's. Wrong passwords are counted by accounts.tries, and mails to one address by
+# accounts.strangers: counted for an account alone, a stranger could use up the owner's.
+ACCOUNT_RATE_LIMITS = {
+    "change_password": "5/m/user,20/h/user",
+    "login_failed": "10/m/ip,5/5m/key",  # second factors, which only somebody with the password gets to try
+    "reset_password": "10/m/ip,60/h/ip",
+    "signup": "10/m/ip,60/h/ip",
+}
+# Who has no account hears nothing from us.
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
@@ -372,7 +383,10 @@ USE_TZ = True
 # --- Mail of the site itself (links for passwords and verification) ----------------------------
 
 # Without EMAIL_URL such mail is written to files below var/outbox.
-vars().update(url(env.email_url, "EMAIL_URL", f"filemail:///{VAR_DIR / 'outbox'}", "EMAIL_BACKEND"))
+OUTBOX = VAR_DIR / "outbox"
+vars().update(url(env.email_url, "EMAIL_URL", f"filemail:///{OUTBOX}", "EMAIL_BACKEND"))
+# Seconds until a mail server that says nothing counts as away: threads wait for it.
+EMAIL_TIMEOUT = 20
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str(
     "DEFAULT_FROM_EMAIL", default=f"Anonmail <noreply@{_site.hostname or 'localhost'}>"
 )

@@ -8,6 +8,9 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anonmail_site.settings")
 
+# What is written below var/ (mailed links, for one) is private to this user, whatever server this is.
+os.umask(0o077)
+
 _django = get_wsgi_application()
 
 

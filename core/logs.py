@@ -1,7 +1,8 @@
-"""A net under the rule that logs carry ids, never addresses, tokens or query strings."""
+"""A net under the rule that logs carry ids, never addresses (of mail or IP), tokens or query strings."""
 
 import logging
 import re
+from ipaddress import ip_address
 from typing import Any
 
 # Each pattern tries a run of characters once, from its beginning: a log line may be long, and whoever
@@ -16,13 +17,33 @@ _QUOTED_ADDRESS = re.compile(
 _TOKEN = re.compile(r"[A-Za-z0-9]{40,}")
 _QUERY = re.compile(r"(?<![^\s?])(?=[^\s?]*/)([^\s?]*+)\?[^\s\"']+")
 
+_IPV4 = re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w.]*\w)")
+# Two colons at least; which of these are addresses, and which a time of day, the parser says.
+_IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{0,37}(?![\w:])")
+
+
+def _ip(match: re.Match[str]) -> str:
+    """What stands for an IP address in a log; this machine's own says nothing of anybody."""
+    # A stop or a colon may follow it in a sentence.
+    for text in (match[0], match[0].rstrip(".:")):
+        try:
+            address = ip_address(text)
+        except ValueError:
+            continue
+        if address.is_loopback or address.is_unspecified:
+            break
+        return "[ip]" + match[0][len(text) :]
+    return match[0]
+
 
 def redact(text: str) -> str:
-    """`text` with every e-mail address, long secret and URL query replaced."""
+    """`text` with every e-mail address, IP address, long secret and URL query replaced."""
     text = _LINK.sub(r"\1[key]", text)
     text = _QUERY.sub(r"\1?[query]", text)
     text = _ADDRESS.sub("[address]", text)
     text = _QUOTED_ADDRESS.sub("[address]", text)
+    # IPv6 first: an IPv4 address may be its end.
+    text = _IPV4.sub(_ip, _IPV6.sub(_ip, text))
     return _TOKEN.sub("[secret]", text)
 
 

@@ -28,13 +28,27 @@ TOKEN = "aB3" * 16
         (f"key_{TOKEN}_", "key_[secret]_"),
         ("Is that so? Yes, 1/2 of it.", "Is that so? Yes, 1/2 of it."),
         ("alias 17 of user 3 disabled", "alias 17 of user 3 disabled"),
+        (
+            "Invalid request from ip=203.0.113.9: Invalid HTTP request line: 'x'",
+            "Invalid request from ip=[ip]: Invalid HTTP request line: 'x'",
+        ),
+        ("Invalid request from ip=2001:db8::17: x", "Invalid request from ip=[ip]: x"),
+        ("('2001:db8:0:1:2:3:4:5', 4711, 0, 0)", "('[ip]', 4711, 0, 0)"),
+        ("peer ::ffff:203.0.113.9.", "peer [ip]."),
+        ("[203.0.113.9]:25 and 203.0.113.9:25, fe80::1%eth0", "[[ip]]:25 and [ip]:25, [ip]%eth0"),
+        ("2001:db8::", "[ip]"),
+        ("127.0.0.1:8000 and [::1]:25 and 0.0.0.0", "127.0.0.1:8000 and [::1]:25 and 0.0.0.0"),
+        (
+            "2026-11-26 00:14:22,123 a::b.c 5.1.1 Django 5.2.19 1.2.3.4.5",
+            "2026-11-26 00:14:22,123 a::b.c 5.1.1 Django 5.2.19 1.2.3.4.5",
+        ),
     ],
 )
 def test_addresses_secrets_and_queries_are_replaced(text: str, expected: str) -> None:
     assert redact(text) == expected
 
 
-@pytest.mark.parametrize("part", ["x", "/", "/a", "a.", "x%40", "%"])
+@pytest.mark.parametrize("part", ["x", "/", "/a", "a.", "x%40", "%", ":", "1.", "a:", "1.1.1.1:", ".."])
 def test_the_time_it_takes_grows_with_the_line_and_not_faster(part: str) -> None:
     """A client chooses what is in the path, and so in the log: quadratic, this line took minutes."""
     line = part * 400_000

@@ -16,7 +16,7 @@ CHORES = (
     "prune_activity",
     "prune_counters",
     "prune_audit",
-    "clearsessions",
+    "prune_sessions",
 )
 DAY = 24 * 60 * 60
 

@@ -31,6 +31,8 @@ class Command(DatabaseCommand):
         # The database and all else made here is private to this user.
         os.umask(0o077)
         first_steps.make_private_directory(settings.VAR_DIR)
+        # Mailed links; a version before this one could leave them open to all.
+        first_steps.make_private(settings.OUTBOX)
         if not has_secret_key():
             first_steps.make_secret_key(settings.SECRET_KEY_PATH)
             # Settings were read without the key: begin again with it.

@@ -1,0 +1,16 @@
+from typing import Any
+
+from django.core.management import call_command
+
+from accounts.sessions import prune_sessions
+from core.commands import RuleCommand
+
+
+class Command(RuleCommand):
+    help = (
+        "Delete sessions that are over, and the notes of where they were signed in from. Run it once a day."
+    )
+
+    def act(self, **options: Any) -> str:
+        call_command("clearsessions")
+        return f"Deleted {prune_sessions()} notes of sessions."
