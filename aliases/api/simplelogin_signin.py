@@ -10,6 +10,7 @@ from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.signing import BadSignature, TimestampSigner
+from django.db import transaction
 from django.utils.translation import gettext
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -24,6 +25,7 @@ from aliases.cleaning import clean_name, clean_text
 from core.converters import KEY_DIGITS_MAX
 from core.refusals import RateLimited, RuleError
 from tokens.models import Token
+from tokens.scopes import ANY_TOKEN, EVERYTHING
 
 # Seconds within which the second factor follows the password.
 MFA_VALID = 300
@@ -51,15 +53,21 @@ class NeedSudo(RuleError):
 class SignInView(ApiView):
     """A call that needs no key, and pays no attention to one."""
 
+    scope = None
+
     authentication_classes = ()
     permission_classes = (AllowAny,)
 
     def token(self, user: User, device: str) -> str:
-        """A new token's secret. An older one of the same device is revoked: nobody can read it any more."""
+        """A new token's secret. An older one of the same device is revoked: nobody can read it any more.
+
+        Raises OwnerChanged.
+        """
         name = gettext("%(device)s (signed in)") % {"device": device or "app"}
-        for older in Token.objects.owned_by(user).filter(name=name):
-            older.revoke()
-        _token, secret = Token.objects.issue(owner=user, name=name)
+        with transaction.atomic():
+            token, secret = Token.objects.issue(owner=user, name=name, scopes=EVERYTHING, by_password=True)
+            older = Token.objects.owned_by(user).filter(name=name, by_password=True)
+            older.exclude(pk=token.pk).delete()
         return secret
 
     def text(self, name: str) -> str:
@@ -162,6 +170,8 @@ def code_field(data: dict[str, Any], name: str) -> str:
 
 class ApiKey(ApiView):
     """`POST /api/api_key`: without a key it is a 401 in JSON, which the browser extension asks for."""
+
+    scope = ANY_TOKEN
 
     def post(self, request: Request) -> Response:
         raise NeedSudo(gettext("Need sudo: a token makes no other token. Make one on the web page instead."))
