@@ -38,7 +38,7 @@ class NewTokenForm(forms.Form):
     scopes = forms.TypedMultipleChoiceField(
         label=_("What it may do"),
         choices=[
-            (scope.value, _written("<strong>{}</strong>: {}", LABELS[scope], SENTENCES[scope]))
+            (scope.value, _written("<span><strong>{}</strong>: {}</span>", LABELS[scope], SENTENCES[scope]))
             for scope in Scope
         ],
         coerce=int,

@@ -85,7 +85,7 @@ def test_a_token_may_create_and_list_unless_more_is_ticked(browser: Client) -> N
 
     token = Token.objects.get()
     assert token.rights == Scope.CREATE | Scope.ACTIVITY
-    assert "may Create and list, Read mail activity" in " ".join(
+    assert "rights: Create and list, Read mail activity" in " ".join(
         browser.get("/tokens/").content.decode().split()
     )
 
