@@ -1,9 +1,14 @@
 """The sign-in app's forms, with our rule about own addresses."""
 
+from typing import TYPE_CHECKING, Any
+
 from allauth.account import forms
 from allauth.account.adapter import get_adapter
+from django import forms as django_forms
+from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import AddressError, normalise_address
+from accounts.models import User
 
 
 class LoginForm(forms.LoginForm):  # type: ignore[misc]
@@ -27,6 +32,49 @@ class ResetPasswordForm(forms.ResetPasswordForm):  # type: ignore[misc]
     def clean_email(self) -> str:
         email: str = get_adapter().clean_email(super().clean_email())
         return email
+
+
+class EndTokensMixin:
+    """A new password, with the offer to end what was made under the old one.
+
+    Sessions, and tokens that apps got for the old password, end in any case. Whoever chooses a first
+    password is not asked.
+    """
+
+    if TYPE_CHECKING:
+        user: User
+        fields: dict[str, Any]
+        cleaned_data: dict[str, Any]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.user and self.user.has_usable_password():
+            self.fields["end_tokens"] = django_forms.BooleanField(
+                label=_("End all my tokens"),
+                initial=True,
+                required=False,
+                help_text=_(
+                    "Password managers, apps and scripts then need a new token. Apps that signed in with "
+                    "the old password must sign in again in any case."
+                ),
+            )
+
+    def save(self) -> None:
+        self.user.change_password(
+            self.cleaned_data["password1"], end_tokens=self.cleaned_data.get("end_tokens", False)
+        )
+
+
+class ChangePasswordForm(EndTokensMixin, forms.ChangePasswordForm):  # type: ignore[misc]
+    """Somebody who is signed in, and knows the old password, chooses a new one."""
+
+
+class SetPasswordForm(EndTokensMixin, forms.SetPasswordForm):  # type: ignore[misc]
+    """Somebody who signs in without a password chooses one."""
+
+
+class ResetPasswordKeyForm(EndTokensMixin, forms.ResetPasswordKeyForm):  # type: ignore[misc]
+    """Somebody who followed a mailed link chooses a password."""
 
 
 class OwnAddressMixin:

@@ -91,6 +91,8 @@ AUTH_FAILURES_PER_ADDRESS_PER_HOUR = number("AUTH_FAILURES_PER_ADDRESS_PER_HOUR"
 AUTH_FAILURES_PER_ACCOUNT_PER_HOUR = number("AUTH_FAILURES_PER_ACCOUNT_PER_HOUR", 60)
 # Whether an address may be added tells whether it is an alias: so many tries a user gets.
 ADDRESSES_PER_HOUR = number("ADDRESSES_PER_HOUR", 20)
+# Sign-ins by apps and from new browsers that one user is told of by mail.
+SIGN_IN_MAILS_PER_DAY = number("SIGN_IN_MAILS_PER_DAY", 10)
 # A grant tells whether an address has an account: so many answers a manager gets.
 GRANTS_PER_HOUR = number("GRANTS_PER_HOUR", 60)
 # Days for which it is kept what admins and managers did to other people's things.
@@ -149,6 +151,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
+    "accounts.sign_ins.KnownBrowserMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "core.middleware.TimeZoneMiddleware",
 ]
@@ -234,8 +237,11 @@ LOGIN_REDIRECT_URL = "alias-list"
 ACCOUNT_ADAPTER = "anonmail_site.adapter.AccountAdapter"
 ACCOUNT_FORMS = {
     "add_email": "accounts.forms.AddEmailForm",
+    "change_password": "accounts.forms.ChangePasswordForm",
     "login": "accounts.forms.LoginForm",
     "reset_password": "accounts.forms.ResetPasswordForm",
+    "reset_password_from_key": "accounts.forms.ResetPasswordKeyForm",
+    "set_password": "accounts.forms.SetPasswordForm",
     "signup": "accounts.forms.SignupForm",
 }
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
@@ -369,6 +375,8 @@ USE_TZ = True
 # --- Mail of the site itself (links for passwords and verification) ----------------------------
 
 # Without EMAIL_URL such mail is written to files below var/outbox.
+# Seconds after which a mail server that is silent counts as away.
+EMAIL_TIMEOUT = 10
 vars().update(url(env.email_url, "EMAIL_URL", f"filemail:///{VAR_DIR / 'outbox'}", "EMAIL_BACKEND"))
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str(
     "DEFAULT_FROM_EMAIL", default=f"Anonmail <noreply@{_site.hostname or 'localhost'}>"

@@ -175,7 +175,7 @@ class ApiSchema(AutoSchema):
             answers[204] = OpenApiResponse(description=call.summary)
         has_id = "{key}" in self.path or "{uuid}" in self.path
         statuses = {*ALWAYS, *call.refuses, *((404,) if has_id else ()), *((403,) if self.needed else ())}
-        if not call.needs_key:
+        if not call.needs_key and 401 not in call.refuses:
             statuses.discard(401)
         for status in sorted(statuses):
             answers[status, "application/json"] = call.refusal(status)
