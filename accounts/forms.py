@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allauth.account import forms
 from allauth.account.adapter import get_adapter
@@ -11,8 +11,10 @@ from allauth.account.models import EmailAddress
 from allauth.core import context
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.core.ratelimit import respond_429
+from django import forms as django_forms
 from django.contrib.auth.hashers import make_password
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import AddressError, normalise_address
 from accounts.later import after_answer
@@ -75,6 +77,49 @@ class UserTokenForm(forms.UserTokenForm):  # type: ignore[misc]
             EmailAddress.objects.filter(user=0, email="").exists()
             self.token_generator.check_token(User(pk=0), self.cleaned_data["key"])
         return user
+
+
+class EndTokensMixin:
+    """A new password, with the offer to end what was made under the old one.
+
+    Sessions, and tokens that apps got for the old password, end in any case. Whoever chooses a first
+    password is not asked.
+    """
+
+    if TYPE_CHECKING:
+        user: User
+        fields: dict[str, Any]
+        cleaned_data: dict[str, Any]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.user and self.user.has_usable_password():
+            self.fields["end_tokens"] = django_forms.BooleanField(
+                label=_("End all my tokens"),
+                initial=True,
+                required=False,
+                help_text=_(
+                    "Password managers, apps and scripts then need a new token. Apps that signed in with "
+                    "the old password must sign in again in any case."
+                ),
+            )
+
+    def save(self) -> None:
+        self.user.change_password(
+            self.cleaned_data["password1"], end_tokens=self.cleaned_data.get("end_tokens", False)
+        )
+
+
+class ChangePasswordForm(EndTokensMixin, forms.ChangePasswordForm):  # type: ignore[misc]
+    """Somebody who is signed in, and knows the old password, chooses a new one."""
+
+
+class SetPasswordForm(EndTokensMixin, forms.SetPasswordForm):  # type: ignore[misc]
+    """Somebody who signs in without a password chooses one."""
+
+
+class ResetPasswordKeyForm(EndTokensMixin, forms.ResetPasswordKeyForm):  # type: ignore[misc]
+    """Somebody who followed a mailed link chooses a password."""
 
 
 class AddEmailForm(forms.AddEmailForm):  # type: ignore[misc]

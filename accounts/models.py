@@ -99,6 +99,12 @@ class User(AbstractBaseUser, PermissionsMixin):
         editable=False,
         help_text=_("Sessions and tokens made before this are dead."),
     )
+    password_changed = models.DateTimeField(
+        _("password changed"),
+        null=True,
+        editable=False,
+        help_text=_("Tokens that apps got for an older password are dead."),
+    )
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
@@ -134,9 +140,43 @@ class User(AbstractBaseUser, PermissionsMixin):
         value = f"{self.password}|{self.credentials_valid_from.isoformat()}"
         return salted_hmac("accounts.User.session", value, secret=secret, algorithm="sha256").hexdigest()
 
-    def accepts_credentials_of(self, made: datetime) -> bool:
-        """Whether a session or token made at that time may still act for this user."""
+    def accepts_credentials_of(self, made: datetime, *, by_password: bool = False) -> bool:
+        """Whether a token made at that time, perhaps for the password, may still act for this user."""
+        if by_password and self.password_changed and made < self.password_changed:
+            return False
         return self.is_active and made >= self.credentials_valid_from
+
+    def set_password(self, raw_password: str | None) -> None:
+        """Take a password, unsaved; tokens that apps got for the one before are dead then."""
+        super().set_password(raw_password)
+        self.password_changed = timezone.now()
+
+    def check_password(self, raw_password: str | None) -> bool:
+        """Whether this is the password. A hash that is renewed meanwhile is no change of password."""
+        changed = self.password_changed
+        try:
+            return super().check_password(raw_password)
+        finally:
+            self.password_changed = changed
+
+    @property
+    def all_tokens_ended_with_password(self) -> bool:
+        """Whether the latest change of the password ended every token, and not those of apps alone."""
+        return self.password_changed is not None and self.credentials_valid_from >= self.password_changed
+
+    def change_password(self, password: str, *, end_tokens: bool) -> None:
+        """Sign in with this password from now on: sessions and tokens that apps got for the old one end.
+
+        `end_tokens`: every other token ends as well.
+        """
+        self.set_password(password)
+        with transaction.atomic():
+            # A token that is being made at this moment is waited for, and ends too.
+            User.objects.select_for_update().get(pk=self.pk)
+            self.password_changed = timezone.now()
+            if end_tokens:
+                self.credentials_valid_from = self.password_changed
+            self.save(update_fields=["password", "password_changed", "credentials_valid_from"])
 
     def deactivate(self) -> None:
         """End the user's sessions and tokens at once and for good, and stop the aliases for now."""

@@ -104,6 +104,10 @@ class AliasQuerySet(ImportingQuerySet["Alias"]):
         """Pinned ones first, then by the last activity (or creation), newest first."""
         return self.order_by("-pinned", "-active_at", "-pk")
 
+    def newest_first(self) -> "AliasQuerySet":
+        """Pinned ones first, then by creation, newest first: an order that no mail changes."""
+        return self.order_by("-pinned", "-pk")
+
     def search(self, text: str) -> "AliasQuerySet":
         """Aliases with `text` in address, note, hostname or name, in any case; its beginning counts."""
         text = "".join(character for character in text if is_text(character)).strip()

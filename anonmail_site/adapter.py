@@ -1,5 +1,6 @@
 """Where django-allauth asks this site: what an address looks like, and who may use which."""
 
+import logging
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -7,16 +8,26 @@ from urllib.parse import urlsplit
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.authentication import get_authentication_records
 from allauth.account.models import EmailAddress
+from allauth.core.exceptions import ImmediateHttpResponse
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import AddressError, normalise_address
+from accounts.sign_ins import note_sign_in
 from accounts.tries import Try
 from aliases.models import Alias
+
+logger = logging.getLogger(__name__)
+
+# In the session of somebody who is about to be signed in: what the session will have to match then.
+SIGNING_IN = "signing_in"
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -84,6 +95,35 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def _delete_login_attempts_cached_email(self, request: HttpRequest, **credentials: Any) -> None:
         """The package says here that somebody chose a new password through the mailed link."""
         Try(request, credentials["email"]).forget()
+
+    def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:
+        """Note which password let the user begin to sign in: a second factor may follow minutes later."""
+        request.session[SIGNING_IN] = user.get_session_auth_hash()
+        response: HttpResponse | None = super().pre_login(request, user, **kwargs)
+        return response
+
+    def login(self, request: HttpRequest, user: Any) -> None:
+        """Let the user in, unless the password changed meanwhile; tell them of a new browser."""
+        begun = request.session.pop(SIGNING_IN, "")
+        if not constant_time_compare(begun, user.get_session_auth_hash()):
+            messages.error(request, gettext("Your password or account was changed just now. Sign in again."))
+            raise ImmediateHttpResponse(redirect(settings.LOGIN_URL))
+        is_first = user.last_login is None
+        super().login(request, user)
+        note_sign_in(request, user, is_first=is_first)
+
+    def set_password(self, user: Any, password: str) -> None:
+        """Store a password; the tokens that apps got for the old one end."""
+        user.change_password(password, end_tokens=False)
+
+    def send_notification_mail(
+        self, template_prefix: str, user: Any, context: dict[str, Any] | None = None, email: str | None = None
+    ) -> None:
+        """Tell the user what happened to the account; a mail server that is away takes nothing back."""
+        try:
+            super().send_notification_mail(template_prefix, user, {"user": user, **(context or {})}, email)
+        except OSError as error:
+            logger.error("user %s not told of a change: %s", user.pk, type(error).__name__)
 
     def add_message(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         """Tell a person on the next page; a client of the API has none, and no cookie to keep it in."""

@@ -26,6 +26,7 @@ from aliases.preferences import AliasPreferences
 from core.refusals import RuleError
 from domains.models import AccessGrant, Domain
 from tokens.models import Token, clean_networks
+from tokens.scopes import EVERYTHING, scopes_of
 
 FORMAT = "anonmail-config"
 VERSION = 1
@@ -35,12 +36,15 @@ BATCH = 2000
 DOMAIN_FIELDS = (
     "anonmail_enabled audience is_shared minimum_style alias_quota comment created".split()  # noqa: SIM905
 )
-USER_FIELDS = "name is_active is_superuser password date_joined last_login credentials_valid_from".split()  # noqa: SIM905
+USER_FIELDS = (
+    "name is_active is_superuser password date_joined last_login".split()  # noqa: SIM905
+    + ["credentials_valid_from", "password_changed"]
+)
 ALIAS_FIELDS = (
     "uuid enabled pinned note name hostname forwards blocks replies created active_at deleted_at".split()  # noqa: SIM905
 )
 EXPIRY_FIELDS = ("expires_at", "idle_days", "unused_days", "warned_at", "expired_at")
-TOKEN_FIELDS = "name digest created last_used expires networks".split()  # noqa: SIM905
+TOKEN_FIELDS = "name digest created last_used expires networks by_password".split()  # noqa: SIM905
 
 Row = dict[str, Any]
 
@@ -85,7 +89,11 @@ def export_config() -> Row:
                 for grant in AccessGrant.objects.select_related("domain", "user", "granted_by").order_by("pk")
             ],
             "tokens": [
-                {"owner": token.owner.email, **_values(token, TOKEN_FIELDS)}
+                {
+                    "owner": token.owner.email,
+                    **_values(token, TOKEN_FIELDS),
+                    "scopes": token.rights.words,
+                }
                 for token in Token.objects.select_related("owner").order_by("pk")
             ],
             "aliases": [_alias_row(alias) for alias in _aliases()],
@@ -287,6 +295,8 @@ class _Importer:
         values["networks"] = clean_networks(values.get("networks", []))
         if not re.fullmatch(r"[0-9a-f]{64}", _text(values, "digest")):
             raise ValueError("digest must be 64 hexadecimal digits")
+        # An export without them was made when every token could do everything.
+        values["scopes"] = scopes_of(row["scopes"]) if "scopes" in row else EVERYTHING
         token = Token(owner=self._known_user(row.get("owner")), **values)
         token.full_clean()
         token.save(force_insert=True)
@@ -414,7 +424,8 @@ def _moment(value: Any) -> datetime | None:
 
 
 _MOMENTS = frozenset(
-    "created active_at deleted_at last_used expires date_joined last_login credentials_valid_from".split()  # noqa: SIM905
+    "created active_at deleted_at last_used expires date_joined last_login".split()  # noqa: SIM905
+    + ["credentials_valid_from", "password_changed"]
 )
 
 

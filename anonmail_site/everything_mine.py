@@ -112,6 +112,7 @@ def everything(user: User) -> dict[str, Any]:
         "tokens": [
             {
                 "name": token.name,
+                "scopes": token.rights.words,
                 "created": token.created.isoformat(),
                 "last_used": token.last_used.isoformat() if token.last_used else None,
                 "expires": token.expires.isoformat() if token.expires else None,

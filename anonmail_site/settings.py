@@ -94,6 +94,8 @@ ADDRESSES_PER_HOUR = number("ADDRESSES_PER_HOUR", 20)
 # A chosen name, an imported row or an added address tells whether it is somebody else's alias: so many
 # of these a user gets to know in a day.
 TAKEN_PER_DAY = number("TAKEN_PER_DAY", 30)
+# Sign-ins by apps and from new browsers that one user is told of by mail.
+SIGN_IN_MAILS_PER_DAY = number("SIGN_IN_MAILS_PER_DAY", 10)
 # A grant tells whether an address has an account: so many answers a manager gets.
 GRANTS_PER_HOUR = number("GRANTS_PER_HOUR", 60)
 # Days for which it is kept what admins and managers did to other people's things.
@@ -152,6 +154,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
+    "accounts.sign_ins.KnownBrowserMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "core.middleware.TimeZoneMiddleware",
 ]
@@ -237,8 +240,11 @@ LOGIN_REDIRECT_URL = "alias-list"
 ACCOUNT_ADAPTER = "anonmail_site.adapter.AccountAdapter"
 ACCOUNT_FORMS = {
     "add_email": "accounts.forms.AddEmailForm",
+    "change_password": "accounts.forms.ChangePasswordForm",
     "login": "accounts.forms.LoginForm",
     "reset_password": "accounts.forms.ResetPasswordForm",
+    "reset_password_from_key": "accounts.forms.ResetPasswordKeyForm",
+    "set_password": "accounts.forms.SetPasswordForm",
     "signup": "accounts.forms.SignupForm",
     "user_token": "accounts.forms.UserTokenForm",
 }
@@ -281,7 +287,7 @@ MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = _site.hostname == "localhost"
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["tokens.authentication.TokenAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["tokens.permissions.HoldsScope"],
     "DEFAULT_PARSER_CLASSES": ["aliases.api.parsers.LenientJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "aliases.api.parsers.AlwaysJSON",
@@ -386,7 +392,7 @@ USE_TZ = True
 OUTBOX = VAR_DIR / "outbox"
 vars().update(url(env.email_url, "EMAIL_URL", f"filemail:///{OUTBOX}", "EMAIL_BACKEND"))
 # Seconds until a mail server that says nothing counts as away: threads wait for it.
-EMAIL_TIMEOUT = 20
+EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str(
     "DEFAULT_FROM_EMAIL", default=f"Anonmail <noreply@{_site.hostname or 'localhost'}>"
 )

@@ -14,6 +14,7 @@ from accounts.models import User
 from domains.models import Domain
 from mail.resolve import our_domains
 from tokens.models import Token
+from tokens.scopes import EVERYTHING
 
 CI = os.environ.get("CI") == "true"
 
@@ -96,10 +97,10 @@ def boss(root: User, client: Client) -> Client:
 
 @pytest.fixture
 def api() -> Callable[[User], APIClient]:
-    """A client of the API that sends a fresh token of the given user's."""
+    """A client of the API that sends a fresh token of the given user's, good for everything."""
 
     def client_for(user: User) -> APIClient:
-        _token, secret = Token.objects.issue(owner=user, name="tests")
+        _token, secret = Token.objects.issue(owner=user, name="tests", scopes=EVERYTHING)
         client = APIClient(HTTP_AUTHENTICATION=f"{user.email}:{secret}")
         client.raise_request_exception = False
         return client

@@ -14,11 +14,20 @@ from tokens.models import Token
 class TokenAdmin(QuickAdmin):
     """Tokens, to look at and to revoke. The digest is never shown: nobody needs it."""
 
-    list_display = ("name", "owner", "created", "last_used", "expires", "is_live")
+    list_display = ("name", "owner", "rights", "created", "last_used", "expires", "is_live")
     list_select_related = ("owner",)
     search_fields = ("owner__email__startswith",)
     search_help_text = _("The beginning of the owner's address.")
-    fields = readonly_fields = ("name", "owner", "created", "last_used", "expires", "networks")
+    fields = readonly_fields = (
+        "name",
+        "owner",
+        "rights",
+        "by_password",
+        "created",
+        "last_used",
+        "expires",
+        "networks",
+    )
     ordering = ("-pk",)
     actions = ("revoke",)
 
@@ -36,6 +45,10 @@ class TokenAdmin(QuickAdmin):
         actions = super().get_actions(request)
         actions.pop("delete_selected", None)
         return actions
+
+    @admin.display(description=_("rights"), ordering="scopes")
+    def rights(self, token: Token) -> str:
+        return ", ".join(token.rights.labels)
 
     @admin.display(description=_("works"), boolean=True)
     def is_live(self, token: Token) -> bool:

@@ -6,12 +6,17 @@ from typing import Any
 
 from django import forms
 from django.utils import timezone
+from django.utils.functional import lazy
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from core.forms import TextField
-from core.refusals import RuleError
-from tokens.models import NAME_MAX_CHARACTERS, Token
+from tokens.models import NAME_MAX_CHARACTERS, InvalidNetwork, Token
+from tokens.scopes import LABELS, SENTENCES, Scope
+
+_written = lazy(format_html, SafeString)
 
 
 class NewTokenForm(forms.Form):
@@ -30,6 +35,21 @@ class NewTokenForm(forms.Form):
         help_text=_("What it is for, as in “Bitwarden on the phone”."),
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
+    scopes = forms.TypedMultipleChoiceField(
+        label=_("What it may do"),
+        choices=[
+            (scope.value, _written("<span><strong>{}</strong>: {}</span>", LABELS[scope], SENTENCES[scope]))
+            for scope in Scope
+        ],
+        coerce=int,
+        initial=[Scope.CREATE.value],
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": _("Choose at least one right for the token.")},
+        help_text=_(
+            "The first is what Bitwarden needs. The apps and browser extensions of SimpleLogin and "
+            "addy.io need all three."
+        ),
+    )
     days = forms.TypedChoiceField(
         label=_("Expires"), required=False, choices=LIFETIMES, coerce=int, empty_value=None
     )
@@ -44,16 +64,20 @@ class NewTokenForm(forms.Form):
     )
 
     def issue(self, owner: User) -> tuple[Token, str] | None:
-        """The new token and its secret; None, and the reason beside its field, where it was refused."""
+        """The new token and its secret; None, and the reason beside its field, where it was refused.
+
+        Raises OwnerChanged.
+        """
         data: dict[str, Any] = self.cleaned_data
         expires = timezone.now() + timedelta(days=data["days"]) if data["days"] else None
         try:
             return Token.objects.issue(
                 owner=owner,
                 name=data["name"],
+                scopes=Scope(sum(data["scopes"])),
                 expires=expires,
                 networks=[text for text in re.split(r"[\s,;]+", data["networks"]) if text],
             )
-        except RuleError as error:
+        except InvalidNetwork as error:
             self.add_error("networks", str(error))
             return None

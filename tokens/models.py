@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from ipaddress import ip_network
 
-from django.db import models
+from django.db import models, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import User
 from core.proxies import in_any, parse_address
 from core.refusals import RuleError
+from tokens.scopes import Scope, check_scopes
 
 # 48 of 62 characters are 285 random bits. Between 40 and 60: addy.io's clients check for that.
 SECRET_LENGTH = 48
@@ -52,6 +53,13 @@ def clean_networks(networks: Iterable[str]) -> list[str]:
     return list(cleaned)
 
 
+class OwnerChanged(RuleError):
+    """The password was changed, or the owner deactivated, since the owner was asked for it."""
+
+    code = "owner_changed"
+    status = 409
+
+
 class TokenQuerySet(models.QuerySet["Token"]):
     def owned_by(self, user: User) -> "TokenQuerySet":
         """Every token of `user`, those that no longer work included."""
@@ -61,33 +69,64 @@ class TokenQuerySet(models.QuerySet["Token"]):
         """Tokens that work now, from some network at least."""
         return self.filter(
             Q(expires=None) | Q(expires__gt=timezone.now()),
+            Q(by_password=False)
+            | Q(owner__password_changed=None)
+            | Q(created__gte=F("owner__password_changed")),
             owner__is_active=True,
             created__gte=F("owner__credentials_valid_from"),
         )
 
+    @transaction.atomic
     def issue(
-        self, *, owner: User, name: str, expires: datetime | None = None, networks: Sequence[str] = ()
+        self,
+        *,
+        owner: User,
+        name: str,
+        scopes: Scope = Scope.CREATE,
+        expires: datetime | None = None,
+        networks: Sequence[str] = (),
+        by_password: bool = False,
     ) -> tuple["Token", str]:
-        """Make a token and return it with its secret, which cannot be had again. Raises InvalidNetwork."""
+        """Make a token and return it with its secret, which cannot be had again.
+
+        `by_password`: an app got it for the owner's password, and it ends with that password. Raises
+        InvalidNetwork, InvalidScopes, and OwnerChanged where `owner` was read before a change of password
+        or a deactivation: a token that was asked for with the old password must not outlive it.
+        """
+        # Whoever changes the password at this moment waits, and ends this token too.
+        current = User.objects.select_for_update().filter(pk=owner.pk).first()
+        if current is None or current.get_session_auth_hash() != owner.get_session_auth_hash():
+            raise OwnerChanged(gettext("Your password or account was changed just now. Sign in again."))
         secret = "".join(secrets.choice(_ALPHABET) for _ in range(SECRET_LENGTH))
         token = self.create(
             owner=owner,
             name=name.strip()[:NAME_MAX_CHARACTERS],
             digest=digest_of(secret),
+            scopes=check_scopes(scopes),
             expires=expires,
             networks=clean_networks(networks),
+            by_password=by_password,
         )
         return token, secret
 
 
 class Token(models.Model):
-    """Lets its holder call the API as its owner; good for nothing else."""
+    """Lets its holder call the API as its owner, as far as its rights go; good for nothing else."""
 
     owner = models.ForeignKey(User, models.CASCADE, related_name="tokens", verbose_name=_("owner"))
     name = models.CharField(_("name"), max_length=NAME_MAX_CHARACTERS)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     created = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     last_used = models.DateTimeField(_("last used"), null=True, editable=False)
+    scopes = models.PositiveSmallIntegerField(
+        _("rights"), default=Scope.CREATE.value, db_default=Scope.CREATE.value
+    )
+    by_password = models.BooleanField(
+        _("made by an app's sign-in"),
+        default=False,
+        db_default=False,
+        help_text=_("It ends when the password is changed."),
+    )
     expires = models.DateTimeField(_("expires"), null=True, blank=True)
     networks = models.JSONField(
         _("networks"),
@@ -102,14 +141,22 @@ class Token(models.Model):
         verbose_name = _("token")
         verbose_name_plural = _("tokens")
         ordering = ["-created"]
+        constraints = [
+            models.CheckConstraint(condition=Q(scopes__gt=0), name="token_has_a_right"),
+        ]
 
     def __str__(self) -> str:
         return self.name
 
     @property
+    def rights(self) -> Scope:
+        """What its holder may do."""
+        return Scope(self.scopes)
+
+    @property
     def is_live(self) -> bool:
         """Whether it works now, from some network at least."""
-        return self.owner.accepts_credentials_of(self.created) and (
+        return self.owner.accepts_credentials_of(self.created, by_password=self.by_password) and (
             self.expires is None or self.expires > timezone.now()
         )
 

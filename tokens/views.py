@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 from accounts.readers import reader
 from domains.models import Domain
 from tokens.forms import NewTokenForm
-from tokens.models import Token
+from tokens.models import OwnerChanged, Token
 
 # A form is good for one token: the answer to a POST is loaded again by accident.
 ONCE = "once"
@@ -39,7 +39,14 @@ def token_new(request: HttpRequest) -> HttpResponse:
         # The page that showed the secret was loaded again.
         messages.info(request, gettext("This token was made already; its secret is not shown again."))
         return redirect("token-list")
-    if request.method == "POST" and form.is_valid() and (issued := form.issue(reader(request))):
+    issued = None
+    if request.method == "POST" and form.is_valid():
+        try:
+            issued = form.issue(reader(request))
+        except OwnerChanged as error:
+            messages.error(request, str(error))
+            return redirect("token-list")
+    if issued:
         token, secret = issued
         request.session[USED] = [*request.session.get(USED, [])[-20:], request.POST.get(ONCE, "")[:50]]
         key = f"{reader(request).email}:{secret}"

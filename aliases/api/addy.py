@@ -24,6 +24,7 @@ from aliases.api.views import ApiView
 from aliases.cleaning import clean_name, clean_note
 from aliases.models import Alias, AliasQuerySet
 from aliases.naming import CHARACTERS, UUID, WORDS
+from tokens.scopes import Scope
 
 CUSTOM = "custom"
 # addy.io's formats; there are no lists of first names here, words stand for them.
@@ -49,15 +50,21 @@ def site_of(description: str | None) -> str:
 class Aliases(ApiView):
     """`GET` and `POST /api/v1/aliases`."""
 
+    scope = Scope.CREATE
+
     def get(self, request: Request) -> Response:
         query = read_query(request.META.get("QUERY_STRING", ""))
         page = Page(request, query)
         aliases = chosen(self.caller, query)
         total = aliases.count()
         # The page is found in the index alone; only its rows are then read whole.
-        keys = ordered(aliases, query).values("pk")[page.rows]
-        rows = ordered(with_last_mail(Alias.objects.filter(pk__in=keys)).with_destinations(), query)
-        return Response(page.answer([alias_object(alias, self.caller) for alias in rows], total))
+        shows = self.shows_activity
+        keys = ordered(aliases, query, activity=shows).values("pk")[page.rows]
+        found = with_last_mail(Alias.objects.filter(pk__in=keys)).with_destinations()
+        rows = ordered(found, query, activity=shows)
+        return Response(
+            page.answer([alias_object(alias, self.caller, activity=shows) for alias in rows], total)
+        )
 
     def post(self, request: Request) -> Response:
         data = self.fields
@@ -106,11 +113,13 @@ class AliasView(ApiView):
 
     def shown(self, alias: Alias) -> Response:
         """The alias as the answer."""
-        return Response({"data": alias_object(alias, self.caller)})
+        return Response({"data": alias_object(alias, self.caller, activity=self.shows_activity)})
 
 
 class OneAlias(AliasView):
     """`GET`, `PATCH` and `DELETE /api/v1/aliases/:id`."""
+
+    scope = {"get": Scope.CREATE, "patch": Scope.MANAGE, "delete": Scope.MANAGE}
 
     def get(self, request: Request, uuid: str) -> Response:
         return self.shown(self.alias(uuid_of(uuid)))
@@ -137,6 +146,8 @@ class OneAlias(AliasView):
 class Restore(AliasView):
     """`PATCH /api/v1/aliases/:id/restore`: the switch is as it was before."""
 
+    scope = Scope.MANAGE
+
     def patch(self, request: Request, uuid: str) -> Response:
         alias = self.alias(uuid_of(uuid))
         if alias.is_deleted:
@@ -147,6 +158,8 @@ class Restore(AliasView):
 class Forget(AliasView):
     """`DELETE /api/v1/aliases/:id/forget`: all but the address, which is never given out again, goes."""
 
+    scope = Scope.MANAGE
+
     def delete(self, request: Request, uuid: str) -> Response:
         alias = self.alias(uuid_of(uuid))
         Alias.objects.owned_by(self.caller).filter(pk=alias.pk).strip()
@@ -155,6 +168,8 @@ class Forget(AliasView):
 
 class ActiveAliases(AliasView):
     """`POST /api/v1/active-aliases`: switch on."""
+
+    scope = Scope.MANAGE
 
     def post(self, request: Request) -> Response:
         alias = self.named()
@@ -167,6 +182,8 @@ class ActiveAliases(AliasView):
 class ActiveAlias(AliasView):
     """`DELETE /api/v1/active-aliases/:id`: switch off."""
 
+    scope = Scope.MANAGE
+
     def delete(self, request: Request, uuid: str) -> Response:
         self.alias(uuid_of(uuid)).disable()
         return Response(status=204)
@@ -174,6 +191,8 @@ class ActiveAlias(AliasView):
 
 class PinnedAliases(AliasView):
     """`POST /api/v1/pinned-aliases`."""
+
+    scope = Scope.MANAGE
 
     def post(self, request: Request) -> Response:
         alias = self.named()
@@ -184,6 +203,8 @@ class PinnedAliases(AliasView):
 class PinnedAlias(AliasView):
     """`DELETE /api/v1/pinned-aliases/:id`."""
 
+    scope = Scope.MANAGE
+
     def delete(self, request: Request, uuid: str) -> Response:
         self.alias(uuid_of(uuid)).edit(pinned=False)
         return Response(status=204)
@@ -191,6 +212,8 @@ class PinnedAlias(AliasView):
 
 class AliasRecipients(AliasView):
     """`POST /api/v1/alias-recipients`: forward to these; to none of them: to the primary address."""
+
+    scope = Scope.MANAGE
 
     def post(self, request: Request) -> Response:
         alias = self.named("alias_id")

@@ -18,6 +18,7 @@ from aliases.naming import CHARACTERS, UUID, WORDS
 from aliases.preferences import choose
 from domains.models import Domain
 from tokens.models import Token
+from tokens.scopes import ANY_TOKEN, Scope
 
 FORMAT_OF_STYLE = {WORDS: "random_words", CHARACTERS: "random_characters", UUID: "uuid"}
 # The addy.io whose calls these are: its apps ask for a version that they know.
@@ -26,6 +27,8 @@ ADDY_VERSION = (1, 4, 0)
 
 class DomainOptions(ApiView):
     """`GET /api/v1/domain-options`: the domains that I may use, and what I prefer."""
+
+    scope = Scope.CREATE
 
     def get(self, request: Request) -> Response:
         domains = list(Domain.objects.usable_by(self.caller).order_by("name"))
@@ -44,17 +47,26 @@ class DomainOptions(ApiView):
 class TokenDetails(ApiView):
     """`GET /api/v1/api-token-details`: the token that this is called with."""
 
+    scope = ANY_TOKEN
+
     def get(self, request: Request) -> Response:
         token = request.auth
         if not isinstance(token, Token):
             raise TypeError("the authentication gives a token")
         return Response(
-            {"name": token.name, "created_at": stamp(token.created), "expires_at": stamp(token.expires)}
+            {
+                "name": token.name,
+                "created_at": stamp(token.created),
+                "expires_at": stamp(token.expires),
+                "scopes": token.rights.words,
+            }
         )
 
 
 class AccountDetails(ApiView):
     """`GET /api/v1/account-details`. What is not limited here has no limit: null."""
+
+    scope = Scope.CREATE
 
     def get(self, request: Request) -> Response:
         user = self.caller
@@ -95,9 +107,9 @@ class AccountDetails(ApiView):
             "active_domain_limit": None,
             "active_shared_domain_alias_count": figures["shared"],
             "active_shared_domain_alias_limit": None,
-            "total_emails_forwarded": figures["forwarded"] or 0,
-            "total_emails_blocked": figures["blocked"] or 0,
-            "total_emails_replied": figures["replied"] or 0,
+            "total_emails_forwarded": (figures["forwarded"] or 0) if self.shows_activity else 0,
+            "total_emails_blocked": (figures["blocked"] or 0) if self.shows_activity else 0,
+            "total_emails_replied": (figures["replied"] or 0) if self.shows_activity else 0,
             "total_emails_sent": 0,
             "total_aliases": figures["aliases"],
             "total_active_aliases": figures["active"],
@@ -112,6 +124,8 @@ class AccountDetails(ApiView):
 class Recipients(ApiView):
     """`GET /api/v1/recipients`: own addresses."""
 
+    scope = Scope.CREATE
+
     def get(self, request: Request) -> Response:
         query = read_query(request.META.get("QUERY_STRING", ""))
         rows = EmailAddress.objects.filter(user=self.caller)
@@ -125,6 +139,8 @@ class Recipients(ApiView):
 class OneRecipient(ApiView):
     """`GET /api/v1/recipients/:id`."""
 
+    scope = Scope.CREATE
+
     def get(self, request: Request, uuid: str) -> Response:
         for row in EmailAddress.objects.filter(user=self.caller):
             if str(public_id("recipient", row.pk)) == uuid.lower():
@@ -134,6 +150,8 @@ class OneRecipient(ApiView):
 
 class AppVersion(ApiView):
     """`GET /api/v1/app-version`."""
+
+    scope = ANY_TOKEN
 
     def get(self, request: Request) -> Response:
         major, minor, patch = ADDY_VERSION

@@ -10,10 +10,13 @@ from aliases.api.addy_fields import ids_of, recipients_of, refused_by_field
 from aliases.api.addy_objects import alias_object, with_last_mail
 from aliases.api.errors import NotFound, Unprocessable
 from aliases.models import Alias, AliasQuerySet
+from tokens.scopes import Scope
 
 
 class BulkView(AliasView):
     """`POST /api/v1/aliases/:deed/bulk`: does a deed to each of the aliases that `ids` names."""
+
+    scope = Scope.MANAGE
 
     def found(self) -> list[Alias]:
         """The caller's aliases of these ids that the deed changes. Raises Unprocessable, NotFound."""
@@ -49,6 +52,8 @@ class BulkView(AliasView):
 class BulkGet(BulkView):
     """`POST /api/v1/aliases/get/bulk`."""
 
+    scope = Scope.CREATE
+
     def all_mine(self) -> AliasQuerySet:
         # addy.io leaves their recipients out here.
         return with_last_mail(Alias.objects.owned_by(self.caller))
@@ -57,7 +62,8 @@ class BulkGet(BulkView):
         return aliases
 
     def post(self, request: Request) -> Response:
-        rows = [alias_object(alias, self.caller, recipients=False) for alias in self.found()]
+        shows = self.shows_activity
+        rows = [alias_object(alias, self.caller, recipients=False, activity=shows) for alias in self.found()]
         return Response({"data": rows})
 
 

@@ -24,6 +24,7 @@ from aliases.api.docs import (
     shown_refusal,
 )
 from aliases.api.errors import UNAUTHENTICATED
+from tokens.scopes import EVERYTHING
 
 ID: Schema = {"type": "string", "format": "uuid"}
 MESSAGE = record(message=TEXT)
@@ -316,8 +317,13 @@ describe(
     "addy.io",
     get=AddyCall(
         "The token that this is called with",
-        record(name=TEXT, created_at=TEXT, expires_at=nullable(TEXT)),
-        example={"name": "Bitwarden", "created_at": SINCE, "expires_at": None},
+        record(
+            name=TEXT,
+            created_at=TEXT,
+            expires_at=nullable(TEXT),
+            scopes=listing({"type": "string", "enum": EVERYTHING.words}),
+        ),
+        example={"name": "Bitwarden", "created_at": SINCE, "expires_at": None, "scopes": ["create"]},
     ),
 )
 ACCOUNT_FIELDS: dict[str, tuple[Schema, Any]] = {

@@ -30,6 +30,9 @@ def with_last_mail(aliases: AliasQuerySet) -> AliasQuerySet:
     )
 
 
+NO_MAIL = {"last_forwarded": None, "last_blocked": None}
+
+
 def last_mail(alias: Alias) -> dict[str, str | None]:
     """When mail was last forwarded and blocked; None where it never was, or that is not known any more."""
     forward, block = getattr(alias, "last_forward", None), getattr(alias, "last_block", None)
@@ -41,10 +44,16 @@ def last_mail(alias: Alias) -> dict[str, str | None]:
     return {"last_forwarded": stamp(forward), "last_blocked": stamp(block)}
 
 
-def alias_object(alias: Alias, owner: User, *, recipients: bool = True) -> dict[str, Any]:
-    """An alias as addy.io's; its destinations should be loaded where `recipients` are wanted."""
+def alias_object(
+    alias: Alias, owner: User, *, recipients: bool = True, activity: bool = False
+) -> dict[str, Any]:
+    """An alias as addy.io's; its destinations should be loaded where `recipients` are wanted.
+
+    Without `activity` it is told as one that never had mail: the token may not read that.
+    """
     local_part, _at, domain = alias.address.partition("@")
-    changed = max(alias.active_at, alias.deleted_at or alias.active_at)
+    active_at = alias.active_at if activity else alias.created
+    changed = max(active_at, alias.deleted_at or active_at)
     answer: dict[str, Any] = {
         "id": str(alias.uuid),
         "user_id": str(public_id("user", owner.pk)),
@@ -59,11 +68,11 @@ def alias_object(alias: Alias, owner: User, *, recipients: bool = True) -> dict[
         "description": alias.note or None,
         "from_name": alias.name or None,
         "attached_recipients_only": False,
-        "emails_forwarded": alias.forwards,
-        "emails_blocked": alias.blocks,
-        "emails_replied": alias.replies,
+        "emails_forwarded": alias.forwards if activity else 0,
+        "emails_blocked": alias.blocks if activity else 0,
+        "emails_replied": alias.replies if activity else 0,
         "emails_sent": 0,
-        **last_mail(alias),
+        **(last_mail(alias) if activity else NO_MAIL),
         "last_replied": None,
         "last_sent": None,
         "created_at": stamp(alias.created),

@@ -33,6 +33,8 @@ COLUMN_OF_SORT: dict[str, str | None] = {
     "updated_at": "active_at",
     "deleted_at": "deleted_at",
 }
+# What mail changes.
+TOLD_BY_MAIL = ("active_at", "forwards", "blocks", "replies")
 SORTS = (*COLUMN_OF_SORT, *(f"-{name}" for name in COLUMN_OF_SORT))
 # Pages that are named on either side of the present one.
 NEIGHBOURS = 3
@@ -72,12 +74,17 @@ def _domains(text: str) -> list[int]:
     return [key for key in keys if public_id("domain", key) == uuid_of(text)]
 
 
-def ordered(aliases: AliasQuerySet, query: dict[str, str]) -> AliasQuerySet:
-    """Pinned ones first, then as asked; by the last mail (an index) if not. Raises Unprocessable."""
+def ordered(aliases: AliasQuerySet, query: dict[str, str], *, activity: bool) -> AliasQuerySet:
+    """Pinned ones first, then as asked; by the last mail (an index) if not. Raises Unprocessable.
+
+    Without `activity`, which the token may not read, no order tells it: by creation instead.
+    """
     sort = choice_of(query, "sort", SORTS)
+    column = COLUMN_OF_SORT[sort.removeprefix("-")] if sort else "active_at"
+    if not activity and column in TOLD_BY_MAIL:
+        return aliases.newest_first()
     if not sort:
         return aliases.recent_first()
-    column = COLUMN_OF_SORT[sort.removeprefix("-")]
     if column is None:
         return aliases.order_by("-pinned", "-created", "-pk")
     if column == "local_part":

@@ -4,10 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRequest, OpenApiResponse
 from rest_framework.views import APIView
+
+from tokens.scopes import Scope
 
 Schema = dict[str, Any]
 
@@ -47,7 +50,10 @@ ERROR = record(error=TEXT)
 SENTENCES = {
     400: "The request says something that cannot be meant.",
     401: "Wrong or missing API key.",
-    403: "You have no access to this domain. Ask its manager for it.",
+    403: (
+        "This token lacks the right “Manage”. Make a token that has it on the page Authentication tokens: "
+        f"{settings.SITE_URL}/tokens/new/"
+    ),
     404: "There is no such alias.",
     409: "This address is taken. Choose another name.",
     412: "Alias creation time is expired, please retry",
@@ -120,8 +126,18 @@ class ApiSchema(AutoSchema):
     def get_summary(self) -> str:
         return self.call.summary
 
+    @property
+    def needed(self) -> Scope:
+        """The rights that the call needs of its token."""
+        view: Any = self.view
+        return Scope(view.needed_scope(self.method.lower()))
+
     def get_description(self) -> str:  # type: ignore[override]
-        return ""
+        if not self.call.needs_key:
+            return "Needs no token."
+        if not self.needed:
+            return "Any token may call this."
+        return f"Needs a token with the right `{'`, `'.join(self.needed.words)}`."
 
     def get_tags(self) -> list[str]:
         return [_CALLS[type(self.view), self.method.lower()][0]]
@@ -158,8 +174,8 @@ class ApiSchema(AutoSchema):
         elif call.status == 204:
             answers[204] = OpenApiResponse(description=call.summary)
         has_id = "{key}" in self.path or "{uuid}" in self.path
-        statuses = {*ALWAYS, *call.refuses, *((404,) if has_id else ())}
-        if not call.needs_key:
+        statuses = {*ALWAYS, *call.refuses, *((404,) if has_id else ()), *((403,) if self.needed else ())}
+        if not call.needs_key and 401 not in call.refuses:
             statuses.discard(401)
         for status in sorted(statuses):
             answers[status, "application/json"] = call.refusal(status)

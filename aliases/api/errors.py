@@ -64,7 +64,7 @@ class Unprocessable(RuleError):
 
     def __init__(self, field: str, message: object) -> None:
         super().__init__(str(message))
-        self.errors = {field: [str(message)]}
+        self.fields = {"errors": {field: [str(message)]}}
 
 
 class NotOffered(RuleError):
@@ -91,6 +91,8 @@ def answer_error(error: Exception, context: dict[str, Any]) -> Response | None:
     headers: dict[str, str] = {}
     if isinstance(error, RuleError):
         sentence, status = str(error), error.status
+        if status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
         if retry_after := getattr(error, "retry_after", None):
             headers["Retry-After"] = str(retry_after)
     elif isinstance(error, OperationalError | InterfaceError):
@@ -111,8 +113,9 @@ def answer_error(error: Exception, context: dict[str, Any]) -> Response | None:
     else:
         return None
     body = error_body(context["request"].path_info, sentence, status)
-    if isinstance(error, Unprocessable):
-        body["errors"] = error.errors
+    if getattr(context["view"], "speaks_addy", False):
+        body = {"message": sentence}
+    body |= getattr(error, "fields", {})
     return Response(body, status=status, headers=headers)
 
 

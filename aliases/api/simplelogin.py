@@ -17,6 +17,7 @@ from aliases.api.views import ApiView
 from aliases.models import Alias, AliasQuerySet
 from aliases.naming import UUID, WORDS
 from mail.models import Activity
+from tokens.scopes import Scope
 
 PAGE_SIZE = 20  # SimpleLogin's PAGE_LIMIT
 # The deepest page: 20 aliases on each, far beyond anyone's; a database's OFFSET is 63 bits wide.
@@ -52,8 +53,11 @@ def creation(moment: datetime) -> dict[str, Any]:
     }
 
 
-def alias_object(alias: Alias, latest: Activity | None = None) -> dict[str, Any]:
-    """An alias as SimpleLogin's v2 object; its destinations should be loaded. `latest`: its activity."""
+def alias_object(alias: Alias, latest: Activity | None = None, *, activity: bool = False) -> dict[str, Any]:
+    """An alias as SimpleLogin's v2 object; its destinations should be loaded.
+
+    `latest`: its latest activity. Without `activity` its figures are 0: the token may not read them.
+    """
     mailboxes = [mailbox(address) for address in alias.destination_addresses]
     return {
         "id": alias.pk,
@@ -63,9 +67,9 @@ def alias_object(alias: Alias, latest: Activity | None = None) -> dict[str, Any]
         "pinned": alias.pinned,
         "note": alias.note or None,
         **creation(alias.created),
-        "nb_forward": alias.forwards,
-        "nb_block": alias.blocks,
-        "nb_reply": alias.replies,
+        "nb_forward": alias.forwards if activity else 0,
+        "nb_block": alias.blocks if activity else 0,
+        "nb_reply": alias.replies if activity else 0,
         "mailbox": mailboxes[0] if mailboxes else None,
         "mailboxes": mailboxes,
         "support_pgp": False,
@@ -86,6 +90,8 @@ def page_number(query: dict[str, str]) -> int:
 class RandomAlias(ApiView):
     """`POST /api/alias/random/new`: what a password manager asks for."""
 
+    scope = Scope.CREATE
+
     def post(self, request: Request) -> Response:
         query = read_query(request.META.get("QUERY_STRING", ""))
         data = self.fields
@@ -105,16 +111,19 @@ class RandomAlias(ApiView):
 class AliasList(ApiView):
     """`GET` and `POST /api/v2/aliases`: twenty aliases a page, pinned and recent ones first."""
 
+    scope = Scope.CREATE
+
     def get(self, request: Request) -> Response:
         query = read_query(request.META.get("QUERY_STRING", ""))
         page = page_number(query)
         aliases = filtered(Alias.objects.owned_by(self.caller).present(), query)
         aliases = aliases.search(text_field(self.fields, "query") or "")
         # The page is found in the index alone; only its rows are then read whole.
-        keys = aliases.recent_first().values("pk")[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
-        rows = list(Alias.objects.filter(pk__in=keys).with_destinations().recent_first())
-        latest = latest_activities(rows)
-        return Response({"aliases": [alias_object(alias, latest.get(alias.pk)) for alias in rows]})
+        keys = self.in_order(aliases).values("pk")[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
+        rows = list(self.in_order(Alias.objects.filter(pk__in=keys).with_destinations()))
+        latest = latest_activities(rows) if self.shows_activity else {}
+        shown = [alias_object(alias, latest.get(alias.pk), activity=self.shows_activity) for alias in rows]
+        return Response({"aliases": shown})
 
     post = get
 
@@ -156,9 +165,12 @@ class OneAlias(ApiView):
 class AliasDetail(OneAlias):
     """`GET`, `PUT`, `PATCH` and `DELETE /api/aliases/:id`."""
 
+    scope = {"get": Scope.CREATE, "put": Scope.MANAGE, "patch": Scope.MANAGE, "delete": Scope.MANAGE}
+
     def get(self, request: Request, key: int) -> Response:
         alias = self.alias(key)
-        return Response(alias_object(alias, latest_activities([alias]).get(alias.pk)))
+        latest = latest_activities([alias]).get(alias.pk) if self.shows_activity else None
+        return Response(alias_object(alias, latest, activity=self.shows_activity))
 
     def put(self, request: Request, key: int) -> Response:
         alias = self.alias(key)
@@ -205,12 +217,16 @@ def addresses_of(user: User, keys: list[int]) -> list[str]:
 class AliasToggle(OneAlias):
     """`POST /api/aliases/:id/toggle`."""
 
+    scope = Scope.MANAGE
+
     def post(self, request: Request, key: int) -> Response:
         return Response({"enabled": self.alias(key).toggle()})
 
 
 class AliasActivities(OneAlias):
     """`GET /api/aliases/:id/activities`: twenty a page, the latest first."""
+
+    scope = Scope.ACTIVITY
 
     def get(self, request: Request, key: int) -> Response:
         page = page_number(read_query(request.META.get("QUERY_STRING", "")))

@@ -1,6 +1,6 @@
 """SimpleLogin's calls about an account: who it is, its settings, domains, mailboxes, exports."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from allauth.account.models import EmailAddress
 from django.db.models import Count, Q
@@ -14,7 +14,7 @@ from aliases.api.errors import BadInput, NotFound, NotOffered
 from aliases.api.fields import WRONG_MAILBOX, flag_field, text_field
 from aliases.api.query import read_query
 from aliases.api.simplelogin import creation, mailbox
-from aliases.api.views import ApiView
+from aliases.api.views import ApiView, Rights
 from aliases.cleaning import clean_name
 from aliases.export import simplelogin_csv
 from aliases.models import Alias
@@ -24,6 +24,7 @@ from aliases.refusals import NoUsableDomain
 from domains.models import AliasStyle, Domain
 from mail.models import PausedDestination
 from tokens.models import Token
+from tokens.scopes import ANY_TOKEN, Scope
 
 # SimpleLogin's two settings for what we call a style: `alias_generator` and `random_alias_suffix`.
 SETTINGS_OF_STYLE = {
@@ -55,6 +56,8 @@ def user_info(user: User) -> dict[str, Any]:
 class UserInfo(ApiView):
     """`GET` and `PATCH /api/user_info`: clients check their key with it."""
 
+    scope = {"get": ANY_TOKEN, "patch": Scope.MANAGE}
+
     def get(self, request: Request) -> Response:
         return Response(user_info(self.caller))
 
@@ -70,6 +73,8 @@ class UserInfo(ApiView):
 
 class Stats(ApiView):
     """`GET /api/stats`."""
+
+    scope = Scope.ACTIVITY
 
     def get(self, request: Request) -> Response:
         figures = Alias.objects.owned_by(self.caller).present().figures()
@@ -97,6 +102,7 @@ def mailbox_object(address: EmailAddress, aliases: int) -> dict[str, Any]:
 class Mailboxes(ApiView):
     """`GET` and `POST /api/mailboxes`: the caller's verified addresses; adding one."""
 
+    scope: ClassVar[Rights] = {"get": Scope.CREATE, "post": Scope.MANAGE}
     only_verified = True
 
     def get(self, request: Request) -> Response:
@@ -115,12 +121,15 @@ class Mailboxes(ApiView):
 class AllMailboxes(Mailboxes):
     """`GET /api/v2/mailboxes`: those that are not verified too."""
 
+    scope = Scope.CREATE
     only_verified = False
     http_method_names = ("get", "options")
 
 
 class OneMailbox(ApiView):
     """`PUT` and `DELETE /api/mailboxes/:id`."""
+
+    scope = Scope.MANAGE
 
     def address(self, key: int) -> EmailAddress:
         """One of the caller's addresses; anybody else's does not exist."""
@@ -161,6 +170,8 @@ def usable_domains(user: User) -> list[Domain]:
 
 class Settings(ApiView):
     """`GET` and `PATCH /api/setting`."""
+
+    scope = {"get": Scope.CREATE, "patch": Scope.MANAGE}
 
     def get(self, request: Request) -> Response:
         return Response(self.answer(preferences_of(self.caller)))
@@ -221,6 +232,8 @@ def one_of(data: dict[str, Any], name: str, values: tuple[str, ...]) -> str | No
 class SettingDomains(ApiView):
     """`GET /api/v2/setting/domains`: where random aliases can be made."""
 
+    scope = Scope.CREATE
+
     def get(self, request: Request) -> Response:
         return Response([self.row(domain) for domain in usable_domains(self.caller)])
 
@@ -238,6 +251,8 @@ class OldSettingDomains(SettingDomains):
 
 class CustomDomains(ApiView):
     """`GET /api/custom_domains`: the domains that the caller may use."""
+
+    scope = Scope.CREATE
 
     def get(self, request: Request) -> Response:
         domains = usable_domains(self.caller)
@@ -268,12 +283,16 @@ class CustomDomains(ApiView):
 class CustomDomain(ApiView):
     """`PATCH /api/custom_domains/:id`: the domains are the server's."""
 
+    scope = Scope.MANAGE
+
     def patch(self, request: Request, key: int) -> Response:
         raise NotOffered(gettext("The domains belong to this server: only its admin can change them."))
 
 
 class CustomDomainTrash(ApiView):
     """`GET /api/custom_domains/:id/trash`: the domains are the server's."""
+
+    scope = Scope.CREATE
 
     def get(self, request: Request, key: int) -> Response:
         raise NotOffered(
@@ -283,6 +302,8 @@ class CustomDomainTrash(ApiView):
 
 class Notifications(ApiView):
     """`GET /api/notifications`: destinations that were paused; there is nothing else to tell."""
+
+    scope = Scope.ACTIVITY
 
     def get(self, request: Request) -> Response:
         page = read_query(request.META.get("QUERY_STRING", "")).get("page", "0")
@@ -307,6 +328,8 @@ class Notifications(ApiView):
 class ExportData(ApiView):
     """`GET /api/export/data`."""
 
+    scope = Scope.MANAGE
+
     def get(self, request: Request) -> Response:
         aliases = Alias.objects.owned_by(self.caller).present().order_by("pk")
         return Response(
@@ -327,6 +350,8 @@ class ExportData(ApiView):
 class ExportAliases(ApiView):
     """`GET /api/export/aliases`: CSV, as SimpleLogin's and its import write and read it."""
 
+    scope = Scope.MANAGE
+
     def get(self, request: Request) -> HttpResponseBase:
         rows = simplelogin_csv(self.caller)
         response = StreamingHttpResponse(rows, content_type="text/csv; charset=utf-8")
@@ -337,6 +362,8 @@ class ExportAliases(ApiView):
 class Logout(ApiView):
     """`GET /api/logout`: revokes the token that came with the request."""
 
+    scope = ANY_TOKEN
+
     def get(self, request: Request) -> Response:
         token = request.auth
         if isinstance(token, Token):
@@ -346,6 +373,8 @@ class Logout(ApiView):
 
 class Contacts(ApiView):
     """`GET` and `POST /api/aliases/:id/contacts`: there are no reverse aliases yet."""
+
+    scope = {"get": Scope.ACTIVITY, "post": Scope.MANAGE}
 
     def get(self, request: Request, key: int) -> Response:
         self.check(key)
@@ -364,12 +393,16 @@ class Contacts(ApiView):
 class OneContact(ApiView):
     """`DELETE /api/contacts/:id`: there are none."""
 
+    scope = Scope.MANAGE
+
     def delete(self, request: Request, key: int) -> Response:
         raise NotOffered(gettext("Reverse aliases are not available on this server."))
 
 
 class ContactToggle(ApiView):
     """`POST /api/contacts/:id/toggle`: there are none."""
+
+    scope = Scope.MANAGE
 
     def post(self, request: Request, key: int) -> Response:
         raise NotOffered(gettext("Reverse aliases are not available on this server."))

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from drf_spectacular.utils import OpenApiResponse
+
 from aliases.api import (
     simplelogin,
     simplelogin_account,
@@ -10,7 +12,9 @@ from aliases.api import (
     simplelogin_signin,
 )
 from aliases.api.docs import (
+    ERROR,
     FLAG,
+    SENTENCES,
     TEXT,
     WHOLE,
     Call,
@@ -21,6 +25,7 @@ from aliases.api.docs import (
     nullable,
     query,
     record,
+    shown_refusal,
 )
 
 MAILBOX = record(id=WHOLE, email=TEXT)
@@ -475,15 +480,42 @@ describe(
     post=Call("Block a contact: refused", None, refuses=(403,)),
 )
 SIGNED_IN = {"name": TEXT, "email": TEXT, "api_key": nullable(TEXT)}
+# These two calls are addy.io's as well: `username` and `otp` are answered in its words.
+SIGNED_IN_TO_ADDY = record(name=TEXT, api_key=TEXT, created_at=TEXT, expires_at=nullable(TEXT))
+SIGN_IN_ERROR = {
+    "oneOf": [
+        ERROR,
+        record(
+            ("errors", "mfa_key", "csrf_token"),
+            message=TEXT,
+            errors={"type": "object", "additionalProperties": listing(TEXT)},
+            mfa_key=TEXT,
+            csrf_token=TEXT,
+        ),
+    ]
+}
+LIFETIME = {"type": "string", "enum": ["day", "week", "month", "year"], "nullable": True}
+
+
+def sign_in_refusal(status: int) -> OpenApiResponse:
+    """An error in either dialect."""
+    if status == 401:
+        return shown_refusal(status, SIGN_IN_ERROR, {"message": "Email or password incorrect"})
+    return shown_refusal(status, SIGN_IN_ERROR, {"error": SENTENCES[status]})
+
+
 describe(
     simplelogin_signin.Login,
     "auth_login",
     post=Call(
         "Sign in with a password, for a token",
-        record(mfa_enabled=FLAG, mfa_key=nullable(TEXT), **SIGNED_IN),
-        takes=body(email=TEXT, password=TEXT, device=TEXT),
+        {"oneOf": [record(mfa_enabled=FLAG, mfa_key=nullable(TEXT), **SIGNED_IN), SIGNED_IN_TO_ADDY]},
+        takes=body(
+            email=TEXT, username=TEXT, password=TEXT, device=TEXT, device_name=TEXT, expiration=LIFETIME
+        ),
         sends={"email": "alice@example.com", "password": "…", "device": "phone"},
-        refuses=(403, 422),
+        refuses=(401, 403, 422),
+        refusal=sign_in_refusal,
         needs_key=False,
         example={
             "name": "Alice",
@@ -499,10 +531,13 @@ describe(
     "auth_mfa",
     post=Call(
         "The second factor's code after the password",
-        record(**SIGNED_IN),
-        takes=body(mfa_token=TEXT, mfa_key=TEXT, device=TEXT),
+        {"oneOf": [record(**SIGNED_IN), SIGNED_IN_TO_ADDY]},
+        takes=body(
+            mfa_token=TEXT, otp=TEXT, mfa_key=TEXT, device=TEXT, device_name=TEXT, expiration=LIFETIME
+        ),
         sends={"mfa_token": "123456", "mfa_key": "the one that /api/auth/login gave", "device": "phone"},
-        refuses=(403,),
+        refuses=(401, 403, 422),
+        refusal=sign_in_refusal,
         needs_key=False,
         example={"name": "Alice", "email": "alice@example.com", "api_key": "…"},
     ),

@@ -20,6 +20,7 @@ from aliases.naming import endings, site_label
 from aliases.preferences import choose_domain
 from core.refusals import RuleError
 from domains.models import Domain
+from tokens.scopes import Scope
 
 # As SimpleLogin's: seconds for which an offered ending can be used, and the longest prefix.
 SUFFIX_VALID = 600
@@ -79,6 +80,8 @@ def read_suffix(user: User, signed: str) -> tuple[str, str]:
 class Options(ApiView):
     """`GET /api/v5/alias/options`: what a custom alias may look like."""
 
+    scope = Scope.CREATE
+
     def get(self, request: Request) -> Response:
         hostname = read_query(request.META.get("QUERY_STRING", "")).get("hostname", "")
         offered = suffixes(self.caller)
@@ -107,6 +110,8 @@ class OldOptions(Options):
 
 class CustomAlias(ApiView):
     """`POST /api/v3/alias/custom/new`: a chosen prefix with an offered ending."""
+
+    scope = Scope.CREATE
 
     def post(self, request: Request) -> Response:
         data = self.fields

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from aliases.api.errors import BadInput, NotOffered
 from aliases.api.simplelogin_signin import NeedSudo, SignInView
 from aliases.api.views import ApiView
+from tokens.scopes import ANY_TOKEN, Scope
 
 
 def page(name: str) -> str:
@@ -57,6 +58,8 @@ class ForgotPassword(SignInView):
 class Sudo(ApiView):
     """`PATCH /api/sudo`: a token never gets further than its own calls."""
 
+    scope = ANY_TOKEN
+
     def patch(self, request: Request) -> Response:
         raise NotOffered(
             gettext("A token cannot get more rights. Use the web page: %(url)s") % {"url": page("account")}
@@ -65,6 +68,8 @@ class Sudo(ApiView):
 
 class DeleteUser(ApiView):
     """`DELETE /api/user`."""
+
+    scope = ANY_TOKEN
 
     def delete(self, request: Request) -> Response:
         raise NeedSudo(
@@ -76,6 +81,8 @@ class DeleteUser(ApiView):
 class CookieToken(ApiView):
     """`GET /api/user/cookie_token`: signs in a browser, at SimpleLogin."""
 
+    scope = ANY_TOKEN
+
     def get(self, request: Request) -> Response:
         raise NotOffered(
             gettext("A token does not sign in to the web page. Sign in there: %(url)s")
@@ -86,12 +93,16 @@ class CookieToken(ApiView):
 class UnlinkProton(ApiView):
     """`DELETE /api/setting/unlink_proton_account`."""
 
+    scope = ANY_TOKEN
+
     def delete(self, request: Request) -> Response:
         raise BadInput(gettext("No Proton account is linked."))
 
 
 class NotificationRead(ApiView):
     """`POST /api/notifications/:id/read`."""
+
+    scope = Scope.ACTIVITY
 
     def post(self, request: Request, key: int) -> Response:
         raise NotOffered(

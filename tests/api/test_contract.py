@@ -21,6 +21,7 @@ from aliases.api.query import read_query
 from aliases.models import Alias
 from core.logs import RedactingFormatter
 from tokens.models import Token
+from tokens.scopes import EVERYTHING
 
 pytestmark = pytest.mark.django_db
 
@@ -30,7 +31,7 @@ Api = Callable[[User], APIClient]
 
 @pytest.fixture
 def key(alice: User) -> str:
-    return f"{alice.email}:{Token.objects.issue(owner=alice, name='tests')[1]}"
+    return f"{alice.email}:{Token.objects.issue(owner=alice, name='tests', scopes=EVERYTHING)[1]}"
 
 
 def post(key: str, path: str = CREATE, body: bytes = b"", content_type: str = "", **extra: Any) -> Any:

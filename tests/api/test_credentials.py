@@ -18,6 +18,7 @@ from pytest_django import Settings
 from accounts.models import User
 from core.models import Counter
 from tokens.models import Token
+from tokens.scopes import EVERYTHING
 
 pytestmark = pytest.mark.django_db
 
@@ -26,7 +27,7 @@ INFO = "/api/user_info"
 
 @pytest.fixture
 def secret(alice: User) -> str:
-    return Token.objects.issue(owner=alice, name="tests")[1]
+    return Token.objects.issue(owner=alice, name="tests", scopes=EVERYTHING)[1]
 
 
 def ask(key: str, header: str = "Authentication", **extra: Any) -> Any:

@@ -24,6 +24,7 @@ from aliases.models import Alias
 from domains.models import Domain
 from tokens.authentication import WRONG_CREDENTIALS
 from tokens.models import Token
+from tokens.scopes import EVERYTHING, LABELS, Scope
 
 CREATE = "/api/alias/random/new"
 NO_TEXT = "The text contains characters that are no text."
@@ -94,11 +95,11 @@ def call(what: str, status: int, sentence: str, method: str, path: str, body: An
 
 def expired(world: World) -> str:
     hour_ago = timezone.now() - timedelta(hours=1)
-    return f"{world.alice.email}:{Token.objects.issue(owner=world.alice, name='x', expires=hour_ago)[1]}"
+    return token_of(world.alice, expires=hour_ago)
 
 
 def from_elsewhere(world: World) -> str:
-    return f"{world.alice.email}:{Token.objects.issue(owner=world.alice, name='x', networks=['192.0.2.0/24'])[1]}"
+    return token_of(world.alice, networks=["192.0.2.0/24"])
 
 
 def of_an_inactive_owner(world: World) -> str:
@@ -123,14 +124,36 @@ def with_an_unverified_address(world: World) -> str:
     return f"new@home.test:{world.secret}"
 
 
+def token_of(user: User, **about: Any) -> str:
+    """The key of another token that may do everything, unless `about` says otherwise."""
+    return f"{user.email}:{Token.objects.issue(owner=user, name='x', **{'scopes': EVERYTHING, **about})[1]}"
+
+
+def lacking(label: str, method: str, path: str) -> Row:
+    """A call by a token that has every right but the one that it needs."""
+    scope = next(scope for scope in Scope if str(LABELS[scope]) == label)
+
+    def ask(world: World) -> Any:
+        key = token_of(world.alice, scopes=EVERYTHING & ~scope)
+        return world.send(method, path.replace("{id}", str(world.alias.pk)), key=key)
+
+    return Row(
+        f"a token without the right “{label}”",
+        403,
+        f"This token lacks the right “{label}”. Make a token that has it on the page Authentication tokens: "
+        f"{SITE}/tokens/new/",
+        ask,
+    )
+
+
 def without_any_domain(world: World) -> Any:
-    key = f"{world.mallory.email}:{Token.objects.issue(owner=world.mallory, name='x')[1]}"
+    key = token_of(world.mallory)
     return world.send("POST", CREATE, key=key)
 
 
 def strangers(method: str, path: str, body: Any = b"") -> Callable[[World], Any]:
     def ask(world: World) -> Any:
-        key = f"{world.mallory.email}:{Token.objects.issue(owner=world.mallory, name='x')[1]}"
+        key = token_of(world.mallory)
         return world.send(method, path.replace("{id}", str(world.alias.pk)), body, key=key)
 
     return ask
@@ -232,6 +255,9 @@ TABLE = [
         "Too many wrong API keys. Correct the key and try again later.",
         too_many_wrong_keys,
     ),
+    lacking("Create and list", "POST", CREATE),
+    lacking("Manage", "DELETE", "/api/aliases/{id}"),
+    lacking("Read mail activity", "GET", "/api/aliases/{id}/activities?page_id=0"),
     Row(
         "no usable domain",
         403,
@@ -502,7 +528,7 @@ TABLE = [
 @pytest.fixture
 def world(alice: User, mallory: User, other_org: Domain) -> World:
     Domain.objects.create(name="off.test")
-    _token, secret = Token.objects.issue(owner=alice, name="tests")
+    _token, secret = Token.objects.issue(owner=alice, name="tests", scopes=EVERYTHING)
     alias = Alias.objects.issue(owner=alice)
     client = Client(raise_request_exception=False)
     return World(alice, mallory, client, secret, f"{alice.email}:{secret}", alias)

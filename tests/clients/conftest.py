@@ -9,6 +9,7 @@ import pytest
 from accounts.models import User
 from tests.conftest import missing
 from tokens.models import Token
+from tokens.scopes import EVERYTHING
 
 CLIENTS = Path(sys.prefix) / "clients"
 
@@ -16,7 +17,7 @@ CLIENTS = Path(sys.prefix) / "clients"
 @pytest.fixture
 def key(alice: User) -> str:
     """A token of alice's, as a client is given it."""
-    _token, secret = Token.objects.issue(owner=alice, name="client")
+    _token, secret = Token.objects.issue(owner=alice, name="client", scopes=EVERYTHING)
     return f"{alice.email}:{secret}"
 
 

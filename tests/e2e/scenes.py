@@ -11,6 +11,7 @@ from accounts.models import User
 from aliases.models import Alias, PendingImport
 from domains.models import Domain
 from tokens.models import Token
+from tokens.scopes import EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,9 @@ def set_stage() -> Stage:
     token, _secret = Token.objects.issue(
         owner=alice, name="Bitwarden on the phone", networks=["192.0.2.0/24"]
     )
-    Token.objects.issue(owner=alice, name="Old laptop", expires=timezone.now() - timedelta(days=3))
+    Token.objects.issue(
+        owner=alice, name="Old laptop", scopes=EVERYTHING, expires=timezone.now() - timedelta(days=3)
+    )
     # Somebody whom no domain is open to.
     outsider = User.objects.create_user("outsider@elsewhere.test", "outsider-password-1")
     Domain.objects.filter(pk=bucher.pk).update(audience="own")

@@ -18,6 +18,7 @@ from accounts.models import User
 from aliases.models import Alias
 from domains.models import Domain
 from tokens.models import Token
+from tokens.scopes import Scope
 
 pytestmark = pytest.mark.django_db
 
@@ -36,7 +37,14 @@ def test_making_a_token_asks_for_a_recent_sign_in(alice: User, client: Client) -
 def test_a_token_is_shown_once_and_what_the_browser_sends_is_not_it(browser: Client, alice: User) -> None:
     answer = browser.post(
         "/tokens/new/",
-        {"name": "phone", "secret": "A" * 48, "digest": "0" * 64, "days": "30", "networks": "192.0.2.7"},
+        {
+            "name": "phone",
+            "scopes": "1",
+            "secret": "A" * 48,
+            "digest": "0" * 64,
+            "days": "30",
+            "networks": "192.0.2.7",
+        },
     )
 
     token = Token.objects.get()
@@ -58,7 +66,7 @@ def test_loading_the_shown_token_again_makes_no_second_one(browser: Client, alic
     form = browser.get("/tokens/new/").content.decode()
     once = re.search(r'name="once" value="(\S+?)"', form)
     assert once
-    data = {"name": "phone", "once": once[1]}
+    data = {"name": "phone", "scopes": "1", "once": once[1]}
 
     first = browser.post("/tokens/new/", data)
     again = browser.post("/tokens/new/", data, follow=True)
@@ -68,8 +76,30 @@ def test_loading_the_shown_token_again_makes_no_second_one(browser: Client, alic
     assert Token.objects.count() == 1
 
 
+def test_a_token_may_create_and_list_unless_more_is_ticked(browser: Client) -> None:
+    form = browser.get("/tokens/new/").content.decode()
+    ticked = re.findall(r'<input type="checkbox" name="scopes" value="(\d+)"[^>]* checked', form)
+    assert (re.findall(r'name="scopes" value="(\d+)"', form), ticked) == (["1", "2", "4"], ["1"])
+
+    browser.post("/tokens/new/", {"name": "phone", "scopes": ["1", "4"]})
+
+    token = Token.objects.get()
+    assert token.rights == Scope.CREATE | Scope.ACTIVITY
+    assert "rights: Create and list, Read mail activity" in " ".join(
+        browser.get("/tokens/").content.decode().split()
+    )
+
+
+@pytest.mark.parametrize("scopes", [[], ["0"], ["8"], ["-1"], ["7"], ["x"], ["1", "8"]])
+def test_rights_that_are_not_offered_make_no_token(browser: Client, scopes: list[str]) -> None:
+    answer = browser.post("/tokens/new/", {"name": "phone", "scopes": scopes})
+
+    assert answer.status_code == 422
+    assert not Token.objects.exists()
+
+
 def test_a_network_that_is_none_is_refused_beside_its_field(browser: Client) -> None:
-    answer = browser.post("/tokens/new/", {"name": "phone", "networks": "192.0.2.7, home"})
+    answer = browser.post("/tokens/new/", {"name": "phone", "scopes": "1", "networks": "192.0.2.7, home"})
 
     assert answer.status_code == 422
     assert "“home” is no network." in answer.content.decode()

@@ -216,6 +216,18 @@ def test_a_token_is_printed_once_and_works(alice: User) -> None:
 
 
 @pytest.mark.django_db
+def test_a_token_gets_the_rights_that_are_asked_for(alice: User) -> None:
+    run("create_token", alice.email, "least")
+    run("create_token", alice.email, "app", "--scopes", "create, manage,activity")
+    for words in ("", "send", "create,everything"):
+        with pytest.raises(CommandError, match=r"The rights are: create, manage, activity\."):
+            run("create_token", alice.email, "wrong", "--scopes", words)
+
+    rights = {token.name: token.rights.words for token in Token.objects.all()}
+    assert rights == {"least": ["create"], "app": ["create", "manage", "activity"]}
+
+
+@pytest.mark.django_db
 def test_aliases_deleted_long_ago_are_stripped_and_others_stay(alice: User) -> None:
     old, fresh, kept = (Alias.objects.issue(owner=alice) for _ in range(3))
     old.soft_delete()

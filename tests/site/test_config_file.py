@@ -18,6 +18,7 @@ from aliases.preferences import AliasPreferences
 from anonmail_site.config_file import ConfigError, export_config, import_config
 from domains.models import AccessGrant, Domain
 from tokens.models import Token
+from tokens.scopes import EVERYTHING, Scope
 
 
 def rich_installation() -> None:
@@ -33,7 +34,9 @@ def rich_installation() -> None:
     bucher.managers.add(alice)
     example.grant(root, granted_by=alice)
     AliasPreferences.objects.create(user=alice, default_domain=bucher, style="uuid")
-    Token.objects.issue(owner=alice, name="phone", networks=["192.0.2.0/24"])
+    Token.objects.issue(
+        owner=alice, name="phone", networks=["192.0.2.0/24"], scopes=Scope.MANAGE, by_password=True
+    )
     Token.objects.issue(owner=root, name="old", expires=timezone.now() - timedelta(days=1))
     plain = Alias.objects.issue(owner=alice, hostname="github.com", note="a\nb ☃")
     plain.edit(pinned=True, name="Git Hub")
@@ -100,6 +103,33 @@ def test_an_export_from_before_there_were_uuids_gives_new_ones() -> None:
     import_config(document)
 
     assert len(set(Alias.objects.values_list("uuid", flat=True))) == 4
+
+
+@pytest.mark.django_db
+def test_an_export_from_before_there_were_rights_gives_tokens_all_of_them() -> None:
+    rich_installation()
+    document = json.loads(json.dumps(export_config()))
+    for row in document["tokens"]:
+        del row["scopes"]
+    wipe()
+
+    import_config(document)
+
+    assert {token.rights for token in Token.objects.all()} == {EVERYTHING}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("scopes", [[], ["everything"], "create", 1, [1], None])
+def test_a_token_without_rights_that_there_are_is_no_export(scopes: object) -> None:
+    rich_installation()
+    document = json.loads(json.dumps(export_config()))
+    document["tokens"][0]["scopes"] = scopes
+    wipe()
+
+    with pytest.raises(ConfigError, match=r"tokens\[0\]"):
+        import_config(document)
+
+    assert not Token.objects.exists()
 
 
 @pytest.mark.django_db

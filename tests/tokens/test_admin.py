@@ -7,6 +7,7 @@ from django.urls import reverse
 from accounts.models import User
 from tests.admin import act
 from tokens.models import Token
+from tokens.scopes import Scope
 
 pytestmark = pytest.mark.django_db
 
@@ -24,12 +25,13 @@ def test_a_token_is_revoked_and_cannot_be_made_or_changed(boss: Client, alice: U
 
 
 def test_tokens_are_found_by_their_owner_and_marked_when_dead(boss: Client, alice: User, root: User) -> None:
-    token, _secret = Token.objects.issue(owner=alice, name="phone")
+    token, _secret = Token.objects.issue(owner=alice, name="phone", scopes=Scope.CREATE | Scope.ACTIVITY)
     Token.objects.issue(owner=root, name="other")
 
     found = boss.get(reverse("admin:tokens_token_changelist"), {"q": "ALICE@example.com"})
     assert list(found.context["cl"].result_list) == [token]
     assert 'alt="True"' in found.content.decode()
+    assert "Create and list, Read mail activity" in found.content.decode()
     alice.deactivate()
 
     page = boss.get(reverse("admin:tokens_token_changelist"), {"q": "alice"}).content.decode()

@@ -12,6 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
 from tokens.models import NETWORKS_MAX, InvalidNetwork, Token, clean_networks, digest_of
+from tokens.scopes import EVERYTHING, InvalidScopes, Scope
 
 HERE = "192.0.2.7"
 
@@ -183,3 +184,24 @@ def test_tokens_go_with_their_owner(mallory: User) -> None:
     mallory.delete()
 
     assert not Token.objects.exists()
+
+
+def test_a_token_creates_and_lists_unless_it_is_given_more(alice: User) -> None:
+    token, _secret = Token.objects.issue(owner=alice, name="x")
+    more, _secret = Token.objects.issue(owner=alice, name="y", scopes=EVERYTHING)
+
+    assert Token.objects.get(pk=token.pk).rights == Scope.CREATE
+    assert Token.objects.get(pk=more.pk).rights.words == ["create", "manage", "activity"]
+
+
+@pytest.mark.parametrize("scopes", [0, 8, 9, -1, 2**15])
+def test_no_right_and_unknown_rights_make_no_token(alice: User, scopes: int) -> None:
+    with pytest.raises(InvalidScopes):
+        Token.objects.issue(owner=alice, name="x", scopes=scopes)  # type: ignore[arg-type]
+
+    assert not Token.objects.exists()
+
+
+def test_the_database_takes_no_token_without_a_right(alice: User) -> None:
+    with pytest.raises(IntegrityError):
+        Token.objects.create(owner=alice, name="x", digest="0" * 64, scopes=0)

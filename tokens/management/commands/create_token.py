@@ -7,6 +7,7 @@ from django.utils import timezone
 from accounts.commands import find_user
 from core.commands import RuleCommand
 from tokens.models import Token
+from tokens.scopes import EVERYTHING, scopes_of
 
 # A hundred years.
 DAYS_MAX = 36_500
@@ -19,6 +20,12 @@ class Command(RuleCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("email")
         parser.add_argument("name", help="what the token is for")
+        parser.add_argument(
+            "--scopes",
+            default="create",
+            metavar="WORDS",
+            help=f"what it may do, separated by commas: {', '.join(EVERYTHING.words)} (default: create)",
+        )
         parser.add_argument("--days", type=int, help="days until it expires")
         parser.add_argument(
             "--network",
@@ -36,6 +43,10 @@ class Command(RuleCommand):
             )
         expires = timezone.now() + timedelta(days=days) if days else None
         _token, secret = Token.objects.issue(
-            owner=user, name=options["name"], expires=expires, networks=options["network"]
+            owner=user,
+            name=options["name"],
+            scopes=scopes_of(word.strip() for word in options["scopes"].split(",")),
+            expires=expires,
+            networks=options["network"],
         )
         return f"{user.email}:{secret}"

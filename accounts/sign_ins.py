@@ -1,0 +1,141 @@
+"""Telling people by mail that somebody signed in to their account: by an app, or from a new browser."""
+
+import logging
+from datetime import UTC, timedelta
+from ipaddress import ip_network
+
+import httpagentparser
+from allauth.account.signals import password_changed, password_set
+from django.conf import settings
+from django.core.mail import send_mail
+from django.dispatch import receiver
+from django.http import HttpRequest, HttpResponseBase
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.translation import gettext
+
+from accounts.models import User
+from core.middleware import GetResponse
+from core.models import Counter, Limit, first_over
+from core.proxies import parse_address
+
+logger = logging.getLogger(__name__)
+
+COOKIE = "known_browser"
+COOKIE_AGE = timedelta(days=400)  # browsers keep none longer (RFC 6265bis §5.5)
+# People of one browser that are remembered; who signed in there longest ago is forgotten first.
+PEOPLE_MAX = 10
+# Of a header; what follows says nothing that a person would understand.
+AGENT_MAX = 300
+# Bits of a client's address that are told: about a provider's neighbourhood (RFC 6177 for IPv6).
+TOLD_BITS = {4: 24, 6: 48}
+
+
+def _mark(user: User) -> str:
+    """What a browser keeps of somebody who signed in there: good until the password changes."""
+    value = f"{user.pk}:{user.get_session_auth_hash()}"
+    return salted_hmac("accounts.sign_ins.browser", value, algorithm="sha256").hexdigest()
+
+
+def _marks(request: HttpRequest) -> list[str]:
+    return request.COOKIES.get(COOKIE, "").split(".")[:PEOPLE_MAX]
+
+
+def is_known(request: HttpRequest, user: User) -> bool:
+    """Whether the user signed in from this browser before, with the present password."""
+    mark = _mark(user)
+    return any(constant_time_compare(mark, kept) for kept in _marks(request))
+
+
+def remember(request: HttpRequest, user: User) -> None:
+    """Let the answer to this request make its browser a known one of the user's."""
+    request.__dict__["known_browser_of"] = user
+
+
+class KnownBrowserMiddleware:
+    """Gives the browser of somebody who signed in a cookie by which it is known the next time.
+
+    It lets nobody in: without it, a sign-in is told by mail.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        user = request.__dict__.get("known_browser_of")
+        if user is not None:
+            mark = _mark(user)
+            kept = [mark, *(other for other in _marks(request) if other and other != mark)]
+            response.set_cookie(
+                COOKIE,
+                ".".join(kept[:PEOPLE_MAX]),
+                max_age=COOKIE_AGE,
+                secure=settings.HTTPS,
+                httponly=True,
+                samesite="Lax",
+            )
+        return response
+
+
+@receiver([password_changed, password_set])
+def _keep_browser(request: HttpRequest, user: User, **_kwargs: object) -> None:
+    """Whoever changes the password stays signed in, in a browser that stays known."""
+    remember(request, user)
+
+
+def note_sign_in(request: HttpRequest, user: User, *, is_first: bool) -> None:
+    """Remember the browser; where it is a new one, tell the user, except at the account's first sign-in."""
+    if not is_first and not is_known(request, user):
+        tell_of_sign_in(request, user)
+    remember(request, user)
+
+
+def tell_of_sign_in(request: HttpRequest, user: User, *, app: str = "") -> None:
+    """Mail the user that somebody signed in: from a new browser, or with an app that calls itself `app`.
+
+    At most SIGN_IN_MAILS_PER_DAY of them; a mail server that is away stops no sign-in.
+    """
+    limit = Limit("sign-in-mail", settings.SIGN_IN_MAILS_PER_DAY, timedelta(days=1))
+    if first_over(Counter.objects.all().hit((limit, user.pk))):
+        return
+    context = {
+        "app": app,
+        "moment": timezone.now().astimezone(UTC),
+        "browser": browser_in_words(request.META.get("HTTP_USER_AGENT", "")),
+        "network": approximate_network(request.META.get("REMOTE_ADDR", "")),
+        "site_url": settings.SITE_URL,
+        "password_url": settings.SITE_URL + reverse("account_change_password"),
+        "reset_url": settings.SITE_URL + reverse("account_reset_password"),
+        "sessions_url": settings.SITE_URL + reverse("usersessions_list"),
+    }
+    try:
+        send_mail(
+            settings.ACCOUNT_EMAIL_SUBJECT_PREFIX
+            + render_to_string("accounts/email/sign_in_subject.txt", context).strip(),
+            render_to_string("accounts/email/sign_in.txt", context),
+            None,
+            [user.email],
+        )
+    except (OSError, ValueError) as error:
+        logger.error("user %s not told of a sign-in: %s", user.pk, type(error).__name__)
+
+
+def browser_in_words(agent: str) -> str:
+    """`Firefox on Linux`, from a User-Agent header."""
+    found = httpagentparser.detect(agent[:AGENT_MAX])
+    browser = (found.get("browser") or {}).get("name")
+    system = (found.get("platform") or {}).get("name")
+    if browser and system:
+        return gettext("%(browser)s on %(system)s") % {"browser": browser, "system": system}
+    return str(browser or system or gettext("unknown"))
+
+
+def approximate_network(remote_address: str) -> str:
+    """`192.0.2.0/24`: about where a client is; one address would say no more to a person."""
+    address = parse_address(remote_address)
+    if address is None:
+        return gettext("unknown")
+    return str(ip_network((address, TOLD_BITS[address.version]), strict=False))

@@ -1,0 +1,77 @@
+"""What a token may do. One list: pages, API, admin, commands and files read it."""
+
+from collections.abc import Iterable
+from enum import IntFlag
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from core.refusals import RuleError
+
+
+class InvalidScopes(RuleError):
+    """A token is given no right at all, or one that does not exist."""
+
+    code = "scopes_invalid"
+    status = 400
+
+
+class Scope(IntFlag):
+    """A token's rights, added up: the number is what is stored, so a value never changes its meaning.
+
+    8 is kept for sending mail.
+    """
+
+    CREATE = 1
+    MANAGE = 2
+    ACTIVITY = 4
+
+    @property
+    def words(self) -> list[str]:
+        """The rights by the names that commands and files use: `create`, `manage`, `activity`."""
+        return [str(scope.name).lower() for scope in Scope if scope in self]
+
+    @property
+    def labels(self) -> list[str]:
+        """The rights by the names that pages use."""
+        return [str(LABELS[scope]) for scope in Scope if scope in self]
+
+
+# Enough to call what every token may: who it belongs to, and its own end.
+ANY_TOKEN = Scope(0)
+EVERYTHING = Scope(sum(Scope))
+
+LABELS: dict[Scope, Promise] = {
+    Scope.CREATE: _("Create and list"),
+    Scope.MANAGE: _("Manage"),
+    Scope.ACTIVITY: _("Read mail activity"),
+}
+SENTENCES: dict[Scope, Promise] = {
+    Scope.CREATE: _("Make aliases, and read them, your domains and your addresses. Bitwarden needs no more."),
+    Scope.MANAGE: _(
+        "Change, switch, delete and export aliases, change settings, and add and remove destinations."
+    ),
+    Scope.ACTIVITY: _("Read who wrote to an alias and when, the numbers of mails, and notifications."),
+}
+
+
+def scopes_of(words: Iterable[str]) -> Scope:
+    """The rights with these names. Raises InvalidScopes."""
+    found = ANY_TOKEN
+    for word in words:
+        try:
+            found |= Scope[word.upper()]
+        except KeyError as error:
+            raise InvalidScopes(
+                gettext("“%(word)s” is not a right of a token. The rights are: %(words)s.")
+                % {"word": word[:60], "words": ", ".join(EVERYTHING.words)}
+            ) from error
+    return check_scopes(found)
+
+
+def check_scopes(scopes: int) -> Scope:
+    """The same rights, if there is at least one and all of them exist. Raises InvalidScopes."""
+    if not scopes or scopes & ~EVERYTHING.value:
+        raise InvalidScopes(gettext("Choose at least one right for the token."))
+    return Scope(scopes)
