@@ -4,6 +4,7 @@ from allauth.account import forms
 from allauth.account.adapter import get_adapter
 
 from accounts.addresses import AddressError, normalise_address
+from accounts.lookups import user_by_email
 
 
 class LoginForm(forms.LoginForm):  # type: ignore[misc]
@@ -19,13 +20,16 @@ class LoginForm(forms.LoginForm):  # type: ignore[misc]
 
 
 class ResetPasswordForm(forms.ResetPasswordForm):  # type: ignore[misc]
-    """Sends the link to the address that the account has, not to what was typed.
+    """Sends the link to the primary address of the account, not to what was typed.
 
-    The two may be different mailboxes: mail software reads “ß” in a domain as “ss”, we do not.
+    The two may be different mailboxes: mail software reads “ß” in a domain as “ss”, we do not. The
+    package would send it to any verified address; those are destinations here.
     """
 
     def clean_email(self) -> str:
-        email: str = get_adapter().clean_email(super().clean_email())
+        email: str = get_adapter().clean_email(self.cleaned_data["email"])
+        user = user_by_email(email)
+        self.users = [user] if user and user.is_active else []
         return email
 
 
@@ -34,7 +38,7 @@ class OwnAddressMixin:
 
     def clean_email(self) -> str:
         email: str = super().clean_email()  # type: ignore[misc]
-        get_adapter().check_own_address(email)
+        get_adapter().check_own_address(email, getattr(self, "user", None))
         return email
 
 
