@@ -7,7 +7,6 @@ from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core import signing
 from django.db import models
-from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -47,14 +46,16 @@ class AddressChangeQuerySet(models.QuerySet["AddressChange"]):
 
     def open(self) -> Self:
         """Those that their link takes back now."""
-        return self.filter(
-            at__gt=timezone.now() - UNDO_PERIOD, is_undoable=True, closed_at=None
-        )
+        return self.filter(at__gt=timezone.now() - UNDO_PERIOD, is_undoable=True, closed_at=None)
 
     def holding(self, email: str) -> Self:
         """The removals for whose undo this address is kept: nobody else may have it."""
         kind, since = AddressChange.Kind.REMOVED, timezone.now() - UNDO_PERIOD
         return self.filter(kind=kind, at__gt=since, held_as=_held_as(email), address=email)
+
+    def holding_alias(self, address: Any) -> Self:
+        """Removals for whose undo no alias may be called `address`, until they are forgotten."""
+        return self.filter(held_as=address)
 
     def untold(self) -> Self:
         """Those whose mail could not be sent, as long as it is of use."""

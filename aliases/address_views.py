@@ -133,8 +133,9 @@ def address_confirm(request: HttpRequest, key: str) -> HttpResponse:
     and who reads that mailbox may be anybody. Signing up, nobody is signed in yet.
     """
     confirmation = EmailConfirmationHMAC.from_key(key)
+    answer: HttpResponse
     if confirmation is None or confirmation.email_address.primary:
-        answer: HttpResponse = confirm_email(request, key=key)
+        answer = confirm_email(request, key=key)
         return answer
     address = confirmation.email_address
     if not isinstance(request.user, User):
@@ -144,7 +145,8 @@ def address_confirm(request: HttpRequest, key: str) -> HttpResponse:
         raise Http404
     if DestinationOnly.objects.filter(address=address).exists():
         # A token added it: the page asks now what it asks of whoever adds one here.
-        return _confirm_with_fresh_sign_in(request, address)
+        answer = _confirm_with_fresh_sign_in(request, address)
+        return answer
     return _confirm(request, address)
 
 

@@ -93,7 +93,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             super().add_message(request, *args, **kwargs)
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
-        """Ask for the second factor again, or for the password where there is none, unless given a moment ago.
+        """Ask for the second factor again (without one, for the password), unless given just now.
 
         The package counts only what was given on its own page for that; signing in counts here too.
         """
