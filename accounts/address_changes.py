@@ -9,7 +9,6 @@ from django.core import signing
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import parse_address, without_tag
 
@@ -30,10 +29,6 @@ class DestinationOnly(models.Model):
     address = models.OneToOneField(
         EmailAddress, models.CASCADE, primary_key=True, related_name="destination_only"
     )
-
-    class Meta:
-        verbose_name = _("destination only")
-        verbose_name_plural = _("destinations only")
 
     def __str__(self) -> str:
         return str(self.address_id)
@@ -92,15 +87,16 @@ class AddressChange(models.Model):
     """
 
     class Kind(models.TextChoices):
-        ADDED = "added", _("added")
-        VERIFIED = "verified", _("verified")
-        PRIMARY = "primary", _("made primary")
-        REMOVED = "removed", _("removed")
+        ADDED = "added"
+        VERIFIED = "verified"
+        PRIMARY = "primary"
+        REMOVED = "removed"
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="address_changes")
     kind = models.CharField(max_length=10, choices=Kind)
-    address = models.EmailField(help_text=_("What was added, verified, made primary or removed."))
-    before = models.EmailField(help_text=_("The primary address until then."))
+    # What was added, verified, made primary or removed; and the primary address until then.
+    address = models.EmailField()
+    before = models.EmailField()
     at = models.DateTimeField(default=timezone.now)
     by_api = models.BooleanField(default=False)
     # Of a removed address: what no alias may be called meanwhile, and how it comes back.
@@ -114,8 +110,6 @@ class AddressChange(models.Model):
     objects = AddressChangeQuerySet.as_manager()
 
     class Meta:
-        verbose_name = _("change of addresses")
-        verbose_name_plural = _("changes of addresses")
         ordering = ["pk"]
 
     def __str__(self) -> str:

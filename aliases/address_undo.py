@@ -42,9 +42,7 @@ def undo(change: AddressChange) -> bool:
     except IntegrityError as error:
         # Nobody else may take an address that is held; the database has the last word.
         logger.error("change %s of addresses cannot be taken back", change.pk)
-        raise UndoOver(
-            gettext("This cannot be taken back any more. Ask the admin of this server.")
-        ) from error
+        raise UndoOver(gettext("This cannot be taken back any more.")) from error
     try:
         send_undone(user)
     except OSError as error:

@@ -59,8 +59,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             )
 
     def confirm_email(self, request: HttpRequest, email_address: EmailAddress) -> bool:
-        """Mark the address as verified, unless it became an alias since it was added."""
-        if Alias.objects.holding(email_address.email).exists():
+        """Mark the first address as verified, unless it became an alias, or is kept for somebody else."""
+        kept = AddressChange.objects.exclude(user=email_address.user_id).holding(email_address.email)
+        if Alias.objects.holding(email_address.email).exists() or kept.exists():
             self.add_message(
                 request,
                 messages.ERROR,
