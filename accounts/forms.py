@@ -126,8 +126,8 @@ class AddEmailForm(forms.AddEmailForm):  # type: ignore[misc]
     """A signed-in user adds an address to receive at; no alias, whose mail would go in circles."""
 
     def clean_email(self) -> str:
-        email: str = super().clean_email()
-        get_adapter().check_own_address(email)
+        email: str = super().clean_email()  # type: ignore[misc]
+        get_adapter().check_own_address(email, getattr(self, "user", None))
         return email
 
 

@@ -16,6 +16,8 @@ from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from accounts.address_changes import AddressChange as AddressChange  # models of this app
+from accounts.address_changes import DestinationOnly as DestinationOnly
 from accounts.addresses import AddressError, domain_to_ascii, normalise_address
 from accounts.sessions import end_sessions
 from core.refusals import RuleError
@@ -66,7 +68,9 @@ class UserManager(BaseUserManager["User"]):
     def check_new_address(self, email: str) -> None:
         """Raise ValidationError where nobody new may have this address: it is taken, or an alias."""
         get_adapter().check_own_address(email)
-        if EmailAddress.objects.filter(email=email, verified=True).exists():
+        has_it = EmailAddress.objects.filter(email=email, verified=True)
+        # The former is for the undo of a removal, which may be made in this moment.
+        if has_it.exists() or AddressChange.objects.holding(email).exists():
             raise ValidationError(_("There is a user with this address already."), code="unique")
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
@@ -181,8 +185,13 @@ class User(AbstractBaseUser, PermissionsMixin):
     def deactivate(self) -> None:
         """End the user's sessions and tokens at once and for good, and stop the aliases for now."""
         self.is_active = False
+        self.save(update_fields=["is_active"])
+        self.end_sessions_and_tokens()
+
+    def end_sessions_and_tokens(self) -> None:
+        """End whatever acts for the user now, at once and for good."""
         self.credentials_valid_from = timezone.now()
-        self.save(update_fields=["is_active", "credentials_valid_from"])
+        self.save(update_fields=["credentials_valid_from"])
         end_sessions(self.pk)
 
     def check_may_leave(self) -> None:

@@ -5,10 +5,10 @@ from typing import Any
 
 from allauth.account.models import EmailAddress
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, Q
 from django.utils.translation import gettext
 
-from accounts.models import User
+from accounts.models import AddressChange, User
 from aliases import refusals
 from aliases.addresses import resolved_form
 from core.prepared import Prepared, column_names, instance_of
@@ -20,11 +20,15 @@ def _own_addresses(which: Q, user_id: Any, address: Any, tagged: Any, at_domain:
     """The verified addresses of a user that `which` names, and whoever's that stands in an alias's way."""
     mine = Q(user_id=user_id, verified=True) & which
     in_the_way = Q(email=address) | Q(email__prefix=tagged, email__endswith=at_domain)
-    return EmailAddress.objects.filter(mine | in_the_way)
+    # An address that was removed a moment ago may come back.
+    is_held = Exists(AddressChange.objects.holding_alias(address))
+    return EmailAddress.objects.filter(mine | in_the_way).annotate(is_held=is_held)
 
 
 def _primary_address(**values: Any) -> models.QuerySet[Any, Any]:
-    rows: models.QuerySet[Any, Any] = _own_addresses(Q(primary=True), **values).values_list(*_ADDRESS_COLUMNS)
+    rows: models.QuerySet[Any, Any] = _own_addresses(Q(primary=True), **values).values_list(
+        *_ADDRESS_COLUMNS, "is_held"
+    )
     return rows
 
 
@@ -47,12 +51,15 @@ def verified_addresses(owner: User, wanted: Sequence[str] | None, alias_address:
     values = {"user_id": owner.pk, "address": alias_address}
     values |= {"tagged": f"{local_part}+", "at_domain": f"@{domain_name}"}
     if wanted is None:
-        rows = [instance_of(EmailAddress, _ADDRESS_COLUMNS, row) for row in _PRIMARY(**values)]
+        answers = _PRIMARY(**values)
+        rows = [instance_of(EmailAddress, _ADDRESS_COLUMNS, columns) for *columns, _is_held in answers]
+        is_held = any(is_held for *_columns, is_held in answers)
     else:
         rows = list(_own_addresses(Q(email__in=wanted), **values))
+        is_held = any(row.is_held for row in rows)
     found = {}
     for row in rows:
-        if resolved_form(row.email) == alias_address:
+        if is_held or resolved_form(row.email) == alias_address:
             raise refusals.AddressTaken(gettext("This address is taken."))
         found[row.email] = row
     if wanted is None:

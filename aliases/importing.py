@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 
 from accounts.addresses import AddressError, parse_address
-from accounts.models import User
+from accounts.models import AddressChange, User
 from aliases.addresses import bare_host, is_reserved, resolved_form
 from aliases.cleaning import clean_destinations, clean_name, clean_note
 from aliases.creation_limits import hold_creations
@@ -206,10 +206,13 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 
 def _own_addresses(addresses: Iterable[str]) -> set[str]:
-    """Which of the addresses are somebody's own; and those that are with a tag, of whatever address."""
+    """Which of the addresses are somebody's own, or were until lately; and those that are with a tag, of
+    whatever address.
+    """
     found: set[str] = set()
     for chunk in _chunks(addresses):
         found |= set(EmailAddress.objects.filter(email__in=chunk).values_list("email", flat=True))
+        found |= set(AddressChange.objects.filter(held_as__in=chunk).values_list("held_as", flat=True))
     tagged = EmailAddress.objects.filter(email__contains="+").values_list("email", flat=True)
     return found | {resolved_form(email) for email in tagged}
 

@@ -9,6 +9,8 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.authentication import get_authentication_records
 from allauth.account.models import EmailAddress
 from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
@@ -20,6 +22,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import AddressError, normalise_address
+from accounts.models import AddressChange, User
 from accounts.sign_ins import note_sign_in
 from accounts.tries import Try
 from aliases.models import Alias
@@ -28,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 # In the session of somebody who is about to be signed in: what the session will have to match then.
 SIGNING_IN = "signing_in"
+
+# Recovery codes are not one of their own.
+SECOND_FACTORS = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -59,17 +65,22 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         except AddressError as error:
             raise ValidationError(_("Enter a valid e-mail address."), code="invalid") from error
 
-    def check_own_address(self, email: str) -> None:
-        """Raise ValidationError where mail to `email` would go to an alias: it would go in circles."""
-        if Alias.objects.holding(email).exists():
+    def check_own_address(self, email: str, owner: User | None = None) -> None:
+        """Raise ValidationError where mail to `email` would go to an alias: it would go in circles.
+
+        The same where somebody other than `owner` had it until lately and may take it back.
+        """
+        others = AddressChange.objects.exclude(user=owner) if owner else AddressChange.objects.all()
+        if Alias.objects.holding(email).exists() or others.holding(email).exists():
             raise ValidationError(
                 _("This address cannot be used here. Enter the address of a mailbox of yours."),
                 code="address_is_alias",
             )
 
     def confirm_email(self, request: HttpRequest, email_address: EmailAddress) -> bool:
-        """Mark the address as verified, unless it became an alias since it was added."""
-        if Alias.objects.holding(email_address.email).exists():
+        """Mark the first address as verified, unless it became an alias, or is kept for somebody else."""
+        kept = AddressChange.objects.exclude(user=email_address.user_id).holding(email_address.email)
+        if Alias.objects.holding(email_address.email).exists() or kept.exists():
             self.add_message(
                 request,
                 messages.ERROR,
@@ -131,11 +142,21 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             super().add_message(request, *args, **kwargs)
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
-        """Ask for the password (or second factor) again, unless that was given a moment ago.
+        """Ask for the second factor again (without one, for the password), unless given just now.
 
         The package counts only what was given on its own page for that; signing in counts here too.
         """
-        records = get_authentication_records(self.request, self.request.user)
+        user = self.request.user
+        records = get_authentication_records(self.request, user)
+        if is_mfa_enabled(user, SECOND_FACTORS):
+            records = [record for record in records if record["method"] == "mfa"]
         if records and time.time() - records[-1]["at"] < settings.ACCOUNT_REAUTHENTICATION_TIMEOUT:
             return False
         return bool(super().is_reauthentication_required(app=app, **kwargs))
+
+    def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
+        """The ways to sign in afresh: the password is none where there is a second factor."""
+        methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        if user.is_authenticated and is_mfa_enabled(user, SECOND_FACTORS):
+            methods = [method for method in methods if method["id"] != "reauthenticate"]
+        return methods

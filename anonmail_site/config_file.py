@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from accounts.addresses import AddressError, domain_to_ascii, normalise_address, parse_address
-from accounts.models import User
+from accounts.models import AddressChange, DestinationOnly, User
 from aliases.addresses import bare_host, check_local_part, resolved_form
 from aliases.cleaning import clean_name, clean_note, clean_text
 from aliases.expiry import AliasExpiry
@@ -101,7 +101,9 @@ def export_config() -> Row:
 
 
 def _users() -> Iterable[User]:
-    return User.objects.prefetch_related("emailaddress_set", "authenticator_set").order_by("pk")
+    return User.objects.prefetch_related("emailaddress_set__destination_only", "authenticator_set").order_by(
+        "pk"
+    )
 
 
 def _aliases() -> Iterator[Alias]:
@@ -128,7 +130,12 @@ def _user_row(user: User) -> Row:
         "email": user.email,
         **_values(user, USER_FIELDS),
         "addresses": [
-            {"email": address.email, "verified": address.verified, "primary": address.primary}
+            {
+                "email": address.email,
+                "verified": address.verified,
+                "primary": address.primary,
+                "destination_only": hasattr(address, "destination_only"),
+            }
             for address in user.emailaddress_set.all()
         ],
         "authenticators": [
@@ -244,8 +251,14 @@ class _Importer:
             )
             if Alias.objects.holding(address.email).exists():
                 raise ValueError(f"the address {address.email} is an alias")
+            if AddressChange.objects.holding(address.email).exists():
+                raise ValueError(f"the address {address.email} is kept for whoever had it until lately")
             address.full_clean()
             address.save(force_insert=True)
+            if item.get("destination_only"):
+                if address.primary:
+                    raise ValueError(f"the primary address {address.email} cannot be for receiving only")
+                DestinationOnly.objects.create(address=address)
             self.own[user.pk, address.email] = address
         for item in row.get("authenticators", []):
             factor = Authenticator(
@@ -305,6 +318,7 @@ class _Importer:
         """Insert the aliases in batches; an installation may have a million."""
         # Own addresses as mail to them is looked up: one with a tag stands in an alias's way too.
         receiving = {resolved_form(email) for _user, email in self.own}
+        receiving |= set(AddressChange.objects.exclude(held_as="").values_list("held_as", flat=True))
         for start in range(0, len(rows), BATCH):
             made: list[tuple[str, Alias, list[EmailAddress]]] = []
             for place, row in rows[start : start + BATCH]:

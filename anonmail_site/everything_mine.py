@@ -6,7 +6,7 @@ from typing import Any
 from allauth.usersessions.models import UserSession
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import AddressChange, User
 from aliases.expiry import AliasExpiry
 from aliases.models import Alias
 from aliases.preferences import AliasPreferences
@@ -86,8 +86,17 @@ def everything(user: User) -> dict[str, Any]:
             "manages": [domain.name for domain in user.managed_domains.all()],
         },
         "addresses": [
-            {"email": row.email, "verified": row.verified, "primary": row.primary}
-            for row in user.emailaddress_set.order_by("pk")
+            {
+                "email": row.email,
+                "verified": row.verified,
+                "primary": row.primary,
+                "receives_only": hasattr(row, "destination_only"),
+            }
+            for row in user.emailaddress_set.select_related("destination_only").order_by("pk")
+        ],
+        "address_changes": [
+            {"address": row.address, "kind": row.kind, "at": row.at.isoformat(), "by_api": row.by_api}
+            for row in AddressChange.objects.owned_by(user)
         ],
         "preferences": {
             "default_domain": preferences.default_domain.name

@@ -1,11 +1,13 @@
 from typing import Any
 
-from allauth.account.decorators import secure_admin_login
+from allauth.account.decorators import reauthentication_required, secure_admin_login
+from allauth.account.views import password_set
 from django.contrib import admin
 from django.contrib.auth.decorators import login_not_required
 from django.urls import include, path, re_path, register_converter
 from django.views.generic import RedirectView
 
+from aliases.address_views import address_confirm
 from aliases.api.docs_page import docs_page, schema
 from anonmail_site import views
 from core.converters import KeyConverter
@@ -50,5 +52,8 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     # Own addresses have pages of their own: removing one must not leave an alias without destination.
     path("accounts/email/", RedirectView.as_view(pattern_name="address-list"), name="account_email"),
+    re_path(r"^accounts/confirm-email/(?P<key>[-:\w]+)/$", address_confirm, name="account_confirm_email"),
+    # The package asks for no password there: there is none. A passkey is one too.
+    path("accounts/password/set/", reauthentication_required(password_set), name="account_set_password"),
     path("accounts/", include("allauth.urls")),
 ]

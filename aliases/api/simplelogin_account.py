@@ -14,11 +14,12 @@ from aliases.api.errors import BadInput, NotFound, NotOffered
 from aliases.api.fields import WRONG_MAILBOX, flag_field, text_field
 from aliases.api.query import read_query
 from aliases.api.simplelogin import creation, mailbox
+from aliases.api.simplelogin_refused import page as page_url
 from aliases.api.views import ApiView, Rights
 from aliases.cleaning import clean_name
 from aliases.export import simplelogin_csv
 from aliases.models import Alias
-from aliases.own_addresses import add_address, make_primary, remove_address
+from aliases.own_addresses import add_address, remove_address
 from aliases.preferences import AliasPreferences, choose_domain
 from aliases.refusals import NoUsableDomain
 from domains.models import AliasStyle, Domain
@@ -100,7 +101,7 @@ def mailbox_object(address: EmailAddress, aliases: int) -> dict[str, Any]:
 
 
 class Mailboxes(ApiView):
-    """`GET` and `POST /api/mailboxes`: the caller's verified addresses; adding one."""
+    """`GET` and `POST /api/mailboxes`: the caller's verified addresses; adding one to receive at."""
 
     scope: ClassVar[Rights] = {"get": Scope.CREATE, "post": Scope.MANAGE}
     only_verified = True
@@ -127,7 +128,7 @@ class AllMailboxes(Mailboxes):
 
 
 class OneMailbox(ApiView):
-    """`PUT` and `DELETE /api/mailboxes/:id`."""
+    """`PUT` and `DELETE /api/mailboxes/:id`. The primary address is chosen on the page alone."""
 
     scope = Scope.MANAGE
 
@@ -140,11 +141,15 @@ class OneMailbox(ApiView):
 
     def put(self, request: Request, key: int) -> Response:
         address, data = self.address(key), self.fields
-        if text_field(data, "email") is not None:
-            raise BadInput(gettext("An address cannot be changed. Add the new one, and delete this one."))
+        email = text_field(data, "email")
         flag_field(data, "cancel_email_change")
-        if flag_field(data, "default"):
-            make_primary(request._request, address)
+        becomes_default = flag_field(data, "default") and not address.primary
+        if becomes_default or (email is not None and email != address.email):
+            # A token never changes how its owner signs in.
+            raise NotOffered(
+                gettext("A token cannot change the addresses that sign in. Use the web page: %(url)s")
+                % {"url": page_url("address-list")}
+            )
         return Response({"updated": True})
 
     def delete(self, request: Request, key: int) -> Response:
@@ -159,7 +164,7 @@ class OneMailbox(ApiView):
             ).first()
             if move_to is None or move_to.pk == address.pk:
                 raise BadInput(WRONG_MAILBOX)
-        remove_address(address, move_to=move_to)
+        remove_address(self.caller, address, move_to=move_to, by_api=True)
         return Response({"deleted": True})
 
 

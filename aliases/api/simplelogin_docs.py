@@ -264,7 +264,7 @@ describe(
     "mailboxes",
     get=Call("Your verified addresses", MAILBOXES, example=MAILBOXES_EXAMPLE),
     post=Call(
-        "Add an address; a mail with a link verifies it",
+        "Add an address to receive at; you verify it on the page, by a mailed link",
         FULL_MAILBOX,
         201,
         takes=body(email=TEXT),
@@ -281,10 +281,11 @@ describe(
     simplelogin_account.OneMailbox,
     "mailbox",
     put=Call(
-        "Make an address the primary one",
+        "Change an address: refused, the primary one is chosen on the page",
         record(updated=FLAG),
         takes=body(default=FLAG, email=TEXT, cancel_email_change=FLAG),
-        sends={"default": True},
+        sends={"default": False},
+        refuses=(403,),
         example={"updated": True},
     ),
     delete=Call(

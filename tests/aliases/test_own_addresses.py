@@ -32,7 +32,7 @@ def test_aliases_move_where_they_have_no_other_destination(alice: User, home: Em
     both = Alias.objects.issue(owner=alice, destinations=[home.email, alice.email])
     other = Alias.objects.issue(owner=alice)
 
-    moved = remove_address(home, move_to=EmailAddress.objects.get(email=alice.email))
+    moved = remove_address(alice, home, move_to=EmailAddress.objects.get(email=alice.email))
 
     assert moved == 2
     assert {tuple(destinations(alias)) for alias in (alone, deleted, both, other)} == {(alice.email,)}
@@ -47,7 +47,7 @@ def test_nothing_happens_without_a_place_for_the_aliases(
     targets = {"itself": home, "unverified": new, "stranger": EmailAddress.objects.get(user=mallory)}
 
     with pytest.raises(AddressNeeded):
-        remove_address(home, move_to=targets.get(target or ""))
+        remove_address(alice, home, move_to=targets.get(target or ""))
 
     assert destinations(alias) == [home.email]
 
@@ -67,7 +67,7 @@ def test_an_alias_made_in_the_same_moment_keeps_the_address(
 
     primary = EmailAddress.objects.get(email=alice.email)
     with connection.execute_wrapper(come_between), pytest.raises(AddressNeeded, match="just now"):
-        remove_address(home, move_to=primary)
+        remove_address(alice, home, move_to=primary)
 
     assert EmailAddress.objects.filter(pk=home.pk).exists()
     assert not Alias.objects.filter(destination_links=None).exists()
@@ -85,7 +85,7 @@ def _no_mail(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_address_is_not_added_while_its_mail_cannot_be_sent(
     alice: User, client: Client, api: Callable[[User], APIClient]
 ) -> None:
-    client.force_login(alice)
+    client.post("/accounts/login/", {"login": alice.email, "password": "alice-password-1"})
 
     page = client.post("/addresses/", {"email": "new@home.test"}, follow=True)
     answer = api(alice).post("/api/mailboxes", {"email": "new@home.test"}, format="json")

@@ -44,7 +44,7 @@ URLS: dict[str, tuple[str, dict[str, Any]]] = {
     "api-contact-toggle": ("/api/contacts/1/toggle", {"POST": None}),
     "api-mailboxes": ("/api/mailboxes", {"GET": None, "POST": {"email": "x@home.test"}}),
     "api-mailboxes-all": ("/api/v2/mailboxes", {"GET": None}),
-    "api-mailbox": ("/api/mailboxes/{mailbox}", {"PUT": {"default": True}, "DELETE": None}),
+    "api-mailbox": ("/api/mailboxes/{mailbox}", {"PUT": {"default": False}, "DELETE": None}),
     "api-setting": ("/api/setting", {"GET": None, "PATCH": {"alias_generator": "uuid"}}),
     "api-setting-domains": ("/api/v2/setting/domains", {"GET": None}),
     "api-setting-domains-old": ("/api/setting/domains", {"GET": None}),

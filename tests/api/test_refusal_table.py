@@ -41,6 +41,7 @@ NO_ADDRESS = "A destination is not a valid e-mail address."
 TOO_LARGE = "The request is too large. Its body may have at most 256 KiB."
 LONG_NOTE = "A note has at most 10,000 characters."
 SITE = settings.SITE_URL
+NO_CHANGE = f"A token cannot change the addresses that sign in. Use the web page: {SITE}/addresses/"
 AWAY = "The service is not available for a moment. Try again shortly."
 
 
@@ -194,6 +195,14 @@ def unverified_mailbox(world: World) -> Any:
 def strangers_mailbox(world: World) -> Any:
     address = EmailAddress.objects.get(user=world.mallory)
     return world.send("PUT", f"/api/aliases/{world.alias.pk}", {"mailbox_id": address.pk})
+
+
+def change_of_a_mailbox(body: Any) -> Callable[[World], Any]:
+    def ask(world: World) -> Any:
+        home = EmailAddress.objects.create(user=world.alice, email="alice@home.test", verified=True)
+        return world.send("PUT", f"/api/mailboxes/{home.pk}", body)
+
+    return ask
 
 
 def while_broken(target: str, error: Exception) -> Callable[[World], Any]:
@@ -508,6 +517,8 @@ TABLE = [
         "GET",
         "/api/user/cookie_token",
     ),
+    Row("another default mailbox", 403, NO_CHANGE, change_of_a_mailbox({"default": True})),
+    Row("another address of a mailbox", 403, NO_CHANGE, change_of_a_mailbox({"email": "a@b.test"})),
     call(
         "a Proton account",
         400,

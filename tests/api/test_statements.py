@@ -132,8 +132,6 @@ class Caller:
             words["suffix"] = options["suffixes"][0]["signed_suffix"]
         if path.endswith("/logout"):
             self.client = self.signed_in()
-        if method == "PUT" and "/mailboxes/" in path:
-            self.primary.set_as_primary()  # the call before made the other one primary
         if path.endswith("/mfa"):
             Authenticator.objects.all().delete()
             Authenticator.objects.create(

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from urllib.parse import urlsplit
 
-from allauth.account.models import EmailAddress
+from allauth.account.models import EmailAddress, EmailConfirmationHMAC
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import AddressChange, DestinationOnly, User
 from aliases.models import Alias, PendingImport
 from domains.models import Domain
 from tokens.models import Token
@@ -30,6 +31,7 @@ class Stage:
     deleted: Alias
     token: Token
     second: EmailAddress
+    undo: str
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,16 @@ def set_stage() -> Stage:
     # Root's is not checked yet.
     PendingImport.objects.begin(root, MAILU.encode(), "mailu.yml")
     people = (alice, newcomer, outsider, importer, mistaken, mover, mistaken_mover, root)
-    return Stage(*people, aliases[0], deleted, token, second)
+    # The mail about an address that an app added.
+    added = EmailAddress.objects.create(user=alice, email="alice@phone.test", verified=True)
+    DestinationOnly.objects.create(address=added)
+    change = AddressChange.objects.record(alice, AddressChange.Kind.ADDED, added, by_api=True)
+    return Stage(*people, aliases[0], deleted, token, second, urlsplit(change.link).path)
+
+
+def verification_key() -> str:
+    """What the link carries that verifies alice's further address."""
+    return EmailConfirmationHMAC(EmailAddress.objects.get(email="alice@work.test")).key
 
 
 SCENES = [
@@ -155,6 +166,9 @@ SCENES = [
     Scene("token-revoke", "alice", lambda stage: f"/tokens/{stage.token.pk}/revoke/"),
     Scene("addresses", "alice", lambda stage: "/addresses/"),
     Scene("address-remove", "alice", lambda stage: f"/addresses/{stage.second.pk}/remove/"),
+    Scene("address-verify", "alice", lambda stage: f"/accounts/confirm-email/{verification_key()}/"),
+    Scene("address-undo", None, lambda stage: stage.undo),
+    Scene("address-undo-over", None, lambda stage: "/addresses/undo/x/"),
     Scene("account", "alice", lambda stage: "/account/"),
     Scene("account-delete", "alice", lambda stage: "/account/delete/"),
     Scene("password", "alice", lambda stage: "/accounts/password/change/"),

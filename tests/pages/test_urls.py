@@ -69,9 +69,11 @@ ROWS = {
 # package's.
 ELSEWHERE = ("api/", "admin/", "accounts/")
 # Signed links, for people who are signed out: tests/mail.
+# The links in mails about addresses, and the page for a first password: tests/accounts/test_takeover.py.
 # The schema and the page that shows it are for everybody: tests/api/test_schema.py.
 # What monitors ask is too: tests/site/test_health.py.
 SIGNED = {"alias-unsubscribe", "api-docs", "api-schema", "health"}
+SIGNED |= {"account_confirm_email", "account_set_password", "address-undo"}
 
 
 def ours(patterns: list[URLPattern | URLResolver], prefix: str = "") -> Iterator[tuple[str, str | None]]:

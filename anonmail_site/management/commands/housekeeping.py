@@ -13,6 +13,7 @@ CHORES = (
     "expire_aliases",
     "purge_deleted_aliases",
     "forget_imports",
+    "tidy_address_changes",
     "prune_activity",
     "prune_counters",
     "prune_audit",
