@@ -17,7 +17,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
 from django.conf import settings
 
 from mail.clients import Connections, Room, Turns, UnknownLimit, client_address, stranger
-from mail.forward import Answer, Message, take
+from mail.forward import Answer, Message, recognised_by, take
 from mail.next_hop import NextHop
 from mail.recipients import AWAY, UNKNOWN, Verdict, verdict
 from mail.resolve import Kind, Resolution
@@ -83,7 +83,7 @@ class Handler:
         self.unknown = unknown
         self.room = Room()
         self.turns = Turns(settings.MAIL_THREADS)
-        self._forgetting: dict[asyncio.Task[None], int] = {}
+        self._forgetting: dict[asyncio.Task[None], int | None] = {}
 
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
@@ -128,9 +128,9 @@ class Handler:
         message = self.message(session, envelope)
         await self.forgotten(resolution.alias_id)
         answer = await self.take(resolution, message)
-        if answer in {Answer.DONE, Answer.REFUSED} and resolution.kind is Kind.FORWARD:
+        if answer in {Answer.DONE, Answer.REFUSED} and resolution.kind in {Kind.FORWARD, Kind.ROLE}:
             # Once the sender has heard it, the same octets may come again as another message.
-            server.__dict__["acknowledged"] = (message, resolution.alias_id)
+            server.__dict__["acknowledged"] = (message, resolution)
         return answer.value
 
     def message(self, session: Session, envelope: Envelope) -> Message:
@@ -152,8 +152,8 @@ class Handler:
             logger.warning("message not forwarded: %s", type(error).__name__)
             return Answer.LATER
 
-    def answering(self, message: Message, alias_id: int) -> asyncio.Future[bool]:
-        """A future for whether our answer went out to the sender; if so, the message is forgotten.
+    def answering(self, message: Message, resolution: Resolution) -> asyncio.Future[bool]:
+        """A future for whether the sender has heard our answer; if so, the message is forgotten.
 
         In a task of its own: a sender that hangs up with the answer in its hands ends the connection's.
         """
@@ -162,10 +162,10 @@ class Handler:
 
         async def forget_if_heard() -> None:
             if await heard:
-                await self.acknowledged(message, alias_id)
+                await self.acknowledged(message, resolution)
 
         task = loop.create_task(forget_if_heard())
-        self._forgetting[task] = alias_id
+        self._forgetting[task] = resolution.alias_id
         task.add_done_callback(self._forgetting.pop)
         return heard
 
@@ -175,10 +175,10 @@ class Handler:
         if tasks := [task for task, other_id in self._forgetting.items() if other_id == alias_id]:
             await asyncio.wait(tasks, timeout=FORGET_TIMEOUT)
 
-    async def acknowledged(self, message: Message, alias_id: int) -> None:
+    async def acknowledged(self, message: Message, resolution: Resolution) -> None:
         """The sender has heard our answer."""
         try:
-            await self.work.run(forget, alias_id, message.digest)
+            await self.work.run(forget, *recognised_by(message, resolution))
         except Exception as error:
             logger.warning("delivery not forgotten: %s", type(error).__name__)
 
@@ -265,7 +265,7 @@ class Door(SMTP):
         finally:
             if not heard.done():
                 heard.set_result(False)
-        await self.handler.forgotten(done[1])
+        await self.handler.forgotten(done[1].alias_id)
 
     def eof_received(self) -> bool:
         """They have hung up: so do we. aiosmtpd leaves that to a task that it may cancel before it began."""
