@@ -197,7 +197,7 @@ _COUNT = PreparedChange(
     now=models.DateTimeField(),
 )
 _RETAKE = PreparedChange(lambda key: Delivery.objects.filter(pk=key), key=models.BigIntegerField())
-_COPY = {
+_COPY: dict[str, Any] = {
     "alias_id": models.BigIntegerField(),
     "destination_id": models.BigIntegerField(),
     "digest": models.CharField(),
@@ -208,7 +208,9 @@ _SETTLE = PreparedChange(
     accepted=models.BooleanField(),
     **_COPY,
 )
-_RELEASE = PreparedChange(lambda **copy: Delivery.objects.filter(accepted__isnull=True, **copy), **_COPY)
+_RELEASE = PreparedChange(
+    lambda **copy: Delivery.objects.filter(accepted__isnull=True, **copy), None, **_COPY
+)
 _FORGET = PreparedChange(
     lambda alias_id, digest: Delivery.objects.filter(alias_id=alias_id, digest=digest),
     alias_id=models.BigIntegerField(),

@@ -243,6 +243,9 @@ class Door(SMTP):
         self.handler = handler
         self.is_taking = False
         self.is_ending = False
+        # They say no more; and nothing of what they said is unanswered.
+        self.has_heard_all = False
+        self.is_over = False
         # What came of the message that is being received, the reply that refuses it, and until when more of
         # it must come (of time.monotonic()).
         self._content = bytearray()
@@ -254,6 +257,10 @@ class Door(SMTP):
 
     async def push(self, status: AnyStr) -> None:
         """Write an answer; what is acknowledged with it need not be recognised any more."""
+        if self.is_over:
+            if self.transport is not None:
+                self.transport.close()
+            raise asyncio.CancelledError
         done = self.__dict__.pop("acknowledged", None)
         if done is None:
             await super().push(status)
@@ -261,16 +268,33 @@ class Door(SMTP):
         heard = self.handler.answering(*done)
         try:
             await super().push(status)
-            heard.set_result(self.transport is not None and not self.transport.is_closing())
+            # Whoever has closed one half of the connection may have closed the other one too.
+            is_there = self.transport is not None and not self.transport.is_closing()
+            heard.set_result(is_there and not self.has_heard_all)
         finally:
             if not heard.done():
                 heard.set_result(False)
         await self.handler.forgotten(done[1].alias_id)
 
     def eof_received(self) -> bool:
-        """They have hung up: so do we. aiosmtpd leaves that to a task that it may cancel before it began."""
-        super().eof_received()
-        return False
+        """They have said all that they will, and may listen still: what they said is answered to its end.
+
+        Not over TLS, where asyncio knows no half of a connection.
+        """
+        if self.session is None or self.session.ssl is not None:
+            super().eof_received()
+            return False
+        self.has_heard_all = True
+        # aiosmtpd's own ends the connection.
+        asyncio.StreamReaderProtocol.eof_received(self)
+        return True
+
+    async def handle_exception(self, error: Exception) -> str:
+        """What to answer to an error. Where nothing more can be read, pushing it ends the connection."""
+        if isinstance(error, asyncio.IncompleteReadError):
+            self.is_over = True
+            return ""
+        return await super().handle_exception(error)
 
     def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
         """The address that begins the text, and what follows it.
