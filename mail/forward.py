@@ -24,6 +24,7 @@ from mail.message import (
     author,
     header_fields,
     is_looping,
+    joint,
     may_offer_unsubscribe,
     trace_fields,
     without_first_received,
@@ -310,4 +311,4 @@ def _with_trace(message: Message, address: str, alias_id: int) -> bytes:
         protocol=message.protocol,
         unsubscribe=unsubscribe,
     )
-    return fields + message.content
+    return fields + joint(message.content) + message.content
