@@ -327,7 +327,8 @@ def next_hop_from(url: str, hostname: str, authorities: str = "") -> NextHop:
     """The next hop that MAIL_NEXT_HOP names: `maildir:///path`, `smtp://host:port`, `smtps://…`, or
     `smtp+starttls://user:password@host:port`.
 
-    `authorities`: MAIL_NEXT_HOP_CA. Raises ValueError, whose text says what to write, and OSError where that file cannot be read.
+    `authorities`: MAIL_NEXT_HOP_CA. Raises ValueError, whose text says what to write; OSError where that
+    file cannot be read.
     """
     parts = urlsplit(url)
     if parts.scheme == "maildir":
