@@ -97,7 +97,12 @@ def display_address(address: str) -> str:
     return f"{local_part}@{domain_to_unicode(domain)}"
 
 
-def without_tag(address: Address) -> Address:
-    """The address that mail to `address` is looked up as: without its `+tag` (RFC 5233)."""
-    base = address.local_part.partition("+")[0]
-    return Address(base or address.local_part, address.domain)
+def parse_without_tag(text: str) -> Address:
+    """The address that mail to the one in `text` is looked up as: without its `+tag` (RFC 5233), whatever
+    that is made of.
+
+    Raises AddressError where what remains is no address.
+    """
+    local_part, at, domain = text.strip().rpartition("@")
+    base = local_part.partition("+")[0] or local_part
+    return parse_address(f"{base}{at}{domain}")

@@ -9,8 +9,7 @@ from accounts.addresses import (
     AddressError,
     domain_to_ascii,
     domain_to_unicode,
-    parse_address,
-    without_tag,
+    parse_without_tag,
 )
 
 # RFC 2142 and relatives: names that a domain's people or its mail software answer to.
@@ -59,7 +58,7 @@ def resolved_form(text: str) -> str:
 
     Raises AddressError where `text` is no address.
     """
-    return str(without_tag(parse_address(text)))
+    return str(parse_without_tag(text))
 
 
 def split_site(text: str) -> tuple[str, str]:

@@ -165,8 +165,8 @@ def check_mail() -> list[CheckMessage]:
     for name, read in readers.items():
         try:
             read()
-        except ValueError:
-            hint = f"Correct or remove {name}; docs/mail.md shows its forms."
+        except ValueError as error:
+            hint = f"{error} Or remove {name}; docs/mail.md shows its forms."
             messages.append(Error(f"{name} could not be understood.", hint=hint, id="anonmail.E007"))
         except OSError:
             hint = "It is the path of a PEM file that this process can read."

@@ -41,24 +41,44 @@ def number(name: str, default: int) -> int:
         return default
 
 
+# What holds the path in what is read from a URL of a file.
+FILE_PATHS = {"sqlite": "NAME", "filemail": "EMAIL_FILE_PATH"}
+
+
+def with_whole_path(name: str, found: dict[str, Any]) -> str:
+    """Make the path in a file's URL a whole one, below BASE_DIR, wherever a process was started.
+
+    What to write instead, where two slashes make a host of its first folder; else "".
+    """
+    scheme, _colon, rest = env.str(name, default="").partition(":")
+    key = FILE_PATHS.get(scheme)
+    if key is None or found[key] == ":memory:":
+        return ""
+    if not rest.startswith("///") or not found[key]:
+        return f"Write {scheme}:/// and a path, as {scheme}:///var/name or {scheme}:////srv/name."
+    found[key] = str(BASE_DIR / found[key])
+    return ""
+
+
 def url(reader: Callable[..., Any], name: str, default: str, needs: str) -> Any:
     """The configuration behind a URL in the environment; one without `needs` is noted in MISREAD."""
+    problem = ""
     try:
         with warnings.catch_warnings():
             # django-environ's warning would print the password
             warnings.simplefilter("ignore")
             found = reader(name, default=default)
-        if found.get(needs):
+        if found.get(needs) and not (problem := with_whole_path(name, found)):
             return found
     except Exception:  # noqa: S110 - the readers raise whatever their parsing meets
         pass
-    MISREAD[name] = "Write a URL as in .env.example."
+    MISREAD[name] = problem or "Write a URL as in .env.example."
     return reader("", default=default)
 
 
 # --- What this installation is -----------------------------------------------------------------
 
-VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
+VAR_DIR = BASE_DIR / env.str("VAR_DIR", default="var")
 DEBUG = env.bool("DEBUG", default=False)
 
 # Made by `manage.py prepare` where none is given; without one Django does not start.

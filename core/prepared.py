@@ -154,6 +154,8 @@ class PreparedChange:
 
     def __call__(self, values: Sequence[dict[str, Any]]) -> None:
         """Change what these values name, one after the other."""
+        if not values:
+            return
         connection = connections[DEFAULT_DB_ALIAS]
         if connection.vendor not in self._compiled:
             self._compiled[connection.vendor] = self._compile(connection)

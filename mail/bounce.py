@@ -8,10 +8,11 @@ from io import BytesIO
 from typing import Any
 
 from allauth.account.models import EmailAddress
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.addresses import Address
-from mail.models import Activity, Deed, note_bounce
+from mail.models import Activity, Deed, Delivery, note_bounce
 from mail.return_path import read_return_path
 
 logger = logging.getLogger(__name__)
@@ -48,8 +49,11 @@ def failure_status(message: bytes) -> str | None:
     return None
 
 
-def receive_bounce(address: Address, message: bytes) -> None:
-    """Take a message to a return path: count it if it is signed by us and reports a failure."""
+def receive_bounce(address: Address, message: bytes, digest: str) -> None:
+    """Take a message to a return path: count it if it is signed by us and reports a failure.
+
+    Once: the digest is what it is recognised by when it comes again.
+    """
     tag = read_return_path(address.local_part, address.domain, timezone.now())
     status = failure_status(message) if tag else None
     if tag is None or status is None:
@@ -57,6 +61,12 @@ def receive_bounce(address: Address, message: bytes) -> None:
     destination = EmailAddress.objects.filter(pk=tag.destination_id, alias_links__alias=tag.alias_id).first()
     if destination is None:
         return
-    note_bounce(destination, status)
-    Activity.objects.create(alias_id=tag.alias_id, deed=Deed.BOUNCE, destination=destination)
+    with transaction.atomic():
+        _delivery, is_new = Delivery.objects.get_or_create(
+            alias=None, digest=digest, defaults={"accepted": True}
+        )
+        if not is_new:
+            return
+        note_bounce(destination, status)
+        Activity.objects.create(alias_id=tag.alias_id, deed=Deed.BOUNCE, destination=destination)
     logger.info("alias %s destination %s bounced: %s", tag.alias_id, destination.pk, status)

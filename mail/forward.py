@@ -4,15 +4,16 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 
 from django.conf import settings
-from django.db import models
-from django.db.models import Exists, OuterRef, Subquery
+from django.db import IntegrityError, models
+from django.db.models import Exists, F, FilteredRelation, OuterRef, Q
 from django.urls import reverse
 from django.utils import timezone
 
@@ -24,6 +25,7 @@ from mail.message import (
     author,
     header_fields,
     is_looping,
+    joint,
     may_offer_unsubscribe,
     trace_fields,
     without_first_received,
@@ -32,7 +34,17 @@ from mail.models import Delivery, PausedDestination, readable
 from mail.next_hop import Accepted, NextHop, Outcome, Pending, Refused
 from mail.resolve import Kind, Resolution, resolve
 from mail.return_path import return_path
-from mail.settling import Settled, settle
+from mail.settling import (
+    LEASE,
+    NO_ALIAS,
+    Begun,
+    Released,
+    Settled,
+    begin,
+    release,
+    settle,
+    unwritten_outcome,
+)
 from mail.unsubscribe import unsubscribe_token
 
 logger = logging.getLogger(__name__)
@@ -40,8 +52,6 @@ logger = logging.getLogger(__name__)
 # Seconds for all destinations of a message. Postfix waits 600 for our answer (lmtp_data_done_timeout):
 # one that came later would find the message handed over again.
 FORWARD_TIME = 240.0
-# What the loop mark of postmaster@ and abuse@ stands for, which are no aliases.
-ROLE_MARK = 0
 
 
 class Answer(Enum):
@@ -81,38 +91,65 @@ class Message:
         """The header, as mail.message.header_fields reads it."""
         return list(header_fields(self.content))
 
-    def settled(self, alias_id: int, destination_id: int, outcome: Accepted | Refused) -> Settled:
-        """What is to be written about one copy of this message."""
-        status = outcome.status if isinstance(outcome, Refused) else ""
-        sender = readable(author(self.fields, self.sender))
-        return Settled(alias_id, destination_id, self.digest, status, sender)
+    @cached_property
+    def author(self) -> str:
+        """Who wrote, for the owner to look at."""
+        return readable(author(self.fields, self.sender))
+
+
+Key = tuple[int, str]
+
+
+def recognised_by(message: Message, resolution: Resolution) -> Key:
+    """The alias, and the digest, by which the message is recognised when it is handed over again.
+
+    Without an alias (NO_ALIAS), the digest tells the address too.
+    """
+    if resolution.alias_id is not None:
+        return resolution.alias_id, message.digest
+    return NO_ALIAS, hashlib.sha256(f"{resolution.address}\0{message.digest}".encode()).hexdigest()
 
 
 @dataclass
 class _Copy:
-    """One destination of an alias, and what is known of the message's copy for it."""
+    """One destination of a message, and what is known of its copy for it."""
 
     destination_id: int
     email: str
-    is_paused: bool
-    is_accepted: bool | None  # None: not settled yet
+    is_paused: bool = False
+    # The delivery that was begun or settled before; is_accepted stays None until it is settled.
+    delivery_id: int | None = None
+    is_accepted: bool | None = None
+    moment: datetime | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.is_accepted is None and not self.is_paused
+
+    def is_underway(self, now: datetime) -> bool:
+        """Whether somebody has begun to send it a moment ago, by either clock."""
+        return self.moment is not None and abs(now - self.moment) < LEASE
 
 
 # Everything that is asked before sending, in one statement: a row for each destination.
 _COPIES = Prepared(
     lambda alias_id, digest: (
         AliasDestination.objects.filter(alias_id=alias_id)
+        .annotate(
+            delivery=FilteredRelation(
+                "alias__deliveries",
+                condition=Q(alias__deliveries__destination=F("address"), alias__deliveries__digest=digest),
+            )
+        )
         .order_by("pk")
         .values_list(
             "alias__address",
             "address_id",
             "address__email",
             Exists(PausedDestination.objects.filter(destination=OuterRef("address"))),
-            Subquery(
-                Delivery.objects.filter(
-                    alias_id=alias_id, destination=OuterRef("address"), digest=digest
-                ).values("accepted")[:1]
-            ),
+            "delivery__pk",
+            "delivery__accepted",
+            "delivery__moment",
         )
     ),
     alias_id=models.BigIntegerField(),
@@ -125,10 +162,10 @@ class _Underway:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._keys: set[tuple[int, str]] = set()
+        self._keys: set[Key] = set()
 
     @contextmanager
-    def alone(self, key: tuple[int, str]) -> Iterator[bool]:
+    def alone(self, key: Key) -> Iterator[bool]:
         """Whether nobody else has the key; it is taken for the block then."""
         with self._lock:
             is_free = key not in self._keys
@@ -148,87 +185,124 @@ _underway = _Underway()
 def take(message: Message, resolution: Resolution, next_hop: NextHop) -> Answer:
     """Take a message for a recipient that was welcome, and say what became of it.
 
-    Raises OperationalError while the database is away: then nothing is lost, the sender tries again.
+    Raises what the database raises while it is away or takes no changes: then nothing was sent, nothing
+    is lost, the sender tries again.
     """
+    key = recognised_by(message, resolution)
     match resolution.kind:
         case Kind.RETURN_PATH if resolution.address is not None:
-            receive_bounce(resolution.address, message.content)
+            receive_bounce(resolution.address, message.content, key[1])
             return Answer.DONE
         case Kind.ROLE:
-            return _to_postmaster(message, resolution, next_hop)
+            send = partial(_to_postmaster, message, str(resolution.address), key[1], next_hop)
         case Kind.FORWARD if resolution.alias_id is not None:
-            with _underway.alone((resolution.alias_id, message.digest)) as is_free:
-                return forward(message, resolution.alias_id, next_hop) if is_free else Answer.LATER
-    return Answer.REFUSED
+            send = partial(forward, message, resolution.alias_id, next_hop)
+        case _:
+            return Answer.REFUSED
+    with _underway.alone(key) as is_free:
+        return send() if is_free else Answer.LATER
 
 
 def forward(message: Message, alias_id: int, next_hop: NextHop) -> Answer:
     """Send the message to every destination of the alias that does not have it yet.
 
     Later while any is pending; done once all are settled and one at least has accepted; refused when
-    all refuse for good. Raises OperationalError while the database is away.
+    all refuse for good. Raises what the database raises before anything is sent.
     """
     if is_looping(message.fields, alias_id):
         blocks.count(alias_id, author(message.fields, message.sender))
         return Answer.LOOP
-    deadline = time.monotonic() + FORWARD_TIME
     rows = _COPIES(alias_id=alias_id, digest=message.digest)
     copies = [_Copy(*row[1:]) for row in rows]
-    if not any(copy.is_accepted is None for copy in copies):
-        return _answer(copies, is_pending=False)
+    if not rows:
+        return Answer.REFUSED
     address = rows[0][0]
-    content = _with_trace(message, address, alias_id)
-    is_pending = False
-    for copy in copies:
-        if copy.is_accepted is not None or copy.is_paused:
-            continue
-        outcome: Outcome = Pending("out of time")
-        if time.monotonic() < deadline:
-            outcome = _send(message, content, copy, address, alias_id, next_hop)
-        if isinstance(outcome, Pending):
-            logger.info("alias %s destination %s pending: %s", alias_id, copy.destination_id, outcome.reason)
-            is_pending = True
-        else:
-            copy.is_accepted = isinstance(outcome, Accepted)
-            settle(message.settled(alias_id, copy.destination_id, outcome))
-    return _answer(copies, is_pending=is_pending)
 
-
-def _answer(copies: list[_Copy], *, is_pending: bool) -> Answer:
-    if is_pending:
-        return Answer.LATER
-    if any(copy.is_accepted is None for copy in copies):
-        return Answer.PAUSED
-    return Answer.DONE if any(copy.is_accepted for copy in copies) else Answer.REFUSED
-
-
-def _send(
-    message: Message, content: bytes, copy: _Copy, address: str, alias_id: int, next_hop: NextHop
-) -> Outcome:
-    # Refused when it was added; a domain that became ours since then makes one of an honest address.
-    if resolve(copy.email).kind in {Kind.FORWARD, Kind.BLOCKED, Kind.RETURN_PATH}:
-        return Refused("5.4.6")
-    sender = ""
-    if message.sender:
+    def sender_for(copy: _Copy) -> str:
         domain = address.rpartition("@")[2]
-        sender = return_path(alias_id, copy.destination_id, domain, timezone.now())
-    return next_hop.send(sender, copy.email, content, utf8=message.utf8)
+        return return_path(alias_id, copy.destination_id, domain, timezone.now()) if message.sender else ""
+
+    return _Sending(message, address, (alias_id, message.digest), next_hop, sender_for).answer(copies)
 
 
-def _to_postmaster(message: Message, resolution: Resolution, next_hop: NextHop) -> Answer:
+def _to_postmaster(message: Message, address: str, digest: str, next_hop: NextHop) -> Answer:
     """Send the message on to MAIL_POSTMASTER, under the null sender: its bounces tell nobody who that is."""
-    if is_looping(message.fields, ROLE_MARK):
+    if is_looping(message.fields, NO_ALIAS):
         return Answer.LOOP
-    content = _with_trace(message, str(resolution.address), ROLE_MARK)
-    outcome = next_hop.send("", settings.MAIL_POSTMASTER, content, utf8=message.utf8)
-    if isinstance(outcome, Accepted):
-        return Answer.DONE
-    return Answer.LATER if isinstance(outcome, Pending) else Answer.REFUSED
+    found = Delivery.objects.filter(alias=None, digest=digest).values_list("pk", "accepted", "moment")
+    copy = _Copy(0, settings.MAIL_POSTMASTER, False, *(found.first() or ()))
+    return _Sending(message, address, (NO_ALIAS, digest), next_hop, lambda copy: "").answer([copy])
+
+
+@dataclass
+class _Sending:
+    """One message on its way to the destinations of one address."""
+
+    message: Message
+    address: str
+    key: Key
+    next_hop: NextHop
+    sender_for: Callable[[_Copy], str]
+
+    def answer(self, copies: Sequence[_Copy]) -> Answer:
+        """Send the copies that wait, and say what became of all of them."""
+        alias_id, digest = self.key
+        for copy in copies:
+            known = unwritten_outcome(alias_id, copy.destination_id, digest)
+            copy.is_accepted = copy.is_accepted if known is None else known
+        now = timezone.now()
+        due = [copy for copy in copies if copy.is_waiting and not copy.is_underway(now)]
+        pending = sum(copy.is_waiting for copy in copies) - len(due)
+        if due:
+            try:
+                pending += self._send_all(due)
+            except IntegrityError:
+                # Another process was faster, or the alias is gone: the next try finds out.
+                pending += len(due)
+        if pending:
+            return Answer.LATER
+        if any(copy.is_accepted is None for copy in copies):
+            return Answer.PAUSED
+        return Answer.DONE if any(copy.is_accepted for copy in copies) else Answer.REFUSED
+
+    def _send_all(self, copies: Sequence[_Copy]) -> int:
+        """Send them, one after the other; how many of them are pending."""
+        alias_id, digest = self.key
+        deadline = time.monotonic() + FORWARD_TIME
+        # Refused when it was added; a domain that became ours since then makes one of an honest address.
+        ours = {copy.destination_id for copy in copies if alias_id and _is_one_of_ours(copy.email)}
+        content = _with_trace(self.message, self.address, alias_id)
+        stale = tuple(copy.delivery_id for copy in copies if copy.delivery_id is not None)
+        begin(Begun(alias_id, digest, tuple(copy.destination_id for copy in copies), stale))
+        pending = []
+        for copy in copies:
+            outcome: Outcome = Pending("out of time")
+            if copy.destination_id in ours:
+                outcome = Refused("5.4.6")
+            elif time.monotonic() < deadline:
+                utf8 = self.message.utf8
+                outcome = self.next_hop.send(self.sender_for(copy), copy.email, content, utf8=utf8)
+            if isinstance(outcome, Pending):
+                logger.info(
+                    "alias %s destination %s pending: %s", alias_id, copy.destination_id, outcome.reason
+                )
+                pending.append(copy.destination_id)
+                continue
+            copy.is_accepted = isinstance(outcome, Accepted)
+            status = outcome.status if isinstance(outcome, Refused) else ""
+            settle(Settled(alias_id, copy.destination_id, digest, status, self.message.author))
+        if pending:
+            release(Released(alias_id, digest, tuple(pending)))
+        return len(pending)
+
+
+def _is_one_of_ours(email: str) -> bool:
+    return resolve(email).kind in {Kind.FORWARD, Kind.BLOCKED, Kind.RETURN_PATH}
 
 
 def _with_trace(message: Message, address: str, alias_id: int) -> bytes:
     unsubscribe = None
-    if alias_id != ROLE_MARK and may_offer_unsubscribe(message.fields):
+    if alias_id and may_offer_unsubscribe(message.fields):
         path = reverse("alias-unsubscribe", args=[unsubscribe_token(alias_id)])
         unsubscribe = f"{settings.SITE_URL}{path}"
     fields = trace_fields(
@@ -239,4 +313,4 @@ def _with_trace(message: Message, address: str, alias_id: int) -> bytes:
         protocol=message.protocol,
         unsubscribe=unsubscribe,
     )
-    return fields + message.content
+    return fields + joint(message.content) + message.content

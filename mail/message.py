@@ -5,7 +5,7 @@ import hmac
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from email.utils import format_datetime, getaddresses
+from email.utils import format_datetime
 
 from django.conf import settings
 
@@ -13,9 +13,13 @@ from django.conf import settings
 HOPS_MAX = 110
 LOOP_FIELD = "X-Anonmail-Loop"
 _HEADER_MAX = 256 * 1024
-# Characters of a From field that are looked at: the parser calls itself for each parenthesis in another.
+# Characters of a From field, and octets of a line, that are looked at.
 _FROM_MAX = 1000
+_BEGINNING = 1000
 _NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+")
+# What begins a field for the most lenient of readers; and the line that a mailbox file puts on top.
+_FIELD = re.compile(rb"[^\x00-\x20:\x7f]+[ \t]*:")
+_MAILBOX_LINE = re.compile(rb">*From ")
 _LINE = re.compile(rb"([^\r\n]*)(?:\r\n|\n|\r|\Z)")
 # A line end that is not followed by the folded rest of the same field (RFC 5322 §2.2.3).
 _FIELD_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?![ \t])")
@@ -26,11 +30,17 @@ _PART_HEADER = re.compile(
 )
 # The everyday form of a From field, which needs no parser: `Name <address>`.
 _MAILBOX = re.compile(r"[A-Za-z0-9 ._-]*<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+)>")
+# An addr-spec (RFC 5322 §3.4.1) without white space and comments.
+_ADDRESS = re.compile(
+    r"""(?:"(?:[^"\\]|\\.)*"|[^\s"<>(),;:@\[\]\\]+)@(?:\[[^\s\[\]\\]*\]|[^\s"<>(),;:@\[\]\\]+)"""
+)
 Fields = Sequence[tuple[str, str]]
 
 
 def header_fields(message: bytes) -> Iterator[tuple[str, str]]:
     """The header's fields as (lower-case name, unfolded text), in order, however odd the line ends."""
+    if joint(message) == _NO_HEADER:
+        return
     name, lines = "", []
     for match in _LINE.finditer(message, 0, _HEADER_MAX):
         line = match[1]
@@ -59,6 +69,26 @@ def needs_utf8(message: bytes) -> bool:
     return not header.isascii() or any(not part[1].isascii() for part in _PART_HEADER.finditer(body))
 
 
+# What goes between our fields and a message without a header: the line that ends ours.
+_NO_HEADER = b"\r\n"
+
+
+def joint(message: bytes) -> bytes:
+    """What goes between our fields and the message, so that both are read as what they are.
+
+    A message that begins with no field has no header, and all of it is its body: an empty line comes
+    before it. The first line of a mailbox file becomes a field, as Postfix makes one of it (cleanup(8)).
+    """
+    if not message or message.startswith(b"\r\n") or _FIELD.match(message, 0, _BEGINNING):
+        return b""
+    if _MAILBOX_LINE.match(message, 0, _BEGINNING):
+        line = _LINE.match(message, 0, _HEADER_MAX)
+        end = line.end() if line else 0
+        if message[end : end + 1] in (b"", b"\r", b"\n") or _FIELD.match(message, end, end + _BEGINNING):
+            return b"X-Mailbox-Line: "
+    return _NO_HEADER
+
+
 def without_first_received(message: bytes) -> bytes:
     """The message without a Received field at its very top, which a relay in front writes anew each time."""
     if message[:9].lower() != b"received:":
@@ -85,23 +115,62 @@ def is_looping(fields: Fields, alias_id: int) -> bool:
     return hops > HOPS_MAX
 
 
-def _addresses(text: str) -> list[tuple[str, str]]:
-    try:
-        return getaddresses([text])
-    except (RecursionError, ValueError, IndexError):
-        return []
+def _mailbox(text: str) -> str | None:
+    """The address of the first mailbox in a From field (RFC 5322 §3.6.2, RFC 6854); None without a plain one.
+
+    What stands beside an address in angle brackets is a name, whatever it looks like.
+    """
+    bare, angle, comments, is_quoted, is_angle = "", None, 0, False, False
+    characters = iter(text)
+    for character in characters:
+        if character == "\\" and (is_quoted or comments):
+            character += next(characters, "")
+        elif comments or (character == "(" and not is_quoted):
+            comments += {"(": 1, ")": -1}.get(character, 0)
+            continue
+        elif character == '"':
+            is_quoted = not is_quoted
+        elif is_quoted:
+            pass
+        elif character == "<":
+            if angle is not None:
+                return None
+            angle, is_angle = "", True
+            continue
+        elif character == ">":
+            is_angle = False
+            continue
+        elif not is_angle and "[" not in bare and character in ",;:":
+            # A colon ends a group's name; a comma or semicolon, a mailbox.
+            if character != ":" and (angle is not None or bare.strip()):
+                break
+            bare = ""
+            continue
+        if comments:
+            continue
+        if is_angle:
+            angle = (angle or "") + character
+        else:
+            bare += character
+    if comments or is_quoted:
+        return None
+    address = bare if angle is None else angle
+    if address.startswith("@"):
+        # A route (RFC 5322 §4.4)
+        address = address.partition(":")[2]
+    address = re.sub(r"\s*([@.])\s*", r"\1", address.strip())
+    return address if _ADDRESS.fullmatch(address) else None
 
 
 def author(fields: Fields, envelope_sender: str) -> str:
-    """Who wrote: the address in From, else the envelope's sender; for the owner to look at."""
-    for name, text in fields:
-        if name == "from":
-            if match := _MAILBOX.fullmatch(text):
-                return match[1]
-            for _display, address in _addresses(text[:_FROM_MAX]):
-                if "@" in address:
-                    return re.sub(r"[\x00-\x1f\x7f]", "", address)
-    return envelope_sender
+    """Who wrote: the address in From, for the owner to look at; the envelope's sender where From is missing,
+    is there twice (readers show one or the other), or names nobody plainly."""
+    texts = [text for name, text in fields if name == "from"]
+    if len(texts) != 1:
+        return envelope_sender
+    if match := _MAILBOX.fullmatch(texts[0]):
+        return match[1]
+    return _mailbox(re.sub(r"[\x00-\x08\x0a-\x1f\x7f]", "", texts[0][:_FROM_MAX])) or envelope_sender
 
 
 def may_offer_unsubscribe(fields: Fields) -> bool:

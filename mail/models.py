@@ -70,12 +70,16 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
 
 class Delivery(models.Model):
-    """A message that is settled for one alias and destination: accepted, or refused for good."""
+    """A message that is underway, or settled, for one alias and destination.
 
-    alias = models.ForeignKey(Alias, models.CASCADE, related_name="deliveries", db_index=False)
-    destination = models.ForeignKey(EmailAddress, models.CASCADE, related_name="+")
+    One to a role (postmaster@, abuse@) or to a return path has neither: its digest tells which address.
+    """
+
+    alias = models.ForeignKey(Alias, models.CASCADE, related_name="deliveries", db_index=False, null=True)
+    destination = models.ForeignKey(EmailAddress, models.CASCADE, related_name="+", null=True)
     digest = models.CharField(max_length=64)
-    accepted = models.BooleanField()
+    # None: about to be sent. Nobody knows the outcome where this does not change any more.
+    accepted = models.BooleanField(null=True)
     moment = models.DateTimeField(default=timezone.now, db_index=True)
 
     objects = DeliveryQuerySet.as_manager()
@@ -83,6 +87,9 @@ class Delivery(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["alias", "destination", "digest"], name="delivery_once"),
+            models.UniqueConstraint(
+                fields=["digest"], condition=models.Q(alias=None), name="delivery_once_without_alias"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -317,18 +317,33 @@ def _refusal(command: str, code: int, words: str) -> Outcome:
     return Refused(status or "5.0.0", f"{code} {words}")
 
 
+_FORMS = (
+    "Write MAIL_NEXT_HOP as maildir:///path, smtp://host:port, smtps://host:port or "
+    "smtp+starttls://user:password@host:port."
+)
+
+
 def next_hop_from(url: str, hostname: str, authorities: str = "") -> NextHop:
     """The next hop that MAIL_NEXT_HOP names: `maildir:///path`, `smtp://host:port`, `smtps://…`, or
     `smtp+starttls://user:password@host:port`.
 
-    `authorities`: MAIL_NEXT_HOP_CA. Raises ValueError, and OSError where that file cannot be read.
+    `authorities`: MAIL_NEXT_HOP_CA. Raises ValueError, whose text says what to write; OSError where that
+    file cannot be read.
     """
     parts = urlsplit(url)
-    if parts.scheme == "maildir" and parts.path:
+    if parts.scheme == "maildir":
+        if parts.netloc or not parts.path.startswith("/"):
+            # maildir://var/mail names a host `var` and the folder /mail there.
+            raise ValueError("Write the whole path of a Maildir after three slashes: maildir:///srv/mail.")
         return Maildir(Path(unquote(parts.path)))
     tls = {"smtp": "", "smtps": "smtps", "smtp+starttls": "starttls"}.get(parts.scheme)
+    try:
+        port = parts.port
+    except ValueError:
+        # Its own text has a part of the URL, which may be one of the password.
+        raise ValueError(_FORMS) from None
     if tls is None or not parts.hostname:
-        raise ValueError("MAIL_NEXT_HOP is no next hop.")
+        raise ValueError(_FORMS)
     user, password = (unquote(part or "") for part in (parts.username, parts.password))
     if set(user + password) & {"\0", "\ufffd"}:
         raise ValueError(
@@ -337,7 +352,7 @@ def next_hop_from(url: str, hostname: str, authorities: str = "") -> NextHop:
         )
     return SmtpHop(
         parts.hostname,
-        parts.port or {"": 25, "smtps": 465, "starttls": 587}[tls],
+        port or {"": 25, "smtps": 465, "starttls": 587}[tls],
         tls=tls,
         user=user,
         password=password,

@@ -13,7 +13,7 @@ from django.db import models
 from django.db.models import BooleanField, ExpressionWrapper
 from django.utils import timezone
 
-from accounts.addresses import Address, AddressError, domain_to_ascii, parse_address, without_tag
+from accounts.addresses import Address, AddressError, domain_to_ascii, parse_without_tag
 from aliases.models import RECEIVING, Alias
 from core.prepared import Prepared
 from domains.models import Domain
@@ -182,7 +182,7 @@ def resolve(text: str) -> Resolution:
         is_role = local_part.lower() in ROLES
         return Resolution(Kind.ROLE if is_role else Kind.UNKNOWN, Address(local_part, domain))
     try:
-        address = without_tag(parse_address(f"{local_part}@{domain}"))
+        address = parse_without_tag(f"{local_part}@{domain}")
     except AddressError:
         # A local part that no alias has: too long, quoted, empty.
         return Resolution(Kind.UNKNOWN, is_shared=shared)

@@ -22,9 +22,10 @@ from mail.listen import BACKLOG
 from mail.next_hop import NextHop, next_hop_from
 from mail.policy import PolicyDoor
 from mail.resolve import our_domains
+from mail.settling import has_unwritten, write_unwritten
 from mail.smtp_door import Door, Handler, LmtpDoor, LmtpHandler, mail_protocol
 from mail.socketmap import SocketmapDoor
-from mail.work import Pool
+from mail.work import WRITE_TIMEOUT, Pool
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,15 @@ class Doors:
             tls=None if is_lmtp else self.tls,
         )
 
+    async def write_what_is_known(self) -> None:
+        """Write what became of messages while the database could not be written."""
+        if not has_unwritten():
+            return
+        try:
+            await self.lookups.ask(write_unwritten)
+        except Exception as error:
+            logger.warning("outcomes not written yet: %s", type(error).__name__)
+
     async def close(self) -> None:
         """Take no more connections, let messages underway end, and end the rest."""
         for server in self.servers:
@@ -101,6 +111,7 @@ class Doors:
         deadline = time.monotonic() + STOP_TIME
         while any(count.open for count in self.counts.values()) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
+        await self.write_what_is_known()
         self.lookups.close()
         self.work.close()
         await asyncio.to_thread(blocks.write_last)
@@ -127,6 +138,14 @@ def use_a_connection_per_thread() -> None:
     connections.close_all()
 
 
+def wait_briefly_for_writers() -> None:
+    """Let no write of this process wait for another of SQLite's writers for longer than WRITE_TIMEOUT: who
+    hands a message over is told to come again. (PostgreSQL is told with each transaction.)"""
+    configuration = connections.settings["default"]
+    if configuration["ENGINE"] == "django.db.backends.sqlite3":
+        configuration["OPTIONS"]["timeout"] = WRITE_TIMEOUT
+
+
 def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> None:
     """Serve in this process until SIGTERM or SIGINT, or until the parent process is gone.
 
@@ -135,6 +154,7 @@ def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> 
     if parent is None:
         parent = os.getppid()
     use_a_connection_per_thread()
+    wait_briefly_for_writers()
     our_domains.keep(settings.VAR_DIR / "our_domains.json")
     hop = next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME, settings.MAIL_NEXT_HOP_CA)
     tls = tls_context()
@@ -146,6 +166,7 @@ def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> 
         doors = Doors(listeners, hop, tls)
         await doors.open()
         while not stop.is_set() and os.getppid() == parent:
+            await doors.write_what_is_known()
             try:
                 await asyncio.wait_for(stop.wait(), 1)
             except TimeoutError:

@@ -17,7 +17,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
 from django.conf import settings
 
 from mail.clients import Connections, Room, Turns, UnknownLimit, client_address, stranger
-from mail.forward import Answer, Message, take
+from mail.forward import Answer, Message, recognised_by, take
 from mail.next_hop import NextHop
 from mail.recipients import AWAY, UNKNOWN, Verdict, after_queue, verdict
 from mail.resolve import Kind, Resolution
@@ -89,7 +89,7 @@ class Handler:
         self.unknown = unknown
         self.room = Room()
         self.turns = Turns(settings.MAIL_THREADS)
-        self._forgetting: dict[asyncio.Task[None], int] = {}
+        self._forgetting: dict[asyncio.Task[None], int | None] = {}
 
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
@@ -138,9 +138,9 @@ class Handler:
         message = self.message(session, envelope)
         await self.forgotten(resolution.alias_id)
         answer = await self.take(resolution, message)
-        if answer in {Answer.DONE, Answer.REFUSED} and resolution.kind is Kind.FORWARD:
+        if answer in {Answer.DONE, Answer.REFUSED} and resolution.kind in {Kind.FORWARD, Kind.ROLE}:
             # Once the sender has heard it, the same octets may come again as another message.
-            server.__dict__["acknowledged"] = (message, resolution.alias_id)
+            server.__dict__["acknowledged"] = (message, resolution)
         return answer.value
 
     def message(self, session: Session, envelope: Envelope) -> Message:
@@ -162,8 +162,8 @@ class Handler:
             logger.warning("message not forwarded: %s", type(error).__name__)
             return Answer.LATER
 
-    def answering(self, message: Message, alias_id: int) -> asyncio.Future[bool]:
-        """A future for whether our answer went out to the sender; if so, the message is forgotten.
+    def answering(self, message: Message, resolution: Resolution) -> asyncio.Future[bool]:
+        """A future for whether the sender has heard our answer; if so, the message is forgotten.
 
         In a task of its own: a sender that hangs up with the answer in its hands ends the connection's.
         """
@@ -172,10 +172,10 @@ class Handler:
 
         async def forget_if_heard() -> None:
             if await heard:
-                await self.acknowledged(message, alias_id)
+                await self.acknowledged(message, resolution)
 
         task = loop.create_task(forget_if_heard())
-        self._forgetting[task] = alias_id
+        self._forgetting[task] = resolution.alias_id
         task.add_done_callback(self._forgetting.pop)
         return heard
 
@@ -185,10 +185,10 @@ class Handler:
         if tasks := [task for task, other_id in self._forgetting.items() if other_id == alias_id]:
             await asyncio.wait(tasks, timeout=FORGET_TIMEOUT)
 
-    async def acknowledged(self, message: Message, alias_id: int) -> None:
+    async def acknowledged(self, message: Message, resolution: Resolution) -> None:
         """The sender has heard our answer."""
         try:
-            await self.work.run(forget, alias_id, message.digest)
+            await self.work.run(forget, *recognised_by(message, resolution))
         except Exception as error:
             logger.warning("delivery not forgotten: %s", type(error).__name__)
 
@@ -274,6 +274,9 @@ class Door(SMTP):
         self.handler = handler
         self.is_taking = False
         self.is_ending = False
+        # They say no more; and nothing of what they said is unanswered.
+        self.has_heard_all = False
+        self.is_over = False
         # What came of the message that is being received, the reply that refuses it, and until when more of
         # it must come (of time.monotonic()).
         self._content = bytearray()
@@ -285,6 +288,10 @@ class Door(SMTP):
 
     async def push(self, status: AnyStr) -> None:
         """Write an answer; what is acknowledged with it need not be recognised any more."""
+        if self.is_over:
+            if self.transport is not None:
+                self.transport.close()
+            raise asyncio.CancelledError
         done = self.__dict__.pop("acknowledged", None)
         if done is None:
             await super().push(status)
@@ -292,16 +299,33 @@ class Door(SMTP):
         heard = self.handler.answering(*done)
         try:
             await super().push(status)
-            heard.set_result(self.transport is not None and not self.transport.is_closing())
+            # Whoever has closed one half of the connection may have closed the other one too.
+            is_there = self.transport is not None and not self.transport.is_closing()
+            heard.set_result(is_there and not self.has_heard_all)
         finally:
             if not heard.done():
                 heard.set_result(False)
-        await self.handler.forgotten(done[1])
+        await self.handler.forgotten(done[1].alias_id)
 
     def eof_received(self) -> bool:
-        """They have hung up: so do we. aiosmtpd leaves that to a task that it may cancel before it began."""
-        super().eof_received()
-        return False
+        """They have said all that they will, and may listen still: what they said is answered to its end.
+
+        Not over TLS, where asyncio knows no half of a connection.
+        """
+        if self.session is None or self.session.ssl is not None:
+            super().eof_received()
+            return False
+        self.has_heard_all = True
+        # aiosmtpd's own ends the connection.
+        asyncio.StreamReaderProtocol.eof_received(self)
+        return True
+
+    async def handle_exception(self, error: Exception) -> str:
+        """What to answer to an error. Where nothing more can be read, pushing it ends the connection."""
+        if isinstance(error, asyncio.IncompleteReadError):
+            self.is_over = True
+            return ""
+        return await super().handle_exception(error)
 
     def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
         """The address that begins the text, and what follows it.

@@ -2,19 +2,25 @@
 
 import asyncio
 import select
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
-from django.db import InterfaceError, OperationalError, connections
+from django.db import InterfaceError, InternalError, OperationalError, connection, connections
 
 Result = TypeVar("Result")
 
 # Seconds within which a question to the database is answered, or is answered with "try later": what
 # waits for a hung database behind Postfix holds up everything that Postfix does.
 LOOKUP_TIMEOUT = 3.0
+# The same for what is written, while somebody else holds what it takes.
+WRITE_TIMEOUT = 3.0
+
+# The database is away, full, locked, or takes no changes (PostgreSQL raises InternalError for those).
+UNAVAILABLE = (OperationalError, InterfaceError, InternalError)
 
 
 class TooLate(OperationalError):
@@ -25,6 +31,24 @@ def refuse_late(deadline: float | None) -> None:
     """Raise TooLate where this moment of time.monotonic() is over."""
     if deadline is not None and time.monotonic() > deadline:
         raise TooLate
+
+
+def is_locked(error: Exception) -> bool:
+    """Whether another writer of SQLite's holds the database."""
+    cause = error.__cause__
+    # The lower octet is the primary code; SQLite adds others to it.
+    return isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", 0) & 0xFF in {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    }
+
+
+def limit_waiting() -> None:
+    """Let this transaction wait for others' locks for WRITE_TIMEOUT at most. On SQLite, a process's own
+    setting says so (mail.server)."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = {round(WRITE_TIMEOUT * 1000)}")
 
 
 class Pool:
@@ -55,18 +79,19 @@ class Pool:
 
 def in_thread(work: Callable[..., Result], args: tuple[Any, ...]) -> Result:
     """Run the work over a database connection that is not known to be broken."""
-    connection = connections["default"]
-    if connection.connection is not None and (connection.errors_occurred or _has_ended(connection)):
-        connection.close()
+    own = connections["default"]
+    if own.connection is not None and (own.errors_occurred or _has_ended(own)):
+        own.close()
     try:
         return work(*args)
-    except (OperationalError, InterfaceError):
-        connection.close()
+    except UNAVAILABLE:
+        # One that takes no changes may be a replica's; a new connection may find the primary.
+        own.close()
         raise
     finally:
         # From a pool (tests have one), a connection is borrowed.
-        if getattr(connection, "pool", None):
-            connection.close()
+        if getattr(own, "pool", None):
+            own.close()
 
 
 def _has_ended(connection: Any) -> bool:
@@ -98,8 +123,9 @@ class _Waiting(Generic[Item]):
 class Batcher(Generic[Item]):
     """Writes what several threads want written at once in one go: a transaction for all that wait.
 
-    `write_all` gets a list of items, and either writes them all or raises; then they are written one
-    by one, so that an item which cannot be written fails alone. Whoever comes first writes for those
+    `write_all` gets a list of items, and either writes them all or raises. Where the database is
+    unavailable, that is told to all of them; otherwise they are written one by one, so that an item
+    which cannot be written fails alone. Whoever comes first writes for those
     who come meanwhile; nobody waits for company.
     """
 
@@ -142,8 +168,9 @@ class Batcher(Generic[Item]):
         try:
             self.write_all([each.item for each in batch])
         except Exception as error:
-            if len(batch) == 1:
-                batch[0].error = error
+            if len(batch) == 1 or isinstance(error, UNAVAILABLE):
+                for each in batch:
+                    each.error = error
                 return
             for each in batch:
                 self._write([each])

@@ -1,6 +1,10 @@
 """What several tests of the mail path share."""
 
+import os
+import shutil
 import ssl
+import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,6 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from tests.mail_process import FILL, Server, manage
 
 
 @pytest.fixture
@@ -35,3 +41,33 @@ def certificate(tmp_path: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(pem)
     return context
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A database file with an alias of alice's, and the alias."""
+    directory = tmp_path_factory.mktemp("filled")
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "anonmail_site.settings",
+        "ENV_FILE": "",
+        "SECRET_KEY": "x" * 50,
+        "VAR_DIR": str(directory),
+    }
+    environment.pop("DATABASE_URL", None)
+    assert manage(environment, "migrate", "-v0").returncode == 0
+    made = manage(environment, "shell", "-v0", "-c", FILL)
+    assert made.returncode == 0, made.stderr
+    return directory / "anonmail.sqlite3", made.stdout.split()[-1]
+
+
+@pytest.fixture
+def server(filled: tuple[Path, str]) -> Iterator[Server]:
+    # pytest's own directories are too deep for a UNIX socket's path.
+    directory = Path(tempfile.mkdtemp(prefix="anonmail-"))
+    made = Server(directory, filled[0])
+    try:
+        yield made
+    finally:
+        made.end()
+        shutil.rmtree(directory)

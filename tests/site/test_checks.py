@@ -1,10 +1,15 @@
 """System checks refuse wrong settings and say what to do."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from django.core.checks import run_checks
 from pytest_django import Settings
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def ids() -> set[str | None]:
@@ -38,6 +43,9 @@ def test_the_defaults_pass() -> None:
         ("MAIL_NEXT_HOP", "smtps://user:p%FC@mx.test", "anonmail.E007"),
         ("MAIL_NEXT_HOP", "smtp://user:password@mx.test", "anonmail.W003"),
         ("EMAIL_HOST_PASSWORD", "pässwört", "anonmail.E008"),
+        ("MAIL_NEXT_HOP", "maildir://var/mail", "anonmail.E007"),
+        ("MAIL_NEXT_HOP", "maildir:var/mail", "anonmail.E007"),
+        ("MAIL_NEXT_HOP", "maildir:", "anonmail.E007"),
     ],
 )
 def test_a_wrong_setting_is_named(settings: Settings, name: str, value: object, expected: str) -> None:
@@ -122,3 +130,55 @@ def test_a_key_that_others_can_read_is_a_warning(settings: Settings, tmp_path: P
 
     key.chmod(0o600)
     assert ids() == set()
+
+
+def test_the_hint_says_how_a_maildir_is_written_and_never_a_password(settings: Settings) -> None:
+    from anonmail_site import checks
+
+    hints = []
+    for url in ("maildir://var/mail", "smtp://user:secret/x@mx.test:25"):
+        settings.MAIL_NEXT_HOP = url
+        hints += [message.hint or "" for message in checks.check_mail()]
+
+    assert "after three slashes: maildir:///srv/mail." in hints[0]
+    assert "smtp://host:port" in hints[1]
+    assert "secret" not in hints[1]
+
+
+def ask(directory: Path, **environment: str) -> list[str]:
+    """What the settings say in a process that was started elsewhere: three paths, and what was misread."""
+    code = (
+        "from django.conf import settings as s; print(s.DATABASES['default']['NAME'], s.MAIL_NEXT_HOP,"
+        " getattr(s, 'EMAIL_FILE_PATH', ''), *s.MISREAD.values(), sep='\\n')"
+    )
+    env = {"PATH": os.environ["PATH"], "ENV_FILE": "", "SECRET_KEY": "x" * 50, "PYTHONPATH": str(ROOT)}
+    env |= {"DJANGO_SETTINGS_MODULE": "anonmail_site.settings", **environment}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, cwd=directory, env=env, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+
+
+def test_relative_paths_do_not_depend_on_where_a_process_was_started(tmp_path: Path) -> None:
+    relative = ask(tmp_path, DATABASE_URL="sqlite:///var/x.sqlite3", EMAIL_URL="filemail:///var/out")
+    whole = ask(tmp_path, DATABASE_URL="sqlite:////srv/x.sqlite3", EMAIL_URL="filemail:////srv/out")
+    below = ask(tmp_path, VAR_DIR="elsewhere")
+
+    default = f"maildir://{ROOT}/var/mail"
+    assert relative == [f"{ROOT}/var/x.sqlite3", default, f"{ROOT}/var/out"]
+    assert whole == ["/srv/x.sqlite3", default, "/srv/out"]
+    place = f"{ROOT}/elsewhere"
+    assert below == [f"{place}/anonmail.sqlite3", f"maildir://{place}/mail", f"{place}/outbox"]
+    assert ask(tmp_path, DATABASE_URL="sqlite://:memory:")[0] == ":memory:"
+
+
+def test_a_folder_that_would_be_taken_for_a_host_is_refused(tmp_path: Path) -> None:
+    found = ask(tmp_path, DATABASE_URL="sqlite://var/x.sqlite3", EMAIL_URL="filemail://var/out")
+
+    assert found[3:] == [
+        "Write sqlite:/// and a path, as sqlite:///var/name or sqlite:////srv/name.",
+        "Write filemail:/// and a path, as filemail:///var/name or filemail:////srv/name.",
+    ]
+    for url in ("sqlite:var/x", "sqlite:/var/x", "filemail:/var/x"):
+        name = "EMAIL_URL" if url.startswith("filemail") else "DATABASE_URL"
+        assert len(ask(tmp_path, **{name: url})) == 4, url
