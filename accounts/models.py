@@ -1,6 +1,6 @@
 """People. The addresses that a user receives at are allauth's EmailAddress."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from allauth.account.adapter import get_adapter
@@ -133,7 +133,10 @@ class User(AbstractBaseUser, PermissionsMixin):
     def deactivate(self) -> None:
         """End the user's sessions and tokens at once and for good, and stop the aliases for now."""
         self.is_active = False
-        self.credentials_valid_from = timezone.now()
+        # Later than before, whatever the clock says: what was made since the last time ends too.
+        self.credentials_valid_from = max(
+            timezone.now(), self.credentials_valid_from + timedelta(microseconds=1)
+        )
         self.save(update_fields=["is_active", "credentials_valid_from"])
         UserSession.objects.filter(user=self).delete()
 

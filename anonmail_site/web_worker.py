@@ -243,7 +243,7 @@ class WebWorker(Worker):  # type: ignore[misc]
             clear_untrusted_proxy_headers=False,
             log_socket_errors=False,
         )
-        # Its connections take it over. Without it the kernel itself keeps megabytes for whoever reads nothing.
+        # Its connections take it over. Without it the kernel keeps megabytes for whoever reads nothing.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
         is_unix = listener.family == socket.AF_UNIX
         server = (UnixServer if is_unix else TcpServer)(

@@ -4,52 +4,49 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.core.cache.backends.db import DatabaseCache
-from django.db import connections, router
+from django.db import connection
 from django.utils import timezone
 
 # What is kept here counts minutes. What ends later was written while a clock was wrong.
 LONGEST = timedelta(days=1)
+TABLE = "core_cache"
 
 
 class SharedCache(DatabaseCache):
-    """Django's, in which nothing outlives a clock that was wrong, and what has ended can be deleted."""
+    """Django's in the table core_cache. Nothing in it outlives a clock that was wrong."""
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         keys = list(keys)
-        self._forget([self.make_and_validate_key(key, version=version) for key in keys])
+        for key in keys:
+            self._forget_late(key, version)
         return super().get_many(keys, version)
 
-    def add(self, key: str, value: Any, timeout: Any = ..., version: int | None = None) -> bool:
-        self._forget([self.make_and_validate_key(key, version=version)])
-        given = {} if timeout is ... else {"timeout": timeout}
-        return bool(super().add(key, value, version=version, **given))
+    def add(self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        self._forget_late(key, version)
+        return bool(super().add(key, value, timeout, version))
 
     def prune(self) -> int:
         """Delete what has ended, and what ends too late; how many that were."""
         now = timezone.now()
-        return self._run(
-            "DELETE FROM {table} WHERE expires < %s OR expires > %s", [now, now + LONGEST], is_write=True
-        )
-
-    def _forget(self, keys: list[str]) -> None:
-        """Delete those of the entries that end too late: usually none, which takes a look at the index."""
-        if not keys:
-            return
-        where = f"{{table}} WHERE cache_key IN ({', '.join(['%s'] * len(keys))}) AND expires > %s"
-        values = [*keys, timezone.now() + LONGEST]
-        if self._run(f"SELECT COUNT(*) FROM {where}", values):
-            self._run(f"DELETE FROM {where}", values, is_write=True)
-
-    def _run(self, sql: str, values: list[Any], *, is_write: bool = False) -> int:
-        """The number that a SELECT answers, or of the rows that were written. The last values may be times."""
-        route = router.db_for_write if is_write else router.db_for_read
-        connection = connections[route(self.cache_model_class)]
-        adapt = connection.ops.adapt_datetimefield_value
-        table = connection.ops.quote_name(self._table)
-        values = [
-            value if isinstance(value, str) else adapt(value.replace(microsecond=0)) for value in values
-        ]
         with connection.cursor() as cursor:
-            cursor.execute(sql.format(table=table), values)
-            return int(cursor.rowcount if is_write else cursor.fetchone()[0])
+            cursor.execute(
+                f"DELETE FROM {TABLE} WHERE expires < %s OR expires > %s",  # noqa: S608
+                [_written(now), _written(now + LONGEST)],
+            )
+            return int(cursor.rowcount)
+
+    def _forget_late(self, key: str, version: int | None) -> None:
+        """Delete the entry if it ends too late. It rarely does, and reading takes no lock."""
+        condition = f"FROM {TABLE} WHERE cache_key = %s AND expires > %s"
+        values = [self.make_and_validate_key(key, version=version), _written(timezone.now() + LONGEST)]
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT 1 {condition}", values)  # noqa: S608
+            if cursor.fetchone():
+                cursor.execute(f"DELETE {condition}", values)  # noqa: S608
+
+
+def _written(moment: Any) -> Any:
+    """A moment as the table has it: in whole seconds."""
+    return connection.ops.adapt_datetimefield_value(moment.replace(microsecond=0))

@@ -55,8 +55,8 @@ class CounterQuerySet(models.QuerySet["Counter"]):
 
         A period begins with the first hit after the last one ended. Inside a transaction the
         counters' rows stay locked until its end, so callers of one key go one after another, and a
-        roll-back takes the hits back. Rows are written in a fixed order: no deadlocks. A period that ends later than one that
-        begins now is one of a clock that was wrong, and is begun anew.
+        roll-back takes the hits back. Rows are written in a fixed order: no deadlocks. A period that
+        ends later than one that begins now is one of a clock that was wrong, and is begun anew.
         """
         now = timezone.now()
         limits = {(limit.scope, hide(key)): limit for limit, key in pairs}

@@ -73,6 +73,8 @@ class TokenQuerySet(models.QuerySet["Token"]):
         secret = "".join(secrets.choice(_ALPHABET) for _ in range(SECRET_LENGTH))
         token = self.create(
             owner=owner,
+            # Not before the owner's credentials count again: a clock may have been wrong then.
+            created=max(timezone.now(), owner.credentials_valid_from),
             name=name.strip()[:NAME_MAX_CHARACTERS],
             digest=digest_of(secret),
             expires=expires,

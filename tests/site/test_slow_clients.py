@@ -14,6 +14,7 @@ import pytest
 
 from tests.site.test_start import BASE, ask, environment, free_port
 
+GUNICORN = "gunicorn -c python:anonmail_site.gunicorn_conf anonmail_site.wsgi"
 # More than there are threads in both workers.
 CLIENTS = 40
 SLOW_HEAD = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "
@@ -22,7 +23,10 @@ SLOW_CHUNKS = (
     b"POST /api/alias/random/new HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n{"
 )
 # The largest file that anybody may ask for.
-LARGE = b"GET /static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+LARGE = (
+    b"GET /static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js HTTP/1.1\r\n"
+    b"Host: 127.0.0.1\r\n\r\n"
+)
 KEPT = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 NOT_CLOSED = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 
@@ -60,14 +64,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     log = var / "log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "gunicorn",
-                "-c",
-                "python:anonmail_site.gunicorn_conf",
-                "anonmail_site.wsgi",
-            ],
+            [sys.executable, "-m", *GUNICORN.split()],
             cwd=BASE,
             env=env,
             stdout=output,
