@@ -1,6 +1,6 @@
 """People. The addresses that a user receives at are allauth's EmailAddress."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from allauth.account.adapter import get_adapter
@@ -190,7 +190,10 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def end_sessions_and_tokens(self) -> None:
         """End whatever acts for the user now, at once and for good."""
-        self.credentials_valid_from = timezone.now()
+        # Later than before, whatever the clock says: what was made since the last time ends too.
+        self.credentials_valid_from = max(
+            timezone.now(), self.credentials_valid_from + timedelta(microseconds=1)
+        )
         self.save(update_fields=["credentials_valid_from"])
         end_sessions(self.pk)
 

@@ -24,13 +24,20 @@ from aliases.import_rows import (
 
 # Mailu's documents are five deep and some dozen values for each user and alias.
 YAML_DEPTH_MAX = 20
-YAML_VALUES_MAX = 1_000_000
+VALUES_MAX = 1_000_000
+# A text in JSON, if need be up to the end of the document. No character is looked at twice.
+_JSON_TEXT = re.compile(r'"(?:[^"\\]|\\.?)*+"?', re.DOTALL)
 
 
 class _Item(dict[str, Any]):
-    """A mapping of a document, and where it stands."""
+    """A mapping of a document, and where it stands (0: nowhere in particular)."""
 
-    line = 0
+    # Millions of them may be made of one file: none has a dictionary of attributes besides.
+    __slots__ = ("line",)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.line = 0
 
 
 def is_mailu(text: str) -> bool:
@@ -184,6 +191,11 @@ def _is_true(item: _Item, key: str, *, missing: bool = False) -> bool:
 
 
 def _parse_json(text: str) -> Any:
+    # Before anything is made of them; what begins or parts values is counted, and not inside texts.
+    marks = _JSON_TEXT.sub("", text)
+    if sum(marks.count(mark) for mark in "{[,") > VALUES_MAX:
+        raise ImportFileError(gettext("The document has too many values."))
+    del marks
     try:
         document = json.loads(text, object_pairs_hook=_Item)
     except RecursionError as error:
@@ -233,7 +245,7 @@ def _parse_yaml(text: str) -> Any:
     try:
         for event in yaml.parse(text, Loader=_Loader):
             values += 1
-            if values > YAML_VALUES_MAX:
+            if values > VALUES_MAX:
                 raise ImportFileError(gettext("The document has too many values."))
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
                 line = _line(event)

@@ -21,8 +21,8 @@ from core.refusals import RateLimited
 from domains.models import Domain
 
 SHOWN = 100
-# What a form adds around its file.
-FORM_BYTES = 64 * 1024
+# A file, and what its form adds around it.
+UPLOAD_MAX_BYTES = FILE_MAX_BYTES + 64 * 1024
 
 
 @csrf_exempt  # the check would read the whole body first; the inner view makes it
@@ -31,7 +31,7 @@ def alias_import(request: HttpRequest) -> HttpResponse:
     """The form for a file, or how far the reader's file has come. A file that is too large is not read."""
     length = request.META.get("CONTENT_LENGTH") or "0"
     if request.method == "POST" and (
-        not (length.isascii() and length.isdigit()) or int(length) > FILE_MAX_BYTES + FORM_BYTES
+        not (length.isascii() and length.isdigit()) or int(length) > UPLOAD_MAX_BYTES
     ):
         return _form(request, too_large(), status=413)
     return _alias_import(request)

@@ -172,6 +172,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "anonmail_site.bodies.BodyLimitMiddleware",
+    "core.middleware.TooBusyMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
     "accounts.sign_ins.KnownBrowserMiddleware",
@@ -231,7 +233,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # The sign-in pages' rate limits count here, so that all processes share them.
 CACHES = {
     "default": {
-        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "BACKEND": "core.cache.SharedCache",
         "LOCATION": "core_cache",
         # Django's default of 300 would let anybody flush the limits out with noise.
         "OPTIONS": {"MAX_ENTRIES": 1_000_000},
@@ -242,8 +244,12 @@ CACHES = {
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.backends.PrimaryAddressBackend"]
+# The web server's threads, for each process.
+WEB_THREADS = number("WEB_THREADS", 16)
+# So many passwords are checked at the same moment, in each process: each takes 100 MiB.
+PASSWORD_HASHES_AT_ONCE = number("PASSWORD_HASHES_AT_ONCE", 1)
 PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "core.passwords.Argon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -337,6 +343,8 @@ SPECTACULAR_SETTINGS = {
 }
 # Bytes; a larger request body under /api/ is answered 413.
 API_MAX_BODY_BYTES = 256 * 1024
+# The same for pages, but for the one that takes files (anonmail_site.bodies).
+PAGE_MAX_BODY_BYTES = 1024 * 1024
 
 # Any page may call the API: it takes tokens only, never a cookie.
 CORS_ALLOW_ALL_ORIGINS = True

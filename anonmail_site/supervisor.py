@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
 
+from core.parent import SUPERVISOR
+
 # Seconds that a process gets to finish what it is doing.
 STOP_TIMEOUT = 25
 _POLL = 0.2
@@ -25,9 +27,13 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
         try:
+            # Whoever starts knows whom to watch: it may be gone by the time they look.
+            environment = os.environ | {SUPERVISOR: str(os.getpid())}
             for name, command in self.commands.items():
                 # A session of its own: Ctrl-C reaches this process alone, which stops the others in peace.
-                self.running[name] = subprocess.Popen(command, start_new_session=True)  # noqa: S603
+                self.running[name] = subprocess.Popen(  # noqa: S603
+                    command, start_new_session=True, env=environment
+                )
             while not self.stopping:
                 for name, process in self.running.items():
                     if process.poll() is not None:

@@ -13,6 +13,8 @@ os.umask(0o077)
 
 _django = get_wsgi_application()
 
+from anonmail_site.bodies import body_limit  # noqa: E402 - needs the settings
+
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Django, behind a rule that must hold before it reads the request.
@@ -27,3 +29,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         parts = [part for part in content_type.split(";") if "charset" not in part.lower()]
         environ["CONTENT_TYPE"] = ";".join(parts)
     return _django(environ, start_response)
+
+
+# The server asks before it reads (anonmail_site.web_worker).
+application.body_limit = body_limit  # type: ignore[attr-defined]

@@ -47,13 +47,6 @@ def redact(text: str) -> str:
     return _TOKEN.sub("[secret]", text)
 
 
-class SilentClientFilter(logging.Filter):
-    """Drops what gunicorn says of a client that fell silent: a traceback for each, which is no news."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], BlockingIOError))
-
-
 class RedactingFormatter(logging.Formatter):
     """Formats a record, its traceback included, and redacts the result."""
 
@@ -76,12 +69,10 @@ def logging_config(level: str) -> dict[str, Any]:
                 "style": "{",
             },
         },
-        "filters": {"silent_clients": {"()": "core.logs.SilentClientFilter"}},
         "handlers": {
             "stderr": {
                 "class": "logging.StreamHandler",
                 "formatter": "redacted",
-                "filters": ["silent_clients"],
             },
         },
         "root": {"handlers": ["stderr"], "level": level},
@@ -93,6 +84,9 @@ def logging_config(level: str) -> dict[str, Any]:
             "mail.log": {"handlers": [], "propagate": False, "level": "CRITICAL"},
             "mail.debug": {"handlers": [], "propagate": False, "level": "CRITICAL"},
             "gunicorn.error": {"handlers": [], "propagate": True, "level": "WARNING"},
+            # waitress says at each request that waits for a thread how many do.
+            "waitress": {"handlers": [], "propagate": True, "level": "WARNING"},
+            "waitress.queue": {"handlers": [], "propagate": False, "level": "ERROR"},
             # An access log would hold client addresses and query strings.
             "gunicorn.access": {"handlers": [], "propagate": False},
         },

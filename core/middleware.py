@@ -6,10 +6,12 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.shortcuts import resolve_url
+from django.shortcuts import render, resolve_url
 from django.utils import timezone
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from django_htmx.http import HttpResponseClientRedirect
+
+from core.passwords import TooBusy
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -69,4 +71,21 @@ class PrivatePagesMiddleware:
         patch_vary_headers(response, ["HX-Request"])
         if settings.SESSION_COOKIE_NAME in request.COOKIES and not response.has_header("Cache-Control"):
             patch_cache_control(response, no_store=True, private=True)
+        return response
+
+
+class TooBusyMiddleware:
+    """Answers a page that no view of ours makes (the sign-in pages) where the server has too much to do."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if not isinstance(error, TooBusy):
+            return None
+        response = render(request, "503.html", {"sentence": str(error)}, status=error.status)
+        response.headers["Retry-After"] = str(error.retry_after)
         return response

@@ -13,6 +13,9 @@ from django.utils import timezone
 
 from core.audit import AuditEntry as AuditEntry  # a model of this app
 
+# The clocks of the hosts that count together may differ by so much.
+CLOCK_SLACK = timedelta(minutes=5)
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -53,7 +56,8 @@ class CounterQuerySet(models.QuerySet["Counter"]):
 
         A period begins with the first hit after the last one ended. Inside a transaction the
         counters' rows stay locked until its end, so callers of one key go one after another, and a
-        roll-back takes the hits back. Rows are written in a fixed order: no deadlocks.
+        roll-back takes the hits back. Rows are written in a fixed order: no deadlocks. A period that
+        ends later than one that begins now is one of a clock that was wrong, and is begun anew.
         """
         now = timezone.now()
         limits = {(limit.scope, hide(key)): limit for limit, key in pairs}
@@ -76,9 +80,31 @@ class CounterQuerySet(models.QuerySet["Counter"]):
         with connection.cursor() as cursor:
             cursor.execute(sql, [*values, adapt(now), adapt(now)])
             answers = cursor.fetchall()
-        return [
+        hits = [
             Hit(limits[scope, key], count, _as_datetime(expires)) for scope, key, count, expires in answers
         ]
+        late = {hit.limit for hit in hits if hit.expires > now + hit.limit.period + CLOCK_SLACK}
+        if not late:
+            return hits
+        # Begun while a clock was wrong: it would last until then. Its period begins anew.
+        again = [(limit, key) for limit, key in pairs if limit in late]
+        for limit, key in again:
+            self._at(limit, key).filter(expires__gt=now + limit.period + CLOCK_SLACK).delete()
+        return [hit for hit in hits if hit.limit not in late] + self.hit(*again)
+
+    def used_up(self, limit: Limit, key: object) -> Hit | None:
+        """What one more would say, where that is over the limit; else None. Nothing is counted.
+
+        For what a stranger may do without end: whoever is over a limit writes no more rows.
+        """
+        now = timezone.now()
+        row = self._at(limit, key).filter(
+            count__gte=limit.amount, expires__gt=now, expires__lte=now + limit.period + CLOCK_SLACK
+        )
+        return next((Hit(limit, counter.count + 1, counter.expires) for counter in row), None)
+
+    def _at(self, limit: Limit, key: object) -> "CounterQuerySet":
+        return self.filter(scope=limit.scope, key=hide(key))
 
     def give_back(self, *pairs: tuple[Limit, object]) -> None:
         """Count one less for each (limit, key): what was counted did not happen after all.

@@ -36,7 +36,7 @@ def _marks(request: pytest.FixtureRequest) -> None:
 
 
 # What looks at words, pages and processes, and takes its time; or brings a database of its own.
-ONE_ROUND = {"test_processes.py", "test_scenes.py", "test_schema.py", "test_start.py"}
+ONE_ROUND = {"test_processes.py", "test_scenes.py", "test_schema.py", "test_slow_clients.py", "test_start.py"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

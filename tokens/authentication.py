@@ -147,16 +147,14 @@ class TokenAuthentication(BaseAuthentication):
     @staticmethod
     def _count_failure(request: Request, claimed: str) -> None:
         hour = timedelta(hours=1)
-        pairs: list[tuple[Limit, object]] = [
-            (
-                Limit("auth-address", settings.AUTH_FAILURES_PER_ADDRESS_PER_HOUR, hour),
-                client_network(request._request),
-            )
-        ]
+        by_client = Limit("auth-address", settings.AUTH_FAILURES_PER_ADDRESS_PER_HOUR, hour)
+        pairs: list[tuple[Limit, object]] = [(by_client, client_network(request._request))]
         if claimed:
             account = _account(claimed)
             pairs.append((Limit("auth-account", settings.AUTH_FAILURES_PER_ACCOUNT_PER_HOUR, hour), account))
-        if over := first_over(Counter.objects.all().hit(*pairs)):
+        # Each claimed account is a row: a client makes so many of them as it has tries, and no more.
+        over = Counter.objects.all().used_up(*pairs[0]) or first_over(Counter.objects.all().hit(*pairs))
+        if over:
             raise RateLimited(
                 gettext("Too many wrong API keys. Correct the key and try again later."),
                 retry_after=over.retry_after,

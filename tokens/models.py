@@ -14,6 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
+from core.best_effort import best_effort
 from core.proxies import in_any, parse_address
 from core.refusals import RuleError
 from tokens.scopes import Scope, check_scopes
@@ -100,6 +101,8 @@ class TokenQuerySet(models.QuerySet["Token"]):
         secret = "".join(secrets.choice(_ALPHABET) for _ in range(SECRET_LENGTH))
         token = self.create(
             owner=owner,
+            # Not before the owner's credentials count again: a clock may have been wrong then.
+            created=max(timezone.now(), owner.credentials_valid_from),
             name=name.strip()[:NAME_MAX_CHARACTERS],
             digest=digest_of(secret),
             scopes=check_scopes(scopes),
@@ -169,10 +172,12 @@ class Token(models.Model):
         return in_any(parse_address(remote_address), [ip_network(network) for network in self.networks])
 
     def note_use(self) -> None:
-        """Write that it was used, at most once a minute."""
+        """Write that it was used, at most once a minute; not where that cannot be written at once."""
         now = timezone.now()
-        if self.last_used is None or now - self.last_used >= LAST_USED_PRECISION:
-            self.last_used = now
+        if self.last_used is not None and abs(now - self.last_used) < LAST_USED_PRECISION:
+            return
+        self.last_used = now
+        with best_effort():
             Token.objects.filter(pk=self.pk).update(last_used=now)
 
     def revoke(self) -> None:

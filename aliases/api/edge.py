@@ -12,22 +12,19 @@ from django.utils.cache import patch_cache_control, patch_vary_headers
 
 from aliases.api.errors import error_body, sentence_for
 
-_API = re.compile(r"/+api(/|$)")
-_CHUNK_BYTES = 64 * 1024
-# A body beyond this is not even read to its end; the connection is closed instead.
-_DRAIN_MAX_BYTES = 64 * 1024 * 1024
+API_PATHS = re.compile(r"/+api(/|$)")
 
 
 class ApiEdgeMiddleware:
-    """For paths under `/api/`: doubled slashes collapse, a body over the limit is read to its end and
-    answered 413, a chunked one is understood, and an error that is no JSON becomes one.
+    """For paths under `/api/`: doubled slashes collapse, a body over the limit is answered 413 (the server
+    closes the connection), a chunked one is understood, and an error that is no JSON becomes one.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if not _API.match(request.path_info):
+        if not API_PATHS.match(request.path_info):
             return self.get_response(request)
         request.path_info = re.sub(r"/{2,}", "/", request.path_info)
         request.path = re.sub(r"/{2,}", "/", request.path)
@@ -61,11 +58,9 @@ def _read_body(request: HttpRequest) -> bool:
         stream: IO[bytes] = request.META["wsgi.input"]
         body = _read(stream, limit + 1)
         if len(body) > limit:
-            _drain(stream)
             return False
         request.META["CONTENT_LENGTH"] = str(len(body))
     elif length > limit:
-        _drain(request)
         return False
     else:
         body = request.read(length) if length > 0 else b""
@@ -76,20 +71,13 @@ def _read_body(request: HttpRequest) -> bool:
     return True
 
 
-def _read(stream: IO[bytes] | HttpRequest, size: int) -> bytes:
+def _read(stream: IO[bytes], size: int) -> bytes:
     """At most `size` octets of a body. Raises OSError where it breaks off, or its chunks are none."""
     try:
         return stream.read(size)
     except Exception as error:
         # Each server has classes of its own for it (gunicorn's ParseException is no OSError).
         raise ConnectionError("the body cannot be read") from error
-
-
-def _drain(stream: IO[bytes] | HttpRequest) -> None:
-    """Read to the end, so that the client hears the answer instead of a reset connection."""
-    read = 0
-    while read < _DRAIN_MAX_BYTES and (chunk := _read(stream, _CHUNK_BYTES)):
-        read += len(chunk)
 
 
 def _early_error(status: int, request: HttpRequest) -> HttpResponse:

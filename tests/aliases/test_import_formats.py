@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -491,10 +492,43 @@ def test_tags_of_yaml_make_nothing() -> None:
 
 
 def test_a_document_of_too_many_values_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_mailu_file, "YAML_VALUES_MAX", 30)
+    monkeypatch.setattr(import_mailu_file, "VALUES_MAX", 30)
 
     with pytest.raises(ImportFileError, match="too many values"):
         read(MAILU_YAML, MAILU)
+
+
+@pytest.mark.parametrize("value", ["{}", "[]", "0", '""', '{"":0}'])
+def test_a_json_document_of_too_many_values_is_refused_before_one_is_made(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10 MB of `{}` took 1.6 GB."""
+    monkeypatch.setattr(import_mailu_file, "VALUES_MAX", 30)
+    monkeypatch.setattr(json, "loads", lambda *args, **named: pytest.fail("it was parsed"))
+
+    with pytest.raises(ImportFileError, match="too many values"):
+        read(f'{{"alias": [{",".join([value] * 31)}]}}', MAILU)
+
+
+def test_commas_and_brackets_inside_a_text_are_no_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_mailu_file, "VALUES_MAX", 30)
+    note = '{[,"\\' * 100
+    alias = {"email": "a.b@example.com", "owner_email": "alice@example.com", "note": note}
+
+    (row,) = read(json.dumps({"alias": [alias]}), MAILU).rows
+
+    assert row.note == note
+
+
+@pytest.mark.parametrize("text", ['{"' + '\\"' * 500_000, '{"' + '\\"' * 500_000 + "\\", '{"' * 500_000])
+def test_texts_without_an_end_are_read_once(text: str) -> None:
+    started = time.process_time()
+
+    with pytest.raises(ImportFileError):
+        read(text, MAILU)
+
+    # each character once: looking at them again for each quote would take hours
+    assert time.process_time() - started < 20
 
 
 @pytest.mark.parametrize("section", ["domain", "user", "alias"])

@@ -145,7 +145,7 @@ def test_a_wrong_token_and_an_unknown_user_cost_the_same(alice: User, secret: st
     unknown_user = statements(f"nobody@example.com:{'x' * 48}")
     wrong_user = statements(f"nobody@example.com:{secret}")
 
-    assert len(wrong_token) == 2
+    assert len(wrong_token) == 3
     assert wrong_token == unknown_user == wrong_user
 
 
@@ -311,3 +311,13 @@ def test_an_account_is_counted_once_however_it_is_written(alice: User) -> None:
         ask(f"{written}:{'x' * 48}")
 
     assert [row.count for row in Counter.objects.filter(scope="auth-account")] == [4]
+
+
+def test_a_client_over_its_limit_writes_no_more_rows(alice: User, settings: Settings) -> None:
+    """Each with another account's address: a row for each would be the stranger's to make without end."""
+    settings.AUTH_FAILURES_PER_ADDRESS_PER_HOUR = 10
+
+    answers = [ask(f"person{number}@example.com:{'x' * 48}").status_code for number in range(100)]
+
+    assert answers == [401] * 10 + [429] * 90
+    assert Counter.objects.count() == 11

@@ -103,3 +103,40 @@ def test_no_hit_is_lost_between_threads() -> None:
 
     assert problems == []
     assert [row.count for row in Counter.objects.all()] == [400, 400]
+
+
+@pytest.mark.django_db
+def test_a_counter_of_a_wrong_clock_locks_nobody_out() -> None:
+    """The clock was a year ahead, and somebody reached the limit: that counts for nothing today."""
+    with time_machine.travel(timezone.now() + timedelta(days=365)):
+        for _ in range(5):
+            Counter.objects.all().hit((HOUR, "a"))
+    Counter.objects.all().hit((DAY, "a"))
+
+    assert Counter.objects.all().used_up(HOUR, "a") is None
+    hits = {hit.limit: hit for hit in Counter.objects.all().hit((HOUR, "a"), (DAY, "a"))}
+
+    assert (hits[HOUR].count, hits[DAY].count) == (1, 2)
+    assert hits[HOUR].retry_after <= 3600
+
+
+@pytest.mark.django_db
+def test_clocks_that_differ_by_a_little_count_together() -> None:
+    with time_machine.travel(timezone.now() + timedelta(minutes=1)):
+        Counter.objects.all().hit((HOUR, "a"))
+
+    assert Counter.objects.all().hit((HOUR, "a"))[0].count == 2
+
+
+@pytest.mark.django_db
+def test_whether_a_limit_is_used_up_is_asked_without_counting() -> None:
+    for _ in range(HOUR.amount):
+        assert Counter.objects.all().used_up(HOUR, "a") is None
+        Counter.objects.all().hit((HOUR, "a"))
+
+    over = [Counter.objects.all().used_up(HOUR, "a") for _ in range(3)]
+
+    assert all(hit is not None and hit.is_over for hit in over)
+    assert Counter.objects.get().count == HOUR.amount
+    with time_machine.travel(timezone.now() + timedelta(hours=2)):
+        assert Counter.objects.all().used_up(HOUR, "a") is None

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from core.logs import RedactingFormatter, SilentClientFilter, redact
+from core.logs import RedactingFormatter, redact
 
 TOKEN = "aB3" * 16
 
@@ -100,12 +100,3 @@ def test_mailed_keys_and_encoded_addresses_are_replaced(text: str) -> None:
     redacted = redact(text)
 
     assert not any(part in redacted for part in ("dijswr", "MTp3eXo", "alice"))
-
-
-def test_a_client_that_fell_silent_is_no_news_and_other_errors_are() -> None:
-    def record(error: Exception) -> logging.LogRecord:
-        return logging.LogRecord("x", logging.ERROR, "f", 1, "m", (), (type(error), error, None))
-
-    assert not SilentClientFilter().filter(record(BlockingIOError()))
-    assert SilentClientFilter().filter(record(OSError()))
-    assert SilentClientFilter().filter(logging.LogRecord("x", logging.ERROR, "f", 1, "m", (), None))

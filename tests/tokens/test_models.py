@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 import time_machine
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, InternalError, OperationalError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
@@ -205,3 +206,45 @@ def test_no_right_and_unknown_rights_make_no_token(alice: User, scopes: int) -> 
 def test_the_database_takes_no_token_without_a_right(alice: User) -> None:
     with pytest.raises(IntegrityError):
         Token.objects.create(owner=alice, name="x", digest="0" * 64, scopes=0)
+
+
+def test_a_use_that_a_wrong_clock_wrote_is_written_anew(alice: User) -> None:
+    token, _secret = Token.objects.issue(owner=alice, name="x")
+    with later(days=365):
+        token.note_use()
+
+    Token.objects.get(pk=token.pk).note_use()
+
+    token.refresh_from_db()
+    assert token.last_used is not None
+    assert token.last_used <= timezone.now()
+
+
+@pytest.mark.parametrize("error", [OperationalError("locked"), InternalError("read-only")])
+def test_a_use_that_cannot_be_written_stops_nobody(
+    alice: User, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    token, _secret = Token.objects.issue(owner=alice, name="x")
+
+    def fail(*args: object, **named: object) -> None:
+        raise error
+
+    monkeypatch.setattr(QuerySet, "update", fail)
+
+    token.note_use()
+
+
+def test_a_token_made_after_a_deactivation_under_a_wrong_clock_works(alice: User) -> None:
+    with later(days=365):
+        alice.deactivate()
+    alice.activate()
+
+    token, _secret = Token.objects.issue(owner=alice, name="x")
+
+    assert token.accepts(HERE)
+    assert list(Token.objects.live()) == [token]
+
+    alice.deactivate()
+    alice.activate()
+
+    assert not Token.objects.live().exists()

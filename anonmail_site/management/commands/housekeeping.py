@@ -7,6 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import Error, connections
 
 from core.commands import DatabaseCommand
+from core.parent import end_with_supervisor
 
 # What is to be done once a day, in this order.
 CHORES = (
@@ -29,6 +30,7 @@ class Command(DatabaseCommand):
         parser.add_argument("--forever", action="store_true", help="again and again, once a day (for runall)")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        end_with_supervisor()
         while True:
             failed = []
             for chore in CHORES:

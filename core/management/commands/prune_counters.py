@@ -1,5 +1,8 @@
 from typing import Any
 
+from django.core.cache import caches
+
+from core.cache import SharedCache
 from core.commands import RuleCommand
 from core.models import Counter
 
@@ -9,4 +12,7 @@ class Command(RuleCommand):
 
     def act(self, **options: Any) -> str:
         deleted, _rows = Counter.objects.expired().delete()
+        # the sign-in pages' limits
+        if isinstance(limits := caches["default"], SharedCache):
+            deleted += limits.prune()
         return f"Deleted {deleted} counters."

@@ -4,6 +4,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from core.parent import end_with_supervisor
 from mail.listen import endpoints, listening_socket
 from mail.next_hop import next_hop_from
 from mail.server import Processes, serve, tls_context
@@ -13,6 +14,7 @@ class Command(BaseCommand):
     help = "Take mail for aliases (SMTP, LMTP) and answer Postfix's questions (policy, socket map)."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        end_with_supervisor()
         with contextlib.ExitStack() as stack:
             try:
                 next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME, settings.MAIL_NEXT_HOP_CA)

@@ -1,0 +1,37 @@
+"""How large the body of a request may be. The server asks before it reads one, the pages once more."""
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
+
+from aliases.api.edge import API_PATHS
+from aliases.import_views import UPLOAD_MAX_BYTES
+
+
+def body_limit(path: str) -> int:
+    """Octets that the body of a request to this path has at most."""
+    if API_PATHS.match(path):
+        return settings.API_MAX_BODY_BYTES
+    return UPLOAD_MAX_BYTES if path == reverse("alias-import") else settings.PAGE_MAX_BODY_BYTES
+
+
+class BodyLimitMiddleware:
+    """Answers 413 to a page's request with too large a body, of which nothing is read.
+
+    The API and the page that takes files do so in their own words.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        path = request.path_info
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        is_right = length.isascii() and length.isdigit() and int(length[:20]) <= body_limit(path)
+        if is_right or API_PATHS.match(path) or path == reverse("alias-import"):
+            return self.get_response(request)
+        context = {"max_kilobytes": settings.PAGE_MAX_BODY_BYTES // 1024}
+        return render(request, "413.html", context, status=413)

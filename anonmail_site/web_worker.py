@@ -1,0 +1,285 @@
+"""gunicorn's worker that lets no slow client hold a thread.
+
+gunicorn looks after the processes; inside each of them waitress talks to the clients: one loop gathers
+whole requests and sends answers, and threads run Django between the two. What waitress leaves to
+its user is here: deadlines, a body limit by path, a close that lets the answer arrive, and a stop in peace.
+"""
+
+import os
+import resource
+import socket
+import time
+from typing import Any
+
+from gunicorn.workers.base import Worker
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.server import TcpWSGIServer, UnixWSGIServer
+from waitress.task import ThreadedTaskDispatcher, WSGITask
+
+# Seconds that a client gets for the head of a request, and before its least rate counts; and where there
+# are too many clients.
+PATIENCE, HURRY = 10, 1
+# Octets a second, on average, of a request's body and of an answer that a client takes.
+LEAST_RATE = 4096
+# Seconds, and octets, for which a closed connection goes on reading: a reset must not overtake the answer.
+LINGER = 5
+LINGER_BYTES = 16 * 1024 * 1024
+# Seconds for which a worker that stops still answers on connections that are open.
+STOP_LINGER = 2
+HEAD_MAX_BYTES = 64 * 1024
+# More of a body or an answer goes to a temporary file.
+MEMORY_BYTES = 256 * 1024
+# Octets of an answer that the kernel keeps for a client.
+KERNEL_BYTES = 128 * 1024
+# Octets of one answer that wait for their client before the thread that makes them does.
+ANSWER_MAX_BYTES = 64 * 1024 * 1024
+# Files that a worker has open besides its clients: databases, what is served, bodies on their way.
+FILES_OF_ITS_OWN = 200
+
+
+class Parser(HTTPRequestParser):  # type: ignore[misc]
+    """A request whose body may have as many octets as the application allows for its path.
+
+    One that has more goes to the application without its body, announced as it was: the application
+    refuses it in its own words.
+    """
+
+    body_max = 0
+
+    def __init__(self, adj: "Settings") -> None:
+        super().__init__(adj)
+        self.began = time.monotonic()
+
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        self.body_max = self.adj.body_limit(self.path)
+        if self.content_length > self.body_max:
+            self._refuse_body(self.content_length)
+
+    def received(self, data: bytes) -> int:
+        consumed: int = super().received(data)
+        if self.chunked and self.body_rcv is not None:
+            length = self.body_rcv.__len__()
+            # Sizes, extensions and trailers count too: they are kept in memory.
+            if length > self.body_max or self.body_bytes_received > 2 * length + HEAD_MAX_BYTES:
+                self._refuse_body(max(length, self.body_max + 1))
+        return consumed
+
+    def _refuse_body(self, length: int) -> None:
+        self.close()
+        self.body_rcv = None
+        self.chunked = self.expect_continue = False
+        self.completed = True
+        self.content_length = 0
+        self.headers["CONTENT_LENGTH"] = str(length)
+        self.headers["CONNECTION"] = "close"
+
+
+class Task(WSGITask):  # type: ignore[misc]
+    """An answer, which goes out in one piece if it is small.
+
+    It says that it is the last one of its connection where the worker is stopping.
+    """
+
+    def finish(self) -> None:
+        super().finish()
+        self.channel.flush()
+
+    def build_response_header(self) -> bytes:
+        if self.channel.server.is_stopping:
+            self.request.headers["CONNECTION"] = "close"
+        return bytes(super().build_response_header())
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """One client's connection."""
+
+    parser_class = Parser
+    task_class = Task
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        self.idle_since = time.monotonic()
+        self.sent = 0
+        self.sending_since: float | None = None
+        self.lingers_since: float | None = None
+        self.ignored = 0
+        super().__init__(*args, **named)
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        sent: int = super().send(data, do_close)
+        self.sent += sent
+        return sent
+
+    def readable(self) -> bool:
+        return self.lingers_since is not None or bool(super().readable())
+
+    def writable(self) -> bool:
+        return self.lingers_since is None and bool(super().writable())
+
+    def handle_read(self) -> None:
+        if self.lingers_since is None:
+            super().handle_read()
+            return
+        try:
+            # At the end of what comes, it closes.
+            self.ignored += len(self.recv(self.adj.recv_bytes))
+        except OSError:
+            self.handle_close()
+        if self.connected and self.ignored > LINGER_BYTES:
+            self.handle_close()
+
+    def flush(self) -> None:
+        """Send now what can be sent; the loop does the rest."""
+        with self.outbuf_lock:
+            self._flush_exception(self._flush_some, do_close=False)
+
+    def handle_write(self) -> None:
+        if self.will_close or not self.close_when_flushed:
+            super().handle_write()
+            return
+        self._flush_exception(self._flush_some)
+        if self.will_close:
+            self.handle_close()
+        elif self.connected and not self.total_outbufs_len:
+            # All is sent: say so, and read on what the client is sending still.
+            self.lingers_since = time.monotonic()
+            try:
+                self.socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                self.handle_close()
+
+    def handle_error(self) -> None:
+        """Close it. Its own words would hold the client's address."""
+        kind = wasyncore.compact_traceback()[1]
+        self.logger.error("a connection was closed after %s", getattr(kind, "__name__", kind))
+        self.handle_close()
+
+    def is_overdue(self, now: float, patience: float, keep_alive: float) -> bool:
+        """Whether the client has had its time: for a request, for taking an answer, for nothing at all."""
+        if self.lingers_since is not None:
+            return now - self.lingers_since > LINGER
+        if self.total_outbufs_len:
+            if self.sending_since is None:
+                self.sending_since, self.sent = now, 0
+            return now - self.sending_since > patience + self.sent / LEAST_RATE
+        self.sending_since = None
+        if self.requests:
+            self.idle_since = now
+            return False
+        if self.request is not None:
+            self.idle_since = now
+            return bool(now - self.request.began > patience + self.request.body_bytes_received / LEAST_RATE)
+        return now - self.idle_since > keep_alive
+
+
+class Settings(Adjustments):  # type: ignore[misc]
+    """waitress's settings, and the application's word on how large a body may be."""
+
+    def __init__(self, body_limit: Any, **named: Any) -> None:
+        super().__init__(**named)
+        self.body_limit = body_limit
+
+
+class _Server:
+    """What our servers share, whatever their sockets are."""
+
+    channel_class = Channel
+    is_stopping = False
+    in_connection_overflow: bool
+    # Seconds for which a connection is kept on which nothing comes.
+    keep_alive = 5.0
+    active_channels: dict[int, Channel]
+
+    def maintenance(self, now: float) -> None:
+        """Close the connections of clients that are too slow; when there are too many, sooner."""
+        patience, keep_alive = (HURRY, HURRY) if self.in_connection_overflow else (PATIENCE, self.keep_alive)
+        clock = time.monotonic()
+        for channel in list(self.active_channels.values()):
+            if channel.is_overdue(clock, patience, keep_alive):
+                channel.handle_close()
+
+
+class TcpServer(_Server, TcpWSGIServer):  # type: ignore[misc]
+    pass
+
+
+class UnixServer(_Server, UnixWSGIServer):  # type: ignore[misc]
+    pass
+
+
+class WebWorker(Worker):  # type: ignore[misc]
+    """A process of gunicorn's in which waitress serves."""
+
+    def run(self) -> None:
+        """Serve until gunicorn says stop, or is gone; then finish what was begun."""
+        dispatcher = ThreadedTaskDispatcher()
+        dispatcher.set_thread_count(self.cfg.threads)
+        sockets: dict[int, Any] = {}
+        servers = [self._server(listener.sock, dispatcher, sockets) for listener in self.sockets]
+        while self.alive and self.ppid == os.getppid():
+            self.notify()
+            wasyncore.poll2(1, sockets)
+        self._stop(servers, sockets)
+
+    def _server(self, listener: socket.socket, dispatcher: Any, sockets: dict[int, Any]) -> Any:
+        adjustments = Settings(
+            getattr(self.wsgi, "body_limit", lambda path: 1024 * 1024),
+            sockets=[listener],
+            ident="",
+            connection_limit=min(self.cfg.worker_connections, files_at_most() - FILES_OF_ITS_OWN),
+            # each second
+            cleanup_interval=1,
+            asyncore_use_poll=True,
+            recv_bytes=64 * 1024,
+            send_bytes=64 * 1024,
+            inbuf_overflow=MEMORY_BYTES,
+            outbuf_overflow=MEMORY_BYTES,
+            outbuf_high_watermark=ANSWER_MAX_BYTES,
+            max_request_header_size=HEAD_MAX_BYTES,
+            # core.proxies decides whom to believe
+            clear_untrusted_proxy_headers=False,
+            log_socket_errors=False,
+        )
+        # Its connections take it over. Without it the kernel keeps megabytes for whoever reads nothing.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
+        is_unix = listener.family == socket.AF_UNIX
+        server = (UnixServer if is_unix else TcpServer)(
+            self.wsgi,
+            sockets,
+            _sock=listener,
+            dispatcher=dispatcher,
+            adj=adjustments,
+            bind_socket=False,
+            sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
+        )
+        server.keep_alive = self.cfg.keepalive
+        return server
+
+    def _stop(self, servers: list[Any], sockets: dict[int, Any]) -> None:
+        started = time.monotonic()
+        for server in servers:
+            server.accepting, server.is_stopping = False, True
+            server.del_channel(sockets)
+        while (waited := time.monotonic() - started) < self.cfg.graceful_timeout:
+            self.notify()
+            channels = [channel for server in servers for channel in server.active_channels.values()]
+            for channel in channels:
+                has_work = channel.requests or channel.total_outbufs_len or channel.request is not None
+                if not has_work and (waited > STOP_LINGER or channel.lingers_since is not None):
+                    channel.handle_close()
+            if not any(server.active_channels for server in servers):
+                return
+            for server in servers:
+                server.maintenance(0)
+            wasyncore.poll2(0.2, sockets)
+
+
+def files_at_most() -> int:
+    """How many files this process may open; the system's first word on it is often 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard if hard != resource.RLIM_INFINITY else 1_000_000
