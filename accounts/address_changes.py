@@ -10,7 +10,7 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.addresses import parse_address, without_tag
+from accounts.addresses import parse_without_tag
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -127,4 +127,4 @@ class AddressChange(models.Model):
 
 
 def _held_as(email: str) -> str:
-    return str(without_tag(parse_address(email)))
+    return str(parse_without_tag(email))

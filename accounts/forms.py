@@ -126,7 +126,7 @@ class AddEmailForm(forms.AddEmailForm):  # type: ignore[misc]
     """A signed-in user adds an address to receive at; no alias, whose mail would go in circles."""
 
     def clean_email(self) -> str:
-        email: str = super().clean_email()  # type: ignore[misc]
+        email: str = super().clean_email()
         get_adapter().check_own_address(email, getattr(self, "user", None))
         return email
 

@@ -179,7 +179,7 @@ class User(AbstractBaseUser, PermissionsMixin):
             User.objects.select_for_update().get(pk=self.pk)
             self.password_changed = timezone.now()
             if end_tokens:
-                self.credentials_valid_from = self.password_changed
+                self.credentials_valid_from = self._end_of_credentials()
             self.save(update_fields=["password", "password_changed", "credentials_valid_from"])
 
     def deactivate(self) -> None:
@@ -190,12 +190,13 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def end_sessions_and_tokens(self) -> None:
         """End whatever acts for the user now, at once and for good."""
-        # Later than before, whatever the clock says: what was made since the last time ends too.
-        self.credentials_valid_from = max(
-            timezone.now(), self.credentials_valid_from + timedelta(microseconds=1)
-        )
+        self.credentials_valid_from = self._end_of_credentials()
         self.save(update_fields=["credentials_valid_from"])
         end_sessions(self.pk)
+
+    def _end_of_credentials(self) -> datetime:
+        """Now, or if a clock was wrong just after the last end: what was made since then ends too."""
+        return max(timezone.now(), self.credentials_valid_from + timedelta(microseconds=1))
 
     def check_may_leave(self) -> None:
         """Raise LastAdmin where no active global admin would be left without this user.
