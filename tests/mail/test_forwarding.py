@@ -471,6 +471,8 @@ def test_the_owner_sees_what_happened_and_nobody_else(
     send(alias.address, content=b'From: "<b>" <eve@evil.test>\r\n\r\nx\r\n')
     alias.disable()
     send(alias.address)
+    # Otherwise within a second.
+    blocks.write()
     client.force_login(alice)
 
     text = client.get(f"/aliases/{alias.pk}/").content.decode()
