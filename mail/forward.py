@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from aliases.models import AliasDestination
 from core.prepared import Prepared
+from mail.blocks import blocks
 from mail.bounce import receive_bounce
 from mail.message import (
     author,
@@ -168,6 +169,7 @@ def forward(message: Message, alias_id: int, next_hop: NextHop) -> Answer:
     all refuse for good. Raises OperationalError while the database is away.
     """
     if is_looping(message.fields, alias_id):
+        blocks.count(alias_id, author(message.fields, message.sender))
         return Answer.LOOP
     deadline = time.monotonic() + FORWARD_TIME
     rows = _COPIES(alias_id=alias_id, digest=message.digest)

@@ -9,8 +9,8 @@ from email.utils import format_datetime, getaddresses
 
 from django.conf import settings
 
-# More hops than any honest path has (Postfix's hopcount_limit is 50, Exim's 30).
-HOPS_MAX = 30
+# More hops than any honest path has: at least 100 (RFC 5321 §6.3), and those of this site's own servers.
+HOPS_MAX = 110
 LOOP_FIELD = "X-Anonmail-Loop"
 _HEADER_MAX = 256 * 1024
 # Characters of a From field that are looked at: the parser calls itself for each parenthesis in another.

@@ -19,7 +19,7 @@ from django.conf import settings
 from mail.clients import Connections, Room, Turns, UnknownLimit, client_address, stranger
 from mail.forward import Answer, Message, take
 from mail.next_hop import NextHop
-from mail.recipients import AWAY, UNKNOWN, Verdict, verdict
+from mail.recipients import AWAY, UNKNOWN, Verdict, after_queue, verdict
 from mail.resolve import Kind, Resolution
 from mail.settling import forget
 from mail.work import Pool
@@ -31,6 +31,8 @@ TOO_MANY_CONNECTIONS = "421 4.3.2 Too many connections, try again later"
 TOO_MANY_RECIPIENTS = "452 4.5.3 Too many recipients, please send the others again"
 SEPARATE = "452 4.5.3 One recipient at a time, please send the others again"
 TOO_LARGE = "552 5.3.4 Message too large"
+# After it was queued, by a mail server that takes larger ones: that is the administrator's to put right.
+TOO_LARGE_NOW = "452 4.3.5 Message larger than MAIL_SIZE_LIMIT"
 NO_ROOM = "452 4.3.1 Too many messages at once, try again later"
 TOO_SLOW = "421 4.4.2 Timeout, try again later"
 
@@ -50,6 +52,10 @@ FAREWELL_TIME = 1.0
 FORGET_TIMEOUT = 3.0
 # The everyday form of a Path (RFC 5321 §4.1.2): a Dot-string, a domain without comments or literals.
 _PATH = re.compile(r"<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+)>(?: +(.*))?")
+# Any other, as a mail server in front writes it.
+_ANY_PATH = re.compile(r"<(.*)>(?: +([^<>]*))?", re.DOTALL)
+# Octets of a command at the LMTP door.
+COMMAND_MAX = 8192
 # How often one connection may give a command. A sender that keeps its connection sends many messages.
 COMMANDS_MAX = {"*": 10_000, "RCPT": 100_000, "MAIL": 100_000, "DATA": 100_000, "RSET": 100_000}
 
@@ -102,7 +108,7 @@ class Handler:
         if self.unknown.is_over(client):
             return _hang_up(server)
         try:
-            found: Verdict = await self.lookups.ask(verdict, address, sender_of(envelope))
+            found: Verdict = await self.lookups.ask(self.judge, address, sender_of(envelope))
         except Exception as error:
             logger.warning("recipient not resolved: %s", type(error).__name__)
             return AWAY
@@ -112,6 +118,10 @@ class Handler:
             if session.__dict__["unknown"] >= self.unknown_max:
                 return _hang_up(server)
         return found.refusal or self._welcome(envelope, address, found.resolution)
+
+    def judge(self, recipient: str, sender: str, deadline: float | None = None) -> Verdict:
+        """What a recipient is told; as mail.recipients.verdict."""
+        return verdict(recipient, sender, deadline)
 
     def _welcome(self, envelope: Envelope, address: str, resolution: Resolution) -> str:
         # One answer follows DATA: recipients that could need different ones come one at a time.
@@ -196,6 +206,25 @@ class LmtpHandler(Handler):
     unknown_max = 10**9
     is_queued = True
 
+    async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        """Without SIZE (RFC 1870): Postfix would report a message that its own fields have made larger."""
+        offered = await super().handle_EHLO(server, session, envelope, hostname, responses)
+        return [line for line in offered if not line.startswith("250-SIZE")]
+
+    def judge(self, recipient: str, sender: str, deadline: float | None = None) -> Verdict:
+        """The same after it was queued."""
+        return after_queue(super().judge(recipient, sender, deadline))
+
+    async def take(self, resolution: Resolution, message: Message) -> Answer:
+        """The same, but what is refused for good ends here, counted, instead of in a report to the sender."""
+        answer = await super().take(resolution, message)
+        if answer in {Answer.REFUSED, Answer.LOOP}:
+            logger.warning("dropped after it was queued: %s, %s", resolution.kind.value, answer.name.lower())
+            return Answer.DONE
+        return answer
+
     def _welcome(self, envelope: Envelope, address: str, resolution: Resolution) -> str:
         envelope.__dict__.setdefault("resolutions", []).append(resolution)
         envelope.rcpt_tos.append(address)
@@ -229,6 +258,8 @@ def _hang_up(server: SMTP) -> str:
 
 class Door(SMTP):
     """aiosmtpd's server, with room for real mail, bounded memory, and without VRFY, EXPN, HELP and AUTH."""
+
+    too_large = TOO_LARGE
 
     def __init__(self, handler: Handler, **options: Any) -> None:
         super().__init__(
@@ -389,18 +420,19 @@ class Door(SMTP):
                 is_whole = True
             except asyncio.LimitOverrunError as error:
                 piece = await self._reader.read(error.consumed)
-            size += len(piece)
+            # Without the dots that were added for transparency alone.
+            size += len(piece) - piece.count(b"\r\n.")
             self._came(len(piece))
             if size > limit + len(end):
                 self.give_way()
                 self.handler.room.release(self)
-                self._refusal = TOO_LARGE
+                self._refusal = self.too_large
             elif not self._refusal:
                 self.handler.room.hold(self, client, len(piece))
             if not self._refusal:
                 self._content += piece
             elif size > limit * DRAIN_FACTOR:
-                await self.push(TOO_LARGE)
+                await self.push(self.too_large)
                 if self.transport is not None:
                     self.transport.close()
                 raise asyncio.CancelledError
@@ -414,6 +446,25 @@ class LmtpDoor(Door):
     """The same for LMTP, which greets with LHLO alone (RFC 2033 §4.1)."""
 
     show_smtp_greeting = False
+    too_large = TOO_LARGE_NOW
+    # Postfix itself reads lines of 2,048 octets (line_length_limit), and writes them quoted.
+    line_length_limit = COMMAND_MAX
+
+    def __init__(self, handler: Handler, **options: Any) -> None:
+        super().__init__(handler, **options)
+        for command in ("MAIL", "RCPT"):
+            self.command_size_limits[command] = COMMAND_MAX
+
+    def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
+        """The same, however the address is written: Postfix has taken the message already."""
+        try:
+            address, rest = super()._getaddr(arg)
+        except Exception:
+            # aiosmtpd's grammar meets what its author did not foresee.
+            address, rest = None, None
+        if not address and (match := _ANY_PATH.fullmatch(arg)):
+            return match[1], match[2] or ""
+        return address, rest
 
     @syntax("LHLO hostname")
     async def smtp_LHLO(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name

@@ -8,6 +8,7 @@ from django.conf import settings
 
 from accounts.addresses import AddressError, domain_to_ascii
 from mail.listen import Endpoint, endpoint
+from mail.message import HOPS_MAX
 
 # Octets of the trace fields that we add before a message comes back to be sent out.
 TRACE_ROOM = 64 * 1024
@@ -139,6 +140,10 @@ def fidelity() -> list[Line]:
     ]
 
 
+NO_POSTMASTER = (
+    "MAIL_POSTMASTER is not set: mail to postmaster@ and abuse@ is refused, and what this machine sends to"
+    " root (cron, for one) waits in the queue until it is."
+)
 NO_ANSWER = "451 4.3.0 Try again later"
 # Postfix asks twice (smtpd_policy_service_try_limit): a client hears "try later" after 11 seconds.
 POLICY_TIMEOUT = "5s"
@@ -216,8 +221,19 @@ def fresh(reinjection: str = DEFAULT_REINJECTION, *, before_queue: bool = False)
         Line("myhostname", settings.MAIL_HOSTNAME, "As MAIL_HOSTNAME; the MX record of every alias domain."),
         Line("myorigin", "$myhostname"),
         Line("mydestination", "", "No mailboxes here: every domain of ours is handed to Anonmail."),
+        Line(
+            "local_transport",
+            "error:5.1.1 User unknown",
+            "Nor for this host's own addresses, as in user@[192.0.2.1]: strangers hear so at once.",
+        ),
         Line("local_recipient_maps", ""),
         Line("alias_maps", ""),
+        Line(
+            "recipient_canonical_maps",
+            f"inline:{{{{@localhost=@{settings.MAIL_HOSTNAME}}}}}",
+            "What this machine sends to itself (cron to root, say) goes to Anonmail, on to MAIL_POSTMASTER.",
+        ),
+        Line("recipient_canonical_classes", "envelope_recipient"),
         Line("mynetworks", "127.0.0.0/8 [::1]/128", "Who may send out through here: this machine."),
         Line("parent_domain_matches_subdomains", "", "A subdomain of ours is not ours."),
         Line(
@@ -246,11 +262,22 @@ def fresh(reinjection: str = DEFAULT_REINJECTION, *, before_queue: bool = False)
         *privacy(),
         *fidelity(),
         *tls(),
+        Line(
+            "hopcount_limit",
+            str(HOPS_MAX),
+            "Where Anonmail sees a loop: any honest message has at most 100 hops (RFC 5321 §6.3).",
+        ),
         Line("queue_run_delay", "60s", "What had to wait, for a database say, is tried again soon."),
         Line("minimal_backoff_time", "60s"),
+        Line(
+            "bounce_queue_lifetime",
+            "1d",
+            "A report about mail that waited too long may be to a forged sender: it is not tried for days.",
+        ),
     ]
     overrides = {}
     title = "a Postfix that is Anonmail's alone"
+    problems = [] if settings.MAIL_POSTMASTER else [NO_POSTMASTER]
     if before_queue:
         title += ", with Anonmail as its before-queue filter"
         place = door("MAIL_LISTEN")
@@ -260,4 +287,6 @@ def fresh(reinjection: str = DEFAULT_REINJECTION, *, before_queue: bool = False)
             # One message at a time is one answer: Anonmail's own.
             "smtp/inet/smtpd_discard_ehlo_keywords": "dsn,etrn,vrfy,chunking",
         }
-    return Configuration(title, lines, reinjection_service(reinjection), reinjection, overrides=overrides)
+    return Configuration(
+        title, lines, reinjection_service(reinjection), reinjection, overrides=overrides, problems=problems
+    )

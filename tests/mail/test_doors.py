@@ -295,7 +295,13 @@ def test_lmtp_answers_for_each_recipient(alice: User, root: User, lmtp: Lmtp, ho
 
     done = "250 2.0.0 Accepted"
     later = "451 4.4.1 Cannot deliver now, try again later"
-    assert answers == [done, "550 5.7.1 Message refused", later, done, done]
+    # A refusal would make a report to whoever is named as the sender.
+    assert answers == [done, done, done, later, done, done]
+    blocks.write()
+    deeds = {
+        alias.pk: list(alias.activities.values_list("deed", flat=True)) for alias in (refusing, disabled)
+    }
+    assert deeds == {refusing.pk: ["bounce"], disabled.pk: ["block"]}
     assert sorted(recipient for _sender, recipient, _content in hop.sent) == [
         "alice@example.com",
         "alice@example.com",
@@ -329,9 +335,10 @@ def test_the_postmaster_never_sees_a_loop_and_the_sender_no_postmaster(
     assert lmtp.hand_over("postmaster@example.com") == ["250 2.0.0 Accepted"]
     ((sender, _recipient, content),) = hop.sent
     assert sender == ""
-    assert lmtp.hand_over("abuse@example.com", content=content) == ["554 5.4.6 Routing loop detected"]
+    assert lmtp.hand_over("abuse@example.com", content=content) == ["250 2.0.0 Accepted"]
     hop.answers["boss@boss.test"] = Refused("5.1.1")
-    assert lmtp.hand_over("postmaster@example.com") == ["550 5.7.1 Message refused"]
+    assert lmtp.hand_over("postmaster@example.com") == ["250 2.0.0 Accepted"]
+    assert len(hop.sent) == 1
 
 
 def test_a_destination_that_became_an_alias_ends_there(alice: User, lmtp: Lmtp, hop: Hop) -> None:
@@ -339,8 +346,9 @@ def test_a_destination_that_became_an_alias_ends_there(alice: User, lmtp: Lmtp, 
     trap = Alias.objects.issue(owner=alice)
     EmailAddress.objects.filter(user=alice).update(email=trap.address)
 
-    assert lmtp.hand_over(alias.address) == ["550 5.7.1 Message refused"]
+    assert lmtp.hand_over(alias.address) == ["250 2.0.0 Accepted"]
     assert hop.sent == []
+    assert alias.activities.get().deed == "bounce"
 
 
 def test_lmtp_speaks_lmtp_alone(places: Places) -> None:

@@ -246,8 +246,11 @@ def test_a_loop_ends(alice: User, send: Send, hop: Hop) -> None:
 
     assert send(alias.address, content=once) == (554, b"5.4.6 Routing loop detected")
     assert send(other.address, content=once)[0] == 250
-    assert send(alias.address, content=b"Received: x\r\n" * 31 + MESSAGE)[0] == 554
-    assert len(hop.sent) == 2
+    assert send(alias.address, content=b"Received: x\r\n" * 111 + MESSAGE)[0] == 554
+    assert send(alias.address, content=b"Received: x\r\n" * 100 + MESSAGE)[0] == 250
+    assert len(hop.sent) == 3
+    blocks.write()
+    assert Alias.objects.get(pk=alias.pk).blocks == 2
 
 
 def test_the_null_sender_stays_null(alice: User, send: Send, hop: Hop) -> None:

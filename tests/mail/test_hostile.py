@@ -421,7 +421,8 @@ def test_endless_lines_are_not_kept(
         finally:
             tracemalloc.stop()
         assert peer.ask(transaction(alias.address, b"x" * 1_500_000 + b"\r\n"))[:3] == b"250"
-        assert [reply[:3] for reply in peer.replies(3)] == [b"250", b"354", b"552"]
+        too_large = b"452" if door == "lmtp" else b"552"
+        assert [reply[:3] for reply in peer.replies(3)] == [b"250", b"354", too_large]
 
     assert len(hop.sent) == 1
     assert peak < 12_000_000
@@ -585,11 +586,13 @@ def test_odd_octets_at_the_doors_of_mail(
             for recipient in (odd + b"@example.com", b"x@" + odd, b"x@%b.example.com" % odd, odd):
                 peer.say(b"MAIL FROM:<%b>\r\nRCPT TO:<%b>\r\nRSET\r\n" % (sender, recipient))
                 codes = [reply[:3] for reply in peer.replies(3)]
-                assert codes[1] in {b"550", b"553", b"503", b"501"}, codes
+                # After it was queued, what is refused is dropped instead.
+                refused = {b"250", b"451"} if door == "lmtp" else {b"550", b"553", b"503", b"501"}
+                assert codes[1] in refused, codes
             peer.say(b"MAIL FROM:<%b>\r\nRCPT TO:<%b>\r\n" % (sender, disabled.address.encode()))
             taken, refusal = peer.replies(2)
             if taken[:3] == b"250":
-                assert refusal == UNKNOWN
+                assert refusal == (UNKNOWN if door == "smtp" else b"250 2.1.5 OK")
                 blocks.write()
                 assert Activity.objects.filter(alias=disabled, deed="block").exists()
             peer.say(b"RSET\r\n" + transaction(enabled.address, content, b"x@y.test"))

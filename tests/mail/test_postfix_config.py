@@ -92,6 +92,7 @@ def place(tmp_path: Path, settings: Settings, db: None) -> Place:
     for name, value in Ports.free().settings().items():
         setattr(settings, name, value)
     settings.MAIL_NEXT_HOP = "smtp://127.0.0.1:10026"
+    settings.MAIL_POSTMASTER = "boss@boss.test"
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/master.cf").write_text(MASTER_CF)
     (tmp_path / "etc/main.cf").write_text("compatibility_level = 3.6\n")
@@ -180,11 +181,16 @@ def test_nothing_is_missing_on_an_existing_one(existing: Place, doors: None) -> 
             "master.cf has no service at 127.0.0.1:10026, which sends out what is forwarded.",
         ),
         (
+            lambda place: setattr(place.settings, "MAIL_POSTMASTER", ""),
+            "MAIL_POSTMASTER is not set: mail to postmaster@ and abuse@ is refused, and what this machine"
+            " sends to root (cron, for one) waits in the queue until it is.",
+        ),
+        (
             lambda place: setattr(place.settings, "MAIL_NEXT_HOP", "maildir:///srv/mail"),
             "MAIL_NEXT_HOP should be smtp://127.0.0.1:10026.",
         ),
     ],
-    ids=["a missing parameter", "a wrong value", "no re-injection", "the next hop"],
+    ids=["a missing parameter", "a wrong value", "no re-injection", "no postmaster", "the next hop"],
 )
 def test_each_thing_that_is_wrong_is_named(
     spoil: Callable[[Place], object], sentence: str, fresh: Place, doors: None
