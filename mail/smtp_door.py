@@ -457,14 +457,10 @@ class LmtpDoor(Door):
 
     def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
         """The same, however the address is written: Postfix has taken the message already."""
-        try:
-            address, rest = super()._getaddr(arg)
-        except Exception:
-            # aiosmtpd's grammar meets what its author did not foresee.
-            address, rest = None, None
-        if not address and (match := _ANY_PATH.fullmatch(arg)):
-            return match[1], match[2] or ""
-        return address, rest
+        if not _PATH.fullmatch(arg) and (match := _ANY_PATH.fullmatch(arg)):
+            # aiosmtpd's own writes the null sender so.
+            return match[1] or "<>", match[2] or ""
+        return super()._getaddr(arg)
 
     @syntax("LHLO hostname")
     async def smtp_LHLO(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
