@@ -21,7 +21,9 @@ from tokens.models import Token
 
 FORMAT_OF_STYLE = {WORDS: "random_words", CHARACTERS: "random_characters", UUID: "uuid"}
 # The addy.io whose calls these are: its apps ask for a version that they know.
-ADDY_VERSION = (1, 4, 0)
+ADDY_VERSION = (1, 6, 2)
+# Where a person may use no domain: its apps stop at null.
+NO_DOMAIN, NO_FORMAT = "", FORMAT_OF_STYLE[WORDS]
 
 
 class DomainOptions(ApiView):
@@ -35,8 +37,8 @@ class DomainOptions(ApiView):
                 "data": [domain.name for domain in domains],
                 # Where a chosen name gets an ending of ours: clients offer random names only there.
                 "sharedDomains": [domain.name for domain in domains if needs_suffix(domain)],
-                "defaultAliasDomain": choice.domain.name if choice else None,
-                "defaultAliasFormat": FORMAT_OF_STYLE[choice.style] if choice else None,
+                "defaultAliasDomain": choice.domain.name if choice else NO_DOMAIN,
+                "defaultAliasFormat": FORMAT_OF_STYLE[choice.style] if choice else NO_FORMAT,
             }
         )
 
@@ -54,7 +56,11 @@ class TokenDetails(ApiView):
 
 
 class AccountDetails(ApiView):
-    """`GET /api/v1/account-details`. What is not limited here has no limit: null."""
+    """`GET /api/v1/account-details`. What is not limited here has no limit: null.
+
+    Its apps ask for this first, and start only if nothing that they know as a number or text is missing or
+    null. What there is not here is none, of at most none.
+    """
 
     def get(self, request: Request) -> Response:
         user = self.caller
@@ -66,35 +72,39 @@ class AccountDetails(ApiView):
             aliases=Count("pk", filter=present),
             active=Count("pk", filter=present & Q(enabled=True)),
             deleted=Count("pk", filter=~present),
+            pinned=Count("pk", filter=present & Q(pinned=True)),
             shared=Count("pk", filter=present & Q(enabled=True) & NEEDS_SUFFIX),
         )
-        addresses = list(EmailAddress.objects.filter(user=user, verified=True))
-        primary = next((row for row in addresses if row.primary), None)
+        addresses = list(EmailAddress.objects.filter(user=user).order_by("-primary", "-verified", "pk"))
         domains = Domain.objects.usable_by(user).count()
         choice = choose(user) if domains else None
         since = stamp(user.date_joined)
         account = {
             "id": str(public_id("user", user.pk)),
             "username": user.email,
+            "disabled": False,
             "from_name": user.name or None,
             "email_subject": None,
             "banner_location": "off",
             "bandwidth": 0,
             "bandwidth_limit": 0,
-            "username_count": 1,
-            "username_limit": None,
+            "username_count": 0,
+            "username_limit": 0,
             "default_username_id": str(public_id("user", user.pk)),
-            "default_recipient_id": str(public_id("recipient", primary.pk)) if primary else None,
-            "default_alias_domain": choice.domain.name if choice else None,
-            "default_alias_format": FORMAT_OF_STYLE[choice.style] if choice else None,
+            "default_recipient_id": str(public_id("recipient", addresses[0].pk)) if addresses else "",
+            "default_alias_domain": choice.domain.name if choice else NO_DOMAIN,
+            "default_alias_format": FORMAT_OF_STYLE[choice.style] if choice else NO_FORMAT,
             "subscription": None,
+            "subscription_type": None,
             "subscription_ends_at": None,
-            "recipient_count": len(addresses),
+            "recipient_count": sum(address.verified for address in addresses),
             "recipient_limit": None,
             "active_domain_count": domains,
             "active_domain_limit": None,
             "active_shared_domain_alias_count": figures["shared"],
             "active_shared_domain_alias_limit": None,
+            "active_rule_count": 0,
+            "active_rule_limit": 0,
             "total_emails_forwarded": figures["forwarded"] or 0,
             "total_emails_blocked": figures["blocked"] or 0,
             "total_emails_replied": figures["replied"] or 0,
@@ -103,10 +113,20 @@ class AccountDetails(ApiView):
             "total_active_aliases": figures["active"],
             "total_inactive_aliases": figures["aliases"] - figures["active"],
             "total_deleted_aliases": figures["deleted"],
+            "total_pinned_aliases": figures["pinned"],
             "created_at": since,
             "updated_at": since,
         }
         return Response({"data": account})
+
+
+class SignOut(ApiView):
+    """`POST /api/auth/logout`: revokes the token that came with the request."""
+
+    def post(self, request: Request) -> Response:
+        if isinstance(request.auth, Token):
+            request.auth.revoke()
+        return Response(status=204)
 
 
 class Recipients(ApiView):

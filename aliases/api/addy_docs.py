@@ -5,7 +5,7 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiResponse
 
-from aliases.api import addy, addy_account, addy_bulk
+from aliases.api import addy, addy_absent, addy_account, addy_bulk
 from aliases.api.addy_fields import BULK_MAX, PAGE_MAX, PAGE_SIZE_MAX
 from aliases.api.addy_pages import SORTS
 from aliases.api.docs import (
@@ -152,7 +152,7 @@ LISTED = record(
 )
 HERE = "https://mail.example.com/api/v1/aliases"
 FIRST = f"{HERE}?page%5Bnumber%5D=1"
-LIST_EXAMPLE = {
+LIST_EXAMPLE: dict[str, Any] = {
     "data": [ALIAS_EXAMPLE],
     "links": {"first": FIRST, "last": FIRST, "prev": None, "next": None},
     "meta": {
@@ -299,8 +299,8 @@ describe(
         record(
             data=listing(TEXT),
             sharedDomains=listing(TEXT),
-            defaultAliasDomain=nullable(TEXT),
-            defaultAliasFormat=nullable(TEXT),
+            defaultAliasDomain=TEXT,
+            defaultAliasFormat=TEXT,
         ),
         example={
             "data": ["example.com"],
@@ -323,18 +323,20 @@ describe(
 ACCOUNT_FIELDS: dict[str, tuple[Schema, Any]] = {
     "id": (ID, RECIPIENT_EXAMPLE["user_id"]),
     "username": (TEXT, "alice@example.com"),
+    "disabled": (FLAG, False),
     "from_name": (nullable(TEXT), "Alice"),
     "email_subject": (nullable(TEXT), None),
     "banner_location": (TEXT, "off"),
     "bandwidth": (WHOLE, 0),
     "bandwidth_limit": (WHOLE, 0),
-    "username_count": (WHOLE, 1),
-    "username_limit": (nullable(WHOLE), None),
+    "username_count": (WHOLE, 0),
+    "username_limit": (WHOLE, 0),
     "default_username_id": (ID, RECIPIENT_EXAMPLE["user_id"]),
-    "default_recipient_id": (nullable(ID), RECIPIENT_EXAMPLE["id"]),
-    "default_alias_domain": (nullable(TEXT), "example.com"),
-    "default_alias_format": (nullable(TEXT), "random_words"),
+    "default_recipient_id": (TEXT, RECIPIENT_EXAMPLE["id"]),
+    "default_alias_domain": (TEXT, "example.com"),
+    "default_alias_format": (TEXT, "random_words"),
     "subscription": (nullable(TEXT), None),
+    "subscription_type": (nullable(TEXT), None),
     "subscription_ends_at": (nullable(TEXT), None),
     "recipient_count": (WHOLE, 1),
     "recipient_limit": (nullable(WHOLE), None),
@@ -342,6 +344,8 @@ ACCOUNT_FIELDS: dict[str, tuple[Schema, Any]] = {
     "active_domain_limit": (nullable(WHOLE), None),
     "active_shared_domain_alias_count": (WHOLE, 0),
     "active_shared_domain_alias_limit": (nullable(WHOLE), None),
+    "active_rule_count": (WHOLE, 0),
+    "active_rule_limit": (WHOLE, 0),
     "total_emails_forwarded": (WHOLE, 3),
     "total_emails_blocked": (WHOLE, 0),
     "total_emails_replied": (WHOLE, 0),
@@ -350,6 +354,7 @@ ACCOUNT_FIELDS: dict[str, tuple[Schema, Any]] = {
     "total_active_aliases": (WHOLE, 1),
     "total_inactive_aliases": (WHOLE, 0),
     "total_deleted_aliases": (WHOLE, 0),
+    "total_pinned_aliases": (WHOLE, 0),
     "created_at": (TEXT, SINCE),
     "updated_at": (TEXT, SINCE),
 }
@@ -388,6 +393,52 @@ describe(
     get=AddyCall(
         "The version of addy.io whose calls these are",
         record(version=TEXT, major=WHOLE, minor=WHOLE, patch=WHOLE),
-        example={"version": "1.4.0", "major": 1, "minor": 4, "patch": 0},
+        example={"version": "1.6.2", "major": 1, "minor": 6, "patch": 2},
     ),
+)
+describe(
+    addy_account.SignOut,
+    "addy_logout",
+    "addy.io",
+    post=Call("Revoke the token that this is called with (addy.io's apps)", None, 204),
+)
+# Nothing is ever in these.
+NOTHING: Schema = {**listing({"type": "object"}), "maxItems": 0}
+EMPTY_PAGES = {**LISTED, "properties": {**LISTED["properties"], "data": NOTHING}}
+EMPTY_PAGES_EXAMPLE = {
+    **LIST_EXAMPLE,
+    "data": [],
+    "meta": {**LIST_EXAMPLE["meta"], "from": None, "to": None, "total": 0},
+}
+for name, absent in addy_absent.VIEWS.items():
+    paged = issubclass(absent, addy_absent.EmptyPages)
+    calls: dict[str, Any] = {
+        "get": AddyCall(
+            f"An empty list: there are no {name.replace('-', ' ')} here",
+            EMPTY_PAGES if paged else record(data=NOTHING),
+            parameters=FILTERS[-4:-2] if paged else [],
+            refuses=(422,) if paged else (),
+            example=EMPTY_PAGES_EXAMPLE if paged else {"data": []},
+        )
+    }
+    if issubclass(absent, addy_absent.RefusesToAdd):
+        calls["post"] = AddyCall("Add one: refused", None, refuses=(403,))
+    describe(absent, f"addy_{name.replace('-', '_')}", "addy.io", **calls)
+describe(
+    addy_absent.AttachedRecipientsOnly,
+    "addy_attached_recipients_only",
+    "addy.io",
+    post=AddyCall(
+        "Let only an alias's recipients reply: refused",
+        None,
+        takes=body(id=ID),
+        sends={"id": ALIAS_EXAMPLE["id"]},
+        refuses=(403, 404, 422),
+    ),
+)
+describe(
+    addy_absent.OneAttachedRecipientsOnly,
+    "addy_one_attached_recipients_only",
+    "addy.io",
+    delete=AddyCall("That an alias has not: nothing is changed", None, 204),
 )

@@ -4,6 +4,7 @@ import re
 from urllib.parse import parse_qsl
 
 _HOSTNAME = re.compile(r"(?:^|&)hostname=")
+_IN_BRACKETS = re.compile(r"^([^\[]*\[[^\]]*\])[^\[]*$")
 # More fields than any client sends; what is beyond is ignored, not refused.
 _FIELDS_MAX = 100
 
@@ -13,6 +14,9 @@ def read_query(raw: str) -> dict[str, str]:
 
     Bitwarden appends `hostname=<the page's URL>` without escaping it. From an unescaped `?` in that
     value on, everything is the page's own query: part of `hostname`, never parameters of ours.
+
+    A name in brackets ends at the last of them, as for PHP, for which addy.io's apps write: the one for
+    Android says `filter[active]=` for `filter[active]`.
     """
     hostname = None
     if match := _HOSTNAME.search(raw):
@@ -22,6 +26,7 @@ def read_query(raw: str) -> dict[str, str]:
     fields: dict[str, str] = {}
     pairs = "&".join(raw.split("&")[:_FIELDS_MAX])
     for name, value in parse_qsl(pairs, keep_blank_values=True):
+        name = _IN_BRACKETS.sub(r"\1", name)
         fields.setdefault(name, value)
     if hostname is not None:
         fields["hostname"] = hostname

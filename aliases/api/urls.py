@@ -5,7 +5,7 @@ from collections.abc import Callable
 from django.http import HttpResponseBase
 from django.urls import URLPattern, re_path
 
-from aliases.api import addy, addy_account, addy_bulk, simplelogin
+from aliases.api import addy, addy_absent, addy_account, addy_bulk, simplelogin
 from aliases.api import addy_docs as addy_docs  # describes its calls in the schema
 from aliases.api import simplelogin_account as account
 from aliases.api import simplelogin_docs as simplelogin_docs  # describes them in the schema
@@ -65,6 +65,7 @@ urlpatterns = [
     route("setting/unlink_proton_account", refused.UnlinkProton.as_view(), "api-unlink-proton"),
     route("notifications/<key>/read", refused.NotificationRead.as_view(), "api-notification-read"),
     # addy.io
+    route("auth/logout", addy_account.SignOut.as_view(), "addy-logout"),
     route("v1/aliases", addy.Aliases.as_view(), "addy-aliases"),
     route("v1/aliases/<uuid>", addy.OneAlias.as_view(), "addy-alias"),
     route("v1/aliases/<uuid>/restore", addy.Restore.as_view(), "addy-alias-restore"),
@@ -73,6 +74,13 @@ urlpatterns = [
     route("v1/active-aliases/<uuid>", addy.ActiveAlias.as_view(), "addy-active-alias"),
     route("v1/pinned-aliases", addy.PinnedAliases.as_view(), "addy-pinned-aliases"),
     route("v1/pinned-aliases/<uuid>", addy.PinnedAlias.as_view(), "addy-pinned-alias"),
+    route("v1/attached-recipients-only", addy_absent.AttachedRecipientsOnly.as_view(), "addy-attached-only"),
+    route(
+        "v1/attached-recipients-only/<uuid>",
+        addy_absent.OneAttachedRecipientsOnly.as_view(),
+        "addy-attached-only-off",
+    ),
+    *(route(f"v1/{word}", view.as_view(), f"addy-{word}") for word, view in addy_absent.VIEWS.items()),
     route("v1/alias-recipients", addy.AliasRecipients.as_view(), "addy-alias-recipients"),
     *(
         route(f"v1/aliases/{deed}/bulk", view.as_view(), f"addy-bulk-{deed}")

@@ -754,8 +754,8 @@ def test_somebody_without_any_domain_is_told_so(mallory: User, api: Api) -> None
     assert client.get("/api/v1/domain-options").json() == {
         "data": [],
         "sharedDomains": [],
-        "defaultAliasDomain": None,
-        "defaultAliasFormat": None,
+        "defaultAliasDomain": "",
+        "defaultAliasFormat": "random_words",
     }
     assert client.get("/api/v1/account-details").json()["data"]["active_domain_count"] == 0
     assert make(client).status_code == 422

@@ -85,6 +85,17 @@ URLS: dict[str, tuple[str, dict[str, Any]]] = {
     # Nothing of the kind is there to be done: the alias is on, and not deleted.
     "addy-bulk-activate": (f"{ADDY}/aliases/activate/bulk", {"POST": {"ids": ["{uuid}"]}}),
     "addy-bulk-restore": (f"{ADDY}/aliases/restore/bulk", {"POST": {"ids": ["{uuid}"]}}),
+    "addy-attached-only": (f"{ADDY}/attached-recipients-only", {"POST": {"id": "{uuid}"}}),
+    "addy-attached-only-off": (f"{ADDY}/attached-recipients-only/{{uuid}}", {"DELETE": None}),
+    **{
+        f"addy-{word}": (f"{ADDY}/{word}", {"GET": None, "POST": {}})
+        for word in ("rules", "usernames", "domains", "blocklist")
+    },
+    **{
+        f"addy-{word}": (f"{ADDY}/{word}", {"GET": None})
+        for word in ("failed-deliveries", "account-notifications")
+    },
+    "addy-logout": ("/api/auth/logout", {"POST": None}),
     "addy-domain-options": (f"{ADDY}/domain-options", {"GET": None}),
     "addy-token-details": (f"{ADDY}/api-token-details", {"GET": None}),
     "addy-account-details": (f"{ADDY}/account-details", {"GET": None}),
@@ -101,6 +112,8 @@ STATUS = {
     "/api/custom_domains/1": 403,
     "/api/custom_domains/1/trash": 403,
     "/api/auth/login": 400,
+    "/api/auth/logout": 204,
+    f"{ADDY}/attached-recipients-only": 403,
     "/api/auth/mfa": 400,
     "/api/api_key": 440,
     "/api/sudo": 403,
@@ -111,6 +124,11 @@ STATUS = {
     f"{ADDY}/aliases/activate/bulk": 404,
     f"{ADDY}/aliases/restore/bulk": 404,
 }
+# What is listed, as none, and cannot be added.
+NOTHING_TO_ADD = (
+    "/api/aliases/{id}/contacts",
+    *(f"{ADDY}/{word}" for word in ("rules", "usernames", "domains", "blocklist")),
+)
 OPEN = tuple(
     f"/api/auth/{deed}" for deed in ("login", "mfa", "register", "activate", "reactivate", "forgot_password")
 )
@@ -143,7 +161,7 @@ def test_every_url_works_with_a_key_and_needs_one(
         ("POST", f"{ADDY}/aliases"),
     }:
         expected = 201
-    if (method, path) == ("POST", "/api/aliases/{id}/contacts"):
+    if method == "POST" and path in NOTHING_TO_ADD:
         expected = 403
     if path.startswith(ADDY) and method == "DELETE":
         expected = 204

@@ -62,6 +62,11 @@ REFUSED = {
     "/api/user/cookie_token",
     "/api/setting/unlink_proton_account",
     "/api/notifications/:id/read",
+    "/api/v1/rules",
+    "/api/v1/usernames",
+    "/api/v1/domains",
+    "/api/v1/blocklist",
+    "/api/v1/attached-recipients-only",
 }
 DELETED_FIRST = {"/api/v1/aliases/:id/restore", "/api/v1/aliases/restore/bulk"}
 
