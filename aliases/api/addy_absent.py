@@ -12,6 +12,7 @@ from aliases.api.addy_pages import Page
 from aliases.api.errors import NotOffered
 from aliases.api.query import read_query
 from aliases.api.views import ApiView
+from tokens.scopes import Scope
 
 
 class EmptyList(ApiView):
@@ -31,31 +32,32 @@ class EmptyPages(ApiView):
 class RefusesToAdd(ApiView):
     """`POST` that says why nothing can be added."""
 
+    scope = {"get": Scope.CREATE, "post": Scope.MANAGE}
     refusal: str | Promise
 
     def post(self, request: Request) -> Response:
         raise NotOffered(str(self.refusal))
 
 
-class Rules(EmptyList, RefusesToAdd):
+class Rules(RefusesToAdd, EmptyList):
     """`/api/v1/rules`."""
 
     refusal = _("There are no rules for mail on this server.")
 
 
-class Usernames(EmptyList, RefusesToAdd):
+class Usernames(RefusesToAdd, EmptyList):
     """`/api/v1/usernames`: people sign in with an address."""
 
     refusal = _("There are no user names on this server: people sign in with their e-mail address.")
 
 
-class OwnDomains(EmptyList, RefusesToAdd):
+class OwnDomains(RefusesToAdd, EmptyList):
     """`/api/v1/domains`: addy.io's are a person's own; `domain-options` has those that may be used."""
 
     refusal = _("The domains of this server are an admin's to add.")
 
 
-class Blocklist(EmptyPages, RefusesToAdd):
+class Blocklist(RefusesToAdd, EmptyPages):
     """`/api/v1/blocklist`."""
 
     refusal = _("There is no list of blocked senders on this server. Disable the alias instead.")
@@ -64,13 +66,19 @@ class Blocklist(EmptyPages, RefusesToAdd):
 class FailedDeliveries(EmptyPages):
     """`/api/v1/failed-deliveries`: no message is kept."""
 
+    scope = Scope.ACTIVITY
+
 
 class AccountNotifications(EmptyList):
     """`/api/v1/account-notifications`: news of the hosted service."""
 
+    scope = Scope.CREATE
+
 
 class AttachedRecipientsOnly(AliasView):
     """`POST /api/v1/attached-recipients-only`: who of one's own addresses may reply through an alias."""
+
+    scope = Scope.MANAGE
 
     def post(self, request: Request) -> Response:
         self.named()
@@ -79,6 +87,8 @@ class AttachedRecipientsOnly(AliasView):
 
 class OneAttachedRecipientsOnly(AliasView):
     """`DELETE /api/v1/attached-recipients-only/:id`: it is off for every alias."""
+
+    scope = Scope.MANAGE
 
     def delete(self, request: Request, uuid: str) -> Response:
         self.alias(uuid_of(uuid))

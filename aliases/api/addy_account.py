@@ -135,6 +135,8 @@ class AccountDetails(ApiView):
 class SignOut(ApiView):
     """`POST /api/auth/logout`: revokes the token that came with the request."""
 
+    scope = ANY_TOKEN
+
     def post(self, request: Request) -> Response:
         if isinstance(request.auth, Token):
             request.auth.revoke()

@@ -48,9 +48,14 @@ CREATE = {
     ("GET", f"{ADDY}/domain-options"),
     ("GET", f"{ADDY}/account-details"),
     ("GET", f"{ADDY}/recipients"),
+    *(
+        ("GET", f"{ADDY}/{word}")
+        for word in ("rules", "usernames", "domains", "blocklist", "account-notifications")
+    ),
     ("GET", f"{ADDY}/recipients/{{recipient}}"),
 }
 ACTIVITY = {
+    ("GET", f"{ADDY}/failed-deliveries"),
     ("GET", "/api/aliases/{id}/activities"),
     ("GET", "/api/aliases/{id}/contacts"),
     ("GET", "/api/notifications"),
@@ -61,6 +66,7 @@ ACTIVITY = {
 ANY = {
     ("GET", "/api/user_info"),
     ("GET", "/api/logout"),
+    ("POST", "/api/auth/logout"),
     ("POST", "/api/api_key"),
     ("PATCH", "/api/sudo"),
     ("DELETE", "/api/user"),
