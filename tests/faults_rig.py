@@ -6,6 +6,7 @@ import secrets
 import shutil
 import signal
 import smtplib
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,17 +65,104 @@ def environment(url: str, directory: Path, **more: str) -> dict[str, str]:
 
 @dataclass
 class Database:
-    """A filled database, and the server that a test may stop."""
+    """A filled database of PostgreSQL's, and its server, which a test may stop."""
 
     server: Server
     url: str
     # The destinations of each alias
     aliases: dict[str, list[str]]
 
+    kind = "postgresql"
+
     def counters(self) -> dict[str, int]:
         """The forwards of each alias, as they are written."""
         with psycopg.connect(self.url) as connection:
-            return dict(connection.execute("SELECT address, forwards FROM aliases_alias").fetchall())
+            return dict(connection.execute(_COUNTERS).fetchall())
+
+    def run(self, *statements: str) -> None:
+        """Run SQL, a transaction each, that may change things whatever the database's default is."""
+        options = "-c default_transaction_read_only=off"
+        with psycopg.connect(self.url, autocommit=True, options=options) as connection:
+            for statement in statements:
+                connection.execute(statement)  # type: ignore[arg-type]
+
+    @contextmanager
+    def takes_no_changes(self) -> Iterator[None]:
+        """The database as a replica is, or a primary that is being replaced."""
+        name = self.url.rpartition("/")[2]
+        others = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"  # noqa: E501, S608
+        self.run(f"ALTER DATABASE {name} SET default_transaction_read_only = on", others)
+        try:
+            yield
+        finally:
+            self.run(f"ALTER DATABASE {name} RESET default_transaction_read_only", others)
+
+    def move_to(self, disk: Path) -> None:
+        """Keep its files on that file system from now on."""
+        place = disk / "tablespace"
+        place.mkdir(mode=0o700)
+        if "user" in self.server.run:
+            disk.chmod(0o755)
+            os.chown(place, self.server.run["user"], self.server.run["group"])
+        name = self.url.rpartition("/")[2]
+        with psycopg.connect(self.server.url, autocommit=True) as connection:
+            connection.execute(f"CREATE TABLESPACE small{name} LOCATION '{place}'")  # type: ignore[arg-type]
+            connection.execute(f"ALTER DATABASE {name} SET TABLESPACE small{name}")  # type: ignore[arg-type]
+
+    def leave(self) -> None:
+        """End, so that the file system it was moved to can go."""
+        name = self.url.rpartition("/")[2]
+        with psycopg.connect(self.server.url, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+            connection.execute(f"DROP TABLESPACE small{name}")  # type: ignore[arg-type]
+
+
+@dataclass
+class File:
+    """A filled SQLite database."""
+
+    path: Path
+    aliases: dict[str, list[str]]
+
+    kind = "sqlite"
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.path}"
+
+    def counters(self) -> dict[str, int]:
+        """The forwards of each alias, as they are written."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            return dict(connection.execute(_COUNTERS).fetchall())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Another process writes, and does not end."""
+        with closing(sqlite3.connect(self.path, isolation_level=None, timeout=60)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("ROLLBACK")
+
+
+_COUNTERS = "SELECT address, forwards FROM aliases_alias"
+
+
+@contextmanager
+def full(disk: Path) -> Iterator[None]:
+    """No octet is free on the file system."""
+    ballast = disk / "ballast"
+    descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT)
+    size = 1 << 20
+    while size >= 512:
+        try:
+            os.write(descriptor, b"x" * size)
+        except OSError:
+            size //= 2
+    os.close(descriptor)
+    try:
+        yield
+    finally:
+        ballast.unlink()
 
 
 @contextmanager
@@ -84,15 +172,7 @@ def filled_cluster() -> Iterator[Callable[[], Database]]:
         base = running.url.rpartition("/")[0]
         with psycopg.connect(running.url, autocommit=True) as connection:
             connection.execute("CREATE DATABASE filled")
-        env = environment(f"{base}/filled", Path(directory))
-        _manage(env, "migrate", "--verbosity=0")
-        rows = [
-            line.split()
-            for line in _manage(env, "shell", "--no-imports", "--command", _FILL).splitlines()
-            if line
-        ]
-        aliases = {address: destinations for address, *destinations in rows}
-        assert len(aliases) == ALIASES, rows
+        aliases = _fill(environment(f"{base}/filled", Path(directory)))
 
         def copy() -> Database:
             name = f"copy{secrets.token_hex(4)}"
@@ -101,6 +181,29 @@ def filled_cluster() -> Iterator[Callable[[], Database]]:
             return Database(running, f"{base}/{name}", aliases)
 
         yield copy
+
+
+@contextmanager
+def filled_file() -> Iterator[Callable[[Path], File]]:
+    """Makes a new copy of a filled SQLite database in the directory that it is given."""
+    with tempfile.TemporaryDirectory(prefix="anonmail-faults-") as directory:
+        original = Path(directory) / "filled.sqlite3"
+        aliases = _fill(environment(f"sqlite:///{original}", Path(directory)))
+
+        def copy(place: Path) -> File:
+            return File(Path(shutil.copy(original, place / "anonmail.sqlite3")), aliases)
+
+        yield copy
+
+
+def _fill(env: Mapping[str, str]) -> dict[str, list[str]]:
+    """The aliases, each with its destinations, that are in the database now."""
+    _manage(env, "migrate", "--verbosity=0")
+    made = _manage(env, "shell", "--no-imports", "--command", _FILL)
+    rows = [line.split() for line in made.splitlines() if line]
+    aliases = {address: destinations for address, *destinations in rows}
+    assert len(aliases) == ALIASES, rows
+    return aliases
 
 
 def _manage(env: Mapping[str, str], *words: str) -> str:
@@ -205,7 +308,7 @@ class Rig:
     design: str
     postfix: Postfix
     ports: Ports
-    database: Database
+    database: Database | File
     mail: MailServer
     far: FarEnd
 
@@ -226,7 +329,9 @@ class Rig:
 
 
 @contextmanager
-def running(design: str, postfix: Postfix, ports: Ports, database: Database, **more: str) -> Iterator[Rig]:
+def running(
+    design: str, postfix: Postfix, ports: Ports, database: Database | File, **more: str
+) -> Iterator[Rig]:
     """The mail server and the far end beside that Postfix; `more` are settings that win."""
     with tempfile.TemporaryDirectory(prefix="anonmail-faults-") as name:
         directory = Path(name)

@@ -93,8 +93,8 @@ class Postfix:
         return [json.loads(line) for line in self.command("postqueue", "-j").splitlines()]
 
     def flush(self) -> None:
-        """Try now to deliver what waits."""
-        self.command("postqueue", "-f")
+        """Try now to deliver what waits. A queue manager that is too busy to hear it tries anyway, soon."""
+        self.command("postqueue", "-f", check=False)
 
     def empty(self) -> None:
         """Throw away what waits."""

@@ -1,11 +1,10 @@
 """A database that reads and cannot be written: nothing is sent, however often a sender tries; then once."""
 
-import os
 import smtplib
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from mail.models import Activity, Delivery
 from mail.next_hop import Outcome, Pending
 from mail.resolve import Kind, Resolution, resolve
 from mail.settling import LEASE, write_unwritten
-from tests.faults_rig import FullDisk, small_disk
+from tests.faults_rig import FullDisk, full, small_disk
 from tests.mail_doors import Hop, running_doors
 from tests.mail_process import Server, is_soon
 
@@ -48,19 +47,6 @@ def hand_over(client: smtplib.SMTP, recipient: str) -> int:
 
 
 # --- SQLite: real processes over a file --------------------------------------------------------
-
-
-@contextmanager
-def full(disk: Path, database: Path) -> Iterator[None]:
-    """No octet is free on the disk of the database."""
-    ballast = disk / "ballast"
-    descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT)
-    with suppress(OSError):
-        while True:
-            os.write(descriptor, b"x" * 4096)
-    os.close(descriptor)
-    yield
-    ballast.unlink()
 
 
 @contextmanager
@@ -89,7 +75,7 @@ def disk() -> Iterator[Path]:
 
 
 @pytest.mark.sqlite
-@pytest.mark.parametrize("trouble", [full, locked])
+@pytest.mark.parametrize("trouble", [lambda disk, database: full(disk), locked], ids=["full", "locked"])
 def test_sqlite(disk: Path, server: Server, filled: tuple[Path, str], trouble: Callable[..., Any]) -> None:
     database = disk / "db.sqlite3"
     database.write_bytes(filled[0].read_bytes())

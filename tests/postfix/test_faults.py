@@ -17,11 +17,14 @@ from tests.conftest import missing
 from tests.faults_rig import (
     Account,
     Database,
+    File,
     FullDisk,
     Rig,
     Senders,
     account,
     filled_cluster,
+    filled_file,
+    full,
     rcpt,
     read_maildir,
     report,
@@ -65,17 +68,46 @@ def new_database() -> Iterator[Callable[[], Database]]:
         missing(str(reason))
 
 
+@pytest.fixture(scope="session")
+def new_file() -> Iterator[Callable[[Path], File]]:
+    """Makes a filled SQLite database in the directory that it is given."""
+    with filled_file() as copy:
+        yield copy
+
+
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """A file system of its own, of 24 MiB."""
+    yield from disk_of(24)
+
+
+@pytest.fixture
+def big_disk() -> Iterator[Path]:
+    """The same with room for a database of PostgreSQL's."""
+    yield from disk_of(64)
+
+
+def disk_of(megabytes: int) -> Iterator[Path]:
+    try:
+        with small_disk(megabytes) as path:
+            yield path
+    except FullDisk as reason:
+        # A right of the machine's, not a service: it may be missing in CI too.
+        pytest.skip(str(reason))
+
+
 @pytest.fixture(params=["lmtp", "before-queue"])
 def start(request: pytest.FixtureRequest) -> Start:
-    """Starts everything, in each of the two designs; `{sink}` in a setting is the far end's port."""
+    """Starts everything, in each of the two designs, over a new database of PostgreSQL's where none is given;
+    `{sink}` in a setting is the far end's port."""
     name = {"lmtp": "fresh_postfix", "before-queue": "before_queue_postfix"}[request.param]
     # Asked for here and not by name: a round that skips these tests starts none of it.
     new_database: Callable[[], Database] = request.getfixturevalue("new_database")
     postfix, ports = request.getfixturevalue(name)
 
-    def start(**settings: str) -> AbstractContextManager[Rig]:
+    def start(database: Database | File | None = None, **settings: str) -> AbstractContextManager[Rig]:
         own = {key: value.format(sink=ports.sink) for key, value in settings.items()}
-        return running(request.param, postfix, ports, new_database(), **own)
+        return running(request.param, postfix, ports, database or new_database(), **own)
 
     return start
 
@@ -117,6 +149,7 @@ def check(fault: str, rig: Rig, senders: Senders, found: Account, seconds: float
         {
             "fault": fault,
             "design": rig.design,
+            "database": rig.database.kind,
             "sent": found.sent,
             "arrived": f"{len(found.copies)} of {len(found.wanted)} copies",
             "duplicates": found.doubles,
@@ -152,6 +185,7 @@ def test_the_database_is_stopped_and_started_again(start: Start, senders: Callab
         sending = senders(rig)
         sending.wait_for(UNDERWAY)
 
+        assert isinstance(rig.database, Database)
         rig.database.server.stop()
         code, seconds = rcpt(rig.ports.smtp, next(iter(rig.database.aliases)))
         other_mail_goes_on(rig)
@@ -173,6 +207,7 @@ def test_the_database_hangs_for_six_seconds(start: Start, senders: Callable[[Rig
         sending = senders(rig)
         sending.wait_for(UNDERWAY)
 
+        assert isinstance(rig.database, Database)
         rig.database.server.freeze()
         hung = time.monotonic()
         try:
@@ -192,7 +227,18 @@ def test_the_database_hangs_for_six_seconds(start: Start, senders: Callable[[Rig
 
 
 def test_the_mail_server_is_killed_ten_times(start: Start, senders: Callable[[Rig], Senders]) -> None:
-    with start() as rig:
+    killed_ten_times(start(), senders)
+
+
+@IN_ONE_DESIGN
+def test_the_mail_server_over_sqlite_is_killed_ten_times(
+    start: Start, senders: Callable[[Rig], Senders], new_file: Callable[[Path], File], tmp_path: Path
+) -> None:
+    killed_ten_times(start(new_file(tmp_path)), senders)
+
+
+def killed_ten_times(starting: AbstractContextManager[Rig], senders: Callable[[Rig], Senders]) -> None:
+    with starting as rig:
         sending = senders(rig)
         longest = 0.0
 
@@ -205,6 +251,70 @@ def test_the_mail_server_is_killed_ten_times(start: Start, senders: Callable[[Ri
 
         found = settle(rig, sending)
         check("killed ten times", rig, sending, found, longest, doubles=MAIL_THREADS * KILLS)
+
+
+# Seconds for which the database takes no changes.
+UNWRITABLE = 6.0
+
+
+def takes_no_changes_for_a_while(
+    fault: str,
+    starting: AbstractContextManager[Rig],
+    senders: Callable[[Rig], Senders],
+    begin: Callable[[Rig], AbstractContextManager[None]],
+) -> None:
+    with starting as rig:
+        sending = senders(rig)
+        sending.wait_for(UNDERWAY)
+
+        with begin(rig):
+            # What was underway ends; what it takes to notice, too.
+            time.sleep(UNWRITABLE / 2)
+            before = len(rig.sink.arrived)
+            time.sleep(UNWRITABLE / 2)
+            assert len(rig.sink.arrived) <= before + MAIL_THREADS
+        back, before = time.monotonic(), len(rig.sink.arrived)
+        wait_until(lambda: len(rig.sink.arrived) > before, 60, "mail at the far end")
+        recovery = time.monotonic() - back
+
+        check(fault, rig, sending, settle(rig, sending), recovery)
+        assert recovery < RECOVERY
+
+
+def test_the_database_takes_no_changes(start: Start, senders: Callable[[Rig], Senders]) -> None:
+    def begin(rig: Rig) -> AbstractContextManager[None]:
+        assert isinstance(rig.database, Database)
+        return rig.database.takes_no_changes()
+
+    takes_no_changes_for_a_while("read-only", start(), senders, begin)
+
+
+def test_the_disk_of_the_database_is_full(
+    start: Start, senders: Callable[[Rig], Senders], new_database: Callable[[], Database], big_disk: Path
+) -> None:
+    database = new_database()
+    database.move_to(big_disk)
+    try:
+        takes_no_changes_for_a_while(
+            "disk of the database full", start(database), senders, lambda rig: full(big_disk)
+        )
+    finally:
+        database.leave()
+
+
+def test_the_disk_of_sqlite_is_full(
+    start: Start, senders: Callable[[Rig], Senders], new_file: Callable[[Path], File], disk: Path
+) -> None:
+    takes_no_changes_for_a_while(
+        "disk of the database full", start(new_file(disk)), senders, lambda rig: full(disk)
+    )
+
+
+def test_another_process_locks_sqlite(
+    start: Start, senders: Callable[[Rig], Senders], new_file: Callable[[Path], File], tmp_path: Path
+) -> None:
+    file = new_file(tmp_path)
+    takes_no_changes_for_a_while("locked", start(file), senders, lambda rig: file.locked())
 
 
 def more_arrives(rig: Rig) -> None:
@@ -296,17 +406,6 @@ def without_service(rig: Rig, name: str) -> Iterator[None]:
     finally:
         path.write_text(whole)
         rig.postfix.command("postfix", "reload")
-
-
-@pytest.fixture
-def disk() -> Iterator[Path]:
-    """A file system of its own, of 24 MiB."""
-    try:
-        with small_disk(24) as path:
-            yield path
-    except FullDisk as reason:
-        # A right of the machine's, not a service: it may be missing in CI too.
-        pytest.skip(str(reason))
 
 
 def test_the_disk_of_the_maildir_is_full(start: Start, senders: Callable[[Rig], Senders], disk: Path) -> None:
