@@ -21,6 +21,7 @@ from aliases.models import AliasDestination
 from core.prepared import Prepared
 from mail.blocks import blocks
 from mail.bounce import receive_bounce
+from mail.faults import note_fault
 from mail.message import (
     author,
     header_fields,
@@ -32,6 +33,7 @@ from mail.message import (
 )
 from mail.models import Delivery, PausedDestination, readable
 from mail.next_hop import Accepted, NextHop, Outcome, Pending, Refused
+from mail.report import in_one_line
 from mail.resolve import Kind, Resolution, resolve
 from mail.return_path import return_path
 from mail.settling import (
@@ -191,7 +193,7 @@ def take(message: Message, resolution: Resolution, next_hop: NextHop) -> Answer:
     key = recognised_by(message, resolution)
     match resolution.kind:
         case Kind.RETURN_PATH if resolution.address is not None:
-            receive_bounce(resolution.address, message.content, key[1])
+            receive_bounce(resolution.address, message.content)
             return Answer.DONE
         case Kind.ROLE:
             send = partial(_to_postmaster, message, str(resolution.address), key[1], next_hop)
@@ -220,7 +222,9 @@ def forward(message: Message, alias_id: int, next_hop: NextHop) -> Answer:
 
     def sender_for(copy: _Copy) -> str:
         domain = address.rpartition("@")[2]
-        return return_path(alias_id, copy.destination_id, domain, timezone.now()) if message.sender else ""
+        if not message.sender:
+            return ""
+        return return_path(alias_id, copy.destination_id, domain, timezone.now(), message.digest)
 
     return _Sending(message, address, (alias_id, message.digest), next_hop, sender_for).answer(copies)
 
@@ -286,11 +290,15 @@ class _Sending:
                 logger.info(
                     "alias %s destination %s pending: %s", alias_id, copy.destination_id, outcome.reason
                 )
+                if outcome.is_ours:
+                    note_fault(f"next hop: {outcome.reason}")
                 pending.append(copy.destination_id)
                 continue
             copy.is_accepted = isinstance(outcome, Accepted)
-            status = outcome.status if isinstance(outcome, Refused) else ""
-            settle(Settled(alias_id, copy.destination_id, digest, status, self.message.author))
+            status, reason = "", ""
+            if isinstance(outcome, Refused):
+                status, reason = outcome.status, in_one_line(outcome.words)
+            settle(Settled(alias_id, copy.destination_id, digest, status, self.message.author, reason))
         if pending:
             release(Released(alias_id, digest, tuple(pending)))
         return len(pending)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
-from django.db import models, transaction
+from django.db import models
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -13,17 +13,11 @@ from aliases.models import Alias
 
 # A message that is handed over again within this time is recognised: longer than queues keep mail.
 DELIVERY_MEMORY = timedelta(days=5)
+# Longer than a return path is valid, and than the run of bounces that pauses a destination.
+BOUNCE_MEMORY = timedelta(days=60)
 SENDER_MAX = 320
 
-# A destination is paused after so many bounces of the kind "no such mailbox", over at least this
-# time, none of them this long after the one before.
-BOUNCES_TO_PAUSE = 5
-BOUNCES_SPAN = timedelta(days=1)
-BOUNCES_GAP = timedelta(days=7)
-
-# All statuses that say so (RFC 3463 §3.2, RFC 7505 §4.2): others of their class are about the sender, or
-# about a configuration.
-NO_MAILBOX = frozenset({"5.1.1", "5.1.6", "5.1.10", "5.2.1"})
+REASON_MAX = 300
 
 
 class Deed(models.TextChoices):
@@ -48,6 +42,8 @@ class Activity(models.Model):
     deed = models.CharField(max_length=10, choices=Deed)
     sender = models.CharField(max_length=SENDER_MAX, blank=True)
     destination = models.ForeignKey(EmailAddress, models.SET_NULL, null=True, related_name="+")
+    # Of a bounce: the other server's words, in one line; "" where it said none.
+    reason = models.CharField(max_length=REASON_MAX, blank=True, default="", db_default="")
 
     objects = ActivityQuerySet.as_manager()
 
@@ -96,17 +92,35 @@ class Delivery(models.Model):
         return f"{self.alias_id} → {self.destination_id}"
 
 
+class BounceQuerySet(models.QuerySet["Bounce"]):
+    def outdated(self) -> "BounceQuerySet":
+        """Bounces that count no more, against anybody."""
+        return self.filter(moment__lt=timezone.now() - BOUNCE_MEMORY)
+
+
 class Bounce(models.Model):
     """The next hop, or a later one, would not take mail for a destination."""
 
     destination = models.ForeignKey(EmailAddress, models.CASCADE, related_name="bounces")
     moment = models.DateTimeField(default=timezone.now)
-    # RFC 3463, as in 5.1.1
-    status = models.CharField(max_length=12)
+    # RFC 3463, as in 5.1.1; "" where nobody says
+    status = models.CharField(max_length=12, blank=True)
     is_no_mailbox = models.BooleanField()
+    # Which copy of which message came back (mail.return_path): it counts once. "": it never left.
+    report = models.CharField(max_length=48, blank=True, default="")
+
+    objects = BounceQuerySet.as_manager()
 
     class Meta:
-        indexes = [models.Index(fields=["destination", "moment"], name="bounce_of_destination")]
+        indexes = [
+            models.Index(fields=["destination", "moment"], name="bounce_of_destination"),
+            models.Index(fields=["status", "moment"], name="bounce_of_status"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["destination", "report"], condition=~models.Q(report=""), name="bounce_once"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.destination_id}: {self.status}"
@@ -122,36 +136,21 @@ class PausedDestination(models.Model):
         return str(self.destination_id)
 
 
-def is_no_mailbox(status: str) -> bool:
-    """Whether an enhanced status code (RFC 3463) says that there is no such mailbox."""
-    return status in NO_MAILBOX
+class SiteFault(models.Model):
+    """Something that refuses all of this site's mail, or much of it, until an administrator acts."""
 
+    # A code of ours and the other server's: "next hop: RCPT 530", "refusals: 5.7.1"; no address.
+    what = models.CharField(_("what"), max_length=100, unique=True)
+    first = models.DateTimeField(_("first"), default=timezone.now)
+    last = models.DateTimeField(_("last"), default=timezone.now, db_index=True)
+    told_at = models.DateTimeField(_("told at"), null=True)
 
-@transaction.atomic
-def note_bounce(destination: EmailAddress, status: str) -> bool:
-    """Count a bounce against a destination; True if it is paused now."""
-    EmailAddress.objects.select_for_update().get(pk=destination.pk)
-    Bounce.objects.create(destination=destination, status=status[:12], is_no_mailbox=is_no_mailbox(status))
-    moments = list(
-        Bounce.objects.filter(destination=destination, is_no_mailbox=True)
-        .order_by("-moment")
-        .values_list("moment", flat=True)[:100]
-    )
-    run = moments[:1]
-    for moment in moments[1:]:
-        if run[-1] - moment >= BOUNCES_GAP:
-            break
-        run.append(moment)
-    if len(run) < BOUNCES_TO_PAUSE or run[0] - run[-1] < BOUNCES_SPAN:
-        return False
-    PausedDestination.objects.get_or_create(destination=destination)
-    return True
+    class Meta:
+        verbose_name = _("mail fault")
+        verbose_name_plural = _("mail faults")
 
-
-def resume(destination: EmailAddress) -> None:
-    """Send to the destination again; the bounces so far count no more."""
-    PausedDestination.objects.filter(destination=destination).delete()
-    Bounce.objects.filter(destination=destination).delete()
+    def __str__(self) -> str:
+        return self.what
 
 
 def readable(sender: str) -> str:

@@ -1,7 +1,7 @@
 """The envelope sender of what we forward: an address of ours, which tells us alone whose mail bounced.
 
 `b.<tag>@<the alias's domain>`; the tag is the lower-case base32 (RFC 4648 §6) of 16 encrypted octets
-(alias, destination, day) and 16 octets of MAC: 54 octets with its prefix, of the 64 that RFC 5321
+(message, alias, destination, day) and 16 octets of MAC: 54 octets with its prefix, of the 64 that RFC 5321
 §4.5.3.1.1 allows.
 """
 
@@ -20,15 +20,24 @@ PREFIX = "b."
 VALID = timedelta(days=14)
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 _MAC_OCTETS = 16
+# Above these of the first 64, the message's mark.
+_ALIAS_BITS = 48
 _TAG_CHARACTERS = 52  # 32 octets in base32, without padding
 
 
 @dataclass(frozen=True)
 class Tag:
-    """Whose mail it was."""
+    """Whose mail it was, and which: a mark of the message, 0 in tags that were made without one."""
 
     alias_id: int
     destination_id: int
+    message: int = 0
+    day: int = 0
+
+    @property
+    def report(self) -> str:
+        """What reports about the same copy of a message have in common."""
+        return f"{self.alias_id}-{self.day}-{self.message}"
 
 
 @lru_cache(maxsize=4)
@@ -42,10 +51,15 @@ def _day(now: datetime) -> int:
     return (now - _EPOCH).days
 
 
-def return_path(alias_id: int, destination_id: int, domain: str, now: datetime) -> str:
-    """The envelope sender for a message of this alias to this destination."""
+def return_path(alias_id: int, destination_id: int, domain: str, now: datetime, digest: str = "") -> str:
+    """The envelope sender for a message of this alias to this destination.
+
+    `digest`: the message's, in hexadecimal; 16 bits of it tell a day's messages apart.
+    """
     encryption, signing = _keys(settings.SECRET_KEY)
-    plain = struct.pack(">QIHH", alias_id, destination_id & 0xFFFFFFFF, destination_id >> 32, _day(now))
+    message = int(digest[:4] or "0", 16)
+    high, low = destination_id >> 32, destination_id & 0xFFFFFFFF
+    plain = struct.pack(">QIHH", message << _ALIAS_BITS | alias_id, low, high, _day(now))
     # One block, never two alike: a permutation is all that is needed here.
     encryptor = Cipher(algorithms.AES(encryption), modes.ECB()).encryptor()  # noqa: S305
     block = encryptor.update(plain) + encryptor.finalize()
@@ -74,7 +88,7 @@ def read_return_path(local_part: str, domain: str, now: datetime) -> Tag | None:
     if not hmac.compare_digest(mac, expected):
         return None
     decryptor = Cipher(algorithms.AES(encryption), modes.ECB()).decryptor()  # noqa: S305
-    alias_id, low, high, day = struct.unpack(">QIHH", decryptor.update(block) + decryptor.finalize())
+    first, low, high, day = struct.unpack(">QIHH", decryptor.update(block) + decryptor.finalize())
     if not 0 <= _day(now) - day <= VALID.days:
         return None
-    return Tag(alias_id, high << 32 | low)
+    return Tag(first & (1 << _ALIAS_BITS) - 1, high << 32 | low, first >> _ALIAS_BITS, day)

@@ -20,7 +20,8 @@ from django.utils import timezone
 
 from aliases.models import Alias
 from core.prepared import PreparedChange, insert_rows, pipelined
-from mail.models import Activity, Deed, Delivery, note_bounce
+from mail.models import Activity, Deed, Delivery
+from mail.pausing import note_bounce
 from mail.work import WRITE_TIMEOUT, Batcher, is_locked, limit_waiting
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Settled:
     digest: str
     status: str  # "" where it was accepted
     sender: str
+    reason: str = ""  # why it was refused, in one line
 
     @property
     def is_accepted(self) -> bool:
@@ -290,6 +292,7 @@ def _activity(copy: Settled, now: datetime) -> Activity:
         deed=Deed.FORWARD if copy.is_accepted else Deed.BOUNCE,
         sender=copy.sender,
         destination_id=copy.destination_id,
+        reason=copy.reason,
     )
 
 

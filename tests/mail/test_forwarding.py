@@ -21,8 +21,9 @@ from accounts.models import User
 from aliases.models import Alias
 from domains.models import Domain
 from mail.blocks import blocks
-from mail.models import Activity, Bounce, Delivery, PausedDestination, note_bounce, resume
+from mail.models import Activity, Bounce, Delivery, PausedDestination
 from mail.next_hop import Accepted, Maildir, Pending, Refused, SmtpHop, _Client
+from mail.pausing import note_bounce, resume
 from mail.return_path import read_return_path
 from tests.mail_doors import Hop, running_doors
 

@@ -15,6 +15,7 @@ CHORES = (
     "purge_deleted_aliases",
     "forget_imports",
     "tidy_address_changes",
+    "report_mail_faults",
     "prune_activity",
     "prune_counters",
     "prune_audit",

@@ -1,7 +1,10 @@
+from datetime import timedelta
 from typing import Any
 
+from django.utils import timezone
+
 from core.commands import RuleCommand
-from mail.models import Activity, Delivery
+from mail.models import Activity, Bounce, Delivery, SiteFault
 
 
 class Command(RuleCommand):
@@ -10,4 +13,6 @@ class Command(RuleCommand):
     def act(self, **options: Any) -> str:
         activities, _rows = Activity.objects.outdated().delete()
         deliveries, _rows = Delivery.objects.outdated().delete()
+        Bounce.objects.outdated().delete()
+        SiteFault.objects.filter(last__lt=timezone.now() - timedelta(days=30)).delete()
         return f"Deleted {activities} activities and {deliveries} deliveries."

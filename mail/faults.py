@@ -1,0 +1,65 @@
+"""Faults of this site's own, which no sender and no owner can put right: its administrators are told."""
+
+import logging
+import threading
+import time
+from datetime import timedelta
+
+from django.conf import settings
+from django.core.mail import send_mail
+from django.db import DatabaseError, InterfaceError, transaction
+from django.db.models import Q
+from django.template.loader import render_to_string
+from django.utils import timezone, translation
+
+from accounts.models import User
+from mail.models import SiteFault
+
+logger = logging.getLogger(__name__)
+
+# Seconds in which one process writes the same fault once.
+PERIOD = 60.0
+# How often an administrator hears of the same fault, by mail; a little less, for a chore that is early.
+TELL_AGAIN = timedelta(hours=23)
+
+_noted: dict[str, float] = {}
+_lock = threading.Lock()
+
+
+def note_fault(what: str) -> None:
+    """Remember and log that something refuses this site's mail. Never raises: mail goes on without it.
+
+    `what` is made of codes; no address is in it.
+    """
+    now = time.monotonic()
+    with _lock:
+        if now - _noted.get(what, float("-inf")) < PERIOD:
+            return
+        _noted[what] = now
+    logger.error("this site's mail is refused: %s", what)
+    try:
+        with transaction.atomic():
+            SiteFault.objects.update_or_create(what=what[:100], defaults={"last": timezone.now()})
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("mail fault not written: %s", type(error).__name__)
+
+
+def tell_administrators() -> int:
+    """Mail each global admin the faults of the last day of which they were not told today; how many faults.
+
+    Raises OSError where the mail cannot be sent; then they are told the next time.
+    """
+    now = timezone.now()
+    untold = Q(told_at=None) | Q(told_at__lt=now - TELL_AGAIN)
+    faults = list(SiteFault.objects.filter(untold, last__gte=now - timedelta(days=1)).order_by("first"))
+    admins = list(User.objects.filter(is_superuser=True, is_active=True).values_list("email", flat=True))
+    if not faults or not admins:
+        return 0
+    context = {"faults": faults, "site_url": settings.SITE_URL}
+    with translation.override(settings.LANGUAGE_CODE):
+        subject = render_to_string("mail/email/faults_subject.txt", context).strip()
+        text = render_to_string("mail/email/faults.txt", context)
+    for email in admins:
+        send_mail(subject, text, None, [email])
+    SiteFault.objects.filter(pk__in=[fault.pk for fault in faults]).update(told_at=now)
+    return len(faults)
