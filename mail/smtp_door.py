@@ -37,8 +37,8 @@ NO_ROOM = "452 4.3.1 Too many messages at once, try again later"
 TOO_SLOW = "421 4.4.2 Timeout, try again later"
 
 RECIPIENTS_MAX = 100
-# Unknown recipients that one connection may name.
-UNKNOWN_MAX = 10
+# Recipients of one connection that are refused: unknown ones, and others' that we do not relay to.
+REFUSED_MAX = 10
 # Octets of DATA that are read and thrown away, so that the client hears "too large": so many times the limit.
 DRAIN_FACTOR = 2
 # Octets above the limit for the trace fields that a Postfix in front has added (RFC 5321 §4.4).
@@ -79,7 +79,7 @@ class Handler:
     """What aiosmtpd asks: one for the whole SMTP door."""
 
     protocols = ("ESMTP", "ESMTPS")
-    unknown_max = UNKNOWN_MAX
+    refused_max = REFUSED_MAX
     is_queued = False
 
     def __init__(self, lookups: Pool, work: Pool, next_hop: NextHop, unknown: UnknownLimit) -> None:
@@ -112,10 +112,11 @@ class Handler:
         except Exception as error:
             logger.warning("recipient not resolved: %s", type(error).__name__)
             return AWAY
-        if found.refusal == UNKNOWN:
-            self.unknown.count(client)
-            session.__dict__["unknown"] = session.__dict__.get("unknown", 0) + 1
-            if session.__dict__["unknown"] >= self.unknown_max:
+        if found.refusal:
+            if found.refusal == UNKNOWN:
+                self.unknown.count(client)
+            session.__dict__["refused"] = session.__dict__.get("refused", 0) + 1
+            if session.__dict__["refused"] >= self.refused_max:
                 return _hang_up(server)
         return found.refusal or self._welcome(envelope, address, found.resolution)
 
@@ -203,7 +204,7 @@ class LmtpHandler(Handler):
 
     protocols = ("LMTP", "LMTPS")
     # Postfix has asked before, and keeps its connection: what it names is no guess.
-    unknown_max = 10**9
+    refused_max = 10**9
     is_queued = True
 
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name

@@ -267,6 +267,11 @@ def fresh(reinjection: str = DEFAULT_REINJECTION, *, before_queue: bool = False)
             str(HOPS_MAX),
             "Where Anonmail sees a loop: any honest message has at most 100 hops (RFC 5321 §6.3).",
         ),
+        Line(
+            "smtpd_client_connection_count_limit",
+            str(settings.MAIL_CONNECTIONS_PER_CLIENT),
+            "One client has no more of Postfix's 100 processes than this.",
+        ),
         Line("queue_run_delay", "60s", "What had to wait, for a database say, is tried again soon."),
         Line("minimal_backoff_time", "60s"),
         Line(

@@ -102,6 +102,16 @@ def send(place: Place, recipient: str, source: str, content: bytes = MESSAGE) ->
         return client.send(recipient, content)
 
 
+def test_who_asks_for_relaying_loses_the_connection(open_doors: Open, example_com: Domain) -> None:
+    with Client(open_doors()["smtp"]) as client:
+        client.say(b"EHLO x.test\r\n")
+        client.say(b"MAIL FROM:<bob@sender.test>\r\n")
+        answers = [client.say(b"RCPT TO:<a@elsewhere.test>\r\n")[:3] for _ in range(10)]
+
+        assert answers == [b"550"] * 9 + [b"421"]
+        assert client.stream.read() == b""
+
+
 def test_messages_that_fall_silent_take_nobody_elses_room(open_doors: Open, alias: Alias) -> None:
     place = open_doors(MAIL_MEMORY=1_000_000)["smtp"]
     with ExitStack() as stack:
