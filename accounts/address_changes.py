@@ -20,7 +20,8 @@ UNDO_PERIOD = timedelta(days=7)
 # An undo also takes away what was added in the period before the change.
 KEPT = 2 * UNDO_PERIOD
 
-_signer = signing.Signer(salt="accounts.address-undo")
+# A signer needs the secret key, which is not there yet when the first start loads this.
+SALT = "accounts.address-undo"
 
 
 class DestinationOnly(models.Model):
@@ -73,7 +74,7 @@ class AddressChangeQuerySet(models.QuerySet["AddressChange"]):
     def by_token(self, token: str) -> "AddressChange | None":
         """The change that a mailed link is about, if it can still be taken back."""
         try:
-            key = int(_signer.unsign(token))
+            key = int(signing.Signer(salt=SALT).unsign(token))
         except (signing.BadSignature, ValueError):
             return None
         return self.open().filter(pk=key).first()
@@ -123,7 +124,8 @@ class AddressChange(models.Model):
     @property
     def link(self) -> str:
         """The absolute URL of the page that takes it back, for the holder of the address before alone."""
-        return f"{settings.SITE_URL}{reverse('address-undo', args=[_signer.sign(str(self.pk))])}"
+        token = signing.Signer(salt=SALT).sign(str(self.pk))
+        return f"{settings.SITE_URL}{reverse('address-undo', args=[token])}"
 
 
 def _held_as(email: str) -> str:

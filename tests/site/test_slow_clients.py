@@ -1,16 +1,19 @@
 """Clients that are slow, or send too much: what a stranger can do with sockets, against the real server."""
 
+import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.site.test_start import BASE, ask, environment, free_port
 
@@ -38,6 +41,9 @@ class Web:
     port: int
     process: "subprocess.Popen[str]"
     log: Path
+    database: Path
+    # What `prepare` said: the first admin's password and token.
+    said: str
 
     @property
     def workers(self) -> list[int]:
@@ -58,9 +64,8 @@ class Web:
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     var, port = tmp_path_factory.mktemp("web"), free_port()
     env = environment(var, port)
-    subprocess.run(
-        [sys.executable, "manage.py", "prepare"], cwd=BASE, env=env, check=True, capture_output=True
-    )
+    prepare = [sys.executable, "manage.py", "prepare"]
+    said = subprocess.run(prepare, cwd=BASE, env=env, check=True, capture_output=True, text=True).stdout
     log = var / "log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -71,7 +76,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
             stderr=subprocess.STDOUT,
             text=True,
         )
-    server = Web(port, process, log)
+    server = Web(port, process, log, var / "var" / "anonmail.sqlite3", said)
     try:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -277,6 +282,59 @@ def test_a_worker_that_stops_finishes_what_was_begun(web: Web) -> None:
     assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 12
     assert not set(workers) & set(web.workers)
     assert ask(web.port, "GET", "/health")[0] == 200
+
+
+@contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """Another process writes, for longer than anybody waits."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            connection.execute("ROLLBACK")
+
+
+LISTS = ("/api/v2/aliases?page_id=0", "/api/v1/aliases", "/api/user_info", "/api/mailboxes", "/api/stats")
+PAGES = (
+    "/aliases/",
+    "/aliases/new/",
+    "/tokens/",
+    "/addresses/",
+    "/domains/",
+    "/account/",
+    "/aliases/import/",
+)
+
+
+def test_what_only_reads_answers_while_another_process_writes(web: Web) -> None:
+    """Each with a new token, whose use would be noted; a page for somebody who has been told something."""
+    site = f"http://127.0.0.1:{web.port}"
+    password = re.search(r"Password +(\S+)", web.said)
+    key = re.search(r"'Authentication: (\S+?)'", web.said)
+    assert password
+    assert key
+    with requests.Session() as browser:
+        token = re.search(r'csrfmiddlewaretoken" value="(\w+)"', browser.get(f"{site}/accounts/login/").text)
+        assert token
+        form = {"login": "admin@example.com", "password": password[1], "csrfmiddlewaretoken": token[1]}
+        # the list says “signed in”: reading that writes nothing
+        browser.post(f"{site}/accounts/login/", form, allow_redirects=False)
+
+        with locked(web.database):
+            started = time.monotonic()
+            lists = [
+                browser.get(site + path, headers={"Authentication": key[1]}, timeout=15) for path in LISTS
+            ]
+            pages = [browser.get(site + path, timeout=15, allow_redirects=False) for path in PAGES]
+            took = time.monotonic() - started
+        noted = [browser.get(site + LISTS[0], headers={"Authentication": key[1]}, timeout=15)]
+
+    assert [answer.status_code for answer in lists + pages + noted] == [200] * (len(LISTS) + len(PAGES) + 1)
+    # nothing waited for the lock (20 s each)
+    assert took < 15
+    with closing(sqlite3.connect(web.database)) as connection:
+        assert connection.execute("SELECT last_used FROM tokens_token").fetchone()[0]
 
 
 def test_answers_name_no_server_software(web: Web) -> None:

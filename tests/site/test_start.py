@@ -41,14 +41,14 @@ def environment(var: Path, port: int, mail_port: int = 1) -> dict[str, str]:
 class Start:
     """`runall` in a process group of its own, as a terminal has it."""
 
-    def __init__(self, var: Path, port: int) -> None:
+    def __init__(self, var: Path, port: int, **more: str) -> None:
         self.port, self.mail_port = port, free_port()
         self.log = var / f"start-{time.monotonic_ns()}.log"
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "runall"],
                 cwd=BASE,
-                env=environment(var, port, self.mail_port),
+                env=environment(var, port, self.mail_port) | more,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -75,8 +75,8 @@ class Start:
 
 
 @contextmanager
-def running(var: Path, port: int) -> Iterator[Start]:
-    start = Start(var, port)
+def running(var: Path, port: int, **more: str) -> Iterator[Start]:
+    start = Start(var, port, **more)
     try:
         start.wait_until_served()
         yield start
@@ -178,6 +178,49 @@ def test_when_one_server_dies_the_start_says_so_and_ends(tmp_path: Path, server:
 
     assert start.process.returncode == 1
     assert f"The {word} server ended by itself" in start.said
+
+
+def descendants(process: int) -> set[int]:
+    """All that this process has started, and what that has started."""
+    try:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except FileNotFoundError:
+        return set()
+    return {int(child) for child in children}.union(*(descendants(int(child)) for child in children))
+
+
+def is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGHUP])
+def test_nothing_outlives_the_start_however_it_ends(tmp_path: Path, signal_number: int) -> None:
+    """Killed, it can stop nobody: web server, mail processes and housekeeping each see that it is gone."""
+    port = free_port()
+
+    with running(tmp_path, port, MAIL_PROCESSES="2") as start:
+        deadline = time.monotonic() + 60
+        # gunicorn and its two workers, the mail server and its two processes, housekeeping
+        while len(started := descendants(start.process.pid)) < 7 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        # each has looked at its parent by now
+        time.sleep(5)
+        os.kill(start.process.pid, signal_number)
+        start.process.wait(40)
+        deadline = time.monotonic() + 20
+        while (
+            left := {process for process in started if is_running(process)}
+        ) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    assert len(started) == 7
+    assert left == set()
+    for taken in (port, start.mail_port):
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", taken)) != 0
 
 
 def test_what_the_start_makes_is_private_and_durable(tmp_path: Path) -> None:
