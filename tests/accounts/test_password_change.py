@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_totp_secret, hotp_value
 from django.contrib.auth.hashers import make_password
 from django.core import mail
@@ -240,15 +239,19 @@ def test_a_mail_server_that_is_away_takes_nothing_back(alice: User, monkeypatch:
     assert not works(secret)
 
 
-def test_a_passkey_stays_a_way_in_and_its_owner_may_choose_a_password(alice: User) -> None:
-    Authenticator.objects.create(user=alice, type=Authenticator.Type.WEBAUTHN, data={})
+def test_a_first_password_ends_no_token_and_asks_nothing(alice: User) -> None:
     alice.set_password(None)
     alice.save()
     browser = Client()
     browser.force_login(alice)
     _token, secret = Token.objects.issue(owner=alice, name="Bitwarden")
+    page = browser.get("/accounts/password/set/")
 
-    answer = browser.get("/accounts/password/set/", follow=True)
+    browser.post("/accounts/password/set/", {"password1": NEW, "password2": NEW, **TICKED})
 
-    assert "end_tokens" not in answer.content.decode()
+    assert page.status_code == 200
+    assert "end_tokens" not in page.content.decode()
+    alice.refresh_from_db()
+    assert alice.check_password(NEW)
     assert works(secret)
+    assert "Your other tokens go on working." in told()
