@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from allauth.account.adapter import get_adapter
+from allauth.account.decorators import reauthentication_required
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
@@ -10,6 +11,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.models import Group
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -112,6 +114,11 @@ class UserAdmin(QuickAdmin):
         if obj.pk == request.user.pk:
             return (*self.readonly_fields, "is_active", "is_superuser")
         return self.readonly_fields
+
+    @method_decorator(reauthentication_required(allow_get=True))
+    def changeform_view(self, *args: Any, **kwargs: Any) -> Any:
+        """Making and changing users asks for a recent sign-in: a new global admin outlives any session."""
+        return super().changeform_view(*args, **kwargs)
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         return self.inlines if obj else ()

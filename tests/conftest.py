@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 
 import pytest
+from django.core import mail
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client
@@ -59,6 +60,8 @@ def _no_memory_of_other_tests() -> None:
 def _nothing_is_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done after an answer is done before it here: other threads see no rows of a test's."""
     monkeypatch.setattr("accounts.later.start", lambda run: run())
+    # The test's connection, in a transaction that PostgreSQL would lose with it.
+    monkeypatch.setattr("accounts.later.close_old_connections", lambda: None)
 
 
 @pytest.fixture
@@ -91,7 +94,8 @@ def root(db: None) -> User:
 @pytest.fixture
 def boss(root: User, client: Client) -> Client:
     """A browser in which the global admin is signed in."""
-    client.force_login(root)
+    client.post("/accounts/login/", {"login": root.email, "password": "root-password-1"})
+    mail.outbox.clear()
     return client
 
 

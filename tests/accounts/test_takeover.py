@@ -13,16 +13,19 @@ from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_tot
 from django.core import mail
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
+from django.core.management import call_command
 from django.core.signing import Signer
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import AddressChange, User
+from aliases.address_undo import undo
 from aliases.models import Alias
 from aliases.own_addresses import RightsEnded, confirm_address, remove_address
 from aliases.own_addresses import make_primary as make_primary_verb
 from aliases.refusals import AddressTaken
+from tests.aliases.test_races import all_at_once
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db
@@ -127,6 +130,27 @@ def test_a_second_factor_is_asked_for_and_the_password_alone_does_nothing(alice:
 
         browser.post(asked["Location"], {"code": code_of(secret)})
     assert EmailAddress.objects.filter(email="new@home.test").exists()
+
+
+def test_an_old_session_of_an_admin_makes_no_other_admin(root: User, alice: User) -> None:
+    browser = sign_in(root.email, "root-password-1")
+    add = {"email": THIEF, "name": ""}
+    inline = {f"emailaddress_set-{name}": "0" for name in ("TOTAL_FORMS", "INITIAL_FORMS")}
+    change = {"name": "", "is_active": "on", "is_superuser": "on", **inline}
+
+    with time_machine.travel(timezone.now() + timedelta(hours=1)):
+        answers = [
+            browser.post("/admin/accounts/user/add/", add),
+            browser.post(f"/admin/accounts/user/{alice.pk}/change/", change),
+        ]
+        assert [answer["Location"].partition("?")[0] for answer in answers] == [
+            "/accounts/reauthenticate/"
+        ] * 2
+        assert not User.objects.exclude(pk=root.pk).filter(is_superuser=True).exists()
+        assert not User.objects.filter(email=THIEF).exists()
+        # The password given, what was asked for last is done.
+        browser.post(answers[1]["Location"], {"password": "root-password-1"})
+    assert User.objects.get(pk=alice.pk).is_superuser
 
 
 # --- The link in the mail that verifies an address -----------------------------------------------
@@ -387,6 +411,47 @@ def test_a_session_that_ended_while_it_waited_for_the_lock_changes_nothing(alice
             deed(asking, home)
 
     assert User.objects.get(pk=alice.pk).email == "alice@example.com"
+
+
+def test_what_is_old_is_forgotten(alice: User) -> None:
+    taken_over()
+
+    with time_machine.travel(timezone.now() + timedelta(days=13)):
+        call_command("tidy_address_changes")
+        assert AddressChange.objects.count() == 3
+    with time_machine.travel(timezone.now() + timedelta(days=14, minutes=1)):
+        call_command("tidy_address_changes")
+        assert not AddressChange.objects.exists()
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_press_the_button_at_once_one_is_too_late(alice: User) -> None:
+    taken_over()
+    change = AddressChange.objects.get(kind="primary")
+
+    results = all_at_once([lambda: undo(change)] * 2)
+
+    assert {result if result is True else result[0] for result in results} == {True, "UndoOver"}
+    assert User.objects.get().email == "alice@example.com"
+    assert EmailAddress.objects.count() == 1
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_a_thief_who_changes_the_address_in_the_same_moment_gains_nothing(alice: User) -> None:
+    home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
+    taken_over()
+    change = AddressChange.objects.get(kind="primary")
+    thief = User.objects.get()
+
+    results = all_at_once([lambda: undo(change), lambda: make_primary_verb(thief, home)])
+
+    # Before the undo it is taken back with the rest, after it the session has ended.
+    assert results[0] is True
+    assert results[1] is None or results[1][0] in {"RightsEnded", "DoesNotExist"}
+    assert User.objects.get().email == "alice@example.com"
+    assert EmailAddress.objects.filter(primary=True).get().email == "alice@example.com"
 
 
 # --- Further ways in -----------------------------------------------------------------------------
