@@ -78,7 +78,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
         )
     server = Web(port, process, log, var / "var" / "anonmail.sqlite3", said)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0 and len(server.workers) == 2:
@@ -295,7 +295,7 @@ def locked(database: Path) -> Iterator[None]:
             connection.execute("ROLLBACK")
 
 
-LISTS = ("/api/v2/aliases?page_id=0", "/api/v1/aliases", "/api/user_info", "/api/mailboxes", "/api/stats")
+LISTS = ("/api/v2/aliases?page_id=0", "/api/v1/aliases", "/api/user_info", "/api/mailboxes", "/api/setting")
 PAGES = (
     "/aliases/",
     "/aliases/new/",

@@ -59,7 +59,7 @@ class Start:
         return self.log.read_text()
 
     def wait_until_served(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline and self.process.poll() is None:
             with socket.socket() as probe:
                 if "Anonmail serves" in self.said and probe.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -202,7 +202,7 @@ def test_nothing_outlives_the_start_however_it_ends(tmp_path: Path, signal_numbe
     port = free_port()
 
     with running(tmp_path, port, MAIL_PROCESSES="2") as start:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         # gunicorn and its two workers, the mail server and its two processes, housekeeping
         while len(started := descendants(start.process.pid)) < 7 and time.monotonic() < deadline:
             time.sleep(0.1)
