@@ -1,7 +1,7 @@
 """The cast: alice owns example.com's aliases, bob has a grant, mallory tries, root rules."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.core import mail
@@ -34,6 +34,21 @@ def _marks(request: pytest.FixtureRequest) -> None:
         pytest.skip("runs in the PostgreSQL round")
     if request.node.get_closest_marker("sqlite") and connection.vendor != "sqlite":
         pytest.skip("runs in the SQLite round")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _umask() -> Iterator[None]:
+    """What the tests write is for other users too, such as Postfix's; the site's own processes are private."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture(autouse=True)
+def _umask_again(_umask: None) -> Iterator[None]:
+    """Some tests import or run in here what makes a process private."""
+    yield
+    os.umask(0o022)
 
 
 # What looks at words, pages and processes, and takes its time; or brings a database of its own.

@@ -216,8 +216,8 @@ def test_many_rows_take_few_statements(alice: User) -> None:
         counts[number] = (len(asked), sum(query["sql"].startswith("SELECT") for query in written))
 
     assert counts[10] == counts[2000]
-    # Domains, usable ones, own addresses, aliases, own addresses in the way, tagged ones.
-    assert counts[10][0] == 6
+    # Domains, usable ones, own addresses, aliases, own addresses in the way, tagged ones, addresses held.
+    assert counts[10][0] == 7
     # SQLite takes few parameters in a statement, so there the rows go in some dozens at a time.
     assert inserts <= 2000 / 25
 
