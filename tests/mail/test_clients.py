@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -247,7 +248,9 @@ def test_a_turn_is_taken_and_given_back() -> None:
         await asyncio.gather(given_up, return_exceptions=True)
         assert turns._queues == {}
 
-    asyncio.run(run())
+    # In a thread: a browser's tests may have left a loop running in this one.
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(asyncio.run, run()).result()
 
 
 class Transport:
