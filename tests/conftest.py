@@ -38,7 +38,7 @@ def _marks(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _umask() -> Iterator[None]:
-    """What the tests write is for other users too, such as Postfix's; the site's own processes are private."""
+    """What the tests write is for Postfix's users too; the site's own processes are private."""
     before = os.umask(0o022)
     yield
     os.umask(before)
