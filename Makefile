@@ -36,12 +36,13 @@ run: $(VENV)/.run ## prepare and serve at http://127.0.0.1:8000/ (another port: 
 
 test: $(VENV)/.dev ## the whole suite, on SQLite and then on PostgreSQL
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
-	$(BIN)/python -m tests.postgresql $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m tests.rig.postgresql $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-check: $(VENV)/.dev ## lint, types, templates, migrations, deployment settings
+check: $(VENV)/.dev ## lint, types, import contracts, templates, migrations, deployment settings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	git ls-files -z 'templates/*.html' 'templates/*.txt' | xargs -0r $(BIN)/djade --check --target-version 5.2
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null

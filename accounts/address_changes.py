@@ -10,7 +10,7 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.addresses import parse_without_tag
+from core.addresses import parse_without_tag
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -84,7 +84,7 @@ class AddressChange(models.Model):
     """One thing that was done to a user's own addresses; forgotten after two undo periods.
 
     The mail about it goes to `before`, the address that was primary until then. Its link brings that
-    address back (`aliases.address_undo`). The earliest one wins: it ends the links of all later changes.
+    address back (`mailboxes.undo`). The earliest one wins: it ends the links of all later changes.
     """
 
     class Kind(models.TextChoices):

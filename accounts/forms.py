@@ -16,10 +16,10 @@ from django.contrib.auth.hashers import make_password
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from accounts.addresses import AddressError, normalise_address
 from accounts.later import after_answer
 from accounts.models import User
 from accounts.strangers import send_new_password_link, sign_up
+from core.addresses import AddressError, normalise_address
 
 
 class LoginForm(forms.LoginForm):  # type: ignore[misc]

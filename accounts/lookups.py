@@ -1,7 +1,7 @@
 """Finding people by an address that somebody typed."""
 
-from accounts.addresses import AddressError, normalise_address
 from accounts.models import User
+from core.addresses import AddressError, normalise_address
 
 
 def user_by_email(text: str) -> User | None:

@@ -18,9 +18,9 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.address_changes import AddressChange as AddressChange  # models of this app
 from accounts.address_changes import DestinationOnly as DestinationOnly
-from accounts.addresses import AddressError, domain_to_ascii, normalise_address
 from accounts.sessions import end_sessions
-from core.refusals import RuleError
+from core.addresses import AddressError, domain_to_ascii, normalise_address
+from core.exceptions import RuleError
 
 if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager

@@ -17,9 +17,9 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.translation import gettext
 
 from accounts.models import User
+from core.client_address import parse_address
 from core.middleware import GetResponse
 from core.models import Counter, Limit, first_over
-from core.proxies import parse_address
 
 logger = logging.getLogger(__name__)
 

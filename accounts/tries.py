@@ -10,9 +10,9 @@ from ipaddress import IPv6Address, ip_network
 from django.db import transaction
 from django.http import HttpRequest
 
-from accounts.addresses import AddressError, normalise_address
+from core.addresses import AddressError, normalise_address
+from core.client_address import client_network, parse_address
 from core.models import Counter, Limit
-from core.proxies import client_network, parse_address
 
 Pair = tuple[Limit, object]
 

@@ -8,14 +8,15 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.addresses import AddressError, domain_to_ascii, normalise_address
 from accounts.admin import UserAdmin, check_not_yourself
 from accounts.models import User
-from aliases import refusals
+from aliases import exceptions as refusals
 from aliases.closing import close_account
+from aliases.issuing import issue
 from aliases.models import Alias, AliasQuerySet
+from core.addresses import AddressError, domain_to_ascii, normalise_address
 from core.admin import QuickAdmin, apply_to_each
-from core.refusals import RuleError
+from core.exceptions import RuleError
 from domains.models import Domain
 
 # So many domains the filter beside the list shows, and so many owners a piece of an address means.
@@ -87,7 +88,7 @@ class NewAliasForm(forms.ModelForm[Alias]):
             return
         data = self.cleaned_data
         try:
-            self.instance = Alias.objects.issue(
+            self.instance = issue(
                 owner=data["owner"],
                 domain=data["domain"].name if data["domain"] else None,
                 hostname=data["hostname"],

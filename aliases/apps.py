@@ -5,6 +5,3 @@ from django.utils.translation import gettext_lazy as _
 class AliasesConfig(AppConfig):
     name = "aliases"
     verbose_name = _("Aliases")
-
-    def ready(self) -> None:
-        import aliases.lookups  # noqa: F401 - registers the lookup

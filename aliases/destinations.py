@@ -9,11 +9,9 @@ from django.db.models import Exists, Q
 from django.utils.translation import gettext
 
 from accounts.models import AddressChange, User
-from aliases import refusals
-from aliases.addresses import resolved_form
-from core.prepared import Prepared, column_names, instance_of
-
-_ADDRESS_COLUMNS = column_names(EmailAddress)
+from aliases import exceptions as refusals
+from aliases.local_parts import resolved_form
+from core.db.compiled import CompiledQuery
 
 
 def _own_addresses(which: Q, user_id: Any, address: Any, tagged: Any, at_domain: Any) -> Any:
@@ -26,13 +24,11 @@ def _own_addresses(which: Q, user_id: Any, address: Any, tagged: Any, at_domain:
 
 
 def _primary_address(**values: Any) -> models.QuerySet[Any, Any]:
-    rows: models.QuerySet[Any, Any] = _own_addresses(Q(primary=True), **values).values_list(
-        *_ADDRESS_COLUMNS, "is_held"
-    )
+    rows: models.QuerySet[Any, Any] = _own_addresses(Q(primary=True), **values)
     return rows
 
 
-_PRIMARY = Prepared(
+_PRIMARY = CompiledQuery(
     _primary_address,
     user_id=models.BigIntegerField(),
     address=models.CharField(),
@@ -50,16 +46,10 @@ def verified_addresses(owner: User, wanted: Sequence[str] | None, alias_address:
     local_part, _at, domain_name = alias_address.partition("@")
     values = {"user_id": owner.pk, "address": alias_address}
     values |= {"tagged": f"{local_part}+", "at_domain": f"@{domain_name}"}
-    if wanted is None:
-        answers = _PRIMARY(**values)
-        rows = [instance_of(EmailAddress, _ADDRESS_COLUMNS, columns) for *columns, _is_held in answers]
-        is_held = any(is_held for *_columns, is_held in answers)
-    else:
-        rows = list(_own_addresses(Q(email__in=wanted), **values))
-        is_held = any(row.is_held for row in rows)
+    rows = _PRIMARY(**values) if wanted is None else _own_addresses(Q(email__in=wanted), **values)
     found = {}
     for row in rows:
-        if is_held or resolved_form(row.email) == alias_address:
+        if row.is_held or resolved_form(row.email) == alias_address:
             raise refusals.AddressTaken(gettext("This address is taken."))
         found[row.email] = row
     if wanted is None:

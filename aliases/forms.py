@@ -10,13 +10,15 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
-from aliases.cleaning import NAME_MAX_CHARACTERS, NOTE_MAX_CHARACTERS
-from aliases.expiry import DAYS_MAX, AliasExpiry, set_expiry
-from aliases.models import SEARCH_MAX_CHARACTERS, Alias
-from aliases.preferences import AliasPreferences
+from aliases.ending import set_expiry
+from aliases.issuing import issue
+from aliases.models import Alias, AliasExpiry, AliasPreferences
+from aliases.models.alias import SEARCH_MAX_CHARACTERS
+from aliases.models.expiry import DAYS_MAX
+from aliases.validation import NAME_MAX_CHARACTERS, NOTE_MAX_CHARACTERS
 from core.converters import KEY_DIGITS_MAX
+from core.exceptions import RuleError
 from core.forms import TextField
-from core.refusals import RuleError
 from domains.models import AliasStyle, Domain
 
 # A URL pasted from a browser's address bar; what is longer is none that anybody reads.
@@ -85,7 +87,7 @@ class NewAliasForm(forms.Form):
         """The new alias; None, and the reason among the form's errors, where it was refused."""
         data = self.cleaned_data
         try:
-            return Alias.objects.issue(
+            return issue(
                 owner=self.user,
                 domain=data["domain"].name,
                 hostname=data["hostname"],

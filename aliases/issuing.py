@@ -1,28 +1,33 @@
 """The two ways in which an alias is made: with a name of ours, or with one that its owner chose."""
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-from django.db import IntegrityError, models
+from django.conf import settings
+from django.db import IntegrityError, models, transaction
 from django.utils.translation import gettext
 
-from accounts.addresses import AddressError
 from accounts.models import User
-from aliases import naming, refusals, taken
-from aliases.addresses import bare_host, check_local_part
-from aliases.cleaning import clean_destinations, clean_name, clean_note
-from aliases.preferences import Choice, choose
+from aliases import exceptions as refusals
+from aliases import naming, taken
+from aliases.choosing import Choice, choose
+from aliases.creation_limits import CREATE_DAY, CREATE_HOUR
+from aliases.destinations import verified_addresses
+from aliases.local_parts import check_local_part
+from aliases.models import Alias, AliasExpiry
+from aliases.models.alias import check_quota
+from aliases.validation import clean_destinations, clean_name, clean_note
+from aliases.websites import bare_host
+from core.addresses import AddressError
+from core.db.compiled import insert_row
+from core.exceptions import RateLimited
+from core.models import Counter, Limit, first_over
 from domains.models import Domain
-
-if TYPE_CHECKING:
-    from aliases.models import Alias
 
 # Each try is from a wider space than the last, so that a second collision is already a rarity.
 NAME_TRIES = 30
-
-Row = TypeVar("Row", bound=models.Model)
-
 
 # `needs_suffix` as a condition on an alias.
 NEEDS_SUFFIX = models.Q(domain__is_shared=True) | ~models.Q(domain__minimum_style=naming.WORDS)
@@ -34,112 +39,103 @@ def needs_suffix(domain: Domain) -> bool:
     return domain.is_shared or domain.minimum_style != naming.WORDS
 
 
-class IssuingQuerySet(models.QuerySet[Row]):
-    """Makes aliases, under every rule."""
+def issue(
+    *,
+    owner: User,
+    domain: str | None = None,
+    hostname: str = "",
+    style: str | None = None,
+    destinations: Sequence[str] | None = None,
+    note: str | None = None,
+    name: str = "",
+    made_by_app: bool = False,
+) -> Alias:
+    """Create an alias for `owner` and return it with its destinations loaded.
 
-    def issue(
-        self,
-        *,
-        owner: User,
-        domain: str | None = None,
-        hostname: str = "",
-        style: str | None = None,
-        destinations: Sequence[str] | None = None,
-        note: str | None = None,
-        name: str = "",
-        made_by_app: bool = False,
-    ) -> "Alias":
-        """Create an alias for `owner` and return it with its destinations loaded.
+    `domain`: the one asked for, in any form; None picks the owner's default one (see
+    `choose`). `hostname`: a web site in any form; its label begins the name. `style` overrides the
+    owner's preference; the domain's weakest style binds either. `destinations`: verified
+    addresses of the owner; None means the primary one. `note`: None means `Website: <host>`.
+    `made_by_app`: the owner may want such ones to expire when they are never used.
 
-        `domain`: the one asked for, in any form; None picks the owner's default one (DESIGN, "Which
-        domain"). `hostname`: a web site in any form; its label begins the name. `style` overrides the
-        owner's preference; the domain's weakest style binds either. `destinations`: verified
-        addresses of the owner; None means the primary one. `note`: None means `Website: <host>`.
-        `made_by_app`: the owner may want such ones to expire when they are never used.
+    Raises the classes of `aliases.exceptions`, or RateLimited; then nothing was created. Takes the
+    rows of the owner's creation counters for the transaction, so that the creations of one user
+    go one after another, and what is counted is exact.
+    """
+    values = _clean(hostname, note, name, destinations)
+    choice = choose(owner, domain)
+    style = naming.stronger(style or choice.style, choice.domain.minimum_style)
+    names = islice(naming.candidates(hostname, style), NAME_TRIES)
+    return _issue_first(owner, choice, names, made_by_app=made_by_app, **values)
 
-        Raises the classes of `aliases.refusals`, or RateLimited; then nothing was created. Takes the
-        rows of the owner's creation counters for the transaction, so that the creations of one user
-        go one after another, and what is counted is exact.
-        """
-        values = _clean(hostname, note, name, destinations)
-        choice = choose(owner, domain)
-        style = naming.stronger(style or choice.style, choice.domain.minimum_style)
-        names = islice(naming.candidates(hostname, style), NAME_TRIES)
-        return self._issue_first(owner, choice, names, made_by_app=made_by_app, **values)
 
-    def issue_chosen(
-        self,
-        *,
-        owner: User,
-        prefix: str,
-        suffix: str | None = None,
-        domain: str | None = None,
-        hostname: str = "",
-        destinations: Sequence[str] | None = None,
-        note: str | None = None,
-        name: str = "",
-        made_by_app: bool = False,
-    ) -> "Alias":
-        """Create an alias whose name begins with what the owner chose, and return it as `issue` does.
+def issue_chosen(
+    *,
+    owner: User,
+    prefix: str,
+    suffix: str | None = None,
+    domain: str | None = None,
+    hostname: str = "",
+    destinations: Sequence[str] | None = None,
+    note: str | None = None,
+    name: str = "",
+    made_by_app: bool = False,
+) -> Alias:
+    """Create an alias whose name begins with what the owner chose, and return it as `issue` does.
 
-        `suffix`: the ending that we offered (`.word`, or ""); None: none, or one of ours where the domain
-        needs it. Raises as `issue` does; also InvalidValue for a name that no alias may have, AddressTaken
-        where it was given out before, and RateLimited after too many of these (`aliases.taken`).
-        """
-        values = _clean(hostname, note, name, destinations)
-        choice = choose(owner, domain)
-        chosen = choice.domain
-        is_random = needs_suffix(chosen) and not suffix
-        if is_random:
-            if suffix == "":
-                raise refusals.InvalidValue(gettext("On this domain a name needs a random ending."))
-            names = islice(naming.endings(chosen.minimum_style), NAME_TRIES)
-            local_parts: Iterable[str] = [f"{prefix}{ending}" for ending in names]
-        else:
-            local_parts = [f"{prefix}{suffix or ''}"]
-        return self._issue_first(
-            owner,
-            choice,
-            map(check_name, local_parts),
-            made_by_app=made_by_app,
-            is_chosen=not is_random,
-            **values,
-        )
+    `suffix`: the ending that we offered (`.word`, or ""); None: none, or one of ours where the domain
+    needs it. Raises as `issue` does; also InvalidValue for a name that no alias may have, AddressTaken
+    where it was given out before, and RateLimited after too many of these (`aliases.taken`).
+    """
+    values = _clean(hostname, note, name, destinations)
+    choice = choose(owner, domain)
+    chosen = choice.domain
+    is_random = needs_suffix(chosen) and not suffix
+    if is_random:
+        if suffix == "":
+            raise refusals.InvalidValue(gettext("On this domain a name needs a random ending."))
+        names = islice(naming.endings(chosen.minimum_style), NAME_TRIES)
+        local_parts: Iterable[str] = [f"{prefix}{ending}" for ending in names]
+    else:
+        local_parts = [f"{prefix}{suffix or ''}"]
+    return _issue_first(
+        owner,
+        choice,
+        map(check_name, local_parts),
+        made_by_app=made_by_app,
+        is_chosen=not is_random,
+        **values,
+    )
 
-    def _issue_first(
-        self,
-        owner: User,
-        choice: Choice,
-        local_parts: Iterable[str],
-        *,
-        wanted: Sequence[str] | None,
-        made_by_app: bool,
-        is_chosen: bool = False,
-        **values: Any,
-    ) -> "Alias":
-        """Create the first of these names that was not given out before; `is_chosen`: the owner's one."""
-        domain, unused_days = choice.domain, choice.unused_days if made_by_app else None
-        for local_part in local_parts:
-            alias: Any = self.model(
-                address=f"{local_part}@{domain.name}", domain=domain, owner=owner, **values
-            )
-            try:
-                alias._insert(
-                    wanted, is_chosen=is_chosen, idle_days=choice.idle_days, unused_days=unused_days
-                )
-            except refusals.AddressTaken:
-                if is_chosen:
-                    taken.count_told(owner, alias.address)
-                continue
-            except IntegrityError as error:
-                # PostgreSQL looks at foreign keys when it commits: a destination, or the owner, went
-                # away in the same moment.
-                raise refusals.DestinationForbidden(
-                    gettext("A destination was removed just now. Try again.")
-                ) from error
-            found: Alias = alias
-            return found
-        raise refusals.AddressTaken(gettext("This address is taken. Choose another name."))
+
+def _issue_first(
+    owner: User,
+    choice: Choice,
+    local_parts: Iterable[str],
+    *,
+    wanted: Sequence[str] | None,
+    made_by_app: bool,
+    is_chosen: bool = False,
+    **values: Any,
+) -> Alias:
+    """Create the first of these names that was not given out before; `is_chosen`: the owner's one."""
+    domain, unused_days = choice.domain, choice.unused_days if made_by_app else None
+    for local_part in local_parts:
+        alias = Alias(address=f"{local_part}@{domain.name}", domain=domain, owner=owner, **values)
+        try:
+            _insert(alias, wanted, is_chosen=is_chosen, idle_days=choice.idle_days, unused_days=unused_days)
+        except refusals.AddressTaken:
+            if is_chosen:
+                taken.count_told(owner, alias.address)
+            continue
+        except IntegrityError as error:
+            # PostgreSQL looks at foreign keys when it commits: a destination, or the owner, went
+            # away in the same moment.
+            raise refusals.DestinationForbidden(
+                gettext("A destination was removed just now. Try again.")
+            ) from error
+        return alias
+    raise refusals.AddressTaken(gettext("This address is taken. Choose another name."))
 
 
 def _clean(hostname: str, note: str | None, name: str, destinations: Sequence[str] | None) -> dict[str, Any]:
@@ -165,3 +161,51 @@ def check_name(local_part: str) -> str:
             )
         ) from error
     return local_part
+
+
+@transaction.atomic
+def _insert(
+    alias: Alias,
+    wanted: Sequence[str] | None,
+    *,
+    is_chosen: bool,
+    idle_days: int | None,
+    unused_days: int | None,
+) -> None:
+    """Insert the alias, its destinations and its rules of expiry, under every limit.
+
+    Raises AddressTaken, RateLimited, QuotaReached, DestinationForbidden.
+    """
+    owner = alias.owner
+    if owner is None:
+        raise ValueError("An alias is created for somebody.")
+    count_creation(owner, is_chosen=is_chosen)
+    check_quota(owner, alias.domain)
+    try:
+        insert_row(alias)
+    except IntegrityError as error:
+        raise refusals.AddressTaken(gettext("This address is taken.")) from error
+    # Asked after the insert: whoever adds this address as an own one meanwhile finds the alias.
+    addresses = verified_addresses(owner, wanted, alias.address)
+    alias.link_to(addresses)
+    if idle_days or unused_days:
+        AliasExpiry(alias=alias, idle_days=idle_days, unused_days=unused_days).save(force_insert=True)
+
+
+def count_creation(owner: User, *, is_chosen: bool = False) -> None:
+    """Count one more creation of `owner`, in this transaction. Raises RateLimited.
+
+    `is_chosen`: of a name that its owner has thought of, which may tell of somebody else's.
+    """
+    hits = Counter.objects.all().hit(
+        (Limit(CREATE_HOUR, settings.ALIASES_PER_HOUR, timedelta(hours=1)), owner.pk),
+        (Limit(CREATE_DAY, settings.ALIASES_PER_DAY, timedelta(days=1)), owner.pk),
+        *([taken.looking(owner)] if is_chosen else []),
+    )
+    taken.check_left(owner, hits)
+    if over := first_over(hits):
+        raise RateLimited(
+            gettext("You have created too many aliases for now. Try again in %(minutes)s minutes.")
+            % {"minutes": over.minutes},
+            retry_after=over.retry_after,
+        )

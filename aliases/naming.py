@@ -17,8 +17,9 @@ import xkcdpass.xkcd_password
 from anyascii import anyascii
 from tldextract import TLDExtract
 
-from aliases.addresses import check_local_part, is_reserved, split_site
+from aliases.local_parts import check_local_part, is_reserved
 from aliases.unwanted_words import UNWANTED
+from aliases.websites import split_site
 
 SITE_MAX = 30
 WORDS = "words"

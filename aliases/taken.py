@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from allauth.account.models import EmailAddress
-from django.apps import apps
 from django.conf import settings
 from django.utils.translation import ngettext
 
-from accounts.addresses import AddressError
 from accounts.models import User
-from aliases.addresses import resolved_form
+from aliases.local_parts import resolved_form
+from aliases.models import Alias
+from core.addresses import AddressError
+from core.exceptions import RateLimited
 from core.models import Counter, Hit, Limit
-from core.refusals import RateLimited
 
 SCOPE = "taken-day"
 
@@ -65,9 +65,8 @@ def _is_own(user: User, address: str) -> bool:
         resolved = resolved_form(address)
     except AddressError:
         return False
-    aliases = apps.get_model("aliases", "Alias")._default_manager
     own = EmailAddress.objects.filter(user=user).values_list("email", flat=True)
-    return aliases.filter(owner=user, address=resolved).exists() or resolved in map(resolved_form, own)
+    return Alias.objects.filter(owner=user, address=resolved).exists() or resolved in map(resolved_form, own)
 
 
 def _enough(hit: Hit) -> RateLimited:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from aliases import import_views, views
+from aliases import views
 
 urlpatterns = [
     path("", views.alias_list, name="alias-list"),
@@ -10,11 +10,6 @@ urlpatterns = [
     path("bulk/", views.alias_bulk, name="alias-bulk"),
     path("undo/", views.alias_undo, name="alias-undo"),
     path("deleted/", views.alias_deleted, name="alias-deleted"),
-    path("import/", import_views.alias_import, name="alias-import"),
-    path("import/check/", import_views.alias_import_check, name="alias-import-check"),
-    path("import/make/", import_views.alias_import_make, name="alias-import-make"),
-    path("import/leave-out/", import_views.alias_import_leave_out, name="alias-import-leave-out"),
-    path("import/cancel/", import_views.alias_import_cancel, name="alias-import-cancel"),
     path("<key:pk>/", views.alias_detail, name="alias"),
     path("<key:pk>/enable/", views.alias_enable, name="alias-enable"),
     path("<key:pk>/disable/", views.alias_disable, name="alias-disable"),

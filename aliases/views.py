@@ -14,12 +14,13 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from accounts.readers import reader
 from aliases import naming
+from aliases.choosing import choose_domain
 from aliases.forms import AliasForm, FilterForm, NewAliasForm, own_addresses
+from aliases.issuing import issue
 from aliases.models import Alias, AliasQuerySet
-from aliases.preferences import choose_domain
 from core.converters import KEY_DIGITS_MAX
-from core.keyset import Page, page_of
-from core.refusals import RuleError
+from core.exceptions import RuleError
+from core.pagination import Page, page_of
 
 PAGE_SIZE = 25
 ACTIVITIES_SHOWN = 30
@@ -132,7 +133,7 @@ def alias_shape(request: HttpRequest) -> HttpResponse:
 def alias_quick(request: HttpRequest) -> HttpResponse:
     """One-click creation: on the default domain, to the primary address."""
     try:
-        alias = Alias.objects.issue(owner=reader(request), hostname=request.POST.get("hostname", "")[:2000])
+        alias = issue(owner=reader(request), hostname=request.POST.get("hostname", "")[:2000])
     except RuleError as error:
         if request.htmx:  # type: ignore[attr-defined]
             return render(request, "aliases/_created.html", {"refusal": str(error)})

@@ -7,8 +7,8 @@ from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 
-from aliases.api.edge import API_PATHS
-from aliases.import_views import UPLOAD_MAX_BYTES
+from api.middleware import API_PATHS
+from transfer.views import UPLOAD_MAX_BYTES
 
 
 def body_limit(path: str) -> int:

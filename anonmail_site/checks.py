@@ -13,9 +13,9 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
-from core.proxies import UNIX
-from mail.listen import DOORS, endpoint
-from mail.next_hop import next_hop_from
+from core.client_address import UNIX
+from mail.delivery.next_hop import next_hop_from
+from mail.server.listening import DOORS, endpoint
 
 LIMITS = (
     "ALIASES_PER_HOUR",

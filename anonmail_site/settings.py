@@ -153,12 +153,13 @@ INSTALLED_APPS = [
     "aliases",
     "tokens",
     "mail",
+    "transfer",
 ]
 
 MIDDLEWARE = [
-    "core.proxies.TrustedProxyMiddleware",
+    "core.client_address.TrustedProxyMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "aliases.api.edge.ApiEdgeMiddleware",
+    "api.middleware.ApiEdgeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -263,7 +264,7 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "alias-list"
 
-ACCOUNT_ADAPTER = "anonmail_site.adapter.AccountAdapter"
+ACCOUNT_ADAPTER = "mailboxes.adapter.AccountAdapter"
 ACCOUNT_FORMS = {
     "add_email": "accounts.forms.AddEmailForm",
     "change_password": "accounts.forms.ChangePasswordForm",
@@ -314,13 +315,13 @@ MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = _site.hostname == "localhost"
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["tokens.authentication.TokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["tokens.permissions.HoldsScope"],
-    "DEFAULT_PARSER_CLASSES": ["aliases.api.parsers.LenientJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["api.parsers.LenientJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "aliases.api.parsers.AlwaysJSON",
-    "EXCEPTION_HANDLER": "aliases.api.errors.answer_error",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "api.parsers.AlwaysJSON",
+    "EXCEPTION_HANDLER": "api.errors.answer_error",
     "UNAUTHENTICATED_USER": None,
     "URL_FORMAT_OVERRIDE": None,
-    "DEFAULT_SCHEMA_CLASS": "aliases.api.docs.ApiSchema",
+    "DEFAULT_SCHEMA_CLASS": "api.schema.ApiSchema",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Anonmail's API",
@@ -334,7 +335,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "PREPROCESSING_HOOKS": ["aliases.api.docs.plain_paths"],
+    "PREPROCESSING_HOOKS": ["api.schema.plain_paths"],
     # The page's assets come from the package: no other server is asked.
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

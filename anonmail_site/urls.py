@@ -7,12 +7,12 @@ from django.contrib.auth.decorators import login_not_required
 from django.urls import include, path, re_path, register_converter
 from django.views.generic import RedirectView
 
-from aliases.address_views import address_confirm
-from aliases.api.docs_page import docs_page, schema
 from anonmail_site import views
+from api.docs_page import docs_page, schema
 from core.converters import KeyConverter
 from mail.unsubscribe import alias_unsubscribe
 from mail.views import address_resume
+from mailboxes.views import address_confirm
 
 register_converter(KeyConverter, "key")
 
@@ -32,8 +32,9 @@ def leads_to(name: str) -> Any:
 urlpatterns = [
     path("", views.home, name="home"),
     path("health", views.health, name="health"),
+    path("aliases/import/", include("transfer.urls")),
     path("aliases/", include("aliases.urls")),
-    path("addresses/", include("aliases.address_urls")),
+    path("addresses/", include("mailboxes.urls")),
     path("addresses/<key:pk>/resume/", address_resume, name="address-resume"),
     path("tokens/", include("tokens.urls")),
     path("domains/", include("domains.urls")),
@@ -44,7 +45,7 @@ urlpatterns = [
     path("unsubscribe/<str:token>/", alias_unsubscribe, name="alias-unsubscribe"),
     re_path("^api/schema/?$", schema, name="api-schema"),
     re_path("^api/docs/?$", docs_page, name="api-docs"),
-    path("api/", include("aliases.api.urls")),
+    path("api/", include("api.urls")),
     path("dashboard/", leads_to("alias-list"), name="simplelogin-dashboard"),
     path("dashboard/api_key", leads_to("token-list"), name="simplelogin-api-key"),
     path("onboarding", leads_to("alias-list"), name="simplelogin-onboarding"),

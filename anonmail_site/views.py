@@ -16,14 +16,14 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts.models import User
 from accounts.readers import reader
 from aliases import naming
+from aliases.choosing import choose_domain
 from aliases.closing import close_account
 from aliases.forms import PreferencesForm
-from aliases.models import Alias
-from aliases.preferences import AliasPreferences, choose_domain
-from anonmail_site.everything_mine import aliases_csv, everything
-from core.refusals import RuleError
+from aliases.models import Alias, AliasPreferences
+from core.exceptions import RuleError
 from domains.models import AliasStyle, Domain
 from mail.models import PausedDestination
+from transfer.personal_download import aliases_csv, everything
 
 
 @require_GET

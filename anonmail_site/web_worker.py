@@ -239,7 +239,7 @@ class WebWorker(Worker):  # type: ignore[misc]
             outbuf_overflow=MEMORY_BYTES,
             outbuf_high_watermark=ANSWER_MAX_BYTES,
             max_request_header_size=HEAD_MAX_BYTES,
-            # core.proxies decides whom to believe
+            # core.client_address decides whom to believe
             clear_untrusted_proxy_headers=False,
             log_socket_errors=False,
         )

@@ -21,7 +21,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
     Django decodes form fields and the query by the charset in Content-Type, whatever codec that names
     (rot13, punycode), and before any middleware runs. Forms are UTF-8 here (HTML 5 §4.10.21.8); the API
-    reads the parameter itself (aliases.api.parsers).
+    reads the parameter itself (api.parsers).
     """
     content_type = environ.get("CONTENT_TYPE", "")
     if "charset" in content_type.lower():

@@ -22,7 +22,7 @@ from typing import Any
 import psycopg
 
 from bench import rig
-from tests.postgresql import Missing
+from tests.rig.postgresql import Missing
 
 CONNECTIONS = (1, 8, 32)
 USERS = 200
@@ -66,7 +66,7 @@ def summary(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def bench(kind: str, given: argparse.Namespace) -> list[dict[str, Any]]:
-    """The rows of the table for one kind of database. Raises tests.postgresql.Missing."""
+    """The rows of the table for one kind of database. Raises tests.rig.postgresql.Missing."""
     rows = []
     with rig.temporary_directory() as directory, rig.databases(kind, directory, "ours", "floor") as urls:
         say(f"{kind}: filling with {given.aliases:,} aliases")

@@ -17,7 +17,7 @@ from typing import Any
 
 from bench import rig
 from bench.create import RESULTS, machine, say
-from tests.postgresql import Missing
+from tests.rig.postgresql import Missing
 
 # The first page and the five hundredth of each list; SimpleLogin counts from 0.
 LISTS = {

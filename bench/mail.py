@@ -22,9 +22,9 @@ from typing import Any
 
 from bench import rig
 from bench.create import RESULTS, machine, say
-from tests import mta
-from tests.mta import Ports, Postfix
-from tests.postgresql import Missing
+from tests.rig import mta
+from tests.rig.mta import Ports, Postfix
+from tests.rig.postgresql import Missing
 
 USERS = 200
 DOMAIN = "d0.example.com"

@@ -21,7 +21,7 @@ from typing import Any
 
 from bench import rig
 from bench.create import CREATE, NOTE, USERS
-from tests.postgresql import Missing
+from tests.rig.postgresql import Missing
 
 Create = Callable[[], None]
 

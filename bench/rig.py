@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import psycopg
 
-from tests.postgresql import cluster
+from tests.rig.postgresql import cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 DATABASES = ("sqlite", "postgresql")
@@ -33,7 +33,7 @@ NO_LIMIT = "1000000000"
 def databases(kind: str, directory: Path, *names: str) -> Iterator[dict[str, str]]:
     """The DATABASE_URL of a new database for each name: SQLite files, or a durable throw-away cluster's.
 
-    Raises tests.postgresql.Missing.
+    Raises tests.rig.postgresql.Missing.
     """
     if kind == "sqlite":
         yield {name: f"sqlite:///{directory / name}.sqlite3" for name in names}

@@ -19,6 +19,7 @@ from ipaddress import IPv6Address
 from itertools import count
 from typing import Any
 
+from aliases.issuing import issue
 from bench.quiet import waited
 
 PASSWORD = "a-long-passphrase"  # noqa: S105
@@ -93,14 +94,13 @@ def main(number: int) -> None:
         from django.test import Client
 
         from accounts.models import User
-        from aliases.models import Alias
         from domains.models import Domain
 
         Domain.objects.create(name="example.com", anonmail_enabled=True)
         alice = User.objects.create_user("alice@example.com", PASSWORD)
         User.objects.create_user("gone@example.com", PASSWORD, is_active=False)
         User.objects.create_user("fresh@example.com")
-        alias = Alias.objects.issue(owner=alice).address
+        alias = issue(owner=alice).address
         numbers = count()
 
         def post(path: str, data: dict[str, str], **kwargs: Any) -> Any:

@@ -13,8 +13,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from core.audit import AuditEntry
+from core.exceptions import RuleError
 from core.forms import TextField
-from core.refusals import RuleError
 from core.spreadsheets import csv_lines
 
 COUNT_MAX = 10_000

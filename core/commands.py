@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError
 
 from core.audit import AuditEntry
-from core.refusals import RuleError
+from core.exceptions import RuleError
 
 
 class DatabaseCommand(BaseCommand):

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.contrib.auth import hashers
 from django.utils.translation import gettext
 
-from core.refusals import RuleError
+from core.exceptions import RuleError
 
 # Seconds that a request waits for its turn.
 WAIT_SECONDS = 5

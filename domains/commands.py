@@ -2,7 +2,7 @@
 
 from django.core.management.base import CommandError
 
-from accounts.addresses import AddressError, domain_to_ascii
+from core.addresses import AddressError, domain_to_ascii
 from domains.models import Domain
 
 

@@ -6,7 +6,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from accounts.addresses import AddressError, domain_to_ascii
+from core.addresses import AddressError, domain_to_ascii
 
 
 class DomainNameField(models.CharField[str, str]):

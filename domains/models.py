@@ -1,16 +1,15 @@
 """Mail domains, who manages them, and who may create aliases on them."""
 
-from collections.abc import Callable
 from typing import Any
 
 from django.db import models, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Q, Value
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from accounts.addresses import domain_to_unicode
 from accounts.models import User
+from core.addresses import domain_to_unicode
 from domains.fields import DomainNameField
 
 
@@ -36,7 +35,7 @@ class DomainQuerySet(models.QuerySet["Domain"]):
 
     def usable_by(self, user: User) -> "DomainQuerySet":
         """Domains on which `user` may create aliases: the access rule, in one query."""
-        return self.enabled().filter(may_create(user))
+        return self.enabled().filter(may_create(**asker(user)))
 
     def managed_by(self, user: User) -> "DomainQuerySet":
         """Domains whose access list `user` rules; a global admin rules every one."""
@@ -45,39 +44,44 @@ class DomainQuerySet(models.QuerySet["Domain"]):
         return self if user.is_superuser else self.filter(managers=user)
 
 
-def may_create(user: User) -> Q:
-    """The condition on a domain with Anonmail on under which `user` may create aliases there."""
-    return access_of(user)(user.pk, user.email_domain)
+def may_create(*, user_id: Any, own_domain: Any, is_admin: Any, is_active: Any) -> Q:
+    """The access rule: the condition on a domain with Anonmail on under which a user may create there.
 
-
-Access = Callable[[Any, Any], Q]
-
-
-def access_of(user: User) -> Access:
-    """Which rule holds for this kind of user: a function of key and domain of the own address.
-
-    Both may be values or expressions, so that a query with the rule in it can be compiled once.
+    It takes what `asker` says of a user, or an expression for each value, so that a query with the
+    rule in it can be compiled once.
     """
-    if not user.is_active:
-        return nowhere
-    return everywhere if user.is_superuser else where_admitted
+    managed = Domain.managers.through.objects.filter(user_id=user_id).values("domain_id")
+    granted = AccessGrant.objects.filter(user_id=user_id).values("domain_id")
+    return Q(_condition(is_active)) & (
+        Q(_condition(is_admin))
+        | Q(name=own_domain)
+        | Q(audience=Audience.EVERYONE)
+        | Q(pk__in=managed)
+        | Q(pk__in=granted)
+    )
 
 
-def nowhere(user_id: Any, own_domain: Any) -> Q:
-    """An inactive user's domains: no key is negative."""
-    return Q(pk__lt=0)
+def _condition(value: Any) -> Any:
+    return Value(value, models.BooleanField()) if isinstance(value, bool) else value
 
 
-def everywhere(user_id: Any, own_domain: Any) -> Q:
-    """A global admin's domains."""
-    return Q(pk__gte=0)
+def asker(user: User) -> dict[str, Any]:
+    """What the access rule asks of a user, by the names of `may_create`."""
+    return {
+        "user_id": user.pk,
+        "own_domain": user.email_domain,
+        "is_admin": user.is_superuser,
+        "is_active": user.is_active,
+    }
 
 
-def where_admitted(user_id: Any, own_domain: Any) -> Q:
-    """Anybody else's: the own address is there, everybody may, or the user manages or was granted it."""
-    managed = Domain.managers.through.objects.filter(domain_id=OuterRef("pk"), user_id=user_id)
-    granted = AccessGrant.objects.filter(domain_id=OuterRef("pk"), user_id=user_id)
-    return Q(name=own_domain) | Q(audience=Audience.EVERYONE) | Q(Exists(managed)) | Q(Exists(granted))
+# The kinds of those values, for a query that is compiled once.
+ASKER_FIELDS: dict[str, models.Field[Any, Any]] = {
+    "user_id": models.BigIntegerField(),
+    "own_domain": models.CharField(),
+    "is_admin": models.BooleanField(),
+    "is_active": models.BooleanField(),
+}
 
 
 class Domain(models.Model):

@@ -8,10 +8,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods
 
-from accounts.addresses import AddressError, domain_to_ascii
 from accounts.readers import reader
+from core.addresses import AddressError, domain_to_ascii
 from core.audit import AuditEntry
-from core.keyset import page_of
+from core.pagination import page_of
 from domains.forms import GrantForm
 from domains.models import AccessGrant, Domain, DomainQuerySet
 

@@ -106,7 +106,7 @@ class Bounce(models.Model):
     # RFC 3463, as in 5.1.1; "" where nobody says
     status = models.CharField(max_length=12, blank=True)
     is_no_mailbox = models.BooleanField()
-    # Which copy of which message came back (mail.return_path): it counts once. "": it never left.
+    # Which copy of which message came back (mail.delivery.return_path): it counts once. "": it never left.
     report = models.CharField(max_length=48, blank=True, default="")
 
     objects = BounceQuerySet.as_manager()

@@ -9,8 +9,8 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_POST
 
 from accounts.readers import reader
-from mail.next_hop import Accepted, Pending, next_hop_from
-from mail.pausing import resume
+from mail.delivery.next_hop import Accepted, Pending, next_hop_from
+from mail.delivery.pausing import resume
 
 _TEST = (
     "From: Anonmail <{sender}>\r\nTo: {recipient}\r\nSubject: Anonmail: test of a destination\r\n"

@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from domains.models import Domain
-from mail.resolve import our_domains
+from mail.delivery.resolve import our_domains
 from tokens.models import Token
 from tokens.scopes import EVERYTHING
 
@@ -111,6 +111,13 @@ def boss(root: User, client: Client) -> Client:
     """A browser in which the global admin is signed in."""
     client.post("/accounts/login/", {"login": root.email, "password": "root-password-1"})
     mail.outbox.clear()
+    return client
+
+
+@pytest.fixture
+def browser(alice: User, client: Client) -> Client:
+    """Alice's, signed in a moment ago."""
+    client.post("/accounts/login/", {"login": alice.email, "password": "alice-password-1"})
     return client
 
 

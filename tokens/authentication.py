@@ -15,12 +15,12 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from accounts.addresses import AddressError, normalise_address
 from accounts.models import User
+from core.addresses import AddressError, normalise_address
+from core.client_address import client_network
+from core.db.compiled import CompiledQuery
+from core.exceptions import RateLimited
 from core.models import Counter, Limit, first_over
-from core.prepared import Prepared, column_names, instance_of
-from core.proxies import client_network
-from core.refusals import RateLimited
 from tokens.models import Token, digest_of
 
 # One sentence for every reason: which part was wrong is nobody's business.
@@ -77,22 +77,19 @@ def _forms(email: str) -> set[str]:
     return forms
 
 
-_TOKEN_COLUMNS = column_names(Token)
-_OWNER_COLUMNS = column_names(User)
+def _by_secret(digest: Any) -> QuerySet[Token]:
+    return Token.objects.filter(digest=digest).select_related("owner")
 
 
-def _by_secret(digest: Any) -> QuerySet[Any, Any]:
-    owner = [f"owner__{name}" for name in _OWNER_COLUMNS]
-    return Token.objects.filter(digest=digest).values_list(*_TOKEN_COLUMNS, *owner)
-
-
-def _by_secret_and_address(digest: Any, first: Any, second: Any) -> QuerySet[Any, Any]:
+def _by_secret_and_address(digest: Any, first: Any, second: Any) -> QuerySet[Token]:
     own = EmailAddress.objects.filter(user=OuterRef("owner"), verified=True, email__in=[first, second])
     return _by_secret(digest).filter(Exists(own))
 
 
-_FOR_SECRET = Prepared(_by_secret, digest=CharField())
-_FOR_ADDRESS = Prepared(_by_secret_and_address, digest=CharField(), first=CharField(), second=CharField())
+_FOR_SECRET = CompiledQuery(_by_secret, digest=CharField())
+_FOR_ADDRESS = CompiledQuery(
+    _by_secret_and_address, digest=CharField(), first=CharField(), second=CharField()
+)
 
 
 def _account(claimed: str) -> str:
@@ -137,11 +134,7 @@ class TokenAuthentication(BaseAuthentication):
             rows = _FOR_ADDRESS(digest=digest, first=emails[0], second=emails[1])
         else:
             rows = _FOR_SECRET(digest=digest)
-        if not rows:
-            return None
-        cut = len(_TOKEN_COLUMNS)
-        token = instance_of(Token, _TOKEN_COLUMNS, rows[0][:cut])
-        token.owner = instance_of(User, _OWNER_COLUMNS, rows[0][cut:])
+        token: Token | None = rows[0] if rows else None
         return token
 
     @staticmethod

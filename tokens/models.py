@@ -15,8 +15,8 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from core.best_effort import best_effort
-from core.proxies import in_any, parse_address
-from core.refusals import RuleError
+from core.client_address import in_any, parse_address
+from core.exceptions import RuleError
 from tokens.scopes import Scope, check_scopes
 
 # 48 of 62 characters are 285 random bits. Between 40 and 60: addy.io's clients check for that.

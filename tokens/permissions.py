@@ -8,7 +8,7 @@ from django.utils.translation import gettext
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from core.refusals import RuleError
+from core.exceptions import RuleError
 from tokens.models import Token
 from tokens.scopes import LABELS, Scope
 

@@ -7,7 +7,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from core.refusals import RuleError
+from core.exceptions import RuleError
 
 
 class InvalidScopes(RuleError):

@@ -13,8 +13,9 @@ opens no socket map in virtual_mailbox_maps.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from accounts.addresses import domain_to_unicode
+from core.addresses import domain_to_unicode
 from domains.models import Domain
+from mail.delivery.resolve import ROUTE
 from mail.postfix.lines import (
     DEFAULT_REINJECTION,
     NO_ANSWER,
@@ -30,7 +31,6 @@ from mail.postfix.lines import (
     socketmap,
 )
 from mail.postfix.running import Running
-from mail.resolve import ROUTE
 
 CLASS = "anonmail_policy"
 # What would change other people's mail: reports about waiting mail and headers completed for the

@@ -9,9 +9,9 @@ from allauth.account.models import EmailAddress
 from django.conf import settings
 
 from domains.models import Domain
-from mail.listen import DOORS, connect, endpoints
 from mail.postfix.lines import PORTS, Configuration, Line
 from mail.postfix.running import Running, split_list
+from mail.server.listening import DOORS, connect, endpoints
 
 _README = """\
 Anonmail with {title}

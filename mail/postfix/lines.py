@@ -6,9 +6,9 @@ from pathlib import Path
 
 from django.conf import settings
 
-from accounts.addresses import AddressError, domain_to_ascii
-from mail.listen import Endpoint, endpoint
-from mail.message import HOPS_MAX
+from core.addresses import AddressError, domain_to_ascii
+from mail.delivery.message import HOPS_MAX
+from mail.server.listening import Endpoint, endpoint
 
 # Octets of the trace fields that we add before a message comes back to be sent out.
 TRACE_ROOM = 64 * 1024
@@ -80,7 +80,7 @@ def postfix_name(place: Endpoint, scheme: str = "inet") -> str:
 
 
 def socketmap(name: str) -> str:
-    """Our map of that name, as Postfix asks it (mail/socketmap.py)."""
+    """Our map of that name, as Postfix asks it (mail/server/socketmap.py)."""
     return f"socketmap:{postfix_name(door('MAIL_SOCKETMAP_LISTEN'))}:{name}"
 
 

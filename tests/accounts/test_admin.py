@@ -14,8 +14,9 @@ from rest_framework.test import APIClient
 
 from accounts import admin as accounts_admin
 from accounts.models import LastAdmin, User
+from aliases.issuing import issue
 from aliases.models import Alias
-from tests.admin import act
+from tests.rig.admin import act
 
 pytestmark = pytest.mark.django_db
 
@@ -56,7 +57,7 @@ def test_the_user_stays_when_the_mail_cannot_be_sent(boss: Client, monkeypatch: 
 def test_an_address_that_cannot_be_is_refused_beside_its_field(
     boss: Client, alice: User, email: str, sentence: str
 ) -> None:
-    Alias.objects.filter(pk=Alias.objects.issue(owner=alice).pk).update(address="alias@example.com")
+    Alias.objects.filter(pk=issue(owner=alice).pk).update(address="alias@example.com")
 
     answer = boss.post(reverse("admin:accounts_user_add"), {"email": email, "name": ""})
 
@@ -67,7 +68,7 @@ def test_an_address_that_cannot_be_is_refused_beside_its_field(
 def test_deactivating_ends_sessions_and_tokens_at_once_and_for_good(
     boss: Client, alice: User, api: Callable[[User], APIClient]
 ) -> None:
-    browser, key, alias = Client(), api(alice), Alias.objects.issue(owner=alice)
+    browser, key, alias = Client(), api(alice), issue(owner=alice)
     browser.force_login(alice)
     assert browser.get("/aliases/").status_code == 200
 
@@ -115,7 +116,7 @@ def test_an_admin_cannot_shut_out_the_own_account(boss: Client, root: User) -> N
 def test_an_account_is_deleted_after_a_question_and_its_addresses_stay_taken(
     boss: Client, alice: User
 ) -> None:
-    alias = Alias.objects.issue(owner=alice, note="secret")
+    alias = issue(owner=alice, note="secret")
 
     asked = act(boss, "accounts_user", "delete_accounts", alice.pk)
     assert "cannot be undone" in asked.content.decode()

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from aliases.closing import close_account
-from tests.admin import act
+from tests.rig.admin import act
 
 pytestmark = pytest.mark.django_db
 

@@ -18,7 +18,7 @@ from pytest_django import Settings
 
 from accounts import later, strangers
 from accounts.models import User
-from aliases.models import Alias
+from aliases.issuing import issue
 
 pytestmark = pytest.mark.django_db
 
@@ -69,7 +69,7 @@ def people(alice: User, settings: Settings) -> dict[str, str]:
         "no password yet": "fresh@example.com",
         "a destination": "second@home.test",
         "not verified": "third@home.test",
-        "alias": Alias.objects.issue(owner=alice).address,
+        "alias": issue(owner=alice).address,
     }
 
 

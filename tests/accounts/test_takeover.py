@@ -20,11 +20,12 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import AddressChange, User
-from aliases.address_undo import undo
+from aliases.exceptions import AddressTaken
+from aliases.issuing import issue, issue_chosen
 from aliases.models import Alias
-from aliases.own_addresses import RightsEnded, confirm_address, remove_address
-from aliases.own_addresses import make_primary as make_primary_verb
-from aliases.refusals import AddressTaken
+from mailboxes.managing import RightsEnded, confirm_address, remove_address
+from mailboxes.managing import make_primary as make_primary_verb
+from mailboxes.undo import undo
 from tests.aliases.test_races import all_at_once
 from tokens.models import Token
 
@@ -257,7 +258,7 @@ def test_each_change_is_told_to_the_address_that_was_primary_before(alice: User)
 
 def test_the_link_gives_the_account_back(alice: User, api: Api, example_com: Any) -> None:
     home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
     thief, client = taken_over(), api(alice)
     link = undo_link()
     # What a thief does next.
@@ -379,9 +380,9 @@ def test_nobody_else_takes_the_address_while_the_link_lasts(
         boss = User.objects.create_superuser("root@admin.test")
         parts = {"domain": "example.com", "prefix": "alice"}
         with pytest.raises(AddressTaken):
-            Alias.objects.issue_chosen(owner=boss, **parts)
+            issue_chosen(owner=boss, **parts)
         with pytest.raises(AddressTaken):
-            Alias.objects.issue_chosen(owner=boss, destinations=[boss.email], **parts)
+            issue_chosen(owner=boss, destinations=[boss.email], **parts)
 
     assert press(link) == 200
     assert User.objects.get(pk=alice.pk).email == "alice@example.com"

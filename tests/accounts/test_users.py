@@ -17,6 +17,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from accounts.links import password_link, send_password_link
 from accounts.models import User
+from aliases.issuing import issue
 from aliases.models import Alias
 from domains.models import Domain
 
@@ -110,7 +111,7 @@ def test_an_address_that_somebody_has_makes_no_user(alice: User, email: str) -> 
 def alias(alice: User, monkeypatch: pytest.MonkeyPatch) -> Alias:
     """Alice's, on a domain that has U-labels."""
     domain = Domain.objects.create(name="xn--bcher-kva.example", anonmail_enabled=True, audience="everyone")
-    return Alias.objects.issue(owner=alice, domain=domain.name, hostname="github.com")
+    return issue(owner=alice, domain=domain.name, hostname="github.com")
 
 
 def forms_of(alias: Alias) -> list[str]:

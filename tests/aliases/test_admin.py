@@ -9,16 +9,17 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from accounts.models import User
+from aliases.issuing import issue
 from aliases.models import Alias
 from core import admin as core_admin
 from domains.models import Domain
-from tests.admin import act
+from tests.rig.admin import act
 
 pytestmark = pytest.mark.django_db
 
 
 def test_each_action_does_what_its_verb_does(boss: Client, alice: User) -> None:
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
 
     for action, expected in [
         ("disable", (False, False)),
@@ -32,7 +33,7 @@ def test_each_action_does_what_its_verb_does(boss: Client, alice: User) -> None:
 
 
 def test_a_stripped_alias_is_left_alone_with_a_sentence(boss: Client, alice: User) -> None:
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
     Alias.objects.all().strip()
     before = Alias.objects.values().get()
 
@@ -58,7 +59,7 @@ def test_an_alias_is_made_for_somebody_under_the_owners_rules(
 
 
 def test_the_form_edits_what_may_be_edited_and_nothing_else(boss: Client, alice: User, mallory: User) -> None:
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
     crafted = {
         "owner": str(mallory.pk),
         "address": "evil@example.com",
@@ -88,8 +89,8 @@ def test_the_form_edits_what_may_be_edited_and_nothing_else(boss: Client, alice:
 
 
 def test_the_list_is_searched_by_address_owner_and_host(boss: Client, alice: User, root: User) -> None:
-    mine = Alias.objects.issue(owner=alice, hostname="github.com")
-    other = Alias.objects.issue(owner=root, hostname="gitlab.com", domain="example.com")
+    mine = issue(owner=alice, hostname="github.com")
+    other = issue(owner=root, hostname="gitlab.com", domain="example.com")
 
     def found(term: str) -> set[str]:
         answer = boss.get(reverse("admin:aliases_alias_changelist"), {"q": term})
@@ -104,7 +105,7 @@ def test_the_list_is_searched_by_address_owner_and_host(boss: Client, alice: Use
 
 
 def test_the_states_are_filtered(boss: Client, alice: User) -> None:
-    rows = {name: Alias.objects.issue(owner=alice) for name in ("enabled", "disabled", "deleted", "stripped")}
+    rows = {name: issue(owner=alice) for name in ("enabled", "disabled", "deleted", "stripped")}
     rows["disabled"].disable()
     rows["deleted"].soft_delete()
     Alias.objects.filter(pk=rows["stripped"].pk).strip()
@@ -123,10 +124,10 @@ def test_the_list_takes_as_many_statements_for_fifty_aliases_as_for_five(boss: C
         return len(queries)
 
     for _ in range(5):
-        Alias.objects.issue(owner=alice)
+        issue(owner=alice)
     few = statements()
     for _ in range(45):
-        Alias.objects.issue(owner=alice)
+        issue(owner=alice)
 
     assert statements() == few
 
@@ -155,7 +156,7 @@ def test_the_search_by_address_uses_the_unique_index(root: User, rf: RequestFact
 
 
 def test_a_refusal_is_said_and_the_others_are_done(boss: Client, alice: User, example_com: Domain) -> None:
-    deleted, present = Alias.objects.issue(owner=alice), Alias.objects.issue(owner=alice)
+    deleted, present = issue(owner=alice), issue(owner=alice)
     deleted.soft_delete()
 
     said = act(boss, "aliases_alias", "restore", deleted.pk, present.pk).content.decode()
@@ -169,7 +170,7 @@ def test_a_refusal_is_said_and_the_others_are_done(boss: Client, alice: User, ex
 def test_no_more_rows_than_a_page_can_answer_for_are_changed_at_once(
     boss: Client, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = [Alias.objects.issue(owner=alice).pk for _ in range(3)]
+    keys = [issue(owner=alice).pk for _ in range(3)]
     monkeypatch.setattr(core_admin, "ACTION_MAX", 2)
 
     said = act(boss, "aliases_alias", "disable", keys[0], select_across="1")
@@ -194,7 +195,7 @@ def test_an_alias_over_the_owners_limit_is_not_made(boss: Client, alice: User, s
 
 
 def test_no_row_goes(boss: Client, alice: User) -> None:
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
 
     gone = boss.post(reverse("admin:aliases_alias_delete", args=[alias.pk]), {"post": "yes"})
     act(boss, "aliases_alias", "delete_selected", alias.pk, post="yes")
@@ -204,7 +205,7 @@ def test_no_row_goes(boss: Client, alice: User) -> None:
 
 
 def test_a_stripped_aliass_form_changes_nothing(boss: Client, alice: User) -> None:
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
     Alias.objects.all().strip()
     before = Alias.objects.values().get()
 
@@ -219,8 +220,8 @@ def test_a_stripped_aliass_form_changes_nothing(boss: Client, alice: User) -> No
 def test_a_part_of_an_owners_address_and_a_tagged_alias_are_found(
     boss: Client, alice: User, root: User
 ) -> None:
-    mine = Alias.objects.issue(owner=alice)
-    Alias.objects.issue(owner=root, domain="example.com")
+    mine = issue(owner=alice)
+    issue(owner=root, domain="example.com")
 
     for term in ("Alice@", "alice@exam", mine.address.replace("@", "+tag@")):
         answer = boss.get(reverse("admin:aliases_alias_changelist"), {"q": term})
@@ -228,8 +229,8 @@ def test_a_part_of_an_owners_address_and_a_tagged_alias_are_found(
 
 
 def test_the_domains_are_filtered(boss: Client, alice: User, root: User, other_org: Domain) -> None:
-    Alias.objects.issue(owner=alice)
-    other = Alias.objects.issue(owner=root, domain="other.org")
+    issue(owner=alice)
+    other = issue(owner=root, domain="other.org")
 
     for name, expected in [("other.org", [other]), ("nowhere.test", [])]:
         answer = boss.get(reverse("admin:aliases_alias_changelist"), {"domain": name})
@@ -241,7 +242,7 @@ def test_a_long_list_is_counted_no_further_than_the_page_says(
 ) -> None:
     monkeypatch.setattr(core_admin, "COUNT_MAX", 2)
     for _ in range(3):
-        Alias.objects.issue(owner=alice)
+        issue(owner=alice)
 
     with CaptureQueriesContext(connection) as queries:
         page = boss.get(reverse("admin:aliases_alias_changelist")).content.decode()
@@ -253,7 +254,7 @@ def test_a_long_list_is_counted_no_further_than_the_page_says(
 
 
 def test_only_an_index_orders_the_list(boss: Client, alice: User) -> None:
-    Alias.objects.issue(owner=alice)
+    issue(owner=alice)
 
     page = boss.get(reverse("admin:aliases_alias_changelist")).content.decode()
 
@@ -263,9 +264,9 @@ def test_only_an_index_orders_the_list(boss: Client, alice: User) -> None:
 def test_an_account_with_more_aliases_than_a_statement_has_room_for_is_deleted(
     boss: Client, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aliases.models.STRIP_BATCH", 2)
+    monkeypatch.setattr("aliases.models.alias.STRIP_BATCH", 2)
     for _ in range(5):
-        Alias.objects.issue(owner=alice, note="secret")
+        issue(owner=alice, note="secret")
 
     with CaptureQueriesContext(connection) as queries:
         act(boss, "accounts_user", "delete_accounts", alice.pk, confirmed="yes")

@@ -11,15 +11,17 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from accounts.models import User
-from aliases import naming, refusals
+from aliases import exceptions as refusals
+from aliases import naming
 from aliases.closing import close_account
+from aliases.issuing import issue
 from aliases.models import Alias, AliasDestination
 from domains.models import Domain
 
 
 @pytest.fixture
 def alias(alice: User) -> Alias:
-    return Alias.objects.issue(owner=alice, hostname="www.github.com", note="mine", name="Alice")
+    return issue(owner=alice, hostname="www.github.com", note="mine", name="Alice")
 
 
 @pytest.fixture
@@ -193,7 +195,7 @@ def test_destinations_of_many_aliases_are_loaded_in_one_statement(
     alice: User, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     for _ in range(5):
-        Alias.objects.issue(owner=alice)
+        issue(owner=alice)
 
     # the aliases; their destinations with the addresses
     with django_assert_num_queries(2):
@@ -291,7 +293,7 @@ def test_what_is_not_deleted_is_not_restored(alias: Alias) -> None:
 def test_restoring_respects_the_quota(alice: User, alias: Alias, example_com: Domain) -> None:
     Domain.objects.filter(pk=example_com.pk).update(alias_quota=1)
     alias.soft_delete()
-    second = Alias.objects.issue(owner=alice)
+    second = issue(owner=alice)
 
     with pytest.raises(refusals.QuotaReached):
         fresh(alias).restore()
@@ -312,7 +314,7 @@ def test_restoring_counts_as_no_creation(
 
     fresh(alias).restore()
 
-    assert Alias.objects.issue(owner=alice).pk
+    assert issue(owner=alice).pk
     assert Alias.objects.owned_by(alice).present().count() == 2
 
 
@@ -329,7 +331,7 @@ def test_a_restored_alias_needs_no_right_on_the_domain(alias: Alias, example_com
 
 
 def test_only_what_can_no_longer_be_restored_is_purged(alice: User, alias: Alias) -> None:
-    other = Alias.objects.issue(owner=alice)
+    other = issue(owner=alice)
     alias.soft_delete()
 
     with later(days=29):
@@ -369,7 +371,7 @@ def test_a_stripped_alias_does_not_come_back(alias: Alias) -> None:
 
 
 def test_stripping_some_leaves_the_others(alice: User, alias: Alias) -> None:
-    other = Alias.objects.issue(owner=alice)
+    other = issue(owner=alice)
 
     Alias.objects.filter(pk=alias.pk).strip()
 
@@ -399,7 +401,7 @@ def test_a_closed_account_leaves_addresses_that_stay_taken(
     monkeypatch.setattr(naming, "candidates", candidates)
 
     close_account(alice)
-    second = Alias.objects.issue(owner=bob)
+    second = issue(owner=bob)
 
     assert not User.objects.filter(email="alice@example.com").exists()
     assert fresh(alias).owner is None
@@ -425,7 +427,7 @@ def test_what_is_no_aliases_address_finds_none(alias: Alias, text: str) -> None:
 
 
 def test_figures_add_up_what_the_aliases_did(alice: User, mallory: User, alias: Alias) -> None:
-    other = Alias.objects.issue(owner=alice)
+    other = issue(owner=alice)
     Alias.objects.filter(pk=alias.pk).update(forwards=3, blocks=2, replies=1)
     Alias.objects.filter(pk=other.pk).update(forwards=10)
 
@@ -453,7 +455,7 @@ def test_an_alias_was_active_only_once_mail_reached_it(alias: Alias) -> None:
 
 
 def test_lists_begin_with_pinned_and_then_recent_ones(alice: User) -> None:
-    first, second, third = (Alias.objects.issue(owner=alice) for _ in range(3))
+    first, second, third = (issue(owner=alice) for _ in range(3))
     first.edit(pinned=True)
     Alias.objects.filter(pk=second.pk).update(active_at=timezone.now() + timedelta(hours=1))
 
@@ -462,7 +464,7 @@ def test_lists_begin_with_pinned_and_then_recent_ones(alice: User) -> None:
 
 @pytest.mark.parametrize("text", ["GITHUB.", "mine", "MINE", "www.git", "alice", " mine "])
 def test_searching_looks_into_address_note_hostname_and_name(alice: User, alias: Alias, text: str) -> None:
-    Alias.objects.issue(owner=alice, hostname="gitlab.com")
+    issue(owner=alice, hostname="gitlab.com")
 
     assert list(Alias.objects.owned_by(alice).search(text)) == [alias]
 
@@ -493,6 +495,6 @@ def test_nothing_is_written_on_an_alias_that_was_stripped_meanwhile(alice: User,
 def test_a_person_reads_the_alias_in_u_labels(alice: User) -> None:
     domain = Domain.objects.create(name="bücher.example", anonmail_enabled=True, audience="everyone")
 
-    alias = Alias.objects.issue(owner=alice, domain=domain.name, hostname="github.com")
+    alias = issue(owner=alice, domain=domain.name, hostname="github.com")
 
     assert str(alias).endswith("@bücher.example")

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aliases import naming
-from aliases.addresses import bare_host, check_local_part, is_reserved
+from aliases.local_parts import check_local_part, is_reserved
 from aliases.unwanted_words import UNWANTED
+from aliases.websites import bare_host
 
 quick = settings(max_examples=60, deadline=None)
 

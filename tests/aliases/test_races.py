@@ -13,11 +13,12 @@ from pytest_django import Settings
 
 from accounts.models import User
 from aliases import naming
+from aliases.exceptions import DestinationForbidden
+from aliases.issuing import issue
 from aliases.models import Alias
-from aliases.own_addresses import remove_address
-from aliases.refusals import DestinationForbidden
 from core.models import Counter
 from domains.models import Domain
+from mailboxes.managing import remove_address
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 
@@ -45,8 +46,8 @@ def outcomes(results: list[Any]) -> Tally[str]:
     return Tally("alias" if isinstance(result, Alias) else result[0] for result in results)
 
 
-def issue(owner: User, **wishes: Any) -> Callable[[], Alias]:
-    return lambda: Alias.objects.issue(owner=owner, **wishes)
+def issuing(owner: User, **wishes: Any) -> Callable[[], Alias]:
+    return lambda: issue(owner=owner, **wishes)
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_eight_threads_in_a_tiny_namespace_make_no_address_twice_and_never_fail(
         users = users[:1] * 8
 
     def many(owner: User) -> Callable[[], list[str]]:
-        return lambda: [Alias.objects.issue(owner=owner, hostname="github.com").address for _ in range(each)]
+        return lambda: [issue(owner=owner, hostname="github.com").address for _ in range(each)]
 
     made = all_at_once([many(user) for user in users])
 
@@ -87,7 +88,7 @@ def test_the_limit_of_creations_is_exact(alice: User, settings: Settings) -> Non
         results = []
         for _ in range(5):
             try:
-                results.append(Alias.objects.issue(owner=alice))
+                results.append(issue(owner=alice))
             except Exception as error:
                 results.append((type(error).__name__, str(error)))
         return results
@@ -102,7 +103,7 @@ def test_the_limit_of_creations_is_exact(alice: User, settings: Settings) -> Non
 def test_the_quota_is_exact(alice: User, example_com: Domain) -> None:
     Domain.objects.filter(pk=example_com.pk).update(alias_quota=10)
 
-    results = all_at_once([issue(alice)] * 16)
+    results = all_at_once([issuing(alice)] * 16)
 
     assert outcomes(results) == {"alias": 10, "QuotaReached": 6}
     assert Alias.objects.count() == 10
@@ -113,7 +114,7 @@ def test_the_quota_is_exact_for_restoring_and_making_together(
     alice: User, example_com: Domain, counted: str
 ) -> None:
     for _round in range(5):
-        deleted = [Alias.objects.issue(owner=alice) for _ in range(8)]
+        deleted = [issue(owner=alice) for _ in range(8)]
         for alias in deleted:
             alias.soft_delete()
         if counted == "counters pruned":
@@ -123,7 +124,7 @@ def test_the_quota_is_exact_for_restoring_and_making_together(
         deeds = [
             Alias.objects.select_related("owner", "domain").get(pk=alias.pk).restore for alias in deleted
         ]
-        results = all_at_once([*deeds, *[issue(alice)] * 8])
+        results = all_at_once([*deeds, *[issuing(alice)] * 8])
 
         refused = Tally(result[0] for result in results if isinstance(result, tuple))
         assert refused == {"QuotaReached": 13}
@@ -135,7 +136,7 @@ def test_the_quota_is_exact_for_restoring_and_making_together(
 def test_parallel_creations_of_one_user_below_the_limit_all_succeed(alice: User, settings: Settings) -> None:
     settings.ALIASES_PER_HOUR = 16
 
-    results = all_at_once([issue(alice, hostname="github.com")] * 16)
+    results = all_at_once([issuing(alice, hostname="github.com")] * 16)
 
     assert outcomes(results) == {"alias": 16}
 
@@ -146,7 +147,7 @@ def test_the_same_name_at_the_same_moment_goes_to_one_and_the_other_gets_a_wider
     monkeypatch.setattr(naming, "words", lambda: ("red",))
     bob = User.objects.create_user("bob@example.com")
 
-    results = all_at_once([issue(alice, hostname="github.com"), issue(bob, hostname="github.com")])
+    results = all_at_once([issuing(alice, hostname="github.com"), issuing(bob, hostname="github.com")])
 
     assert sorted(alias.address for alias in results) == [
         "github.red.red@example.com",
@@ -156,7 +157,7 @@ def test_the_same_name_at_the_same_moment_goes_to_one_and_the_other_gets_a_wider
 
 @pytest.mark.parametrize("times", [7, 8])
 def test_toggles_at_the_same_moment_all_count(alice: User, times: int) -> None:
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
 
     all_at_once([Alias.objects.get(pk=alias.pk).toggle for _ in range(times)])
 
@@ -166,7 +167,7 @@ def test_toggles_at_the_same_moment_all_count(alice: User, times: int) -> None:
 
 def test_destinations_set_at_the_same_moment_are_one_of_the_wishes(alice: User) -> None:
     alice.emailaddress_set.create(email="alice@home.test", verified=True)
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
     wishes = [["alice@home.test"], ["alice@example.com"], ["alice@example.com", "alice@home.test"]]
 
     def choose(wish: list[str]) -> Callable[[], None]:
@@ -182,7 +183,7 @@ def test_destinations_set_at_the_same_moment_are_one_of_the_wishes(alice: User) 
 
 def test_restoring_and_stripping_at_the_same_moment_leave_one_of_the_two(alice: User) -> None:
     for _round in range(30):
-        alias = Alias.objects.issue(owner=alice)
+        alias = issue(owner=alice)
         alias.soft_delete()
 
         restored, stripped = all_at_once([alias.restore, Alias.objects.filter(pk=alias.pk).deleted().strip])
@@ -204,10 +205,10 @@ def test_a_destination_that_goes_away_in_the_same_moment_is_refused_in_words(
 ) -> None:
     """PostgreSQL looks at foreign keys at the commit, after everything was in order."""
     home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
-    write_links = Alias._set_links
+    write_links = Alias.link_to
 
     def remove() -> None:
-        remove_address(home)
+        remove_address(alice, home)
         connections.close_all()
 
     def write_links_then_lose_one(alias: Alias, addresses: Sequence[EmailAddress]) -> None:
@@ -216,10 +217,10 @@ def test_a_destination_that_goes_away_in_the_same_moment_is_refused_in_words(
         thread.start()
         thread.join(20)
 
-    monkeypatch.setattr(Alias, "_set_links", write_links_then_lose_one)
+    monkeypatch.setattr(Alias, "link_to", write_links_then_lose_one)
 
     with pytest.raises(DestinationForbidden, match="was removed just now"):
-        Alias.objects.issue(owner=alice, destinations=["alice@home.test"])
+        issue(owner=alice, destinations=["alice@home.test"])
 
     assert not Alias.objects.exists()
     assert not EmailAddress.objects.filter(pk=home.pk).exists()

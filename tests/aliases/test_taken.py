@@ -14,12 +14,14 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from aliases import pending_import, taken
-from aliases.api.simplelogin_names import suffixes
-from aliases.importing import ImportRefused
-from aliases.models import Alias, PendingImport
-from aliases.refusals import AddressTaken
-from core.refusals import RateLimited
+from aliases import taken
+from aliases.exceptions import AddressTaken
+from aliases.issuing import issue, issue_chosen
+from api.simplelogin.custom_names import suffixes
+from core.exceptions import RateLimited
+from transfer import models as pending_import
+from transfer.making import ImportRefused
+from transfer.models import PendingImport
 
 pytestmark = pytest.mark.django_db
 
@@ -31,7 +33,7 @@ SENTENCE = "You have tried too many addresses that are taken. Try again in 24 ho
 def others(root: User, example_com: object) -> list[str]:
     """The addresses of somebody else's aliases."""
     chosen = [
-        Alias.objects.issue_chosen(owner=root, prefix=f"github.{word}", domain="example.com")
+        issue_chosen(owner=root, prefix=f"github.{word}", domain="example.com")
         for word in ("alpha", "beta", "gamma", "delta")
     ]
     return [alias.address for alias in chosen]
@@ -40,7 +42,7 @@ def others(root: User, example_com: object) -> list[str]:
 def choose(owner: User, address: str) -> str:
     """What becomes of the name that the owner chooses."""
     try:
-        Alias.objects.issue_chosen(owner=owner, prefix=address.partition("@")[0])
+        issue_chosen(owner=owner, prefix=address.partition("@")[0])
     except (AddressTaken, RateLimited) as error:
         return error.code
     return "made"
@@ -81,7 +83,7 @@ def test_all_ways_share_one_budget(
         refused = app.post(mailboxes, {"email": address}, format="json")
         assert (refused.status_code, refused.json()["error"]) == (429, SENTENCE)
     # Names of our making tell nothing.
-    assert Alias.objects.issue(owner=alice, hostname="github.com")
+    assert issue(owner=alice, hostname="github.com")
     with time_machine.travel(timezone.now() + timedelta(days=1, minutes=1)):
         assert choose(alice, "free@example.com") == "made"
 
@@ -122,7 +124,7 @@ def test_making_tells_no_more_than_the_check(alice: User, root: User, settings: 
     pending.check_on(seconds=None)
     assert pending.is_ready
     for name in ("x", "y"):
-        Alias.objects.issue_chosen(owner=root, prefix=name, domain="example.com")
+        issue_chosen(owner=root, prefix=name, domain="example.com")
 
     with pytest.raises(ImportRefused):
         pending.make()
@@ -154,7 +156,7 @@ def test_a_global_admin_sees_all_anyway(alice: User, root: User, settings: Setti
 
     for _ in range(3):
         with pytest.raises(AddressTaken):
-            Alias.objects.issue_chosen(owner=root, prefix="u", domain="example.com")
+            issue_chosen(owner=root, prefix="u", domain="example.com")
         assert told(root, *names) == names
 
 

@@ -18,8 +18,8 @@ from rest_framework.test import APIClient
 from time_machine import TimeMachineFixture
 
 from accounts.models import User
-from aliases.api import docs_page
-from aliases.models import Alias
+from aliases.issuing import issue
+from api import docs_page
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db
@@ -90,7 +90,7 @@ def test_a_device_is_named_without_line_ends(alice: User) -> None:
 def test_as_many_mailboxes_as_a_body_holds_are_refused_before_the_database(
     alice: User, api: Api, django_assert_num_queries: Any
 ) -> None:
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
     client = api(alice)
     client.get("/api/stats")
 
@@ -242,7 +242,7 @@ def test_the_schema_is_made_once_and_no_query_has_a_say(monkeypatch: pytest.Monk
 
 
 def test_a_search_looks_for_no_more_than_a_person_types(alice: User, api: Api) -> None:
-    alias = Alias.objects.issue(owner=alice, note="a" * 300)
+    alias = issue(owner=alice, note="a" * 300)
 
     answer = api(alice).post("/api/v2/aliases?page_id=0", {"query": "a" * 200 + "b" * 200}, format="json")
 

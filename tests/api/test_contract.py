@@ -16,9 +16,10 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from aliases.api.edge import ApiEdgeMiddleware
-from aliases.api.query import read_query
+from aliases.issuing import issue
 from aliases.models import Alias
+from api.middleware import ApiEdgeMiddleware
+from api.query import read_query
 from core.logs import RedactingFormatter
 from tokens.models import Token
 from tokens.scopes import EVERYTHING
@@ -193,9 +194,9 @@ def test_every_answer_has_the_cors_headers(
         Client().get(CREATE, headers={"Authentication": key, **origin}),
     ]
     with monkeypatch.context() as patch:
-        patch.setattr("aliases.models.AliasQuerySet.issue", lambda *args, **kwargs: 1 / 0)
+        patch.setattr("api.simplelogin.aliases.issue", lambda *args, **kwargs: 1 / 0)
         answers.append(post(key, headers=origin))
-        patch.setattr("aliases.models.AliasQuerySet.issue", away)
+        patch.setattr("api.simplelogin.aliases.issue", away)
         answers.append(post(key, headers=origin))
     settings.ALIASES_PER_HOUR = 0
     answers.append(post(key, headers=origin))
@@ -251,7 +252,7 @@ def test_a_stray_mode_is_ignored(key: str, mode: str) -> None:
 
 
 def test_mode_chooses_between_words_and_uuid(alice: User, key: str) -> None:
-    from aliases.preferences import AliasPreferences
+    from aliases.models import AliasPreferences
 
     assert len(post(key, f"{CREATE}?mode=uuid").json()["alias"].partition("@")[0]) == 36
     AliasPreferences.objects.create(user=alice, style="uuid")
@@ -300,7 +301,7 @@ def test_the_note_of_a_password_manager_keeps_no_url(key: str) -> None:
 
 @pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"])
 def test_no_header_changes_the_method(alice: User, key: str, name: str) -> None:
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
 
     answer = post(key, f"/api/aliases/{alias.pk}", headers={name: "DELETE"})
 
@@ -323,7 +324,7 @@ def test_a_crash_is_told_in_json_and_logged_without_names(
         raise RuntimeError(f"boom {alice.email} {key.partition(':')[2]}")
 
     with monkeypatch.context() as patch:
-        patch.setattr("aliases.models.AliasQuerySet.issue", crash)
+        patch.setattr("api.simplelogin.aliases.issue", crash)
         answer = post(key, f"{CREATE}?hostname=secret-site.test")
     logging.getLogger().removeHandler(handler)
 
@@ -419,7 +420,7 @@ def test_a_body_that_breaks_off_reaches_no_view() -> None:
 
 
 def test_a_search_for_no_text_finds_nothing_and_breaks_nothing(alice: User, key: str) -> None:
-    Alias.objects.issue(owner=alice)
+    issue(owner=alice)
 
     answer = post(key, "/api/v2/aliases?page_id=0", body=b'{"query": "\\ud800zzz\\u0000"}')
 

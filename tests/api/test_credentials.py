@@ -222,7 +222,7 @@ def test_with_the_database_away_nobody_is_blamed(
         raise OperationalError("connection refused")
 
     with monkeypatch.context() as patch:
-        patch.setattr("core.prepared.Prepared.__call__", away)
+        patch.setattr("core.db.compiled.CompiledQuery.__call__", away)
         patch.setattr("core.models.CounterQuerySet.hit", away)
         answer = ask(key.format(email=alice.email, secret=secret))
 

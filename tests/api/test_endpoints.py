@@ -12,8 +12,9 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from aliases.api.public_ids import public_id
+from aliases.issuing import issue
 from aliases.models import Alias
+from api.addy.ids import public_id
 from mail.models import Activity
 from tokens.authentication import WRONG_CREDENTIALS
 
@@ -165,7 +166,7 @@ def test_every_url_works_with_a_key_and_needs_one(
         expected = 403
     if path.startswith(ADDY) and method == "DELETE":
         expected = 204
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
     path = path.format(
         id=alias.pk, mailbox=home.pk, uuid=alias.uuid, recipient=public_id("recipient", home.pk)
     )
@@ -189,8 +190,8 @@ def test_every_url_works_with_a_key_and_needs_one(
 def test_to_addy_a_strangers_and_an_unknown_alias_are_the_same_nothing(
     alice: User, root: User, api: Api, method: str, path: str, body: Any
 ) -> None:
-    theirs = Alias.objects.issue(owner=root, domain="example.com")
-    stripped = Alias.objects.issue(owner=alice)
+    theirs = issue(owner=root, domain="example.com")
+    stripped = issue(owner=alice)
     Alias.objects.filter(pk=stripped.pk).strip()
     before = list(Alias.objects.order_by("pk").values())
     client = api(alice)
@@ -215,10 +216,10 @@ def test_to_addy_a_strangers_and_an_unknown_alias_are_the_same_nothing(
 def test_a_strangers_a_deleted_and_an_unknown_alias_are_the_same_nothing(
     alice: User, root: User, api: Api, method: str, path: str, body: Any
 ) -> None:
-    theirs = Alias.objects.issue(owner=root, domain="example.com")
-    deleted = Alias.objects.issue(owner=alice)
+    theirs = issue(owner=root, domain="example.com")
+    deleted = issue(owner=alice)
     deleted.soft_delete()
-    stripped = Alias.objects.issue(owner=alice)
+    stripped = issue(owner=alice)
     Alias.objects.filter(pk=stripped.pk).strip()
     before = list(Alias.objects.order_by("pk").values())
     client = api(alice)
@@ -253,7 +254,7 @@ def test_user_info_tells_whose_key_it_is(alice: User, api: Api) -> None:
 def test_the_list_has_twenty_a_page_pinned_and_recent_first(alice: User, api: Api) -> None:
     now = timezone.now()
     for number in range(45):
-        alias = Alias.objects.issue(owner=alice)
+        alias = issue(owner=alice)
         Alias.objects.filter(pk=alias.pk).update(
             active_at=now - timedelta(hours=number), pinned=number in {30, 40}
         )
@@ -269,10 +270,10 @@ def test_the_list_has_twenty_a_page_pinned_and_recent_first(alice: User, api: Ap
 
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_the_list_is_searched(alice: User, api: Api, method: str) -> None:
-    code = Alias.objects.issue(owner=alice, hostname="github.com", note="100% Code")
-    shop = Alias.objects.issue(owner=alice, hostname="shop.test", note="")
+    code = issue(owner=alice, hostname="github.com", note="100% Code")
+    shop = issue(owner=alice, hostname="shop.test", note="")
     shop.edit(name="Größe")
-    gone = Alias.objects.issue(owner=alice, hostname="github.com")
+    gone = issue(owner=alice, hostname="github.com")
     gone.soft_delete()
     client = api(alice)
 
@@ -292,13 +293,13 @@ def test_the_list_is_searched(alice: User, api: Api, method: str) -> None:
 
 @pytest.mark.parametrize("text", ["x" * 10_001, "%" * 100_000, "ü" * 100_000])
 def test_a_search_that_is_longer_than_any_note_finds_nothing(alice: User, api: Api, text: str) -> None:
-    Alias.objects.issue(owner=alice)
+    issue(owner=alice)
 
     assert api(alice).post(LIST, {"query": text}, format="json").json() == {"aliases": []}
 
 
 def test_the_longest_search_finds_the_longest_note(alice: User, api: Api) -> None:
-    alias = Alias.objects.issue(owner=alice, note="🦄%" * 5_000)
+    alias = issue(owner=alice, note="🦄%" * 5_000)
 
     answer = api(alice).post(LIST, {"query": alias.note}, format="json")
 
@@ -306,7 +307,7 @@ def test_the_longest_search_finds_the_longest_note(alice: User, api: Api) -> Non
 
 
 def test_the_first_flag_wins_whatever_its_value(alice: User, api: Api) -> None:
-    pinned, off, on = (Alias.objects.issue(owner=alice) for _ in range(3))
+    pinned, off, on = (issue(owner=alice) for _ in range(3))
     pinned.edit(pinned=True)
     off.disable()
     client = api(alice)
@@ -322,7 +323,7 @@ def test_the_first_flag_wins_whatever_its_value(alice: User, api: Api) -> None:
 def test_one_alias_is_read_and_changed(alice: User, api: Api) -> None:
     home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
     primary = EmailAddress.objects.get(user=alice, primary=True)
-    alias = Alias.objects.issue(owner=alice, note="old")
+    alias = issue(owner=alice, note="old")
     client, path = api(alice), f"/api/aliases/{alias.pk}"
 
     assert client.get(path).json()["note"] == "old"
@@ -348,7 +349,7 @@ def test_one_alias_is_read_and_changed(alice: User, api: Api) -> None:
 
 def test_a_mailbox_named_twice_is_one(alice: User, api: Api) -> None:
     primary = EmailAddress.objects.get(user=alice)
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
     client, path = api(alice), f"/api/aliases/{alias.pk}"
 
     assert client.put(path, {"mailbox_ids": [primary.pk] * 3}, format="json").json() == {"ok": True}
@@ -357,7 +358,7 @@ def test_a_mailbox_named_twice_is_one(alice: User, api: Api) -> None:
 
 
 def test_a_refused_change_changes_nothing(alice: User, api: Api) -> None:
-    alias = Alias.objects.issue(owner=alice, note="old")
+    alias = issue(owner=alice, note="old")
     client = api(alice)
 
     answer = client.put(f"/api/aliases/{alias.pk}", {"note": "new", "mailbox_ids": [999]}, format="json")
@@ -368,7 +369,7 @@ def test_a_refused_change_changes_nothing(alice: User, api: Api) -> None:
 
 
 def test_an_alias_is_switched_and_deleted(alice: User, api: Api) -> None:
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
     client, path = api(alice), f"/api/aliases/{alias.pk}"
 
     assert client.post(f"{path}/toggle").json() == {"enabled": False}
@@ -383,10 +384,10 @@ def test_an_alias_is_switched_and_deleted(alice: User, api: Api) -> None:
 
 def test_the_figures_are_added_up(alice: User, root: User, api: Api) -> None:
     for _ in range(2):
-        alias = Alias.objects.issue(owner=alice)
+        alias = issue(owner=alice)
         Alias.objects.filter(pk=alias.pk).update(forwards=5, blocks=2, replies=1)
-    Alias.objects.issue(owner=root, domain="example.com")
-    Alias.objects.issue(owner=alice).soft_delete()
+    issue(owner=root, domain="example.com")
+    issue(owner=alice).soft_delete()
 
     assert api(alice).get("/api/stats").json() == {
         "nb_alias": 2,
@@ -404,7 +405,7 @@ def test_the_figures_are_added_up(alice: User, root: User, api: Api) -> None:
 
 
 def test_activities_tell_what_happened_the_latest_first(alice: User, api: Api) -> None:
-    alias, other = Alias.objects.issue(owner=alice), Alias.objects.issue(owner=alice)
+    alias, other = issue(owner=alice), issue(owner=alice)
     now = timezone.now()
     for number in range(25):
         Activity.objects.create(

@@ -19,8 +19,9 @@ from django.test import Client, override_settings
 from django.utils import timezone
 
 from accounts.models import User
-from aliases.api.simplelogin_names import suffixes
+from aliases.issuing import issue
 from aliases.models import Alias
+from api.simplelogin.custom_names import suffixes
 from domains.models import Domain
 from tokens.authentication import WRONG_CREDENTIALS
 from tokens.models import Token
@@ -359,19 +360,19 @@ TABLE = [
         "the database away while the key is looked up",
         503,
         AWAY,
-        while_broken("core.prepared.Prepared.__call__", OperationalError("alice@example.com")),
+        while_broken("core.db.compiled.CompiledQuery.__call__", OperationalError("alice@example.com")),
     ),
     Row(
         "the database away while the alias is made",
         503,
         AWAY,
-        while_broken("aliases.models.AliasQuerySet.issue", OperationalError("alice@example.com")),
+        while_broken("api.simplelogin.aliases.issue", OperationalError("alice@example.com")),
     ),
     Row(
         "a crash of ours",
         500,
         "Something went wrong on our side. It is logged; try again later.",
-        while_broken("aliases.models.AliasQuerySet.issue", RuntimeError("alice@example.com")),
+        while_broken("api.simplelogin.aliases.issue", RuntimeError("alice@example.com")),
     ),
     Row(
         "a Host that is not ours",
@@ -540,7 +541,7 @@ TABLE = [
 def world(alice: User, mallory: User, other_org: Domain) -> World:
     Domain.objects.create(name="off.test")
     _token, secret = Token.objects.issue(owner=alice, name="tests", scopes=EVERYTHING)
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
     client = Client(raise_request_exception=False)
     return World(alice, mallory, client, secret, f"{alice.email}:{secret}", alias)
 

@@ -18,8 +18,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from accounts.models import User
-from aliases.api.docs import is_described
+from aliases.issuing import issue
 from aliases.models import Alias
+from api.schema import is_described
 from tests.api.test_endpoints import views
 from tokens.models import Token
 from tokens.scopes import EVERYTHING
@@ -100,7 +101,7 @@ def test_schema_and_docs_have_a_slash_at_the_end_or_none(client: Client, path: s
 )
 @pytest.mark.django_db(transaction=True)
 def test_the_schema_is_true_with_a_key(case: Any, live_server: LiveServer, alice: User) -> None:
-    alias = Alias.objects.owned_by(alice).present().first() or Alias.objects.issue(owner=alice)
+    alias = Alias.objects.owned_by(alice).present().first() or issue(owner=alice)
     _token, secret = Token.objects.issue(owner=alice, name="schemathesis", scopes=EVERYTHING)
     key = (case.path_parameters or {}).get("key")
     if isinstance(key, int) and key % 2:

@@ -12,8 +12,9 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from aliases.api.public_ids import public_id
+from aliases.issuing import issue
 from aliases.models import Alias
+from api.addy.ids import public_id
 from mail.models import Activity
 from tests.api.test_endpoints import CALLS, KEYED, views
 from tokens.models import Token
@@ -113,7 +114,7 @@ def test_every_view_says_what_each_of_its_methods_needs() -> None:
 @pytest.mark.parametrize(("method", "path", "body"), KEYED)
 def test_a_call_needs_its_right_and_no_other(alice: User, method: str, path: str, body: Any) -> None:
     home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
     scope = needed(method, path)
     path = path.format(
         id=alias.pk, mailbox=home.pk, uuid=alias.uuid, recipient=public_id("recipient", home.pk)
@@ -161,7 +162,7 @@ def test_head_needs_what_get_needs_and_a_missing_method_is_405(alice: User) -> N
 @pytest.fixture
 def busy(alice: User) -> tuple[Alias, Alias]:
     """Two aliases; the older one had mail a moment ago."""
-    old, new = Alias.objects.issue(owner=alice), Alias.objects.issue(owner=alice)
+    old, new = issue(owner=alice), issue(owner=alice)
     later = timezone.now() + timedelta(minutes=1)
     Alias.objects.filter(pk=old.pk).update(forwards=3, blocks=2, replies=1, active_at=later)
     Activity.objects.create(alias=old, deed="forward", sender="shop@sender.test")

@@ -17,9 +17,8 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from aliases.api.public_ids import public_id
-from aliases.expiry import AliasExpiry
-from aliases.models import Alias, AliasDestination
+from aliases.models import Alias, AliasDestination, AliasExpiry
+from api.addy.ids import public_id
 from domains.models import Domain
 from mail.models import Activity
 from tests.api.test_endpoints import CALLS

@@ -21,8 +21,8 @@ from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
-from aliases.models import Alias
-from aliases.preferences import AliasPreferences
+from aliases.issuing import issue
+from aliases.models import Alias, AliasPreferences
 from domains.models import Domain
 from mail.models import Activity, Deed
 from tokens.models import Token
@@ -133,8 +133,8 @@ def test_it_makes_a_custom_alias(outcomes: Calls, values: Values, alice: User) -
 
 
 def test_it_lists_searches_and_gets_aliases(outcomes: Calls, values: Values, alice: User) -> None:
-    shop = Alias.objects.issue(owner=alice, note="the shop")
-    bank = Alias.objects.issue(owner=alice)
+    shop = issue(owner=alice, note="the shop")
+    bank = issue(owner=alice)
     bank.disable()
     bank.change(pinned=True)
     Activity.objects.create(alias=shop, deed=Deed.BLOCK, sender="eve@sender.test")
@@ -164,7 +164,7 @@ def test_it_lists_searches_and_gets_aliases(outcomes: Calls, values: Values, ali
 
 def test_it_changes_toggles_and_deletes_an_alias(values: Values, alice: User) -> None:
     home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
     patch = {"note": "n", "name": "Alice", "mailboxIds": [home.pk], "disablePgp": True, "pinned": True}
 
     changed, toggled = values(
@@ -181,7 +181,7 @@ def test_it_changes_toggles_and_deletes_an_alias(values: Values, alice: User) ->
 
 
 def test_it_reads_activities(values: Values, alice: User) -> None:
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
     for number in range(21):
         Activity.objects.create(alias=alias, deed=Deed.FORWARD, sender=f"eve-{number}@sender.test")
 
@@ -203,7 +203,7 @@ def test_it_reads_activities(values: Values, alice: User) -> None:
 
 
 def test_contacts_are_refused_in_words(outcomes: Calls, alice: User) -> None:
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
     post = {"aliasId": alias.pk, "aliasAliasIdContactsPost": {"contact": "eve@sender.test"}}
 
     listed, *refused = outcomes(
@@ -288,7 +288,7 @@ def test_it_reads_the_domains_unread(outcomes: Calls, example_com: Domain) -> No
 
 
 def test_it_exports(values: Values, alice: User) -> None:
-    alias = Alias.objects.issue(owner=alice, note='a "quoted", note')
+    alias = issue(owner=alice, note='a "quoted", note')
 
     data, text = values(("export", "exportUserData"), ("export", "exportAliasesAsCsv"))
 
@@ -301,7 +301,7 @@ def test_it_exports(values: Values, alice: User) -> None:
 
 
 def test_it_reads_and_changes_the_account(values: Values, alice: User) -> None:
-    Alias.objects.issue(owner=alice)
+    issue(owner=alice)
 
     before, after, stats = values(
         ("account", "getUserInfo"),

@@ -11,6 +11,7 @@ import pytest
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
+from aliases.issuing import issue
 from aliases.models import Alias
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -58,7 +59,7 @@ def test_it_makes_finds_and_changes_an_alias(library: SimpleNamespace) -> None:
 
 
 def test_it_switches_deletes_restores_and_forgets(library: SimpleNamespace, alice: User) -> None:
-    aliases, alias = library.aliases, Alias.objects.issue(owner=alice)
+    aliases, alias = library.aliases, issue(owner=alice)
     key = str(alias.uuid)
 
     aliases.deactivate_alias(key)
@@ -72,7 +73,7 @@ def test_it_switches_deletes_restores_and_forgets(library: SimpleNamespace, alic
 
 
 def test_it_changes_many_at_once(library: SimpleNamespace, alice: User) -> None:
-    ids = [str(Alias.objects.issue(owner=alice).uuid) for _ in range(3)]
+    ids = [str(issue(owner=alice).uuid) for _ in range(3)]
     bulk = library.bulk
 
     assert [row["id"] for row in bulk.get_aliases(ids).json()["data"]] == ids

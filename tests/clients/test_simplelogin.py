@@ -12,6 +12,7 @@ from allauth.account.models import EmailAddress
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
+from aliases.issuing import issue
 from aliases.models import Alias
 from domains.models import Domain
 from mail.models import Activity, Deed
@@ -86,8 +87,8 @@ def test_it_makes_aliases(run: Run, alice: User) -> None:
 
 
 def test_it_lists_and_shows_aliases(run: Run, alice: User) -> None:
-    shop = Alias.objects.issue(owner=alice, note="the shop")
-    bank = Alias.objects.issue(owner=alice)
+    shop = issue(owner=alice, note="the shop")
+    bank = issue(owner=alice)
     bank.disable()
     bank.change(pinned=True)
     Activity.objects.create(alias=shop, deed=Deed.BLOCK, sender="eve@sender.test")
@@ -113,7 +114,7 @@ def test_it_lists_and_shows_aliases(run: Run, alice: User) -> None:
 
 
 def test_it_toggles_and_deletes_an_alias(run: Run, alice: User) -> None:
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
 
     assert f"{alias.address} is now disabled" in run("aliases", "toggle", alias.pk)
     alias.refresh_from_db()
@@ -126,7 +127,7 @@ def test_it_toggles_and_deletes_an_alias(run: Run, alice: User) -> None:
 
 
 def test_it_reads_mailboxes_and_domains(run: Run, alice: User, example_com: Domain) -> None:
-    Alias.objects.issue(owner=alice)
+    issue(owner=alice)
 
     mailboxes = run("mailboxes", "list")
     domains = run("domains", "list")
@@ -140,7 +141,7 @@ def test_it_reads_mailboxes_and_domains(run: Run, alice: User, example_com: Doma
 
 
 def test_contacts_are_refused_in_words(run: Run, alice: User) -> None:
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
 
     assert "No contacts found." in run("contacts", "list", alias.pk)
     for command in (

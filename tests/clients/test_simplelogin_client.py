@@ -11,6 +11,7 @@ from allauth.account.models import EmailAddress
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
+from aliases.issuing import issue
 from aliases.models import Alias
 from mail.models import Activity, Deed
 
@@ -51,7 +52,7 @@ def test_it_makes_and_lists_aliases(library: Any, key: str) -> None:
 
 def test_it_filters_and_turns_pages(library: Any, alice: User, key: str) -> None:
     client = library.SimpleLoginClient(key)
-    aliases = [Alias.objects.issue(owner=alice) for _ in range(21)]
+    aliases = [issue(owner=alice) for _ in range(21)]
     aliases[0].disable()
     aliases[1].change(pinned=True)
     aliases[2].soft_delete()

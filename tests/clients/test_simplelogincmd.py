@@ -16,6 +16,7 @@ from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
+from aliases.issuing import issue
 from aliases.models import Alias
 from mail.models import Activity, Deed
 from tokens.models import Token
@@ -134,7 +135,7 @@ def test_it_makes_aliases(keyed: Run, alice: User) -> None:
 
 
 def test_it_lists_and_shows_aliases(keyed: Run, alice: User) -> None:
-    aliases = [Alias.objects.issue(owner=alice, note=f"note {number}") for number in range(21)]
+    aliases = [issue(owner=alice, note=f"note {number}") for number in range(21)]
     aliases[3].disable()
     aliases[4].change(pinned=True)
 
@@ -158,7 +159,7 @@ def test_it_lists_and_shows_aliases(keyed: Run, alice: User) -> None:
 def test_it_changes_toggles_and_deletes_an_alias(keyed: Run, alice: User) -> None:
     home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
     primary = EmailAddress.objects.get(user=alice, primary=True)
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
 
     changed = keyed(
         *("alias", "update", alias.pk, "-n", "new note", "-a", "Alice", "--pinned", "--disable-pgp"),
@@ -179,7 +180,7 @@ def test_it_changes_toggles_and_deletes_an_alias(keyed: Run, alice: User) -> Non
 
 
 def test_it_shows_activity(keyed: Run, alice: User) -> None:
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
     assert keyed("alias", "activity", alias.pk) == "No activities found\n"
     for number in range(21):
         Activity.objects.create(alias=alias, deed=Deed.FORWARD, sender=f"eve-{number}@sender.test")
@@ -219,7 +220,7 @@ def test_it_asks_at_a_wrong_path_to_change_a_mailbox_and_is_told_so(keyed: Run, 
 
 
 def test_contacts_are_refused_in_words(keyed: Run, alice: User) -> None:
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
     refusal = "Reverse aliases are not available on this server.\n"
 
     assert keyed("alias", "contact", "list", alias.pk) == "No contacts found\n"
@@ -229,7 +230,7 @@ def test_contacts_are_refused_in_words(keyed: Run, alice: User) -> None:
 
 
 def test_it_keeps_a_copy_of_everything(keyed: Run, alice: User) -> None:
-    alias = Alias.objects.issue(owner=alice, note="the shop")
+    alias = issue(owner=alice, note="the shop")
 
     synced = keyed("database", "sync")
 

@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from aliases.models import Alias
+from aliases.issuing import issue
 from core.audit import AppendOnly, AuditEntry
 from domains.models import Domain
 from tokens.models import Token
@@ -21,7 +21,7 @@ def entries() -> list[tuple[str, str, str]]:
 
 
 def test_an_admins_deeds_are_written_down(boss: Client, root: User, alice: User, example_com: Domain) -> None:
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
     token, secret = Token.objects.issue(owner=alice, name="phone")
 
     boss.post("/admin/aliases/alias/", {"action": "disable", "_selected_action": [alias.pk]})

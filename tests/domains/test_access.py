@@ -6,9 +6,10 @@ from django.db.models import ProtectedError
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
-from aliases import refusals
+from aliases import exceptions as refusals
+from aliases.choosing import choose_domain
+from aliases.issuing import issue
 from aliases.models import Alias
-from aliases.preferences import choose_domain
 from domains.models import AccessGrant, Audience, Domain
 
 
@@ -186,17 +187,17 @@ def test_a_grant_outlives_who_gave_it(alice: User, root: User, other_org: Domain
 
 
 def test_the_toggle_leaves_existing_aliases_alone(alice: User, example_com: Domain) -> None:
-    alias = Alias.objects.issue(owner=alice)
+    alias = issue(owner=alice)
 
     example_com.set_anonmail(False)
 
     assert list(Alias.objects.receiving()) == [alias]
     with pytest.raises(refusals.NoUsableDomain):
-        Alias.objects.issue(owner=alice)
+        issue(owner=alice)
 
 
 def test_a_domain_with_aliases_cannot_be_deleted(alice: User, example_com: Domain) -> None:
-    Alias.objects.issue(owner=alice)
+    issue(owner=alice)
     Alias.objects.all().strip()
 
     with pytest.raises(ProtectedError):

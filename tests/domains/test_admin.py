@@ -9,10 +9,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts.models import User
-from aliases.models import Alias
+from aliases.issuing import issue
 from domains import admin as domains_admin
 from domains.models import AccessGrant, Domain
-from tests.admin import act
+from tests.rig.admin import act
 
 pytestmark = pytest.mark.django_db
 
@@ -74,7 +74,7 @@ def test_a_grant_is_given_and_taken_in_its_own_list(
 def test_a_domain_with_aliases_keeps_its_name_and_stays(
     boss: Client, alice: User, example_com: Domain
 ) -> None:
-    Alias.objects.issue(owner=alice)
+    issue(owner=alice)
 
     boss.post(
         reverse("admin:domains_domain_change", args=[example_com.pk]),
@@ -109,7 +109,7 @@ def test_a_domain_that_gets_its_first_alias_while_it_is_deleted_stays(
     original = Domain.delete
 
     def delete(domain: Domain) -> Any:
-        Alias.objects.issue(owner=alice)
+        issue(owner=alice)
         return original(domain)
 
     monkeypatch.setattr(Domain, "delete", delete)
@@ -146,7 +146,7 @@ def test_the_list_says_how_many_aliases_there_are_as_far_as_it_counts(
         return [part.split("</td>")[0] for part in page.split('<td class="field-alias_count">')[1:]]
 
     for _ in range(3):
-        Alias.objects.issue(owner=alice)
+        issue(owner=alice)
     three = '<a href="/admin/aliases/alias/?domain=example.com">3</a>'
     assert figures() == [three, '<a href="/admin/aliases/alias/?domain=other.org">0</a>']
 

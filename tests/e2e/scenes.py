@@ -9,10 +9,12 @@ from allauth.account.models import EmailAddress, EmailConfirmationHMAC
 from django.utils import timezone
 
 from accounts.models import AddressChange, DestinationOnly, User
-from aliases.models import Alias, PendingImport
+from aliases.issuing import issue
+from aliases.models import Alias
 from domains.models import Domain
 from tokens.models import Token
 from tokens.scopes import EVERYTHING
+from transfer.models import PendingImport
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def set_stage() -> Stage:
     ]
     aliases = []
     for number, (site, note, forwards, blocks) in enumerate(sites):
-        alias = Alias.objects.issue(owner=alice, domain=example.name, hostname=site, note=note)
+        alias = issue(owner=alice, domain=example.name, hostname=site, note=note)
         made = timezone.now() - timedelta(days=90 - number)
         Alias.objects.filter(pk=alias.pk).update(
             forwards=forwards, blocks=blocks, created=made, active_at=made + timedelta(days=number * 15)
@@ -101,7 +103,7 @@ def set_stage() -> Stage:
     aliases[0].set_destinations([alice.email, second.email])
     aliases[1].disable()
     aliases[2].set_destinations([second.email])
-    deleted = Alias.objects.issue(owner=alice, domain=bucher.name, hostname="old-forum.test", note="Gone")
+    deleted = issue(owner=alice, domain=bucher.name, hostname="old-forum.test", note="Gone")
     deleted.soft_delete()
     token, _secret = Token.objects.issue(
         owner=alice, name="Bitwarden on the phone", networks=["192.0.2.0/24"]

@@ -7,6 +7,7 @@ from playwright.sync_api import Page, expect
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from aliases.issuing import issue
 from aliases.models import Alias
 from domains.models import Domain
 from tests.e2e.conftest import Visit
@@ -202,7 +203,7 @@ def test_a_phone_is_enough(visit: Visit, alice: User) -> None:
 
 
 def test_everything_in_the_list_is_done_by_keyboard(visit: Visit, alice: User) -> None:
-    Alias.objects.issue(owner=alice, hostname="github.com")
+    issue(owner=alice, hostname="github.com")
     page = visit(alice)
     page.goto("/aliases/")
 
@@ -222,7 +223,7 @@ def test_everything_in_the_list_is_done_by_keyboard(visit: Visit, alice: User) -
 
 
 def test_an_ended_session_leads_to_the_sign_in_page_not_into_the_list(visit: Visit, alice: User) -> None:
-    Alias.objects.issue(owner=alice, hostname="github.com")
+    issue(owner=alice, hostname="github.com")
     page = visit(alice)
     page.goto("/aliases/?q=git")
     alice.deactivate()

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.mail_process import FILL, Server, manage
+from tests.rig.mail_process import FILL, Server, manage
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from django.test.utils import override_settings
 from pytest_django import Settings
 
 from accounts.models import User
-from mail.next_hop import SmtpHop
+from mail.delivery.next_hop import SmtpHop
 from mail.postfix.files import main_cf, master_cf
 from mail.postfix.lines import Configuration, fresh
-from tests import mta
 from tests.conftest import missing
-from tests.mail_doors import running_doors_at
-from tests.mta import Ports, Postfix, Sink
+from tests.rig import mta
+from tests.rig.mail_doors import running_doors_at
+from tests.rig.mta import Ports, Postfix, Sink
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

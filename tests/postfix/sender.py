@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from allauth.account.models import EmailAddress
 
 from accounts.models import User
+from aliases import issuing
 from aliases.models import Alias
-from mail.blocks import blocks
-from tests.mta import Arrived
+from mail.delivery.blocks import blocks
 from tests.postfix.conftest import Site
+from tests.rig.mta import Arrived
 
 EVE = "eve@sender.test"
 MESSAGE = b"From: Eve <eve@sender.test>\r\nTo: you\r\nSubject: Hi\r\n\r\nHello\r\n"
@@ -146,7 +147,7 @@ def issue(owner: User, *destinations: str) -> Alias:
     wanted = destinations or (f"{owner.email.partition('@')[0]}@home.test",)
     for email in wanted:
         EmailAddress.objects.get_or_create(user=owner, email=email, defaults={"verified": True})
-    return Alias.objects.issue(owner=owner, destinations=list(wanted))
+    return issuing.issue(owner=owner, destinations=list(wanted))
 
 
 def figures(alias: Alias) -> tuple[int, int]:

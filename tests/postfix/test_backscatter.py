@@ -12,9 +12,9 @@ from pytest_django import Settings
 from accounts.models import User
 from aliases.models import Alias
 from domains.models import Domain
-from mail.forward import Answer
+from mail.delivery.forward import Answer
 from mail.models import Activity
-from mail.postfix.lines import fresh
+from mail.postfix.lines import Configuration, fresh
 from tests.postfix.conftest import Running, Site, run_postfix, run_site
 from tests.postfix.sender import ACCEPTED, MESSAGE, figures, issue, send, settled, stranger
 
@@ -31,8 +31,12 @@ def fresh_site(fresh_postfix: Running, transactional_db: None, settings: Setting
 @pytest.fixture(scope="module")
 def small_postfix() -> Iterator[Running]:
     """A Postfix whose messages have at most SMALL octets."""
-    with override_settings(MAIL_SIZE_LIMIT=SMALL):
-        yield from run_postfix(fresh)
+
+    def small() -> Configuration:
+        with override_settings(MAIL_SIZE_LIMIT=SMALL):
+            return fresh()
+
+    yield from run_postfix(small)
 
 
 @pytest.fixture
@@ -107,7 +111,7 @@ def test_an_alias_that_ends_while_its_mail_waits_makes_no_report(
 ) -> None:
     site, alias = fresh_site, issue(alice)
     with monkeypatch.context() as patch:
-        patch.setattr("mail.smtp_door.take", lambda *args: Answer.LATER)
+        patch.setattr("mail.server.smtp.take", lambda *args: Answer.LATER)
         send(site, alias.address)
         assert len(site.postfix.queue()) == 1
         site.postfix.command("postsuper", "-h", "ALL")

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from accounts.models import User
-from mail.message import header_fields
+from mail.delivery.message import header_fields
 from mail.models import Activity
 from tests.postfix.conftest import Site
 from tests.postfix.sender import ACCEPTED, EVE, MESSAGE, Sender, figures, issue, send, settled, stranger

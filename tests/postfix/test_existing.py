@@ -19,15 +19,16 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from accounts.models import User
+from aliases import issuing
 from aliases.models import Alias
 from domains.models import Audience, Domain
-from tests import mta
 from tests.conftest import missing
-from tests.mail_doors import Hop, running_doors_at
-from tests.mta import Ports, Postfix, Sink
 from tests.postfix.conftest import Site, run_site
 from tests.postfix.sender import ACCEPTED, EVE, Told, figures, stranger, unknown
 from tests.postfix.sender import send as send_octets
+from tests.rig import mta
+from tests.rig.mail_doors import Hop, running_doors_at
+from tests.rig.mta import Ports, Postfix, Sink
 
 # Complete: for this machine, where the tests are, such a Postfix adds to headers.
 MESSAGE = (
@@ -216,7 +217,7 @@ def send(site: Site, *recipients: str, sender: str = EVE) -> Told:
 
 
 def issue(owner: User, domain: str) -> Alias:
-    return Alias.objects.issue(owner=owner, domain=domain, destinations=[owner.email])
+    return issuing.issue(owner=owner, domain=domain, destinations=[owner.email])
 
 
 def same_address(alias: Alias, address: str) -> Alias:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import postgresql
 from tests.conftest import missing
-from tests.faults_rig import (
+from tests.rig import postgresql
+from tests.rig.faults import (
     Account,
     Database,
     File,

@@ -11,9 +11,9 @@ import pytest
 from accounts.models import User
 from domains.models import Domain
 from mail.models import Activity, Bounce
-from tests.mta import Arrived
 from tests.postfix.conftest import Site
 from tests.postfix.sender import ACCEPTED, EVE, MESSAGE, figures, issue, settled, stranger
+from tests.rig.mta import Arrived
 
 HIDDEN = "hidden.person@secret-home.test"
 OTHER = "second.person@secret-work.test"

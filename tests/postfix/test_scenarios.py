@@ -14,9 +14,9 @@ from django.test import Client
 from accounts.models import User
 from aliases.models import Alias
 from domains.models import Domain
-from mail import smtp_door
-from mail.blocks import blocks
-from mail.models import Activity, Bounce
+from mail.delivery.blocks import blocks
+from mail.models import Activity, Bounce, PausedDestination
+from mail.server import smtp as smtp_door
 from tests.postfix.conftest import Site
 from tests.postfix.sender import (
     ACCEPTED,
@@ -251,21 +251,16 @@ def test_mail_that_comes_back_to_its_alias_ends_there(alice: User, site: Site, i
     told = send(site, alias.address, content=once.content)
 
     assert told.codes == ["250"]
-    if is_before_queue:
-        assert told.data == ["554 5.4.6 Routing loop detected"]
-        settled(site, 1)
-    else:
-        # Taken into the queue, so the sender has a report.
-        assert [answer[:9] for answer in told.data] == [ACCEPTED]
-        report = settled(site, 2)[1]
-        assert (report.sender, report.recipient) == ("", EVE)
-        assert b"Status: 5.4.6" in report.content
-    assert figures(alias) == (1, 0)
+    # Behind the queue it is dropped: a report would go to whoever is named as the sender.
+    answer = "554 5.4.6" if is_before_queue else ACCEPTED
+    assert [each[:9] for each in told.data] == [answer]
+    settled(site, 1)
+    assert figures(alias) == (1, 1)
     send(site, other.address, content=once.content)
-    assert settled(site, 2 if is_before_queue else 3)[-1].recipient == "alice@home.test"
+    assert settled(site, 2)[-1].recipient == "alice@home.test"
 
 
-@pytest.mark.parametrize("hops", [25, 31])
+@pytest.mark.parametrize("hops", [31, 120])
 def test_mail_that_went_through_too_many_hops_ends(
     alice: User, site: Site, is_before_queue: bool, hops: int
 ) -> None:
@@ -274,10 +269,9 @@ def test_mail_that_went_through_too_many_hops_ends(
 
     told = send(site, alias.address, content=content, sender="")
 
-    is_over = hops > 30
-    assert figures(alias) == (0 if is_over else 1, 0) or not is_before_queue
+    is_over = hops > 105  # a hundred, and what stands in front of us adds
     settled(site, 0 if is_over else 1)
-    assert figures(alias) == (0 if is_over else 1, 0)
+    assert figures(alias)[0] == (0 if is_over else 1)
     if is_before_queue:
         assert told.data[0][:9] == ("554 5.4.6" if is_over else ACCEPTED)
 
@@ -327,7 +321,9 @@ def test_a_bounce_address_takes_the_null_sender_alone(alice: User, site: Site) -
     assert null.recipients[forged] == unknown(forged)
     assert null.recipients[arrived.sender].startswith("250")
     settled(site, 1)
-    assert not Bounce.objects.exists()  # an ordinary message is no report
+    # An ordinary message under the null sender is what old servers send for a refusal: it leaves a trace.
+    assert not Bounce.objects.filter(is_no_mailbox=True).exists()
+    assert not PausedDestination.objects.exists()
 
 
 def test_a_stranger_cannot_send_on_through_us(alice: User, site: Site) -> None:

@@ -5,7 +5,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import User
-from tests.admin import act
+from tests.rig.admin import act
 from tokens.models import Token
 from tokens.scopes import Scope
 

@@ -1,6 +1,6 @@
 from typing import Any
 
-from aliases.expiry import expire, warn
+from aliases.ending import expire, warn
 from core.commands import RuleCommand
 
 

@@ -8,7 +8,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from anonmail_site.supervisor import Supervisor
-from mail.listen import DOORS, endpoints
+from mail.server.listening import DOORS, endpoints
 
 
 class Command(BaseCommand):

@@ -5,9 +5,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from core.parent import end_with_supervisor
-from mail.listen import endpoints, listening_socket
-from mail.next_hop import next_hop_from
-from mail.server import Processes, serve, tls_context
+from mail.delivery.next_hop import next_hop_from
+from mail.server.listening import endpoints, listening_socket
+from mail.server.processes import Processes, serve, tls_context
 
 
 class Command(BaseCommand):

@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from core.commands import RuleCommand
-from mail.faults import tell_administrators
+from mail.delivery.faults import tell_administrators
 
 
 class Command(RuleCommand):

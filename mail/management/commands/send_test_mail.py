@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from mail.listen import Endpoint, connect, endpoint
+from mail.server.listening import Endpoint, connect, endpoint
 
 
 class Command(BaseCommand):

@@ -1,0 +1,85 @@
+"""What is meant by a web site's name, however a client writes it. Pure; no Django here."""
+
+import re
+from ipaddress import ip_address
+from urllib.parse import unquote
+
+from core.addresses import AddressError, domain_to_ascii, domain_to_unicode
+
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
+_SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_HOST_MAX = 253
+
+
+def split_site(text: str) -> tuple[str, str]:
+    """The (scheme, bare host) of whatever a client calls a web site; "" for what is not there.
+
+    A URL, an authority with credentials and port, an app's `androidapp://` identifier or a bare
+    name goes in; user name, password, port, path, query and fragment never come out. The host is in
+    lower-case A-labels, or an IP literal without brackets. Garbage gives ("", "").
+    """
+    text = text.strip()
+    if not text or len(text) > 20_000:
+        return "", ""
+    scheme = ""
+    if match := _SCHEME.match(text):
+        scheme, text = match[1].lower(), text[match.end() :]
+    elif text.startswith("//"):
+        text = text[2:]
+    authority = re.split(r"[/?#\\]", text, maxsplit=1)[0].rpartition("@")[2]
+    if "%" in authority:
+        authority = re.split(r"[/?#\\]", unquote(authority), maxsplit=1)[0].rpartition("@")[2]
+    if authority.startswith("["):
+        host = authority[1:].partition("]")[0]
+        return scheme, _clean_host(host) if ":" in host else ""
+    if authority.count(":") > 1:
+        host, port = authority, ""
+    else:
+        host, _colon, port = authority.partition(":")
+    # What is no port was no host before the colon: `data:…`, or a password with a slash in it.
+    return scheme, "" if port and not port.isdigit() else _clean_host(host)
+
+
+def bare_host(text: str) -> str:
+    """The host of a web site as it is stored: see `split_site`. "" where there is none."""
+    return split_site(text)[1]
+
+
+def _clean_host(host: str) -> str:
+    host = host.strip().rstrip(".").lower()
+    try:
+        return str(ip_address(host.partition("%")[0]))
+    except ValueError:
+        pass
+    try:
+        return domain_to_ascii(host)
+    except AddressError:
+        # One label (localhost, a name on the local net), or a name DNS allows and IDNA does not.
+        return host if len(host) <= _HOST_MAX and _HOST.fullmatch(host) else ""
+
+
+def display_host(host: str) -> str:
+    """A stored host as a person reads it."""
+    return domain_to_unicode(host)
+
+
+_WEBSITE = re.compile(r"(?i)(\bwebsite:\s*)(\S+)")
+_ENDING = ".,;:!?)"
+
+
+def note_without_url(note: str, site: str = "") -> str:
+    """The note with each web site's URL cut to its host: after `Website:`, and wherever `site` stands.
+
+    A password manager that is asked on a page writes that page's address, secrets and all, into the
+    note. `site` is the site as the client named it, for notes written in other languages.
+    """
+
+    def cut(match: re.Match[str]) -> str:
+        url = match[2].rstrip(_ENDING)
+        if not re.search(r"[/?#@\\]", url):
+            return match[0]
+        return match[1] + bare_host(url) + match[2][len(url) :]
+
+    if re.search(r"[/?#@\\]", site) and len(site) > 3:
+        note = note.replace(site, bare_host(site))
+    return _WEBSITE.sub(cut, note)

@@ -1,0 +1,137 @@
+"""How the API says no: `{"error": "<sentence>"}`, or addy.io's `{"message": …}`."""
+
+import logging
+import re
+from typing import Any
+
+from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
+from django.http import Http404
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from rest_framework.exceptions import APIException, MethodNotAllowed, NotAuthenticated
+from rest_framework.response import Response
+
+from core.exceptions import RuleError
+from tokens.authentication import WRONG_CREDENTIALS
+
+logger = logging.getLogger(__name__)
+
+# Seconds after which a client may hope for the database again.
+DATABASE_RETRY_AFTER = 5
+DATABASE_AWAY = _("The service is not available for a moment. Try again shortly.")
+
+# Sentences for answers that Django itself would give as HTML, by status.
+SENTENCES = {
+    400: _("The request is malformed."),
+    401: WRONG_CREDENTIALS,
+    403: _("This is not allowed."),
+    404: _("There is nothing at this address."),
+    405: _("This method is not allowed here."),
+    413: _("The request is too large. Its body may have at most 256 KiB."),
+    429: _("Too many requests. Try again later."),
+    503: DATABASE_AWAY,
+}
+CRASHED = _("Something went wrong on our side. It is logged; try again later.")
+
+# addy.io's calls; its clients read `message`, and know this word for a key that does not fit.
+_ADDY = re.compile(r"/+api/+v1(/|$)")
+UNAUTHENTICATED = "Unauthenticated."
+
+
+class NotFound(RuleError):
+    """There is no such object, or it is somebody else's."""
+
+    code = "not_found"
+    status = 404
+
+
+class BadInput(RuleError):
+    """The request says something that cannot be meant."""
+
+    code = "bad_input"
+    status = 400
+
+    def __init__(self, message: object) -> None:
+        super().__init__(str(message))
+
+
+class Unprocessable(RuleError):
+    """A field of the request breaks a rule: addy.io's way to say so, by the field's name."""
+
+    code = "unprocessable"
+    status = 422
+
+    def __init__(self, field: str, message: object) -> None:
+        super().__init__(str(message))
+        self.fields = {"errors": {field: [str(message)]}}
+
+
+class NotOffered(RuleError):
+    """Something that SimpleLogin has and this server has not: as for an account without the right."""
+
+    code = "not_offered"
+    status = 403
+
+
+class NeedSudo(RuleError):
+    """A token makes no token: SimpleLogin asks for the password once more."""
+
+    code = "need_sudo"
+    status = 440
+
+
+def sentence_for(status: int) -> str:
+    """What to tell the client of an API where nothing better is known."""
+    return str(SENTENCES.get(status, CRASHED if status >= 500 else SENTENCES[400]))
+
+
+def error_body(path: str, sentence: str, status: int) -> dict[str, Any]:
+    """An error as the clients that call this path read it."""
+    if _ADDY.match(path):
+        return {"message": UNAUTHENTICATED if status == 401 else sentence}
+    return {"error": sentence}
+
+
+def answer_error(error: Exception, context: dict[str, Any]) -> Response | None:
+    """The API's exception handler. None lets the error go on and become a 500 (`edge`)."""
+    headers: dict[str, str] = {}
+    if isinstance(error, RuleError):
+        sentence, status = str(error), error.status
+        if status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        if retry_after := getattr(error, "retry_after", None):
+            headers["Retry-After"] = str(retry_after)
+    elif isinstance(error, OperationalError | InterfaceError):
+        logger.warning("database away: %s", type(error).__name__)
+        # Temporary, and nobody's fault.
+        sentence, status = sentence_for(503), 503
+        headers["Retry-After"] = str(DATABASE_RETRY_AFTER)
+    elif isinstance(error, Http404):
+        sentence, status = sentence_for(404), 404
+    elif isinstance(error, PermissionDenied):
+        sentence, status = sentence_for(403), 403
+    elif isinstance(error, BadRequest | RequestDataTooBig):
+        sentence, status = sentence_for(400), 400
+    elif isinstance(error, APIException):
+        sentence, status = _words(error), error.status_code
+        if challenge := getattr(error, "auth_header", None):
+            headers["WWW-Authenticate"] = challenge
+    else:
+        return None
+    body = error_body(context["request"].path_info, sentence, status)
+    if getattr(context["view"], "speaks_addy", False):
+        body = {"message": sentence}
+    body |= getattr(error, "fields", {})
+    return Response(body, status=status, headers=headers)
+
+
+def _words(error: APIException) -> str:
+    if isinstance(error, NotAuthenticated):
+        return str(WRONG_CREDENTIALS)
+    if isinstance(error, MethodNotAllowed):
+        return sentence_for(405)
+    detail: Any = error.detail
+    while isinstance(detail, list | dict):
+        detail = next(iter(detail.values() if isinstance(detail, dict) else detail), "")
+    return str(detail) or gettext("The request is malformed.")

@@ -1,0 +1,104 @@
+"""The outer edge of `/api/`: paths as clients write them, bodies that fit, and never any HTML."""
+
+import io
+import re
+from collections.abc import Callable
+from typing import IO
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.utils import translation
+from django.utils.cache import patch_cache_control, patch_vary_headers
+
+from api.errors import error_body, sentence_for
+
+API_PATHS = re.compile(r"/+api(/|$)")
+
+
+class ApiEdgeMiddleware:
+    """For paths under `/api/`: doubled slashes collapse, a body over the limit is answered 413 (the server
+    closes the connection), a chunked one is understood, and an error that is no JSON becomes one.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if not API_PATHS.match(request.path_info):
+            return self.get_response(request)
+        request.path_info = re.sub(r"/{2,}", "/", request.path_info)
+        request.path = re.sub(r"/{2,}", "/", request.path)
+        try:
+            fits = _read_body(request)
+        except OSError:
+            # Chunks that are none, or a client that went away in the middle of one.
+            return _finish(_early_error(400, request))
+        if not fits:
+            return _finish(_early_error(413, request))
+        response = self.get_response(request)
+        media_type = response.headers.get("Content-Type", "")
+        if response.status_code >= 300 and response.status_code != 304 and "json" not in media_type:
+            status = response.status_code if response.status_code >= 400 else 404
+            response = _error(request, status, response)
+        return _finish(response)
+
+
+def _read_body(request: HttpRequest) -> bool:
+    """Put the body, chunked or not, where Django reads it. False: it is over the limit.
+
+    Raises OSError where it cannot be read.
+    """
+    limit = settings.API_MAX_BODY_BYTES
+    try:
+        length = int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        length = 0
+    chunked = "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
+    if chunked and request.META.get("wsgi.input_terminated"):
+        stream: IO[bytes] = request.META["wsgi.input"]
+        body = _read(stream, limit + 1)
+        if len(body) > limit:
+            return False
+        request.META["CONTENT_LENGTH"] = str(len(body))
+    elif length > limit:
+        return False
+    else:
+        body = request.read(length) if length > 0 else b""
+        if len(body) < length:
+            raise ConnectionError("the body breaks off before its announced end")
+    request._stream = io.BytesIO(body)
+    request.__dict__["_read_started"] = False
+    return True
+
+
+def _read(stream: IO[bytes], size: int) -> bytes:
+    """At most `size` octets of a body. Raises OSError where it breaks off, or its chunks are none."""
+    try:
+        return stream.read(size)
+    except Exception as error:
+        # Each server has classes of its own for it (gunicorn's ParseException is no OSError).
+        raise ConnectionError("the body cannot be read") from error
+
+
+def _early_error(status: int, request: HttpRequest) -> HttpResponse:
+    """An error in the client's language, where LocaleMiddleware has not chosen one yet."""
+    language = translation.get_language_from_request(request)
+    with translation.override(language):
+        response = _error(request, status)
+    response.headers["Content-Language"] = language
+    patch_vary_headers(response, ["Accept-Language"])
+    return response
+
+
+def _error(request: HttpRequest, status: int, instead_of: HttpResponseBase | None = None) -> HttpResponse:
+    response = JsonResponse(error_body(request.path_info, sentence_for(status), status), status=status)
+    for name in ("Allow", "Content-Language", "Retry-After", "Vary", "WWW-Authenticate"):
+        if instead_of is not None and name in instead_of.headers:
+            response.headers[name] = instead_of.headers[name]
+    return response
+
+
+def _finish(response: HttpResponseBase) -> HttpResponseBase:
+    """Answers of the API are private: no cache keeps them."""
+    patch_cache_control(response, no_store=True)
+    return response

@@ -1,0 +1,76 @@
+"""What all dialects share: the caller, and OPTIONS without a key."""
+
+from typing import Any, ClassVar
+
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.models import User
+from aliases.models import AliasQuerySet
+from tokens.models import Token
+from tokens.scopes import ANY_TOKEN, Scope
+
+# What a view needs of a token: for each of its methods, or for all; None: no token.
+Rights = Scope | dict[str, Scope] | None
+
+
+class ApiView(APIView):
+    """A view of the API: a token is needed for everything but OPTIONS.
+
+    `scope` names the rights that the token must have: for all methods, or for each by its name. None is
+    for views that need no token.
+    """
+
+    scope: ClassVar[Rights]
+
+    @classmethod
+    def needed_scope(cls, method: str) -> Scope:
+        """The rights that a token needs for this method (`get`); HEAD is as GET."""
+        if isinstance(cls.scope, dict):
+            return cls.scope["get" if method == "head" else method]
+        return ANY_TOKEN if cls.scope is None else cls.scope
+
+    @property
+    def shows_activity(self) -> bool:
+        """Whether the caller's token may read what mail an alias had; else its figures are told as none."""
+        token = self.request.auth
+        return isinstance(token, Token) and Scope.ACTIVITY in token.rights
+
+    def in_order(self, aliases: AliasQuerySet) -> AliasQuerySet:
+        """The aliases, pinned ones first; then by the last mail, which the order would tell to a token that
+        may not read it: by creation there."""
+        return aliases.recent_first() if self.shows_activity else aliases.newest_first()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        if request.method != "OPTIONS":
+            super().initial(request, *args, **kwargs)
+
+    def options(  # type: ignore[override]
+        self, request: Request, *args: Any, **kwargs: Any
+    ) -> Response:
+        """Which methods there are (in the header Allow), for a browser that asks before it calls."""
+        return Response(status=204)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The JSON object in the request's body; empty where there is none."""
+        data = self.request.data
+        return data if isinstance(data, dict) else {}
+
+    @property
+    def caller(self) -> User:
+        """The owner of the token that came with the request."""
+        user = self.request.user
+        if not isinstance(user, User):
+            raise TypeError("the permission lets only users pass")
+        return user
+
+
+class SignInView(ApiView):
+    """A call that needs no key, and pays no attention to one."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    scope = None

@@ -1,0 +1,221 @@
+"""QuerySets that are compiled to SQL once and then run with other values.
+
+Building a query with Django's ORM costs several times what the database takes to answer it. On a hot
+path the same QuerySet, with the same rules in it, is compiled the first time and kept as text.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.query import ModelIterable, get_related_populators
+from django.db.models.sql.compiler import SQLCompiler
+from django.db.models.sql.subqueries import DeleteQuery, UpdateQuery
+
+
+class Parameter(models.Expression):
+    """Stands in a QuerySet for a value that is given when it is run."""
+
+    def __init__(
+        self,
+        name: str,
+        output_field: "models.Field[Any, Any]",
+        change: Callable[[Any], Any] | None = None,
+    ) -> None:
+        super().__init__(output_field=output_field)
+        self.name = name
+        self.change = change
+
+    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
+        return "%s", [self]
+
+    def through(self, change: Callable[[Any], Any]) -> "Parameter":
+        """The same value after `change`, for a lookup that writes it differently."""
+        return Parameter(self.name, self.output_field, change)
+
+    def value(self, given: Any, connection: BaseDatabaseWrapper) -> Any:
+        """The given value as the database's driver takes it."""
+        if self.change:
+            given = self.change(given)
+        return self.output_field.get_db_prep_value(given, connection=connection)
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    sql: str
+    params: Sequence[Any]
+    compiler: SQLCompiler
+    converters: Any
+    rows: Callable[[Iterable[Sequence[Any]]], Iterator[Any]]
+
+
+class CompiledQuery:
+    """Runs `build(**parameters)` without building it again.
+
+    `build` gets a Parameter for each name in `parameters` (name to model field) and returns a QuerySet,
+    of instances (with `only`, `annotate` and `select_related` as anywhere) or of `values_list` tuples.
+    It must not look at the values: what it decides by, is another CompiledQuery.
+    """
+
+    def __init__(
+        self, build: Callable[..., "models.QuerySet[Any, Any]"], **parameters: "models.Field[Any, Any]"
+    ) -> None:
+        self.build = build
+        self.parameters = parameters
+        self._compiled: dict[str, _Compiled] = {}
+
+    def __call__(self, **values: Any) -> list[Any]:
+        """What the QuerySet holds for these values, in one statement."""
+        connection = connections[DEFAULT_DB_ALIAS]
+        compiled = self._compiled.get(connection.vendor)
+        if compiled is None:
+            compiled = self._compiled[connection.vendor] = self._compile(connection)
+        params = [
+            param.value(values[param.name], connection) if isinstance(param, Parameter) else param
+            for param in compiled.params
+        ]
+        with connection.cursor() as cursor:
+            cursor.execute(compiled.sql, params)
+            rows = cursor.fetchall()
+        if compiled.converters:
+            rows = compiled.compiler.apply_converters(rows, compiled.converters)
+        return list(compiled.rows(rows))
+
+    def _compile(self, connection: BaseDatabaseWrapper) -> _Compiled:
+        queryset = self.build(**{name: Parameter(name, field) for name, field in self.parameters.items()})
+        compiler = queryset.query.get_compiler(connection=connection)
+        sql, params = compiler.as_sql()
+        converters = compiler.get_converters([column for column, _sql, _alias in compiler.select])
+        is_of_instances = queryset._iterable_class is ModelIterable
+        rows = partial(_instances, compiler) if is_of_instances else _tuples
+        return _Compiled(sql, params, compiler, converters, rows)
+
+
+def _tuples(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
+    return map(tuple, rows)
+
+
+def _instances(compiler: Any, rows: Iterable[Sequence[Any]]) -> Iterator[models.Model]:
+    """The rows as Django's own ModelIterable makes instances of them."""
+    info = compiler.klass_info
+    start, end = info["select_fields"][0], info["select_fields"][-1] + 1
+    names = [column[0].target.attname for column in compiler.select[start:end]]
+    populators = get_related_populators(info, compiler.select, DEFAULT_DB_ALIAS)  # type: ignore[call-arg]
+    for row in rows:
+        instance = info["model"].from_db(DEFAULT_DB_ALIAS, names, row[start:end])
+        for populator in populators:
+            populator.populate(row, instance)
+        for name, position in compiler.annotation_col_map.items():
+            setattr(instance, name, row[position])
+        yield instance
+
+
+def insert_row(instance: models.Model) -> None:
+    """Insert one new instance as `save(force_insert=True)` does, in one statement that is built once.
+
+    Sends no signals. Raises IntegrityError as the database does.
+    """
+    connection = connections[DEFAULT_DB_ALIAS]
+    sql, fields = _insert_statement(type(instance), connection.vendor)
+    values = [field.get_db_prep_save(getattr(instance, field.attname), connection) for field in fields]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        (instance.pk,) = cursor.fetchone()
+    instance._state.adding = False
+    instance._state.db = DEFAULT_DB_ALIAS
+
+
+def insert_rows(instances: Sequence[models.Model]) -> None:
+    """Insert new instances of one model over one statement that is built once; their keys stay unknown.
+
+    Sends no signals. Raises IntegrityError as the database does.
+    """
+    if not instances:
+        return
+    connection = connections[DEFAULT_DB_ALIAS]
+    sql, fields = _insert_statement(type(instances[0]), connection.vendor)
+    rows = [
+        [field.get_db_prep_save(getattr(instance, field.attname), connection) for field in fields]
+        for instance in instances
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(sql.partition(" RETURNING ")[0], rows)
+
+
+class CompiledChange:
+    """Runs one UPDATE or DELETE, for many sets of values, that is built once.
+
+    `build` gets a Parameter for each name and returns the QuerySet whose rows are changed; `changes`
+    gets them too, and returns the new values by field. Without it the rows are deleted.
+    """
+
+    def __init__(
+        self,
+        build: Callable[..., "models.QuerySet[Any, Any]"],
+        changes: Callable[..., dict[str, Any]] | None = None,
+        **parameters: "models.Field[Any, Any]",
+    ) -> None:
+        self.build = build
+        self.changes = changes
+        self.parameters = parameters
+        self._compiled: dict[str, tuple[str, Sequence[Any]]] = {}
+
+    def __call__(self, values: Sequence[dict[str, Any]]) -> None:
+        """Change what these values name, one after the other."""
+        if not values:
+            return
+        connection = connections[DEFAULT_DB_ALIAS]
+        if connection.vendor not in self._compiled:
+            self._compiled[connection.vendor] = self._compile(connection)
+        sql, params = self._compiled[connection.vendor]
+        rows = [
+            [
+                param.value(given[param.name], connection) if isinstance(param, Parameter) else param
+                for param in params
+            ]
+            for given in values
+        ]
+        with connection.cursor() as cursor:
+            cursor.executemany(sql, rows)
+
+    def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
+        given = {name: Parameter(name, field) for name, field in self.parameters.items()}
+        queryset = self.build(**given)
+        query: Any
+        if self.changes is None:
+            query = queryset.query.chain(klass=DeleteQuery)
+        else:
+            query = queryset.query.chain(klass=UpdateQuery)
+            query.add_update_values(self.changes(**given))
+        sql, params = query.get_compiler(connection=connection).as_sql()
+        return sql, params
+
+
+@contextmanager
+def pipelined() -> Iterator[None]:
+    """Send the block's statements without waiting for each one's answer, where the database can.
+
+    Nothing in the block may look at a result; what fails is raised at its end.
+    """
+    connection = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor != "postgresql":
+        yield
+        return
+    connection.ensure_connection()
+    # Django's own errors, as outside of a pipeline.
+    with connection.wrap_database_errors, connection.connection.pipeline():
+        yield
+
+
+@cache
+def _insert_statement(model: type[models.Model], vendor: str) -> tuple[str, list[Any]]:
+    quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
+    fields = [field for field in model._meta.local_concrete_fields if not field.primary_key]
+    columns = ", ".join(quote(str(field.column)) for field in fields)
+    marks = ", ".join(["%s"] * len(fields))
+    table, key = quote(model._meta.db_table), quote(str(model._meta.pk.column))
+    return f"INSERT INTO {table} ({columns}) VALUES ({marks}) RETURNING {key}", fields  # noqa: S608

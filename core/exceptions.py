@@ -1,0 +1,27 @@
+"""Refusals: a business rule said no. Each edge turns them into its own kind of answer."""
+
+
+class RuleError(Exception):
+    """A business rule said no. `str(error)` is a sentence for the person who asked.
+
+    `code` names the rule for good and `status` is the HTTP status of the answer. `context` holds the
+    facts behind the sentence.
+    """
+
+    code: str
+    status = 400
+
+    def __init__(self, message: str, **context: object) -> None:
+        super().__init__(message)
+        self.context = context
+
+
+class RateLimited(RuleError):
+    """Too many of something in a period. `retry_after` is whole seconds, at least 1."""
+
+    code = "rate_limited"
+    status = 429
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.retry_after = retry_after

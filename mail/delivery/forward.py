@@ -1,0 +1,324 @@
+"""Forwarding one message to one alias's destinations: each of them once, and the sender learns nothing."""
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from functools import cached_property, partial
+
+from django.conf import settings
+from django.db import IntegrityError, models
+from django.db.models import Exists, F, FilteredRelation, OuterRef, Q
+from django.urls import reverse
+from django.utils import timezone
+
+from aliases.models import AliasDestination
+from core.db.compiled import CompiledQuery
+from mail.delivery.blocks import blocks
+from mail.delivery.bounce import receive_bounce
+from mail.delivery.faults import note_fault
+from mail.delivery.message import (
+    author,
+    header_fields,
+    is_looping,
+    joint,
+    may_offer_unsubscribe,
+    trace_fields,
+    without_first_received,
+)
+from mail.delivery.next_hop import Accepted, NextHop, Outcome, Pending, Refused
+from mail.delivery.record import (
+    LEASE,
+    NO_ALIAS,
+    Begun,
+    Released,
+    Settled,
+    begin,
+    release,
+    settle,
+    unwritten_outcome,
+)
+from mail.delivery.report import in_one_line
+from mail.delivery.resolve import Kind, Resolution, resolve
+from mail.delivery.return_path import return_path
+from mail.models import Delivery, PausedDestination, readable
+from mail.unsubscribe import unsubscribe_token
+
+logger = logging.getLogger(__name__)
+
+# Seconds for all destinations of a message. Postfix waits 600 for our answer (lmtp_data_done_timeout):
+# one that came later would find the message handed over again.
+FORWARD_TIME = 240.0
+
+
+class Answer(Enum):
+    """What the sender is told for one recipient: ours alone, never the next hop's own words."""
+
+    DONE = "250 2.0.0 Accepted"
+    LATER = "451 4.4.1 Cannot deliver now, try again later"
+    PAUSED = "450 4.2.1 Mailbox disabled, try again later"
+    REFUSED = "550 5.7.1 Message refused"
+    LOOP = "554 5.4.6 Routing loop detected"
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message as it was handed over.
+
+    `is_queued`: who hands it over keeps these very octets until we answer for them (LMTP). Otherwise
+    a relay in front may write its Received field anew with each try.
+    """
+
+    sender: str  # the envelope's; "" for the null sender
+    content: bytes
+    client: str  # who handed it over, as the trace field says it
+    protocol: str
+    utf8: bool = False
+    is_queued: bool = False
+
+    @cached_property
+    def digest(self) -> str:
+        """What a message that is handed over again is recognised by: 64 hexadecimal digits."""
+        digest = hashlib.sha256(self.sender.encode("utf-8", "surrogateescape") + b"\0")
+        digest.update(self.content if self.is_queued else without_first_received(self.content))
+        return digest.hexdigest()
+
+    @cached_property
+    def fields(self) -> list[tuple[str, str]]:
+        """The header, as mail.delivery.message.header_fields reads it."""
+        return list(header_fields(self.content))
+
+    @cached_property
+    def author(self) -> str:
+        """Who wrote, for the owner to look at."""
+        return readable(author(self.fields, self.sender))
+
+
+Key = tuple[int, str]
+
+
+def recognised_by(message: Message, resolution: Resolution) -> Key:
+    """The alias, and the digest, by which the message is recognised when it is handed over again.
+
+    Without an alias (NO_ALIAS), the digest tells the address too.
+    """
+    if resolution.alias_id is not None:
+        return resolution.alias_id, message.digest
+    return NO_ALIAS, hashlib.sha256(f"{resolution.address}\0{message.digest}".encode()).hexdigest()
+
+
+@dataclass
+class _Copy:
+    """One destination of a message, and what is known of its copy for it."""
+
+    destination_id: int
+    email: str
+    is_paused: bool = False
+    # The delivery that was begun or settled before; is_accepted stays None until it is settled.
+    delivery_id: int | None = None
+    is_accepted: bool | None = None
+    moment: datetime | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.is_accepted is None and not self.is_paused
+
+    def is_underway(self, now: datetime) -> bool:
+        """Whether somebody has begun to send it a moment ago, by either clock."""
+        return self.moment is not None and abs(now - self.moment) < LEASE
+
+
+# Everything that is asked before sending, in one statement: a row for each destination.
+_COPIES = CompiledQuery(
+    lambda alias_id, digest: (
+        AliasDestination.objects.filter(alias_id=alias_id)
+        .annotate(
+            delivery=FilteredRelation(
+                "alias__deliveries",
+                condition=Q(alias__deliveries__destination=F("address"), alias__deliveries__digest=digest),
+            )
+        )
+        .order_by("pk")
+        .values_list(
+            "alias__address",
+            "address_id",
+            "address__email",
+            Exists(PausedDestination.objects.filter(destination=OuterRef("address"))),
+            "delivery__pk",
+            "delivery__accepted",
+            "delivery__moment",
+        )
+    ),
+    alias_id=models.BigIntegerField(),
+    digest=models.CharField(),
+)
+
+
+class _Underway:
+    """The messages that this process is forwarding: the same one, handed over again, waits its turn."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._keys: set[Key] = set()
+
+    @contextmanager
+    def alone(self, key: Key) -> Iterator[bool]:
+        """Whether nobody else has the key; it is taken for the block then."""
+        with self._lock:
+            is_free = key not in self._keys
+            if is_free:
+                self._keys.add(key)
+        try:
+            yield is_free
+        finally:
+            if is_free:
+                with self._lock:
+                    self._keys.discard(key)
+
+
+_underway = _Underway()
+
+
+def take(message: Message, resolution: Resolution, next_hop: NextHop) -> Answer:
+    """Take a message for a recipient that was welcome, and say what became of it.
+
+    Raises what the database raises while it is away or takes no changes: then nothing was sent, nothing
+    is lost, the sender tries again.
+    """
+    key = recognised_by(message, resolution)
+    match resolution.kind:
+        case Kind.RETURN_PATH if resolution.address is not None:
+            receive_bounce(resolution.address, message.content)
+            return Answer.DONE
+        case Kind.ROLE:
+            send = partial(_to_postmaster, message, str(resolution.address), key[1], next_hop)
+        case Kind.FORWARD if resolution.alias_id is not None:
+            send = partial(forward, message, resolution.alias_id, next_hop)
+        case _:
+            return Answer.REFUSED
+    with _underway.alone(key) as is_free:
+        return send() if is_free else Answer.LATER
+
+
+def forward(message: Message, alias_id: int, next_hop: NextHop) -> Answer:
+    """Send the message to every destination of the alias that does not have it yet.
+
+    Later while any is pending; done once all are settled and one at least has accepted; refused when
+    all refuse for good. Raises what the database raises before anything is sent.
+    """
+    if is_looping(message.fields, alias_id):
+        blocks.count(alias_id, author(message.fields, message.sender))
+        return Answer.LOOP
+    rows = _COPIES(alias_id=alias_id, digest=message.digest)
+    copies = [_Copy(*row[1:]) for row in rows]
+    if not rows:
+        return Answer.REFUSED
+    address = rows[0][0]
+
+    def sender_for(copy: _Copy) -> str:
+        domain = address.rpartition("@")[2]
+        if not message.sender:
+            return ""
+        return return_path(alias_id, copy.destination_id, domain, timezone.now(), message.digest)
+
+    return _Sending(message, address, (alias_id, message.digest), next_hop, sender_for).answer(copies)
+
+
+def _to_postmaster(message: Message, address: str, digest: str, next_hop: NextHop) -> Answer:
+    """Send the message on to MAIL_POSTMASTER, under the null sender: its bounces tell nobody who that is."""
+    if is_looping(message.fields, NO_ALIAS):
+        return Answer.LOOP
+    found = Delivery.objects.filter(alias=None, digest=digest).values_list("pk", "accepted", "moment")
+    copy = _Copy(0, settings.MAIL_POSTMASTER, False, *(found.first() or ()))
+    return _Sending(message, address, (NO_ALIAS, digest), next_hop, lambda copy: "").answer([copy])
+
+
+@dataclass
+class _Sending:
+    """One message on its way to the destinations of one address."""
+
+    message: Message
+    address: str
+    key: Key
+    next_hop: NextHop
+    sender_for: Callable[[_Copy], str]
+
+    def answer(self, copies: Sequence[_Copy]) -> Answer:
+        """Send the copies that wait, and say what became of all of them."""
+        alias_id, digest = self.key
+        for copy in copies:
+            known = unwritten_outcome(alias_id, copy.destination_id, digest)
+            copy.is_accepted = copy.is_accepted if known is None else known
+        now = timezone.now()
+        due = [copy for copy in copies if copy.is_waiting and not copy.is_underway(now)]
+        pending = sum(copy.is_waiting for copy in copies) - len(due)
+        if due:
+            try:
+                pending += self._send_all(due)
+            except IntegrityError:
+                # Another process was faster, or the alias is gone: the next try finds out.
+                pending += len(due)
+        if pending:
+            return Answer.LATER
+        if any(copy.is_accepted is None for copy in copies):
+            return Answer.PAUSED
+        return Answer.DONE if any(copy.is_accepted for copy in copies) else Answer.REFUSED
+
+    def _send_all(self, copies: Sequence[_Copy]) -> int:
+        """Send them, one after the other; how many of them are pending."""
+        alias_id, digest = self.key
+        deadline = time.monotonic() + FORWARD_TIME
+        # Refused when it was added; a domain that became ours since then makes one of an honest address.
+        ours = {copy.destination_id for copy in copies if alias_id and _is_one_of_ours(copy.email)}
+        content = _with_trace(self.message, self.address, alias_id)
+        stale = tuple(copy.delivery_id for copy in copies if copy.delivery_id is not None)
+        begin(Begun(alias_id, digest, tuple(copy.destination_id for copy in copies), stale))
+        pending = []
+        for copy in copies:
+            outcome: Outcome = Pending("out of time")
+            if copy.destination_id in ours:
+                outcome = Refused("5.4.6")
+            elif time.monotonic() < deadline:
+                utf8 = self.message.utf8
+                outcome = self.next_hop.send(self.sender_for(copy), copy.email, content, utf8=utf8)
+            if isinstance(outcome, Pending):
+                logger.info(
+                    "alias %s destination %s pending: %s", alias_id, copy.destination_id, outcome.reason
+                )
+                if outcome.is_ours:
+                    note_fault(f"next hop: {outcome.reason}")
+                pending.append(copy.destination_id)
+                continue
+            copy.is_accepted = isinstance(outcome, Accepted)
+            status, reason = "", ""
+            if isinstance(outcome, Refused):
+                status, reason = outcome.status, in_one_line(outcome.words)
+            settle(Settled(alias_id, copy.destination_id, digest, status, self.message.author, reason))
+        if pending:
+            release(Released(alias_id, digest, tuple(pending)))
+        return len(pending)
+
+
+def _is_one_of_ours(email: str) -> bool:
+    return resolve(email).kind in {Kind.FORWARD, Kind.BLOCKED, Kind.RETURN_PATH}
+
+
+def _with_trace(message: Message, address: str, alias_id: int) -> bytes:
+    unsubscribe = None
+    if alias_id and may_offer_unsubscribe(message.fields):
+        path = reverse("alias-unsubscribe", args=[unsubscribe_token(alias_id)])
+        unsubscribe = f"{settings.SITE_URL}{path}"
+    fields = trace_fields(
+        alias=address,
+        alias_id=alias_id,
+        moment=timezone.now(),
+        client=message.client,
+        protocol=message.protocol,
+        unsubscribe=unsubscribe,
+    )
+    return fields + joint(message.content) + message.content

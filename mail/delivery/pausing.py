@@ -1,0 +1,89 @@
+"""A destination that refuses for good, again and again, is paused; a fault of this site's pauses nobody."""
+
+from datetime import timedelta
+
+from allauth.account.models import EmailAddress
+from django.db import transaction
+from django.utils import timezone
+
+from mail.delivery.faults import note_fault
+from mail.models import Activity, Bounce, PausedDestination
+
+# A destination is paused after so many bounces of the kind "no such mailbox", over at least this
+# time, none of them this long after the one before.
+BOUNCES_TO_PAUSE = 5
+BOUNCES_SPAN = timedelta(days=1)
+BOUNCES_GAP = timedelta(days=7)
+# All statuses that say so (RFC 3463 §3.2, RFC 7505 §4.2): others of their class are about the sender, or
+# about a configuration.
+NO_MAILBOX = frozenset({"5.1.1", "5.1.6", "5.1.10", "5.2.1"})
+# A status that so many people's destinations gave within this time, and at least half of those to whom
+# mail went lately, says something of this site and nothing of them.
+BURST_OWNERS = 3
+BURST_TIME = timedelta(days=1)
+# Rows that are looked at for it, the latest ones.
+BURST_ROWS = 500
+
+
+def is_no_mailbox(status: str) -> bool:
+    """Whether an enhanced status code (RFC 3463) says that there is no such mailbox."""
+    return status in NO_MAILBOX
+
+
+@transaction.atomic
+def note_bounce(destination: EmailAddress, status: str, report: str = "") -> bool:
+    """Count a bounce against a destination; True if it is paused now.
+
+    `status`: "" where the reason is unknown. `report`: which copy of which message came back; "" where it
+    never left.
+    """
+    EmailAddress.objects.select_for_update().get(pk=destination.pk)
+    Bounce.objects.create(
+        destination=destination, status=status[:12], is_no_mailbox=is_no_mailbox(status), report=report
+    )
+    if status and _is_burst(status[:12]):
+        transaction.on_commit(lambda: note_fault(f"refusals: {status[:12]}"))
+        return False
+    if not is_no_mailbox(status):
+        return False
+    moments = list(
+        Bounce.objects.filter(destination=destination, is_no_mailbox=True)
+        .order_by("-moment")
+        .values_list("moment", flat=True)[:100]
+    )
+    run = moments[:1]
+    for moment in moments[1:]:
+        if run[-1] - moment >= BOUNCES_GAP:
+            break
+        run.append(moment)
+    if len(run) < BOUNCES_TO_PAUSE or run[0] - run[-1] < BOUNCES_SPAN:
+        return False
+    PausedDestination.objects.get_or_create(destination=destination)
+    return True
+
+
+def _is_burst(status: str) -> bool:
+    """Whether so many people's destinations give this status that it is about this site.
+
+    People, not addresses: one who has twenty at a server of the own cannot make a burst.
+    """
+    since = timezone.now() - BURST_TIME
+    refusing = set(
+        Bounce.objects.filter(status=status, moment__gte=since)
+        .order_by("-moment")
+        .values_list("destination__user_id", flat=True)[:BURST_ROWS]
+    )
+    if len(refusing) < BURST_OWNERS:
+        return False
+    asked = set(
+        Activity.objects.filter(moment__gte=since, destination__isnull=False)
+        .order_by("-moment")
+        .values_list("destination__user_id", flat=True)[:BURST_ROWS]
+    )
+    return 2 * len(refusing & asked) >= len(asked)
+
+
+def resume(destination: EmailAddress) -> None:
+    """Send to the destination again; the bounces so far count no more, and are not counted again."""
+    PausedDestination.objects.filter(destination=destination).delete()
+    Bounce.objects.filter(destination=destination).update(is_no_mailbox=False)

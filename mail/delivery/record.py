@@ -1,0 +1,305 @@
+"""What is written about a message: that its copies are about to be sent, and what became of each.
+
+Nothing is sent before `begin` has committed. What the next hop said is then written by `settle`; where
+the database cannot take it, this process remembers it, and begins nothing further until it is written.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from django.db import IntegrityError, OperationalError, connection, models, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from aliases.models import Alias
+from core.db.compiled import CompiledChange, insert_rows, pipelined
+from mail.delivery.pausing import note_bounce
+from mail.models import Activity, Deed, Delivery
+from mail.threads import WRITE_TIMEOUT, Batcher, is_locked, limit_waiting
+
+logger = logging.getLogger(__name__)
+
+# Stands for an alias and a destination where there are none: postmaster@ and abuse@, and bounces.
+NO_ALIAS = 0
+# For so long a copy that was begun counts as underway, in whatever process. After that, whoever began
+# it is gone and nobody knows whether it was sent: it is sent again, so that none is lost.
+LEASE = timedelta(seconds=30)
+PAUSE = 0.05  # seconds
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Copies of a message that are about to be sent.
+
+    `stale`: the keys of their deliveries that were begun before, and whose outcome nobody knows.
+    """
+
+    alias_id: int
+    digest: str
+    destination_ids: tuple[int, ...]
+    stale: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Settled:
+    """One copy that the next hop has taken, or refused for good with this status (RFC 3463)."""
+
+    alias_id: int
+    destination_id: int
+    digest: str
+    status: str  # "" where it was accepted
+    sender: str
+    reason: str = ""  # why it was refused, in one line
+
+    @property
+    def is_accepted(self) -> bool:
+        return not self.status
+
+
+@dataclass(frozen=True)
+class Released:
+    """Copies that were begun, and that the next hop has not taken."""
+
+    alias_id: int
+    digest: str
+    destination_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """A message that need not be recognised any more."""
+
+    alias_id: int
+    digest: str
+
+
+Entry = Begun | Settled | Released | Forgotten
+
+
+class _Unwritten:
+    """The outcomes that this process knows and could not write yet."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[tuple[int, int, str], Settled] = {}
+        self._writing = threading.Lock()
+
+    def add(self, copy: Settled) -> None:
+        self.outcomes[copy.alias_id, copy.destination_id, copy.digest] = copy
+
+    def write(self) -> None:
+        """Write them all. Raises what the database raises; OperationalError while another thread tries."""
+        if not self.outcomes:
+            return
+        if not self._writing.acquire(timeout=WRITE_TIMEOUT):
+            raise OperationalError("another thread writes what was sent")
+        try:
+            for key, copy in list(self.outcomes.items()):
+                # Perhaps it was written, and the connection broke before we heard of it.
+                if not _deliveries(copy).filter(accepted__isnull=False).exists():
+                    _write_outcome(copy)
+                self.outcomes.pop(key, None)
+        finally:
+            self._writing.release()
+
+
+_unwritten = _Unwritten()
+
+
+def begin(copies: Begun) -> None:
+    """Write that these copies are about to be sent: unless this returns, none of them may be.
+
+    Raises IntegrityError where another process has just begun one of them, or the alias or a destination
+    is gone; and what the database raises while it cannot be written.
+    """
+    _unwritten.write()
+    _write(copies)
+
+
+def settle(copy: Settled) -> None:
+    """Write that a copy is settled, with its activity and its counter; together with others' copies.
+
+    Raises nothing: what cannot be written now is remembered, and written later.
+    """
+    try:
+        _write_outcome(copy)
+    except Exception as error:
+        _unwritten.add(copy)
+        logger.warning("alias %s not settled yet: %s", copy.alias_id, type(error).__name__)
+
+
+def release(copies: Released) -> None:
+    """Write that these copies were not sent. Where that fails, they count as underway until LEASE ends."""
+    try:
+        _write(copies)
+    except Exception as error:
+        logger.warning("alias %s not released: %s", copies.alias_id, type(error).__name__)
+
+
+def forget(alias_id: int, digest: str) -> None:
+    """Recognise the message no more: whoever handed it over knows what became of it."""
+    _unwritten.write()
+    _write(Forgotten(alias_id, digest))
+
+
+def unwritten_outcome(alias_id: int, destination_id: int, digest: str) -> bool | None:
+    """Whether the copy was accepted, where this process knows it and the database does not yet; else None."""
+    copy = _unwritten.outcomes.get((alias_id, destination_id, digest))
+    return copy.is_accepted if copy else None
+
+
+def has_unwritten() -> bool:
+    """Whether there are outcomes that could not be written yet."""
+    return bool(_unwritten.outcomes)
+
+
+def write_unwritten(deadline: float | None = None) -> None:
+    """Write them now. Raises what the database raises; they are kept then."""
+    _unwritten.write()
+
+
+def _write_outcome(copy: Settled) -> None:
+    try:
+        _write(copy)
+    except IntegrityError:
+        # What was sent is sent; there is nobody left to tell.
+        logger.info("alias %s or destination %s is gone", copy.alias_id, copy.destination_id)
+
+
+def _write(entry: Entry) -> None:
+    """Write it with what other threads write just now; wait a little for who else holds the database."""
+    deadline = time.monotonic() + WRITE_TIMEOUT
+    while True:
+        try:
+            return _ledger.write(entry)
+        except OperationalError as error:
+            if not is_locked(error):
+                connection.close()
+            if not is_locked(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE)
+
+
+def _deliveries(entry: Settled | Released | Forgotten) -> "models.QuerySet[Delivery]":
+    found = Delivery.objects.filter(alias=entry.alias_id or None, digest=entry.digest)
+    return found.filter(destination=entry.destination_id or None) if isinstance(entry, Settled) else found
+
+
+_COUNT = CompiledChange(
+    lambda key, number, now: Alias.objects.filter(pk=key),
+    lambda key, number, now: {"forwards": F("forwards") + number, "active_at": now},
+    key=models.BigIntegerField(),
+    number=models.IntegerField(),
+    now=models.DateTimeField(),
+)
+_RETAKE = CompiledChange(lambda key: Delivery.objects.filter(pk=key), key=models.BigIntegerField())
+_COPY: dict[str, Any] = {
+    "alias_id": models.BigIntegerField(),
+    "destination_id": models.BigIntegerField(),
+    "digest": models.CharField(),
+}
+_SETTLE = CompiledChange(
+    lambda accepted, **copy: Delivery.objects.filter(**copy),
+    lambda accepted, **copy: {"accepted": accepted},
+    accepted=models.BooleanField(),
+    **_COPY,
+)
+_RELEASE = CompiledChange(
+    lambda **copy: Delivery.objects.filter(accepted__isnull=True, **copy), None, **_COPY
+)
+_FORGET = CompiledChange(
+    lambda alias_id, digest: Delivery.objects.filter(alias_id=alias_id, digest=digest),
+    alias_id=models.BigIntegerField(),
+    digest=models.CharField(),
+)
+
+
+def _write_all(entries: Sequence[Entry]) -> None:
+    now = timezone.now()
+    begun = [entry for entry in entries if isinstance(entry, Begun)]
+    settled = [entry for entry in entries if isinstance(entry, Settled) and entry.alias_id]
+    with transaction.atomic():
+        for entry in entries:
+            if not entry.alias_id:
+                _write_without_alias(entry)
+        with pipelined():
+            limit_waiting()
+            _change_rows(entries, now)
+            insert_rows(
+                [
+                    Delivery(
+                        alias_id=copies.alias_id or None,
+                        destination_id=destination_id or None,
+                        digest=copies.digest,
+                        moment=now,
+                    )
+                    for copies in begun
+                    for destination_id in copies.destination_ids
+                ]
+            )
+            insert_rows([_activity(copy, now) for copy in settled])
+        for copy in settled:
+            if not copy.is_accepted:
+                _note_refusal(copy)
+
+
+def _change_rows(entries: Sequence[Entry], now: datetime) -> None:
+    """In the order of their keys, so that two processes do not wait for each other."""
+    counts: Counter[int] = Counter()
+    stale, settled, released, forgotten = [], [], [], []
+    for entry in entries:
+        match entry:
+            case Begun():
+                stale += [{"key": key} for key in entry.stale]
+            case Settled() if entry.alias_id:
+                counts[entry.alias_id] += entry.is_accepted
+                settled.append(_copy(entry, entry.destination_id) | {"accepted": entry.is_accepted})
+            case Released() if entry.alias_id:
+                released += [_copy(entry, destination_id) for destination_id in entry.destination_ids]
+            case Forgotten() if entry.alias_id:
+                forgotten.append({"alias_id": entry.alias_id, "digest": entry.digest})
+    _COUNT([{"key": key, "number": counts[key], "now": now} for key in sorted(counts) if counts[key]])
+    _RETAKE(sorted(stale, key=lambda row: row["key"]))
+    _SETTLE(settled)
+    _RELEASE(released)
+    _FORGET(forgotten)
+
+
+def _copy(entry: Settled | Released, destination_id: int) -> dict[str, Any]:
+    return {"alias_id": entry.alias_id, "destination_id": destination_id, "digest": entry.digest}
+
+
+def _write_without_alias(entry: Entry) -> None:
+    match entry:
+        case Settled():
+            _deliveries(entry).update(accepted=entry.is_accepted)
+        case Released():
+            _deliveries(entry).filter(accepted__isnull=True).delete()
+        case Forgotten():
+            _deliveries(entry).delete()
+
+
+def _activity(copy: Settled, now: datetime) -> Activity:
+    return Activity(
+        alias_id=copy.alias_id,
+        moment=now,
+        deed=Deed.FORWARD if copy.is_accepted else Deed.BOUNCE,
+        sender=copy.sender,
+        destination_id=copy.destination_id,
+        reason=copy.reason,
+    )
+
+
+def _note_refusal(copy: Settled) -> None:
+    destination = EmailAddress.objects.get(pk=copy.destination_id)
+    note_bounce(destination, copy.status)
+    logger.info("alias %s destination %s refused: %s", copy.alias_id, destination.pk, copy.status)
+
+
+_ledger = Batcher(_write_all)

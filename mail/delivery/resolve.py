@@ -1,0 +1,197 @@
+"""What an address is, in one statement by unique index; nothing for domains that are not ours."""
+
+import json
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from django.conf import settings
+from django.db import models
+from django.db.models import BooleanField, ExpressionWrapper
+from django.utils import timezone
+
+from aliases.models import Alias
+from aliases.models.alias import RECEIVING
+from core.addresses import Address, AddressError, domain_to_ascii, parse_without_tag
+from core.db.compiled import CompiledQuery
+from domains.models import Domain
+from mail.delivery.return_path import looks_like_one, read_return_path
+from mail.threads import in_thread
+
+logger = logging.getLogger(__name__)
+
+# RFC 5321 §4.5.1 and RFC 2142 §4: these reach a person, always.
+ROLES = frozenset({"postmaster", "abuse"})
+# An existing Postfix routes alias@example.com to us as alias@example.com.anonmail.invalid, so that
+# the mailboxes of example.com keep their own way (postfix/existing.py).
+ROUTE = ".anonmail.invalid"
+# Seconds for which the names of our domains are remembered: so long a new one may be unknown.
+DOMAINS_REMEMBERED = 1.0
+
+
+class Kind(Enum):
+    """What becomes of mail to an address."""
+
+    FORWARD = "forward"
+    BLOCKED = "blocked"
+    UNKNOWN = "unknown"
+    ROLE = "role"
+    RETURN_PATH = "return path"
+    NOT_OURS = "not ours"
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """An address, and what it is. `alias_id` where there is an alias; `address` as it is looked up."""
+
+    kind: Kind
+    address: Address | None = None
+    alias_id: int | None = None
+    is_shared: bool = False
+
+
+class OurDomains:
+    """The names of our domains, as they were a moment ago; while the database is away, as they were last.
+
+    A server calls `keep`: then they are asked for in a thread of their own, and nobody waits for the
+    database to learn that a domain is not ours. A file remembers them over a restart without it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._shared: dict[str, bool] | None = None
+        self._asked = float("-inf")
+        self._kept = False
+        self._file: Path | None = None
+
+    def shared(self) -> dict[str, bool]:
+        """Each of our domains, and whether it has ordinary mailboxes too. Raises OperationalError
+        where the database is away and was never asked."""
+        if self._shared is None or (not self._kept and time.monotonic() - self._asked >= DOMAINS_REMEMBERED):
+            with self._lock:
+                self._ask()
+        return self._shared or {}
+
+    def known(self) -> dict[str, bool] | None:
+        """The same without asking anybody; None where that is not possible."""
+        return self._shared if self._kept else None
+
+    def _ask(self) -> None:
+        try:
+            found = dict(Domain.objects.values_list("name", "is_shared"))
+        except Exception:
+            if self._shared is None:
+                raise
+        else:
+            if found != self._shared:
+                self._shared = found
+                self._remember(found)
+        self._asked = time.monotonic()
+
+    def keep(self, file: Path) -> None:
+        """Ask again and again in a thread of this process, until it ends."""
+        self._file = file
+        try:
+            remembered = json.loads(file.read_text())
+            self._shared = {str(name): bool(is_shared) for name, is_shared in remembered.items()}
+        except (OSError, ValueError, AttributeError):
+            self._shared = None
+        self._kept = True
+        threading.Thread(target=self._keep, name="our-domains", daemon=True).start()
+
+    def _keep(self) -> None:
+        while True:
+            try:
+                in_thread(self._ask, ())
+            except Exception as error:
+                logger.warning("domains not read: %s", type(error).__name__)
+            time.sleep(DOMAINS_REMEMBERED)
+
+    def _remember(self, found: dict[str, bool]) -> None:
+        if self._file is None:
+            return
+        try:
+            # Several processes may write at once: each a file of its own, then in one step.
+            temporary = self._file.with_suffix(f".{threading.get_native_id()}")
+            temporary.write_text(json.dumps(found))
+            temporary.replace(self._file)
+        except OSError as error:
+            logger.warning("domains not remembered: %s", error.strerror)
+
+    def forget(self) -> None:
+        """Ask anew next time."""
+        self._asked = float("-inf")
+        self._shared = None
+
+
+our_domains = OurDomains()
+
+_FIND = CompiledQuery(
+    lambda address: Alias.objects.filter(address=address).values_list(
+        "pk", ExpressionWrapper(RECEIVING, BooleanField())
+    ),
+    address=models.CharField(),
+)
+
+
+def _domain(text: str) -> str:
+    return domain_to_ascii(text).removesuffix(ROUTE)
+
+
+def needs_database(address: str) -> bool:
+    """Whether only the database can tell what the address is: it may be at a domain of ours."""
+    known = our_domains.known()
+    if known is None:
+        return True
+    try:
+        return _domain(address.rpartition("@")[2]) in known
+    except AddressError:
+        return False
+
+
+def is_at_ours(address: str) -> bool:
+    """Whether the address is at a domain of ours. Raises OperationalError as `resolve` does."""
+    try:
+        return _domain(address.rpartition("@")[2]) in our_domains.shared()
+    except AddressError:
+        return False
+
+
+def resolve(text: str) -> Resolution:
+    """What the address is: in any case, its `+tag` ignored, its domain as U-labels or A-labels.
+
+    Raises OperationalError while the database is away and it matters.
+    """
+    local_part, at, domain_text = text.strip().rpartition("@")
+    if not at:
+        # RFC 5321 §4.5.1: "postmaster" without a domain is taken too.
+        role = Address(domain_text.lower(), settings.MAIL_HOSTNAME)
+        return Resolution(Kind.ROLE if role.local_part == "postmaster" else Kind.NOT_OURS, role)
+    try:
+        domain = _domain(domain_text)
+    except AddressError:
+        return Resolution(Kind.NOT_OURS)
+    shared = our_domains.shared().get(domain)
+    if shared is None:
+        if domain != settings.MAIL_HOSTNAME:
+            return Resolution(Kind.NOT_OURS, Address(local_part, domain))
+        # Our own host's name has these mailboxes and no other. A Postfix of ours takes mail for it, so
+        # the others are refused here: later it would be a report to whoever is named as the sender.
+        is_role = local_part.lower() in ROLES
+        return Resolution(Kind.ROLE if is_role else Kind.UNKNOWN, Address(local_part, domain))
+    try:
+        address = parse_without_tag(f"{local_part}@{domain}")
+    except AddressError:
+        # A local part that no alias has: too long, quoted, empty.
+        return Resolution(Kind.UNKNOWN, is_shared=shared)
+    if address.local_part in ROLES:
+        return Resolution(Kind.ROLE, address, is_shared=shared)
+    if looks_like_one(address.local_part):
+        is_ours = read_return_path(address.local_part, domain, timezone.now()) is not None
+        return Resolution(Kind.RETURN_PATH if is_ours else Kind.UNKNOWN, address, is_shared=shared)
+    for alias_id, receives in _FIND(address=str(address)):
+        return Resolution(Kind.FORWARD if receives else Kind.BLOCKED, address, alias_id, shared)
+    return Resolution(Kind.UNKNOWN, address, is_shared=shared)

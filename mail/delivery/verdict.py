@@ -1,0 +1,80 @@
+"""What a recipient is told, at every door: one rule for SMTP, LMTP and the policy service."""
+
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from core.addresses import Address
+from mail.delivery.blocks import blocks
+from mail.delivery.resolve import Kind, Resolution, our_domains, resolve
+from mail.threads import refuse_late
+
+# A blocked alias and an unknown address are told in the same words, which are also Postfix's own
+# (with show_user_unknown_table_name = no): nobody can tell them apart.
+UNKNOWN = "550 5.1.1 User unknown"
+NOT_OURS = "550 5.7.1 We do not relay"
+RETURN_PATH = "550 5.7.1 This address takes bounces alone"
+# System incorrectly configured (RFC 3463 §3.4): the mail waits until the administrator has put it right.
+NOT_OURS_NOW = "451 4.3.5 This domain is not Anonmail's"
+NO_POSTMASTER = "451 4.3.5 MAIL_POSTMASTER is not set"
+AWAY = "451 4.3.0 Cannot look this up now, try again later"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the recipient is, and the reply that refuses it (RFC 5321 §4.2); None: it is welcome."""
+
+    resolution: Resolution
+    refusal: str | None = None
+
+
+def verdict(recipient: str, sender: str, deadline: float | None = None) -> Verdict:
+    """Judge one recipient of a transaction; `sender` is "" for the null sender.
+
+    A block is counted within a second, so that its time tells nobody that there is an alias; not at all
+    when this is later than the deadline (of time.monotonic()), because the sender then has another
+    answer. Raises OperationalError while the database is away.
+    """
+    resolution = resolve(recipient)
+    refuse_late(deadline)
+    match resolution.kind:
+        case Kind.FORWARD:
+            return Verdict(resolution)
+        case Kind.ROLE if settings.MAIL_POSTMASTER:
+            return Verdict(resolution)
+        case Kind.RETURN_PATH:
+            return Verdict(resolution, RETURN_PATH if sender else None)
+        case Kind.BLOCKED if resolution.alias_id is not None:
+            blocks.count(resolution.alias_id, sender)
+        case Kind.NOT_OURS:
+            return Verdict(resolution, NOT_OURS)
+    return Verdict(resolution, UNKNOWN)
+
+
+def after_queue(found: Verdict) -> Verdict:
+    """The same recipient, of a message that a mail server in front has queued already.
+
+    It was welcome before: since then its alias was disabled, say. A refusal would make a report to
+    whoever is named as the sender, so such mail is taken, and dropped by `mail.delivery.forward.take`. What
+    only this machine can have sent, as cron does to root, goes to the postmaster.
+    """
+    resolution = found.resolution
+    if resolution.kind is Kind.NOT_OURS:
+        return Verdict(resolution, NOT_OURS_NOW)
+    if resolution.kind is Kind.ROLE or _is_for_this_machine(resolution):
+        role = Resolution(Kind.ROLE, resolution.address, is_shared=resolution.is_shared)
+        return Verdict(role, None if settings.MAIL_POSTMASTER else NO_POSTMASTER)
+    if resolution.kind is Kind.RETURN_PATH and found.refusal:
+        return Verdict(Resolution(Kind.UNKNOWN, resolution.address))
+    return Verdict(resolution)
+
+
+def _is_for_this_machine(resolution: Resolution) -> bool:
+    """Whether an unknown recipient is at our own host's name, where strangers' are refused before.
+
+    Where that name is a domain of aliases too, root alone: it is nobody's alias, ever.
+    """
+    address: Address | None = resolution.address
+    if resolution.kind is not Kind.UNKNOWN or address is None or address.domain != settings.MAIL_HOSTNAME:
+        return False
+    return address.local_part.lower() == "root" or address.domain not in our_domains.shared()

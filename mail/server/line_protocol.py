@@ -1,0 +1,157 @@
+"""What the policy and the socket map doors share: connections that are bounded, and never stay half asked."""
+
+import asyncio
+import logging
+import time
+from typing import ClassVar
+
+from mail.server.clients import Connections
+from mail.threads import Pool
+
+logger = logging.getLogger(__name__)
+
+# Seconds: a question that has begun is asked to its end; between two of them Postfix keeps a connection
+# for as long (smtpd_policy_service_max_idle is 300, ipc_ttl 1,000).
+QUESTION_TIMEOUT = 10.0
+IDLE_TIMEOUT = 1200.0
+# Octets of a question; the longest that Postfix asks has a few hundred.
+QUESTION_MAX = 16 * 1024
+
+
+class Malformed(Exception):
+    """What came is not the protocol. Nothing is answered: Postfix then says "try later"."""
+
+
+class LineDoor(asyncio.Protocol):
+    """One connection of a request-and-answer protocol. A question at a time, in their order."""
+
+    name: ClassVar[str]
+
+    def __init__(self, lookups: Pool, connections: Connections) -> None:
+        self.lookups = lookups
+        self.connections = connections
+        self.transport: asyncio.Transport | None = None
+        self._received = bytearray()
+        self._is_answering = False
+        self._is_unread = False
+        self._since = time.monotonic()
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def split(self, received: bytearray) -> tuple[bytes, int] | None:
+        """The first question in what was received, and the octets it takes; None: it is not whole yet.
+
+        Raises Malformed.
+        """
+        raise NotImplementedError
+
+    def answer_now(self, question: bytes) -> bytes | None:
+        """The octets of an answer that needs no database; None where it does. Raises Malformed."""
+        raise NotImplementedError
+
+    async def answer(self, question: bytes) -> bytes:
+        """The octets of the answer. Raises Malformed."""
+        raise NotImplementedError
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not isinstance(transport, asyncio.Transport):
+            return
+        self.transport = transport
+        if not self.connections.admit(self, transport):
+            transport.close()
+            return
+        self._look_at_clock()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.connections.gone(self)
+        self.transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._received:
+            self._since = time.monotonic()
+        self._received += data
+        self._go_on()
+
+    def pause_writing(self) -> None:
+        """They do not read our answers: no more questions until they do."""
+        self._is_unread = True
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._is_unread = False
+        self._go_on()
+
+    def end_soon(self) -> None:
+        """Hang up."""
+        if self.transport is not None:
+            self.transport.close()
+
+    def _go_on(self) -> None:
+        try:
+            while self._received and self._may_answer():
+                found = self.split(self._received)
+                if found is None:
+                    if len(self._received) > QUESTION_MAX:
+                        raise Malformed
+                    break
+                question, size = found
+                del self._received[:size]
+                answer = self.answer_now(question)
+                if answer is None:
+                    self._answer_later(question)
+                else:
+                    self._write(answer)
+        except Malformed:
+            self._hang_up()
+            return
+        if self.transport is not None and self._may_answer():
+            self.transport.resume_reading()
+
+    def _may_answer(self) -> bool:
+        return self.transport is not None and not self._is_answering and not self._is_unread
+
+    def _answer_later(self, question: bytes) -> None:
+        self._is_answering = True
+        if self.transport is not None:
+            self.transport.pause_reading()
+        task = asyncio.get_running_loop().create_task(self._answer(question))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, question: bytes) -> None:
+        try:
+            answer = await self.answer(question)
+        except Malformed:
+            self._hang_up()
+            return
+        self._is_answering = False
+        self._write(answer)
+        self._go_on()
+
+    def _write(self, answer: bytes) -> None:
+        self._since = time.monotonic()
+        if self.transport is not None:
+            self.transport.write(answer)
+
+    def _hang_up(self) -> None:
+        logger.warning("%s door: a request that is none", self.name)
+        if self.transport is not None:
+            self.transport.close()
+
+    def _look_at_clock(self) -> None:
+        """End a connection on which nothing has gone on for too long; else look again when it would be."""
+        if self.transport is None:
+            return
+        is_hasty = (self._received and not self._is_answering) or self.transport.is_closing()
+        limit = QUESTION_TIMEOUT if is_hasty else IDLE_TIMEOUT
+        left = self._since + limit - time.monotonic()
+        if left <= 0:
+            # close() would wait for answers that nobody reads.
+            self.transport.abort()
+            return
+        # A question may begin at any time, and has less.
+        wait = max(0.01, min(left, QUESTION_TIMEOUT))
+        self._timer = asyncio.get_running_loop().call_later(wait, self._look_at_clock)

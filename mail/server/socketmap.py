@@ -1,0 +1,120 @@
+"""Postfix's socket maps (socketmap_table(5)): which domains are ours, and which recipients there are ours.
+
+- `domains`: the domains that are ours alone, for relay_domains.
+- `recipients`: an address that we take mail for, as itself: for a map of listed recipients.
+- `transport`: the same, with where it goes (`lmtp:…`): for transport_maps.
+"""
+
+import logging
+
+from django.conf import settings
+
+from core.addresses import AddressError, domain_to_ascii
+from mail.delivery.resolve import Kind, needs_database, our_domains, resolve
+from mail.server.line_protocol import QUESTION_MAX, LineDoor, Malformed
+from mail.server.listening import endpoint
+from mail.threads import refuse_late
+
+logger = logging.getLogger(__name__)
+
+NOT_FOUND = "NOTFOUND "
+AWAY = "TEMP Cannot look this up now"
+
+
+def look_up(name: str, key: str, deadline: float | None = None) -> str:
+    """The answer to one question, as socketmap_table(5) writes it.
+
+    Raises OperationalError while the database is away and it matters; Malformed for a map that is none.
+    """
+    match name:
+        case "domains":
+            return f"OK {key}" if _is_ours_alone(key) else NOT_FOUND
+        case "recipients":
+            return f"OK {key}" if _is_recipient(key, deadline) else NOT_FOUND
+        case "transport":
+            return f"OK {lmtp_transport()}" if _is_recipient(key, deadline) else NOT_FOUND
+    raise Malformed
+
+
+def lmtp_transport() -> str:
+    """How Postfix hands mail over to our LMTP door (transport(5)); "" where that door is shut."""
+    if not settings.MAIL_LMTP_LISTEN:
+        return ""
+    place = endpoint(settings.MAIL_LMTP_LISTEN)
+    if place.path:
+        return f"lmtp:unix:{place.path}"
+    host = f"[ipv6:{place.host}]" if ":" in place.host else f"[{place.host}]"
+    return f"lmtp:inet:{host}:{place.port}"
+
+
+def _is_ours_alone(key: str) -> bool:
+    try:
+        domain = domain_to_ascii(key)
+    except AddressError:
+        return False
+    shared = our_domains.shared()
+    # Mail to our own host's name is postmaster's and abuse's, which the policy sees to.
+    return shared.get(domain, domain != settings.MAIL_HOSTNAME) is False
+
+
+def _is_recipient(key: str, deadline: float | None) -> bool:
+    local_part, at, _domain = key.rpartition("@")
+    if not at or not local_part:
+        return False
+    if "+" in local_part:
+        # Postfix asks again without the tag, and by then its own mailboxes have been asked too.
+        return False
+    found = resolve(key)
+    refuse_late(deadline)
+    if found.kind is Kind.ROLE:
+        return not found.is_shared and bool(settings.MAIL_POSTMASTER)
+    return found.kind in {Kind.FORWARD, Kind.RETURN_PATH}
+
+
+class SocketmapDoor(LineDoor):
+    """Answers netstrings with netstrings; a temporary error where the database does not answer in time."""
+
+    name = "socketmap"
+
+    def split(self, received: bytearray) -> tuple[bytes, int] | None:
+        length, colon, _rest = received[:8].partition(b":")
+        # Octets: digits of bytes are ASCII's alone.
+        if not (length.isdigit() or not length) or (colon and not length) or len(length) > 6:
+            raise Malformed
+        if not colon:
+            return None
+        begin, size = len(length) + 1, int(length)
+        if size > QUESTION_MAX:
+            raise Malformed
+        if len(received) <= begin + size:
+            return None
+        if received[begin + size : begin + size + 1] != b",":
+            raise Malformed
+        return bytes(received[begin : begin + size]), begin + size + 1
+
+    def answer_now(self, question: bytes) -> bytes | None:
+        name, key = _parts(question)
+        is_known = our_domains.known() is not None if name == "domains" else not needs_database(key)
+        return _netstring(look_up(name, key)) if is_known else None
+
+    async def answer(self, question: bytes) -> bytes:
+        name, key = _parts(question)
+        try:
+            return _netstring(await self.lookups.ask(look_up, name, key))
+        except Malformed:
+            raise
+        except Exception as error:
+            logger.warning("socket map not answered: %s", type(error).__name__)
+            return _netstring(AWAY)
+
+
+def _parts(question: bytes) -> tuple[str, str]:
+    name, space, key = question.decode("utf-8", "surrogateescape").partition(" ")
+    if not space:
+        raise Malformed
+    return name, key
+
+
+def _netstring(text: str) -> bytes:
+    octets = text.encode("utf-8", "surrogateescape")
+    return b"%d:%b," % (len(octets), octets)

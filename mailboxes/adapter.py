@@ -1,0 +1,162 @@
+"""Where django-allauth asks this site: what an address looks like, and who may use which."""
+
+import logging
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.authentication import get_authentication_records
+from allauth.account.models import EmailAddress
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import is_mfa_enabled
+from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import AddressChange, User
+from accounts.sign_ins import note_sign_in
+from accounts.tries import Try
+from aliases.models import Alias
+from core.addresses import AddressError, normalise_address
+
+logger = logging.getLogger(__name__)
+
+# In the session of somebody who is about to be signed in: what the session will have to match then.
+SIGNING_IN = "signing_in"
+
+# Recovery codes are not one of their own.
+SECOND_FACTORS = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
+
+
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        return bool(settings.SIGNUP_OPEN)
+
+    def get_email_confirmation_url(self, request: HttpRequest, emailconfirmation: Any) -> str:
+        """The mailed link: on SITE_URL, whatever host the request named."""
+        path = reverse("account_confirm_email", args=[emailconfirmation.key])
+        return f"{settings.SITE_URL}{path}"
+
+    def get_reset_password_from_key_url(self, key: str) -> str:
+        """The mailed link: on SITE_URL, whatever host the request named."""
+        uid, _dash, token = key.partition("-")
+        path = reverse("account_reset_password_from_key", kwargs={"uidb36": uid, "key": token})
+        return f"{settings.SITE_URL}{path}"
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """Send a mail in this site's own name, whatever host the request named, or without a request."""
+        host = urlsplit(settings.SITE_URL).netloc
+        site = {"name": "Anonmail", "domain": host}
+        mail = {"request": self.request, "email": email, "current_site": site, **context}
+        self.render_mail(template_prefix, email, mail).send()
+
+    def clean_email(self, email: str) -> str:
+        """The address in its one form. Raises ValidationError where it is none."""
+        try:
+            return normalise_address(email)
+        except AddressError as error:
+            raise ValidationError(_("Enter a valid e-mail address."), code="invalid") from error
+
+    def check_own_address(self, email: str, owner: User | None = None) -> None:
+        """Raise ValidationError where mail to `email` would go to an alias: it would go in circles.
+
+        The same where somebody other than `owner` had it until lately and may take it back.
+        """
+        others = AddressChange.objects.exclude(user=owner) if owner else AddressChange.objects.all()
+        if Alias.objects.holding(email).exists() or others.holding(email).exists():
+            raise ValidationError(
+                _("This address cannot be used here. Enter the address of a mailbox of yours."),
+                code="address_is_alias",
+            )
+
+    def confirm_email(self, request: HttpRequest, email_address: EmailAddress) -> bool:
+        """Mark the first address as verified, unless it became an alias, or is kept for somebody else."""
+        kept = AddressChange.objects.exclude(user=email_address.user_id).holding(email_address.email)
+        if Alias.objects.holding(email_address.email).exists() or kept.exists():
+            self.add_message(
+                request,
+                messages.ERROR,
+                "account/messages/email_confirmation_failed.txt",
+                {"email": email_address.email},
+            )
+            return False
+        return bool(super().confirm_email(request, email_address))
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
+        """Who has this address and password, or None. Raises ValidationError after too many tries."""
+        attempt = Try(request, credentials.get("email", ""))
+        if not attempt.begin():
+            raise self.validation_error("too_many_login_attempts")
+        user = super().authenticate(request, **credentials)
+        if user:
+            attempt.give_back()
+        return user
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """The package counts by account alone, so that anybody may use up the owner's tries: see `Try`."""
+
+    def _delete_login_attempts_cached_email(self, request: HttpRequest, **credentials: Any) -> None:
+        """The package says here that somebody chose a new password through the mailed link."""
+        Try(request, credentials["email"]).forget()
+
+    def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:
+        """Note which password let the user begin to sign in: a second factor may follow minutes later."""
+        request.session[SIGNING_IN] = user.get_session_auth_hash()
+        response: HttpResponse | None = super().pre_login(request, user, **kwargs)
+        return response
+
+    def login(self, request: HttpRequest, user: Any) -> None:
+        """Let the user in, unless the password changed meanwhile; tell them of a new browser."""
+        begun = request.session.pop(SIGNING_IN, "")
+        if not constant_time_compare(begun, user.get_session_auth_hash()):
+            messages.error(request, gettext("Your password or account was changed just now. Sign in again."))
+            raise ImmediateHttpResponse(redirect(settings.LOGIN_URL))
+        is_first = user.last_login is None
+        super().login(request, user)
+        note_sign_in(request, user, is_first=is_first)
+
+    def set_password(self, user: Any, password: str) -> None:
+        """Store a password; the tokens that apps got for the old one end."""
+        user.change_password(password, end_tokens=False)
+
+    def send_notification_mail(
+        self, template_prefix: str, user: Any, context: dict[str, Any] | None = None, email: str | None = None
+    ) -> None:
+        """Tell the user what happened to the account; a mail server that is away takes nothing back."""
+        try:
+            super().send_notification_mail(template_prefix, user, {"user": user, **(context or {})}, email)
+        except OSError as error:
+            logger.error("user %s not told of a change: %s", user.pk, type(error).__name__)
+
+    def add_message(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        """Tell a person on the next page; a client of the API has none, and no cookie to keep it in."""
+        if not request.path.startswith("/api/"):
+            super().add_message(request, *args, **kwargs)
+
+    def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
+        """Ask for the second factor again (without one, for the password), unless given just now.
+
+        The package counts only what was given on its own page for that; signing in counts here too.
+        """
+        user = self.request.user
+        records = get_authentication_records(self.request, user)
+        if is_mfa_enabled(user, SECOND_FACTORS):
+            records = [record for record in records if record["method"] == "mfa"]
+        if records and time.time() - records[-1]["at"] < settings.ACCOUNT_REAUTHENTICATION_TIMEOUT:
+            return False
+        return bool(super().is_reauthentication_required(app=app, **kwargs))
+
+    def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
+        """The ways to sign in afresh: the password is none where there is a second factor."""
+        methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        if user.is_authenticated and is_mfa_enabled(user, SECOND_FACTORS):
+            methods = [method for method in methods if method["id"] != "reauthenticate"]
+        return methods

@@ -1,0 +1,271 @@
+"""The alias pages: what they show, what they refuse and in which words, and what they cost."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from allauth.account.models import EmailAddress
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts.models import User
+from aliases.issuing import issue
+from aliases.models import Alias, AliasPreferences
+from domains.models import Domain
+from tests.rig.pages import HTMX, many_aliases
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("path", ["/aliases/", "/aliases/?q=site&order=address&status=active"])
+def test_the_list_takes_as_many_statements_for_thousands_of_aliases_as_for_one(
+    browser: Client, alice: User, example_com: Domain, path: str
+) -> None:
+    def cost() -> tuple[int, int]:
+        with CaptureQueriesContext(connection) as queries:
+            answer = browser.get(path)
+        assert answer.status_code == 200
+        return len(queries), len(answer.content)
+
+    many_aliases(alice, example_com, 1)
+    few = cost()
+    many_aliases(alice, example_com, 5000)
+    many = cost()
+
+    # session, user, manager of a domain?, default domain, filter's domains (twice for a bound field),
+    # aliases, destinations
+    assert many[0] == few[0] <= 9
+    assert many[1] < 80_000
+
+
+def test_the_pages_of_the_list_show_every_alias_once(
+    browser: Client, alice: User, example_com: Domain
+) -> None:
+    many_aliases(alice, example_com, 90)
+    Alias.objects.filter(address__startswith="site7").update(pinned=True)
+
+    for order in ("", "newest", "oldest", "address", "forwards", "blocks"):
+        seen: list[str] = []
+        path = f"/aliases/?order={order}"
+        while path:
+            text = browser.get(path).content.decode()
+            seen += re.findall(r'class="address" href="/aliases/\d+/">(\S+?)<', text)
+            link = re.search(r'href="(\?[^"]*cursor=[^"]+)"', text)
+            path = "/aliases/" + link[1].replace("&amp;", "&") if link else ""
+        assert len(seen) == len(set(seen)) == 90, order
+        if order == "":
+            assert all(address.startswith("site7") for address in seen[:11])
+        if order == "address":
+            assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize(
+    "cursor", ["x", "%00", "bnVsbA", "W10", "WyItcGlubmVkIl0", "e30", "A" * 3000, "WyJhIix7fV0"]
+)
+def test_a_cursor_that_is_none_gives_the_first_page(
+    browser: Client, alice: User, example_com: Domain, cursor: str
+) -> None:
+    many_aliases(alice, example_com, 2)
+
+    answer = browser.get(f"/aliases/?cursor={cursor}")
+
+    assert answer.status_code == 200
+    assert answer.content.decode().count('class="alias"') == 2
+
+
+def test_the_list_is_searched_and_filtered(
+    browser: Client, alice: User, other_org: Domain, example_com: Domain
+) -> None:
+    other_org.grant(alice)
+    github = issue(owner=alice, hostname="github.com", note="Code 100%")
+    shop = issue(owner=alice, hostname="shop.test", note="Schuhe", domain="other.org")
+    shop.disable()
+    Alias.objects.filter(pk=github.pk).update(forwards=1)
+
+    def shown(query: str) -> set[str]:
+        text = browser.get(f"/aliases/?{query}", headers=HTMX).content.decode()
+        return set(re.findall(r'class="address" href="/aliases/\d+/">(\S+?)<', text))
+
+    assert shown("") == {github.address, shop.address}
+    assert shown("q=GITHUB") == shown("q=code+100%25") == shown("status=active") == {github.address}
+    assert shown("q=schuhe") == shown("status=disabled") == shown("status=unused") == {shop.address}
+    assert shown(f"domain={other_org.pk}") == {shop.address}
+    assert shown("q=_") == set()
+    assert shown("q=%00&status=odd&domain=999&order=odd") == {github.address, shop.address}
+
+
+def test_a_row_shows_everything_and_escapes_it(browser: Client, alice: User) -> None:
+    alias = issue(owner=alice, hostname="bücher.example", note="<script>alert(1)</script>")
+    Alias.objects.filter(pk=alias.pk).update(forwards=3, blocks=2)
+
+    text = browser.get("/aliases/").content.decode()
+
+    for words in (alias.address, "bücher.example", "alice@example.com", "forwarded 3", "blocked 2", "Active"):
+        assert words in text
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def test_times_are_in_the_readers_zone(browser: Client, alice: User) -> None:
+    alias = issue(owner=alice)
+    Alias.objects.filter(pk=alias.pk).update(created="2026-01-31T23:30:00Z")
+
+    assert "Jan. 31, 2026" in browser.get("/aliases/").content.decode()
+    browser.cookies["tz"] = "Europe/Berlin"
+    assert "Feb. 1, 2026" in browser.get("/aliases/").content.decode()
+    browser.cookies["tz"] = "../../etc/passwd"
+    assert "Jan. 31, 2026" in browser.get("/aliases/").content.decode()
+
+
+def test_who_has_no_domain_is_told_whom_to_ask(mallory: User, client: Client) -> None:
+    client.force_login(mallory)
+
+    for path in ("/aliases/", "/aliases/new/"):
+        text = client.get(path).content.decode()
+        assert "no domain on which you may create aliases" in text
+        assert "granted per domain by its manager" in text
+
+
+def test_a_new_alias_is_made_as_chosen(browser: Client, alice: User, other_org: Domain) -> None:
+    other_org.grant(alice)
+    home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
+    data = {
+        "domain": other_org.pk,
+        "hostname": "https://u:p@www.shop.test/x",
+        "note": "n",
+        "destinations": home.pk,
+    }
+
+    answer = browser.post("/aliases/new/", data, follow=True)
+
+    alias = Alias.objects.get()
+    assert re.fullmatch(r"shop\.[a-z]+@other\.org", alias.address)
+    assert (alias.hostname, alias.note, alias.destination_addresses) == ("www.shop.test", "n", [home])
+    assert "Your new alias is ready." in answer.content.decode()
+
+
+def test_a_refused_new_alias_keeps_what_was_typed(
+    browser: Client, alice: User, example_com: Domain, other_org: Domain, mallory: User
+) -> None:
+    hers = EmailAddress.objects.get(user=mallory)
+    data = {"domain": other_org.pk, "hostname": "shop.test", "note": "x" * 10_001, "destinations": hers.pk}
+
+    answer = browser.post("/aliases/new/", data)
+
+    text = answer.content.decode()
+    assert answer.status_code == 422
+    assert 'value="shop.test"' in text
+    assert text.count('class="errorlist"') == 3
+    assert not Alias.objects.exists()
+
+
+def test_a_refusal_of_the_rules_is_shown_on_the_form(
+    browser: Client, alice: User, example_com: Domain
+) -> None:
+    example_com.alias_quota = 1
+    example_com.save()
+    issue(owner=alice)
+
+    page = browser.post("/aliases/new/", {"domain": example_com.pk})
+    quick = browser.post("/aliases/quick/", headers=HTMX)
+    plain = browser.post("/aliases/quick/", follow=True)
+
+    for answer in (page, quick, plain):
+        assert "You already have 1 alias on this domain" in answer.content.decode()
+    assert Alias.objects.count() == 1
+
+
+def test_the_shape_of_a_name_is_shown_before_it_is_made(
+    browser: Client, alice: User, example_com: Domain
+) -> None:
+    def shape(query: str) -> str:
+        return browser.get(f"/aliases/shape/?{query}").content.decode()
+
+    assert "github.‹word›@example.com" in shape("hostname=https://www.github.com/x")
+    assert "‹word›.‹word0000›@example.com" in shape("hostname=%00")
+    AliasPreferences.objects.create(user=alice, style="characters")
+    assert "github.‹abc123de›@example.com" in shape(f"hostname=github.com&domain={example_com.pk}")
+    assert "&lt;" not in shape("hostname=<script>")
+
+
+def test_what_an_alias_is_for_is_changed(browser: Client, alice: User) -> None:
+    alias = issue(owner=alice)
+    home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
+    unverified = EmailAddress.objects.create(user=alice, email="new@home.test")
+    data = {"note": "n", "hostname": "shop.test/x", "name": "N", "pinned": "on", "destinations": [home.pk]}
+
+    browser.post(f"/aliases/{alias.pk}/", data)
+    refused = browser.post(f"/aliases/{alias.pk}/", {**data, "note": "kept", "destinations": [unverified.pk]})
+    none = browser.post(f"/aliases/{alias.pk}/", {**data, "note": "kept", "destinations": []})
+
+    alias = Alias.objects.get()
+    assert (alias.note, alias.hostname, alias.name, alias.pinned) == ("n", "shop.test", "N", True)
+    assert alias.destination_addresses == [home]
+    assert refused.status_code == none.status_code == 422
+    assert "kept" in refused.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("deed", "field", "expected"),
+    [
+        ("disable", "enabled", False),
+        ("enable", "enabled", True),
+        ("pin", "pinned", True),
+        ("unpin", "pinned", False),
+    ],
+)
+def test_a_switch_answers_the_row_or_goes_back(
+    browser: Client, alice: User, deed: str, field: str, expected: bool
+) -> None:
+    alias = issue(owner=alice)
+    Alias.objects.filter(pk=alias.pk).update(**{field: not expected})
+
+    row = browser.post(f"/aliases/{alias.pk}/{deed}/", headers=HTMX)
+
+    alias.refresh_from_db()
+    assert getattr(alias, field) is expected
+    assert f'id="alias-{alias.pk}"' in row.content.decode()
+    assert "<html" not in row.content.decode()
+    back = browser.post(f"/aliases/{alias.pk}/{deed}/", {"back": "q=a&next=https://evil.test"})
+    assert back["Location"] == "/aliases/?q=a&next=https%3A%2F%2Fevil.test"
+
+
+def test_deleting_is_undone_and_ends_after_thirty_days(browser: Client, alice: User) -> None:
+    alias = issue(owner=alice)
+
+    gone = browser.post(f"/aliases/{alias.pk}/delete/", headers=HTMX).content.decode()
+    assert "Undo" in gone
+    assert browser.get(f"/aliases/{alias.pk}/").status_code == 404
+    assert alias.address in browser.get("/aliases/deleted/").content.decode()
+    back = browser.post(f"/aliases/{alias.pk}/restore/", headers=HTMX).content.decode()
+    assert f'id="alias-{alias.pk}"' in back
+
+    browser.post(f"/aliases/{alias.pk}/delete/")
+    assert "1 alias is deleted." in browser.get("/aliases/").content.decode()
+    assert "1 alias is deleted." not in browser.get("/aliases/").content.decode()
+    Alias.objects.filter(pk=alias.pk).update(deleted_at=timezone.now() - timedelta(days=31))
+    late = browser.post(f"/aliases/{alias.pk}/restore/", follow=True).content.decode()
+    assert "can no longer be restored" in late
+
+
+def test_several_are_changed_at_once_and_only_mine(browser: Client, alice: User, root: User) -> None:
+    mine = [issue(owner=alice) for _ in range(3)]
+    hers = issue(owner=root, domain="example.com")
+    keys = [alias.pk for alias in mine[:2]] + [hers.pk, "x", "9" * 30]
+
+    said = browser.post("/aliases/bulk/", {"action": "disable", "selected": keys}, follow=True)
+    assert "2 aliases refuse mail now." in said.content.decode()
+    assert set(Alias.objects.filter(enabled=False)) == set(mine[:2])
+
+    browser.post("/aliases/bulk/", {"action": "delete", "selected": keys})
+    page = browser.get("/aliases/").content.decode()
+    assert "2 aliases are deleted." in page
+    browser.post("/aliases/undo/", {"selected": keys})
+
+    assert Alias.objects.present().count() == 4
+    nothing = browser.post("/aliases/bulk/", {"action": "delete"}, follow=True)
+    odd = browser.post("/aliases/bulk/", {"action": "explode", "selected": keys}, follow=True)
+    for answer in (nothing, odd):
+        assert "Select aliases first" in answer.content.decode()

@@ -1,0 +1,212 @@
+"""Who gets what at every URL of ours. A URL without a row here fails."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from allauth.account.models import EmailAddress
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from accounts.models import User
+from aliases.issuing import issue
+from aliases.models import Alias
+from domains.models import AccessGrant, Domain
+from tokens.models import Token
+
+pytestmark = pytest.mark.django_db
+
+# For each URL name: what the owner, a stranger and a global admin are answered to a GET, and whether a
+# POST is understood at all (405 where not). Nobody who is signed out gets anything but the way to the
+# sign-in page.
+OK, GONE, NO, AWAY = 200, 404, 405, 302
+# Where a signed-out reader may be sent: to the sign-in page, or to a page that sends there.
+SIGNED_OUT = ("/accounts/login/?next=", "/accounts/signup/", "/addresses/", "/aliases/", "/tokens/")
+ROWS = {
+    # name: (owner, stranger, admin, POST)
+    "home": (AWAY, AWAY, AWAY, False),
+    "alias-list": (OK, OK, OK, False),
+    "alias-new": (OK, OK, OK, True),
+    "alias-shape": (OK, OK, OK, False),
+    "alias-quick": (NO, NO, NO, True),
+    "alias-bulk": (NO, NO, NO, True),
+    "alias-undo": (NO, NO, NO, True),
+    "alias-deleted": (OK, OK, OK, False),
+    "alias-import": (OK, OK, OK, True),
+    "alias-import-check": (NO, NO, NO, True),
+    "alias-import-make": (NO, NO, NO, True),
+    "alias-import-leave-out": (NO, NO, NO, True),
+    "alias-import-cancel": (NO, NO, NO, True),
+    "alias": (OK, GONE, GONE, True),
+    "alias-enable": (NO, NO, NO, True),
+    "alias-disable": (NO, NO, NO, True),
+    "alias-pin": (NO, NO, NO, True),
+    "alias-unpin": (NO, NO, NO, True),
+    "alias-delete": (NO, NO, NO, True),
+    "alias-restore": (NO, NO, NO, True),
+    "alias-remove": (OK, GONE, GONE, True),
+    "address-list": (OK, OK, OK, True),
+    "address-primary": (NO, NO, NO, True),
+    "address-verify": (NO, NO, NO, True),
+    "address-remove": (OK, GONE, GONE, True),
+    "address-resume": (NO, NO, NO, True),
+    "account_email": (AWAY, AWAY, AWAY, True),
+    "simplelogin-dashboard": (AWAY, AWAY, AWAY, True),
+    "simplelogin-api-key": (AWAY, AWAY, AWAY, True),
+    "simplelogin-onboarding": (AWAY, AWAY, AWAY, True),
+    "simplelogin-register": (AWAY, AWAY, AWAY, True),
+    "token-list": (OK, OK, OK, False),
+    "token-new": (OK, OK, OK, True),
+    "token-revoke": (OK, GONE, GONE, True),
+    "domain-list": (OK, GONE, OK, False),
+    "domain-access": (OK, GONE, OK, True),
+    "domain-revoke": (OK, GONE, OK, True),
+    "account": (OK, OK, OK, True),
+    "account-json": (OK, OK, OK, False),
+    "account-csv": (OK, OK, OK, False),
+    "account-delete": (OK, OK, OK, True),
+}
+# Paths below these have tables of their own (tests/api, tests/anonmail_site/test_admin.py) or are another
+# package's.
+ELSEWHERE = ("api/", "admin/", "accounts/")
+# Signed links, for people who are signed out: tests/mail.
+# The links in mails about addresses, and the page for a first password: tests/accounts/test_takeover.py.
+# The schema and the page that shows it are for everybody: tests/api/test_schema.py.
+# What monitors ask is too: tests/anonmail_site/test_health.py.
+SIGNED = {"alias-unsubscribe", "api-docs", "api-schema", "health"}
+SIGNED |= {"account_confirm_email", "account_set_password", "address-undo"}
+
+
+def ours(patterns: list[URLPattern | URLResolver], prefix: str = "") -> Iterator[tuple[str, str | None]]:
+    for pattern in patterns:
+        route = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            if not route.startswith(ELSEWHERE):
+                yield from ours(pattern.url_patterns, route)
+        else:
+            yield route, pattern.name
+
+
+@dataclass(frozen=True)
+class Things:
+    """One of everything, all alice's."""
+
+    alias: Alias
+    deleted: Alias
+    address: EmailAddress
+    token: Token
+    grant: AccessGrant
+
+    def url(self, name: str) -> str:
+        if name.startswith("domain-") and name != "domain-list":
+            keys = [self.grant.domain.name] + ([self.grant.pk] if name == "domain-revoke" else [])
+            return reverse(name, args=keys)
+        if name in {"alias-restore", "alias-remove"}:
+            return reverse(name, args=[self.deleted.pk])
+        if name == "alias" or name in {
+            f"alias-{deed}" for deed in ("enable", "disable", "pin", "unpin", "delete")
+        }:
+            return reverse(name, args=[self.alias.pk])
+        if name in {"address-primary", "address-verify", "address-remove", "address-resume"}:
+            return reverse(name, args=[self.address.pk])
+        if name == "token-revoke":
+            return reverse(name, args=[self.token.pk])
+        return reverse(name)
+
+
+@pytest.fixture
+def things(alice: User, mallory: User, root: User, example_com: Domain, other_org: Domain) -> Things:
+    other_org.managers.add(alice)
+    # Everybody may create somewhere.
+    example_com.grant(mallory)
+    deleted = issue(owner=alice)
+    deleted.soft_delete()
+    return Things(
+        alias=issue(owner=alice),
+        deleted=deleted,
+        address=EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True),
+        token=Token.objects.issue(owner=alice, name="phone")[0],
+        grant=other_org.grant(mallory, granted_by=alice),
+    )
+
+
+def browser(user: User, password: str) -> Client:
+    """Signed in a moment ago, with the password: no page asks for it again."""
+    client = Client()
+    answer = client.post("/accounts/login/", {"login": user.email, "password": password})
+    assert answer.status_code == 302
+    return client
+
+
+def test_every_url_has_a_row() -> None:
+    names = {name for _route, name in ours(get_resolver().url_patterns)}
+
+    assert names - SIGNED | {"account_email"} == set(ROWS)
+
+
+def test_every_url_answers_each_role_as_the_table_says(
+    things: Things, alice: User, mallory: User, root: User
+) -> None:
+    people = [
+        browser(alice, "alice-password-1"),
+        browser(mallory, "mallory-password-1"),
+        browser(root, "root-password-1"),
+    ]
+    wrong = []
+    for name, (*expected, takes_post) in ROWS.items():
+        url = things.url(name)
+        answers = [person.get(url).status_code for person in people]
+        if answers != expected:
+            wrong.append((name, answers, expected))
+        if not takes_post and people[0].post(url).status_code != NO:
+            wrong.append((name, "POST"))
+
+    assert wrong == []
+
+
+def test_nobody_who_is_signed_out_gets_anything(things: Things) -> None:
+    nobody = Client()
+    for name in ROWS:
+        for answer in (nobody.get(things.url(name)), nobody.post(things.url(name))):
+            assert answer.status_code in {302, 405}, name
+            if answer.status_code == 302:
+                assert answer["Location"].startswith(SIGNED_OUT), name
+
+
+def test_a_stranger_who_posts_changes_nothing(things: Things, mallory: User) -> None:
+    """Every URL that names a row of alice's is 404 to mallory, whatever the method."""
+    stranger = browser(mallory, "mallory-password-1")
+    named = [name for name in ROWS if any(character.isdigit() for character in things.url(name))]
+    before = list(Alias.objects.values()), list(EmailAddress.objects.values()), list(Token.objects.values())
+
+    for name in [*named, "domain-access"]:
+        assert stranger.post(things.url(name)).status_code == 404, name
+    stranger.post(reverse("alias-bulk"), {"action": "delete", "selected": [things.alias.pk]})
+    stranger.post(reverse("alias-undo"), {"selected": [things.deleted.pk]})
+
+    assert len(named) >= 12
+    after = list(Alias.objects.values()), list(EmailAddress.objects.values()), list(Token.objects.values())
+    assert after == before
+    assert AccessGrant.objects.count() == 2
+
+
+def test_every_form_needs_its_csrf_token(things: Things, alice: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(alice)
+    before = list(Alias.objects.values())
+
+    for name, (*_expected, takes_post) in ROWS.items():
+        if takes_post and name != "account_email" and not name.startswith("simplelogin-"):
+            answer = client.post(things.url(name), {"confirm": alice.email})
+            assert answer.status_code == 403, name
+            assert "The form has expired." in answer.content.decode()
+
+    assert list(Alias.objects.values()) == before
+
+
+def test_a_key_too_large_for_the_database_is_not_found(things: Things, alice: User) -> None:
+    client = browser(alice, "alice-password-1")
+
+    for path in ("/aliases/%s/", "/tokens/%s/revoke/", "/addresses/%s/remove/"):
+        for key in ("9" * 18, "9" * 19, "9" * 400, "0", "-1"):
+            assert client.get(path % key).status_code == 404

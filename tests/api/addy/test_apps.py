@@ -1,0 +1,251 @@
+"""addy.io's phone apps: they stop where a field that they know is missing, null, or of another kind.
+
+What they ask for at the start and every day, and the fields that they read, by their public sources
+(Android 6.2.1, iOS 2.3.5).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from allauth.account.models import EmailAddress
+from rest_framework.test import APIClient
+
+from accounts.models import User
+from aliases.issuing import issue
+from aliases.models import Alias
+from domains.models import Domain
+from tokens.models import Token
+
+pytestmark = pytest.mark.django_db
+
+Api = Callable[[User], APIClient]
+NEEDED = (1, 6, 2)  # iOS; Android needs 1.5.0
+
+ACCOUNT: dict[str, type] = {
+    "id": str,
+    "username": str,
+    "banner_location": str,
+    "bandwidth": int,
+    "bandwidth_limit": int,
+    "username_count": int,
+    "username_limit": int,
+    "default_username_id": str,
+    "default_recipient_id": str,
+    "default_alias_domain": str,
+    "default_alias_format": str,
+    "recipient_count": int,
+    "active_domain_count": int,
+    "active_shared_domain_alias_count": int,
+    "active_rule_count": int,
+    "total_emails_forwarded": int,
+    "total_emails_blocked": int,
+    "total_emails_replied": int,
+    "total_emails_sent": int,
+    "total_aliases": int,
+    "total_active_aliases": int,
+    "total_inactive_aliases": int,
+    "total_deleted_aliases": int,
+    "total_pinned_aliases": int,
+    "created_at": str,
+    "updated_at": str,
+}
+RECIPIENT: dict[str, type] = {
+    "id": str,
+    "user_id": str,
+    "email": str,
+    "can_reply_send": bool,
+    "should_encrypt": bool,
+    "inline_encryption": bool,
+    "protected_headers": bool,
+    "remove_pgp_keys": bool,
+    "remove_pgp_signatures": bool,
+    "created_at": str,
+    "updated_at": str,
+}
+ALIAS: dict[str, type] = {
+    "id": str,
+    "user_id": str,
+    "local_part": str,
+    "domain": str,
+    "email": str,
+    "active": bool,
+    "pinned": bool,
+    "attached_recipients_only": bool,
+    "emails_forwarded": int,
+    "emails_blocked": int,
+    "emails_replied": int,
+    "emails_sent": int,
+    "created_at": str,
+    "updated_at": str,
+}
+META: dict[str, type] = {
+    "current_page": int,
+    "last_page": int,
+    "links": list,
+    "path": str,
+    "per_page": int,
+    "total": int,
+}
+OPTIONS: dict[str, type] = {
+    "data": list,
+    "sharedDomains": list,
+    "defaultAliasDomain": str,
+    "defaultAliasFormat": str,
+}
+
+
+def wrong(told: dict[str, Any], needed: dict[str, type]) -> dict[str, Any]:
+    """The fields that are not of the kind that the apps read."""
+    return {name: told.get(name) for name, kind in needed.items() if type(told.get(name)) is not kind}
+
+
+def test_the_version_is_the_one_that_both_apps_ask_for(alice: User, api: Api) -> None:
+    told = api(alice).get("/api/v1/app-version").json()
+
+    assert (told["major"], told["minor"], told["patch"]) >= NEEDED
+
+
+@pytest.mark.parametrize("who", ["alice", "mallory"])
+def test_the_apps_start_for_everybody(
+    who: str, alice: User, mallory: User, example_com: Domain, api: Api
+) -> None:
+    user = {"alice": alice, "mallory": mallory}[who]
+    client = api(user)
+
+    account = client.get("/api/v1/account-details").json()["data"]
+    recipient = client.get(f"/api/v1/recipients/{account['default_recipient_id']}").json()["data"]
+    options = client.get("/api/v1/domain-options").json()
+    token = client.get("/api/v1/api-token-details").json()
+
+    assert wrong(account, ACCOUNT) == {}
+    assert wrong(recipient, RECIPIENT) == {}
+    assert recipient["email"] == user.email
+    assert wrong(options, OPTIONS) == {}
+    assert wrong(token, {"name": str, "created_at": str}) == {}
+    # Mallory may use no domain.
+    assert bool(options["defaultAliasDomain"]) is (who == "alice")
+    assert account["default_alias_format"] == options["defaultAliasFormat"] == "random_words"
+
+
+def test_an_account_whose_address_is_not_verified_starts_too(alice: User) -> None:
+    _token, secret = Token.objects.issue(owner=alice, name="tests")
+    client = APIClient(HTTP_AUTHORIZATION=f"Bearer {secret}")
+    EmailAddress.objects.filter(user=alice).update(verified=False)
+
+    account = client.get("/api/v1/account-details").json()["data"]
+
+    assert wrong(account, ACCOUNT) == {}
+    assert account["recipient_count"] == 0
+    assert client.get(f"/api/v1/recipients/{account['default_recipient_id']}").status_code == 200
+
+
+def test_pinned_aliases_are_counted(alice: User, api: Api) -> None:
+    issue(owner=alice).edit(pinned=True)
+    issue(owner=alice)
+    gone = issue(owner=alice)
+    gone.edit(pinned=True)
+    gone.soft_delete()
+
+    assert api(alice).get("/api/v1/account-details").json()["data"]["total_pinned_aliases"] == 1
+
+
+def test_what_the_app_sends_makes_lists_and_changes_an_alias(alice: User, api: Api) -> None:
+    client = api(alice)
+    sent = {
+        "domain": "example.com",
+        "description": "",
+        "format": "random_words",
+        "local_part": "",
+        "recipient_ids": [],
+    }
+
+    made = client.post("/api/v1/aliases", sent, format="json")
+    alias = made.json()["data"]
+    listed = client.get("/api/v1/aliases?filter%5Bdeleted%5D=with&page%5Bsize%5D=20&page%5Bnumber%5D=1")
+    shown = client.get(f"/api/v1/aliases/{alias['id']}").json()["data"]
+    changed = client.patch(f"/api/v1/aliases/{alias['id']}", {"description": "x"}, format="json")
+
+    assert made.status_code == 201
+    assert wrong(alias, ALIAS) == wrong(shown, ALIAS) == {}
+    assert [row["email"] for row in listed.json()["data"]] == [alias["email"]]
+    assert wrong(listed.json()["meta"], META) == {}
+    assert wrong(alias["recipients"][0], RECIPIENT) == {}
+    assert changed.json()["data"]["description"] == "x"
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["filter%5Bactive%5D%3D=false&page%5Bsize%5D=20", "filter[active]=false", "filter[active]x=false"],
+)
+def test_a_filter_is_understood_as_the_app_for_android_writes_it(alice: User, api: Api, query: str) -> None:
+    on, off = issue(owner=alice), issue(owner=alice)
+    off.disable()
+
+    rows = api(alice).get(f"/api/v1/aliases?{query}").json()["data"]
+
+    assert [row["email"] for row in rows] == [off.address]
+    assert on.address != off.address
+
+
+@pytest.mark.parametrize("word", ["rules", "usernames", "domains"])
+def test_what_is_not_here_is_none(alice: User, api: Api, word: str) -> None:
+    assert api(alice).get(f"/api/v1/{word}").json() == {"data": []}
+
+
+@pytest.mark.parametrize("word", ["failed-deliveries", "blocklist"])
+def test_what_comes_in_pages_is_an_empty_page(alice: User, api: Api, word: str) -> None:
+    client = api(alice)
+
+    told = client.get(f"/api/v1/{word}?page[number]=1&page[size]=1&filter[email_type]=inbound").json()
+
+    assert told["data"] == []
+    assert wrong(told["meta"], META) == {}
+    assert told["meta"]["total"] == 0
+    assert client.get(f"/api/v1/{word}?page[size]=0").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("rules", "There are no rules for mail on this server."),
+        ("usernames", "There are no user names on this server: people sign in with their e-mail address."),
+        ("domains", "The domains of this server are an admin's to add."),
+        ("blocklist", "There is no list of blocked senders on this server. Disable the alias instead."),
+    ],
+)
+def test_what_cannot_be_added_is_refused_in_a_sentence(
+    alice: User, api: Api, word: str, sentence: str
+) -> None:
+    before = Domain.objects.count(), User.objects.count()
+
+    answer = api(alice).post(f"/api/v1/{word}", {"domain": "evil.test", "username": "x"}, format="json")
+
+    assert answer.status_code == 403
+    assert answer.json() == {"message": sentence}
+    assert (Domain.objects.count(), User.objects.count()) == before
+
+
+def test_who_may_reply_is_refused_for_an_own_alias_alone(alice: User, root: User, api: Api) -> None:
+    mine = issue(owner=alice)
+    theirs = issue(owner=root, domain="example.com")
+    client = api(alice)
+
+    def ask(alias: Alias) -> tuple[int, int]:
+        on = client.post("/api/v1/attached-recipients-only", {"id": str(alias.uuid)}, format="json")
+        off = client.delete(f"/api/v1/attached-recipients-only/{alias.uuid}")
+        return on.status_code, off.status_code
+
+    assert ask(mine) == (403, 204)
+    assert ask(theirs) == (404, 404)
+
+
+def test_signing_out_in_the_app_ends_its_token_alone(alice: User, api: Api) -> None:
+    client, other = api(alice), api(alice)
+
+    answer = client.post("/api/auth/logout")
+
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert client.get("/api/v1/account-details").status_code == 401
+    assert other.get("/api/v1/account-details").status_code == 200
+    assert Token.objects.count() == 1

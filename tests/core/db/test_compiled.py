@@ -1,0 +1,115 @@
+"""CompiledQuery queries: the ORM's own rows, from SQL that is built once."""
+
+import pytest
+from django.db import IntegrityError, models
+from django.db.models import F
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from accounts.models import User
+from aliases.issuing import issue
+from aliases.models import Alias
+from core.db.compiled import CompiledQuery, insert_row
+from domains.models import Domain
+from tokens.models import Token
+
+pytestmark = pytest.mark.django_db
+
+
+def test_rows_are_those_of_the_orm_with_every_type_of_column(alice: User) -> None:
+    made, _secret = Token.objects.issue(
+        owner=alice, name="a", networks=["192.0.2.0/24"], expires=timezone.now()
+    )
+    by_name = CompiledQuery(
+        lambda name: Token.objects.filter(name=name).select_related("owner").annotate(twice=F("pk") * 2),
+        name=models.CharField(),
+    )
+
+    (token,) = by_name(name="a")
+
+    expected = Token.objects.get()
+    for field in Token._meta.concrete_fields:
+        assert getattr(token, field.attname) == getattr(expected, field.attname), field.name
+    assert token.networks == made.networks
+    assert token.twice == 2 * made.pk
+    assert Token.owner.is_cached(token)
+    assert token.owner == alice
+    assert token.owner.date_joined == alice.date_joined
+    assert by_name(name="b") == []
+
+
+def test_columns_that_were_left_out_are_loaded_when_they_are_asked_for(
+    alice: User, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    by_email = CompiledQuery(
+        lambda email: User.objects.filter(email=email).only("email"), email=models.CharField()
+    )
+    (found,) = by_email(email=alice.email)
+
+    with django_assert_num_queries(1):
+        assert found.name == alice.name
+
+
+def test_the_query_is_built_once_and_run_with_other_values(example_com: Domain, other_org: Domain) -> None:
+    built = []
+
+    def build(name: object, enabled: object) -> models.QuerySet[Domain, tuple[str]]:
+        built.append(name)
+        return Domain.objects.filter(name=name, anonmail_enabled=enabled).values_list("name")
+
+    query = CompiledQuery(build, name=models.CharField(), enabled=models.BooleanField())
+
+    assert query(name="example.com", enabled=True) == [("example.com",)]
+    assert query(name="other.org", enabled=True) == [("other.org",)]
+    assert query(name="other.org", enabled=False) == []
+    assert len(built) == 1
+
+
+@pytest.mark.parametrize("name", ["x' OR '1'='1", "%", "_", "%s", "example.com\x00"[:11] + "%(x)s"])
+def test_a_value_is_never_part_of_the_statement(example_com: Domain, name: str) -> None:
+    query = CompiledQuery(
+        lambda name: Domain.objects.filter(name=name).values_list("name"), name=models.CharField()
+    )
+    prefixed = CompiledQuery(
+        lambda text: Alias.objects.filter(address__prefix=text).values_list("address"),
+        text=models.CharField(),
+    )
+
+    assert query(name=name) == []
+    assert prefixed(text=name) == []
+
+
+def test_a_prefix_is_compiled_too(alice: User) -> None:
+    alias = issue(owner=alice, hostname="github.com")
+    query = CompiledQuery(
+        lambda text: Alias.objects.filter(address__prefix=text).values_list("address"),
+        text=models.CharField(),
+    )
+
+    assert query(text="github.") == [(alias.address,)]
+    assert query(text="githu_") == query(text="GITHUB") == []
+
+
+def test_an_inserted_row_is_what_save_would_have_made(alice: User, example_com: Domain) -> None:
+    values = {"domain": example_com, "owner": alice, "note": "n", "forwards": 3}
+    one = Alias(address="one@example.com", **values)
+    insert_row(one)
+    two = Alias(address="two@example.com", **values)
+    two.save(force_insert=True)
+
+    rows = Alias.objects.in_bulk()
+    for field in (column.attname for column in Alias._meta.concrete_fields):
+        if field not in {"id", "address", "uuid", "created", "active_at"}:
+            assert getattr(rows[one.pk], field) == getattr(rows[two.pk], field), field
+    # Each row has one of its own.
+    assert rows[one.pk].uuid == one.uuid != rows[two.pk].uuid
+    assert not one._state.adding
+    one.disable()
+    assert not Alias.objects.get(pk=one.pk).enabled
+
+
+def test_an_insertion_that_breaks_a_constraint_is_refused(alice: User, example_com: Domain) -> None:
+    insert_row(Alias(address="one@example.com", domain=example_com, owner=alice))
+
+    with pytest.raises(IntegrityError):
+        insert_row(Alias(address="one@example.com", domain=example_com, owner=alice))

@@ -1,0 +1,124 @@
+"""A message's first line, and who wrote it: what hostile octets do to what we add and to what we show."""
+
+from email import message_from_bytes, policy
+
+import pytest
+
+from accounts.models import User
+from aliases.issuing import issue
+from mail.delivery.forward import Message, take
+from mail.delivery.message import author, header_fields, joint
+from mail.delivery.resolve import resolve
+from tests.rig.mail_doors import Hop
+
+# What comes first, what is put between our fields and it, and the subject and the body that are read then.
+HEADS = [
+    (b"Subject: s\r\n\r\nb\r\n", b"", "s", "b"),
+    (b"X-Odd : o\r\nSubject: s\r\n\r\nb\r\n", b"", None, None),
+    ("X-Ürgh: o\r\nSubject: s\r\n\r\nb\r\n".encode(), b"", None, None),
+    (
+        b"From eve@evil.test Thu Jan  1 00:00:00 1970\r\nSubject: s\r\n\r\nb\r\n",
+        b"X-Mailbox-Line: ",
+        "s",
+        "b",
+    ),
+    (b">From eve@evil.test Thu Jan  1\r\nSubject: s\r\n\r\nb\r\n", b"X-Mailbox-Line: ", "s", "b"),
+    (b"From eve\nSubject: s\n\nb\n", b"X-Mailbox-Line: ", "s", "b"),
+    (b"From me to you,\r\nwith love\r\n", b"\r\n", None, "From me to you,\r\nwith love"),
+    (b"From \r\n", b"X-Mailbox-Line: ", None, ""),
+    (b" folded\r\nSubject: s\r\n\r\nb\r\n", b"\r\n", None, " folded\r\nSubject: s\r\n\r\nb"),
+    (b"\tx\r\n", b"\r\n", None, "\tx"),
+    (b" \r\nSubject: s\r\n\r\nb\r\n", b"\r\n", None, " \r\nSubject: s\r\n\r\nb"),
+    (b"Hello you\r\nThere: here\r\n", b"\r\n", None, "Hello you\r\nThere: here"),
+    (b": x\r\n\r\nb\r\n", b"\r\n", None, ": x\r\n\r\nb"),
+    (b"\r\nSubject: s\r\n\r\nb\r\n", b"", None, "Subject: s\r\n\r\nb"),
+    (b"\nSubject: s\n\nb\n", b"\r\n", None, None),
+    (b"\rSubject: s\r\n\r\nb\r\n", b"\r\n", None, None),
+    (b"\0\r\n", b"\r\n", None, None),
+    (b"", b"", None, ""),
+]
+
+
+@pytest.mark.parametrize(("content", "between", "subject", "body"), HEADS)
+@pytest.mark.django_db(transaction=True)
+def test_our_fields_stay_fields_and_theirs_stay_theirs(
+    alice: User, content: bytes, between: bytes, subject: str | None, body: str | None
+) -> None:
+    alias, hop = issue(owner=alice), Hop()
+
+    take(Message("bob@sender.test", content, "x", "LMTP"), resolve(alias.address), hop)
+
+    ((_sender, _recipient, arrived),) = hop.sent
+    assert arrived.endswith(b"One-Click\r\n" + between + content)
+    read = message_from_bytes(arrived, policy=policy.default)
+    assert read["X-Anonmail-Alias"] == alias.address
+    assert read["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    if body is not None:
+        assert read["Subject"] == subject
+        assert arrived.partition(b"\r\n\r\n")[2].rstrip() == body.encode() or content.startswith(
+            b"From eve\n"
+        )
+
+
+def test_without_a_header_there_are_no_fields() -> None:
+    for content, between, _subject, _body in HEADS:
+        if between == b"\r\n":
+            assert list(header_fields(content)) == [], content
+    assert [name for name, _text in header_fields(HEADS[3][0])] == ["subject"]
+
+
+def test_a_long_first_line_is_no_work() -> None:
+    for octet in (b"x", b">", b" ", b"\t", b"From ", b"\xff"):
+        assert joint(octet * 5_000_000) in {b"\r\n", b"X-Mailbox-Line: "}
+
+
+ENVELOPE = "envelope@sender.test"
+# The text of From, and whom the activity names; ENVELOPE where From names nobody plainly.
+AUTHORS = [
+    ("real@sender.test", "real@sender.test"),
+    ("<real@sender.test>", "real@sender.test"),
+    ("Bob <real@sender.test>", "real@sender.test"),
+    ("x@bank.test <real@sender.test>", "real@sender.test"),
+    ('"x@bank.test" <real@sender.test>', "real@sender.test"),
+    ('"a, <x@bank.test>" <real@sender.test>', "real@sender.test"),
+    ('"a\\" <x@bank.test>," <real@sender.test>', "real@sender.test"),
+    ("<real@sender.test> x@bank.test", "real@sender.test"),
+    ("(<x@bank.test>, ) real@sender.test", "real@sender.test"),
+    ("real@sender.test (x@bank.test)", "real@sender.test"),
+    ("(x@bank.test (nested) , \\) <y@bank.test>) Bob <real@sender.test>", "real@sender.test"),
+    ("real (c) @ (c) sender . test", "real@sender.test"),
+    ("=?utf-8?q?x=40bank.test?= <real@sender.test>", "real@sender.test"),
+    ("=?utf-8?q?x=40bank.test_=3Cx=40bank.test=3E?= <real@sender.test>", "real@sender.test"),
+    ("=?utf-8?q?x=40bank.test?=", ENVELOPE),
+    ("Group: real@sender.test, x@bank.test;", "real@sender.test"),
+    ("x@bank.test: real@sender.test;", "real@sender.test"),
+    ("Nobody:;", ENVELOPE),
+    ("real@sender.test, x@bank.test", "real@sender.test"),
+    (",, real@sender.test", "real@sender.test"),
+    ("<@a.test,@b.test:real@sender.test>", "real@sender.test"),
+    ('"odd name"@sender.test', '"odd name"@sender.test'),
+    ('<"a:b,c"@sender.test>', '"a:b,c"@sender.test'),
+    ("real@[192.0.2.1]", "real@[192.0.2.1]"),
+    ("<real@[IPv6:2001:db8::1]>", "real@[IPv6:2001:db8::1]"),
+    ("Bjørn <bjørn@sender.test>", "bjørn@sender.test"),
+    ("<x@bank.test> <real@sender.test>", ENVELOPE),
+    ("x@bank.test real@sender.test", ENVELOPE),
+    ("x@bank.test@sender.test", ENVELOPE),
+    ("<>", ENVELOPE),
+    ("Bob", ENVELOPE),
+    ("", ENVELOPE),
+    ("(real@sender.test", ENVELOPE),
+    ('"real@sender.test', ENVELOPE),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), AUTHORS)
+def test_the_author_is_whom_a_reader_is_shown(text: str, shown: str) -> None:
+    assert author([("to", "x@y.test"), ("from", text)], ENVELOPE) == shown
+
+
+def test_two_from_fields_name_nobody() -> None:
+    twice = [("from", "Bank <x@bank.test>"), ("from", "real@sender.test")]
+
+    assert author(twice, ENVELOPE) == ENVELOPE
+    assert author([], ENVELOPE) == ENVELOPE

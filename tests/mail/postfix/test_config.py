@@ -1,0 +1,361 @@
+"""What `postfix_config` writes, and what `--check` finds in a Postfix's configuration; none need run."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from allauth.account.models import EmailAddress
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from accounts.models import User
+from domains.models import Domain
+from mail.postfix.running import Running, split_list
+from mail.server.listening import endpoints, listening_socket
+from tests.conftest import missing
+from tests.rig.mta import Ports
+
+# In one round: what postconf says does not depend on our database.
+pytestmark = pytest.mark.postgresql
+
+MASTER_CF = "smtp inet n - n - - smtpd\nlmtp unix - - n - - lmtp\n"
+EXISTING_MAIN_CF = """\
+compatibility_level = 3.6
+myhostname = mx.site.test
+mydestination = $myhostname
+virtual_mailbox_domains = shared.test, theirs.test
+virtual_mailbox_maps = texthash:{etc}/vmailbox
+smtpd_recipient_restrictions = reject_rbl_client dnsbl.test, reject_unauth_destination
+"""
+AGREED = "Postfix and Anonmail agree: nothing is missing.\n"
+
+
+@dataclass
+class Place:
+    """A directory like /etc/postfix, and the one that `postfix_config` writes."""
+
+    etc: Path
+    written: Path
+    settings: Settings
+    variant: tuple[str, ...] = ("fresh",)
+    out: StringIO = field(default_factory=StringIO)
+
+    def command(self, *options: str) -> str:
+        # Postfix's programs wait while a main.cf is younger than two seconds.
+        os.utime(self.etc / "main.cf", (0, 0))
+        self.out = StringIO()
+        call_command(
+            "postfix_config",
+            *self.variant,
+            f"--directory={self.written}",
+            f"--postfix={self.etc}",
+            *options,
+            stdout=self.out,
+            stderr=self.out,
+        )
+        return self.out.getvalue()
+
+    def check(self) -> list[str]:
+        """What `--check` finds."""
+        try:
+            out = self.command("--check")
+        except CommandError as error:
+            out, said = self.out.getvalue(), str(error)
+        else:
+            said = ""
+        found = [line.removeprefix("- ") for line in out.splitlines() if line.startswith("- ")]
+        assert said == {0: "", 1: "1 thing is missing."}.get(len(found), f"{len(found)} things are missing.")
+        assert (out == AGREED) is (not found)
+        return found
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Change a file of Postfix's by hand."""
+        content = (self.etc / name).read_text()
+        assert old in content
+        (self.etc / name).write_text(content.replace(old, new))
+
+    def append(self, line: str) -> None:
+        """Add a line to main.cf: the last one wins."""
+        with (self.etc / "main.cf").open("a") as file:
+            file.write(f"{line}\n")
+
+
+@pytest.fixture
+def place(tmp_path: Path, settings: Settings, db: None) -> Place:
+    if shutil.which("postconf") is None:
+        missing("Postfix")
+    for name, value in Ports.free().settings().items():
+        setattr(settings, name, value)
+    settings.MAIL_NEXT_HOP = "smtp://127.0.0.1:10026"
+    settings.MAIL_POSTMASTER = "boss@boss.test"
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/master.cf").write_text(MASTER_CF)
+    (tmp_path / "etc/main.cf").write_text("compatibility_level = 3.6\n")
+    return Place(tmp_path / "etc", tmp_path / "written", settings)
+
+
+@pytest.fixture
+def fresh(place: Place, request: pytest.FixtureRequest) -> Place:
+    """A Postfix that has what was written; an indirect parameter adds options."""
+    place.variant = ("fresh", *getattr(request, "param", ()))
+    place.command()
+    shutil.copy(place.written / "main.cf", place.etc / "main.cf")
+    (place.etc / "master.cf").write_text(MASTER_CF + (place.written / "master.cf").read_text())
+    return place
+
+
+@pytest.fixture
+def existing(place: Place) -> Place:
+    """A Postfix with mailboxes that has what was written, the domain shared.test shared, ours.test not."""
+    Domain.objects.create(name="shared.test", is_shared=True)
+    Domain.objects.create(name="ours.test")
+    place.variant = ("existing",)
+    (place.etc / "main.cf").write_text(EXISTING_MAIN_CF.format(etc=place.etc))
+    (place.etc / "vmailbox").write_text("bob@shared.test bob/\n")
+    place.settings.MAIL_SIZE_LIMIT = 10240000  # Postfix's own
+    apply(place)
+    return place
+
+
+def apply(place: Place) -> None:
+    """What the README of the existing variant says, by other means: tests/postfix runs its commands."""
+    place.command()
+    lines = [
+        line for line in (place.written / "main.cf").read_text().splitlines() if line and line[:1] != "#"
+    ]
+    set_now = {line.partition(" =")[0] for line in lines}
+    rest = [
+        line
+        for line in (place.etc / "main.cf").read_text().splitlines()
+        if line.partition(" =")[0] not in set_now
+    ]
+    (place.etc / "main.cf").write_text("\n".join(rest + lines) + "\n")
+    (place.etc / "master.cf").write_text(MASTER_CF + (place.written / "master.cf").read_text())
+
+
+@pytest.fixture
+def doors(place: Place) -> Iterator[None]:
+    """Something listens at each door."""
+    with ExitStack() as stack:
+        for endpoint in endpoints().values():
+            stack.enter_context(listening_socket(endpoint))
+        yield
+
+
+@pytest.mark.parametrize("fresh", [(), ("--before-queue",)], indirect=True)
+def test_nothing_is_missing_where_it_was_done_as_written(fresh: Place, doors: None) -> None:
+    if "--before-queue" in fresh.variant:
+        door = fresh.settings.MAIL_LISTEN
+        fresh.edit(
+            "master.cf",
+            "smtp inet n - n - - smtpd\n",
+            f"smtp inet n - n - - smtpd\n  -o smtpd_proxy_filter=inet:{door} -o smtpd_proxy_timeout=300s\n"
+            "  -o smtpd_discard_ehlo_keywords=dsn,etrn,vrfy,chunking\n",
+        )
+
+    assert fresh.check() == []
+
+
+def test_nothing_is_missing_on_an_existing_one(existing: Place, doors: None) -> None:
+    assert existing.check() == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (
+            lambda place: place.edit("main.cf", "disable_vrfy_command = yes\n", ""),
+            "main.cf: disable_vrfy_command should be “yes”, and is “no”.",
+        ),
+        (
+            lambda place: place.append("mynetworks = 0.0.0.0/0"),
+            "main.cf: mynetworks should be “127.0.0.0/8 [::1]/128”, and is “0.0.0.0/0”.",
+        ),
+        (
+            lambda place: (place.etc / "master.cf").write_text(MASTER_CF),
+            "master.cf has no service at 127.0.0.1:10026, which sends out what is forwarded.",
+        ),
+        (
+            lambda place: setattr(place.settings, "MAIL_POSTMASTER", ""),
+            "MAIL_POSTMASTER is not set: mail to postmaster@ and abuse@ is refused, and what this machine"
+            " sends to root (cron, for one) waits in the queue until it is.",
+        ),
+        (
+            lambda place: setattr(place.settings, "MAIL_NEXT_HOP", "maildir:///srv/mail"),
+            "MAIL_NEXT_HOP should be smtp://127.0.0.1:10026.",
+        ),
+    ],
+    ids=["a missing parameter", "a wrong value", "no re-injection", "no postmaster", "the next hop"],
+)
+def test_each_thing_that_is_wrong_is_named(
+    spoil: Callable[[Place], object], sentence: str, fresh: Place, doors: None
+) -> None:
+    spoil(fresh)
+
+    assert fresh.check() == [sentence]
+
+
+@pytest.mark.parametrize("fresh", [("--before-queue",)], indirect=True)
+def test_a_before_queue_filter_that_is_not_set_is_named(fresh: Place, doors: None) -> None:
+    found = fresh.check()
+
+    assert found[0] == f"master.cf: smtp/inet/smtpd_proxy_filter should be inet:{fresh.settings.MAIL_LISTEN}."
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize("limit", ["0", "99999999"])
+def test_a_postfix_that_takes_larger_messages_than_we_is_named(
+    limit: str, existing: Place, doors: None
+) -> None:
+    existing.append(f"message_size_limit = {limit}")
+
+    assert existing.check() == ["Postfix takes larger messages than MAIL_SIZE_LIMIT (10240000) lets through."]
+
+
+def test_each_door_that_does_not_answer_is_named(fresh: Place) -> None:
+    found = fresh.check()
+
+    assert len(found) == 4
+    policy = fresh.settings.MAIL_POLICY_LISTEN
+    assert f"Nothing answers at MAIL_POLICY_LISTEN ({policy}): start `manage.py mailserver`." in found
+
+
+def test_tables_that_are_out_of_date_are_named(existing: Place, doors: None) -> None:
+    (existing.written / "alone").write_text("other.test anonmail\n")
+
+    assert existing.check() == [
+        f"{existing.written / 'alone'} is not up to date: write it again, and reload Postfix."
+    ]
+
+
+def test_an_entry_of_a_list_that_is_missing_or_old_is_named(existing: Place, doors: None) -> None:
+    existing.edit("main.cf", "transport_maps = regexp:", "transport_maps = texthash:")
+
+    assert existing.check() == [
+        f"main.cf: transport_maps lacks regexp:{existing.written}/transport.",
+        f"main.cf: transport_maps has texthash:{existing.written}/transport from an earlier run.",
+    ]
+
+
+def test_a_parameter_of_the_public_service_that_hides_ours_is_named(existing: Place, doors: None) -> None:
+    existing.edit(
+        "master.cf", "- smtpd\nlmtp", "- smtpd\n  -o smtpd_recipient_restrictions=permit_mynetworks\nlmtp"
+    )
+
+    (sentence,) = existing.check()
+
+    assert sentence.startswith(
+        "master.cf: smtp/inet/smtpd_recipient_restrictions lacks check_recipient_access"
+    )
+
+
+def test_a_domain_that_stops_being_shared_changes_places(existing: Place, doors: None) -> None:
+    Domain.objects.filter(name="shared.test").update(is_shared=False)
+    existing.edit("main.cf", "shared.test, theirs.test", "theirs.test")
+
+    before = existing.check()
+    apply(existing)
+
+    assert f"main.cf: virtual_alias_maps has pipemap:{{regexp:{existing.written}/shared" in "".join(before)
+    assert existing.check() == []
+    running = Running(existing.etc)
+    assert running["virtual_alias_maps"] == ""
+    assert running.words("smtpd_recipient_restrictions") == [
+        f"check_recipient_access regexp:{existing.written}/policy",
+        "reject_rbl_client dnsbl.test",
+        "reject_unauth_destination",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_shared", "main_cf", "sentence"),
+    [
+        (
+            "elsewhere.test",
+            True,
+            "",
+            "elsewhere.test is marked as shared with ordinary mailboxes, but is in none of mydestination,"
+            " virtual_alias_domains, virtual_mailbox_domains, relay_domains.",
+        ),
+        (
+            "theirs.test",
+            False,
+            "",
+            "theirs.test is Anonmail's alone, but this Postfix has it in virtual_mailbox_domains: mark the"
+            " domain as shared with ordinary mailboxes, or take it out there.",
+        ),
+        (
+            "old.test",
+            True,
+            "virtual_alias_domains = inline:{old.test=x}",
+            "old.test is in virtual_alias_domains, where Postfix itself delivers nothing: aliases beside"
+            " its addresses work once it is in virtual_mailbox_domains or relay_domains instead.",
+        ),
+    ],
+)
+def test_a_domain_that_postfix_knows_otherwise_is_named(
+    name: str, is_shared: bool, main_cf: str, sentence: str, existing: Place, doors: None
+) -> None:
+    Domain.objects.create(name=name, is_shared=is_shared)
+    existing.append(main_cf)
+    apply(existing)
+
+    assert existing.check() == [sentence]
+    assert f"- {sentence}" in existing.command()
+
+
+def test_own_addresses_in_a_domain_that_is_ours_alone_are_named(existing: Place, doors: None) -> None:
+    for address in ("ann@ours.test", "ben@ours.test", "cleo@shared.test", "dan@elsewhere.test"):
+        User.objects.create_user(address, "a-password-123")
+    owner = User.objects.get(email="dan@elsewhere.test")
+    EmailAddress.objects.create(user=owner, email="dan@ours.test", verified=False)
+
+    assert existing.check() == [
+        "ours.test is Anonmail's alone, but 2 of its users' own addresses are there, and mail to them goes"
+        " nowhere: mark the domain as shared with ordinary mailboxes."
+    ]
+
+
+@pytest.mark.parametrize("variant", ["fresh", "existing"])
+def test_without_postfix_the_check_says_so(
+    variant: str, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(place.etc))
+    place.variant = (variant,)
+
+    with pytest.raises(CommandError, match=r"There is no postconf here: is Postfix installed\?"):
+        place.command("--check")
+
+
+def test_a_door_that_is_shut_is_asked_for_with_its_own_port(place: Place) -> None:
+    place.settings.MAIL_POLICY_LISTEN = ""
+
+    with pytest.raises(CommandError, match=r"as MAIL_POLICY_LISTEN=127\.0\.0\.1:2527"):
+        place.command()
+
+
+def test_a_directory_that_postfix_cannot_name_is_refused(place: Place) -> None:
+    place.variant = ("existing",)
+    place.written = place.written / "with space"
+
+    with pytest.raises(CommandError, match="without spaces"):
+        place.command()
+
+
+def test_a_list_is_split_as_postfix_splits_it() -> None:
+    text = "check_a_access x:y,  reject_rbl_client z.test permit_dnswl_client w.test {a, b} "
+    text += "${x?{y z}:{}}, reject"
+
+    assert split_list(text) == [
+        "check_a_access x:y",
+        "reject_rbl_client z.test",
+        "permit_dnswl_client w.test",
+        "{a, b}",
+        "${x?{y z}:{}}",
+        "reject",
+    ]

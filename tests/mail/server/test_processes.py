@@ -1,0 +1,229 @@
+"""Real `manage.py mailserver` processes: their sockets, their end, and what they keep in memory."""
+
+import os
+import signal
+import smtplib
+import socket
+import stat
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.rig.mail_process import DOORS, Server, is_soon, manage
+
+MESSAGE = b"From: Bob <bob@sender.test>\r\nSubject: Hi\r\n\r\nHello\r\n"
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_all_doors_answer_and_sigterm_ends_them(
+    server: Server, filled: tuple[Path, str], processes: str
+) -> None:
+    alias = filled[1].encode()
+    for name in DOORS:
+        # What a server that was killed leaves behind.
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(str(server.directory / name))
+
+    process = server.start(MAIL_PROCESSES=processes)
+
+    for name in DOORS:
+        assert stat.S_IMODE((server.directory / name).stat().st_mode) == 0o660
+    # A server that forks needs a moment: every process reads our domains for itself.
+    question = b"request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient=%b\n\n"
+    for _ in range(4):
+        assert server.ask("lmtp").startswith(b"220 mx.example.com")
+        assert server.ask("policy", question % alias) == b"action=DUNNO\n\n"
+        unknown = server.ask("policy", question % b"nobody@example.com")
+        assert unknown == b"action=550 5.1.1 User unknown\n\n"
+        assert server.ask("socketmap", b"19:domains example.com,") == b"14:OK example.com,"
+    with smtplib.SMTP("127.0.0.1", server.port, timeout=20) as client:
+        client.sendmail("bob@sender.test", [filled[1]], MESSAGE)
+    (copy,) = server.arrived()
+    assert copy.endswith(MESSAGE)
+    process.terminate()
+    assert process.wait(8) == 0
+    assert is_soon(lambda: not server.children(), 3)
+    assert "Traceback" not in server.log()
+
+
+def test_a_start_that_cannot_be_is_one_sentence(server: Server) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        attempts = [
+            ({"MAIL_LISTEN": place}, "Address already in use"),
+            ({"MAIL_LISTEN": "", "MAIL_LMTP_LISTEN": f"unix:/tmp/{'x' * 120}"}, "at most 107 octets"),
+            ({"MAIL_TLS_CERTIFICATE": "/nowhere"}, "cannot start"),
+        ]
+        for options, reason in attempts:
+            ended = manage({**server.environment, **options}, "mailserver")
+
+            assert ended.returncode == 1
+            assert reason in ended.stderr
+            assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
+
+
+def test_a_socket_that_is_served_is_not_taken_over(server: Server) -> None:
+    server.start()
+
+    second = manage({**server.environment, "MAIL_LISTEN": ""}, "mailserver")
+
+    assert second.returncode == 1
+    assert "Address already in use" in second.stderr
+    assert server.ask("lmtp").startswith(b"220 ")
+
+
+class SlowHop:
+    """A next hop that takes a message when it is told to."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.has_begun, self.may_end = threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        connection, _address = self.listener.accept()
+        with connection, connection.makefile("rwb") as stream:
+            stream.write(b"220 hop.test\r\n")
+            stream.flush()
+            for line in stream:
+                answer = b"250 ok\r\n"
+                if line.upper().startswith(b"DATA"):
+                    answer = b"354 go on\r\n"
+                elif line == b".\r\n":
+                    self.has_begun.set()
+                    self.may_end.wait(20)
+                elif not line.upper().startswith((b"EHLO", b"MAIL", b"RCPT", b"QUIT", b"RSET")):
+                    continue
+                stream.write(answer)
+                stream.flush()
+
+    def close(self) -> None:
+        self.may_end.set()
+        self.listener.close()
+        self.thread.join(5)
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_message_underway_is_finished_before_the_end(
+    server: Server, filled: tuple[Path, str], processes: str
+) -> None:
+    hop = SlowHop()
+    process = server.start(MAIL_NEXT_HOP=f"smtp://127.0.0.1:{hop.port}", MAIL_PROCESSES=processes)
+    with (
+        server.connect("lmtp") as idle,
+        smtplib.SMTP("127.0.0.1", server.port, timeout=20) as client,
+    ):
+        assert idle.recv(100).startswith(b"220 ")
+        client.ehlo()
+        client.mail("bob@sender.test")
+        assert client.rcpt(filled[1])[0] == 250
+        assert client.docmd("DATA")[0] == 354
+        client.send(MESSAGE + b".\r\n")
+        assert hop.has_begun.wait(10)
+
+        process.terminate()
+        # Who waits is sent away; who is being served is not.
+        assert idle.recv(100) == b""
+        hop.may_end.set()
+
+        assert client.getreply()[0] == 250
+        client.close()
+    assert process.wait(8) == 0
+    hop.close()
+    assert "Traceback" not in server.log()
+
+
+def test_a_process_that_dies_is_replaced_and_none_outlives_the_parent(server: Server) -> None:
+    process = server.start(MAIL_PROCESSES="2")
+    assert is_soon(lambda: len(server.children()) == 2)
+    before = server.children()
+    killed = before.pop()
+
+    os.kill(killed, signal.SIGKILL)
+
+    # The killed one may be seen for a moment still, until its parent has noticed.
+    assert is_soon(lambda: len(server.children() - {killed}) == 2)
+    assert before < server.children() - {killed}
+    assert all(server.is_serving() for _ in range(6))
+    # At any moment, that of a child's birth included.
+    os.kill(before.pop(), signal.SIGKILL)
+    time.sleep(0.25)
+    process.kill()
+    process.wait(5)
+    assert is_soon(lambda: not server.children(), 8)
+    assert not server.is_serving()
+
+
+def resident(process: int) -> int:
+    """Octets of memory that the process has had at most, of its own."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no VmHWM")
+
+
+def test_endless_data_is_not_kept(server: Server, filled: tuple[Path, str]) -> None:
+    limit = 1_000_000
+    process = server.start(MAIL_SIZE_LIMIT=str(limit))
+    with smtplib.SMTP("127.0.0.1", server.port, timeout=20) as client:
+        client.sendmail("bob@sender.test", [filled[1]], MESSAGE + b"x" * 900_000)
+    before = resident(process.pid)
+    pieces = {
+        "one line": b"x" * 1_000_000,
+        "lines": b"xxxxxxxx\r\n" * 100_000,
+        "dots": b"..\r\n" * 250_000,
+        "zeros": b"\0" * 1_000_000,
+    }
+    for piece in pieces.values():
+        with smtplib.SMTP("127.0.0.1", server.port, timeout=20) as client:
+            client.ehlo()
+            client.mail("bob@sender.test")
+            client.rcpt(filled[1])
+            client.docmd("DATA")
+            sent = 0
+            with suppress(ConnectionError, smtplib.SMTPServerDisconnected):
+                while sent < 300_000_000:
+                    client.send(piece)
+                    sent += len(piece)
+            client.close()
+            # It hung up long before.
+            assert sent < 30_000_000
+    # Endless commands are read to their end, for as long as a command may take.
+    with server.connect("smtp") as connection, suppress(ConnectionError):
+        for _ in range(100):
+            connection.sendall(b"x" * 1_000_000)
+
+    assert server.is_serving()
+    assert resident(process.pid) - before < 8 * limit
+    assert "Traceback" not in server.log()
+
+
+def test_many_messages_at_the_limit_leave_no_memory_behind(server: Server, filled: tuple[Path, str]) -> None:
+    process = server.start(MAIL_SIZE_LIMIT="3000000")
+    content = MESSAGE + b"..\r\n" * 600_000
+
+    def send() -> None:
+        with smtplib.SMTP("127.0.0.1", server.port, timeout=20) as client:
+            client.ehlo()
+            client.mail("bob@sender.test")
+            client.rcpt(filled[1])
+            client.docmd("DATA")
+            client.send(content + b".\r\n")
+            assert client.getreply()[0] == 250
+
+    for _ in range(3):
+        send()
+    before = resident(process.pid)
+    for _ in range(12):
+        send()
+
+    # Threads and their heaps come one by one; a message kept each time would be four times as much.
+    assert resident(process.pid) - before < 9_000_000
+    assert len(server.arrived()) == 15

@@ -1,0 +1,556 @@
+"""What the fault tests stand on: a mail server that is a process, and senders that try again."""
+
+import os
+import re
+import secrets
+import shutil
+import signal
+import smtplib
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.rig import mta
+from tests.rig.mta import Ports, Postfix, Sink
+from tests.rig.postgresql import Server, server
+
+ROOT = Path(__file__).resolve().parents[2]
+START_TIMEOUT = 30
+# The cast: aliases with one destination each, but the last, which has two.
+ALIASES = 10
+DOORS = ("MAIL_LISTEN", "MAIL_LMTP_LISTEN", "MAIL_POLICY_LISTEN", "MAIL_SOCKETMAP_LISTEN")
+THREADS = 8
+LETTERS = 1000
+
+_FILL = f"""
+from allauth.account.models import EmailAddress
+from django.conf import settings
+
+from accounts.models import User
+from aliases.issuing import issue
+from domains.models import Domain
+Domain.objects.create(name="example.com", anonmail_enabled=True)
+owner = User.objects.create_user("alice@example.com")
+for number in range({ALIASES}):
+    destinations = [f"one{{number}}@home.test"] + (["two@home.test"] if number == {ALIASES} - 1 else [])
+    for email in destinations:
+        EmailAddress.objects.create(user=owner, email=email, verified=True)
+    print(issue(owner=owner, destinations=destinations).address, *destinations)
+"""
+
+
+def environment(url: str, directory: Path, **more: str) -> dict[str, str]:
+    """The environment of a `manage.py`: no setting of the caller's own gets in."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    return {
+        **kept,
+        "DJANGO_SETTINGS_MODULE": "anonmail_site.settings",
+        "ENV_FILE": "",
+        "SECRET_KEY": secrets.token_hex(32),
+        "VAR_DIR": str(directory),
+        "DATABASE_URL": url,
+        "LOG_LEVEL": "WARNING",
+        **more,
+    }
+
+
+@dataclass
+class Database:
+    """A filled database of PostgreSQL's, and its server, which a test may stop."""
+
+    server: Server
+    url: str
+    # The destinations of each alias
+    aliases: dict[str, list[str]]
+
+    kind = "postgresql"
+
+    def counters(self) -> dict[str, int]:
+        """The forwards of each alias, as they are written."""
+        with psycopg.connect(self.url) as connection:
+            return dict(connection.execute(_COUNTERS).fetchall())
+
+    def run(self, *statements: str) -> None:
+        """Run SQL, a transaction each, that may change things whatever the database's default is."""
+        options = "-c default_transaction_read_only=off"
+        with psycopg.connect(self.url, autocommit=True, options=options) as connection:
+            for statement in statements:
+                connection.execute(statement)  # type: ignore[arg-type]
+
+    @contextmanager
+    def takes_no_changes(self) -> Iterator[None]:
+        """The database as a replica is, or a primary that is being replaced."""
+        name = self.url.rpartition("/")[2]
+        others = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"  # noqa: E501, S608
+        self.run(f"ALTER DATABASE {name} SET default_transaction_read_only = on", others)
+        try:
+            yield
+        finally:
+            self.run(f"ALTER DATABASE {name} RESET default_transaction_read_only", others)
+
+    def move_to(self, disk: Path) -> None:
+        """Keep its files on that file system from now on."""
+        place = disk / "tablespace"
+        place.mkdir(mode=0o700)
+        if "user" in self.server.run:
+            disk.chmod(0o755)
+            os.chown(place, self.server.run["user"], self.server.run["group"])
+        name = self.url.rpartition("/")[2]
+        with psycopg.connect(self.server.url, autocommit=True) as connection:
+            connection.execute(f"CREATE TABLESPACE small{name} LOCATION '{place}'")  # type: ignore[arg-type]
+            connection.execute(f"ALTER DATABASE {name} SET TABLESPACE small{name}")  # type: ignore[arg-type]
+
+    def leave(self) -> None:
+        """End, so that the file system it was moved to can go."""
+        name = self.url.rpartition("/")[2]
+        with psycopg.connect(self.server.url, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+            connection.execute(f"DROP TABLESPACE small{name}")  # type: ignore[arg-type]
+
+
+@dataclass
+class File:
+    """A filled SQLite database."""
+
+    path: Path
+    aliases: dict[str, list[str]]
+
+    kind = "sqlite"
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.path}"
+
+    def counters(self) -> dict[str, int]:
+        """The forwards of each alias, as they are written."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            return dict(connection.execute(_COUNTERS).fetchall())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Another process writes, and does not end."""
+        with closing(sqlite3.connect(self.path, isolation_level=None, timeout=60)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("ROLLBACK")
+
+
+_COUNTERS = "SELECT address, forwards FROM aliases_alias"
+
+
+@contextmanager
+def full(disk: Path) -> Iterator[None]:
+    """No octet is free on the file system."""
+    ballast = disk / "ballast"
+    descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT)
+    size = 1 << 20
+    while size >= 512:
+        try:
+            os.write(descriptor, b"x" * size)
+        except OSError:
+            size //= 2
+    os.close(descriptor)
+    try:
+        yield
+    finally:
+        ballast.unlink()
+
+
+@contextmanager
+def filled_cluster() -> Iterator[Callable[[], Database]]:
+    """Makes a new copy of a filled database at each call. Raises tests.rig.postgresql.Missing."""
+    with server() as running, tempfile.TemporaryDirectory(prefix="anonmail-faults-") as directory:
+        base = running.url.rpartition("/")[0]
+        with psycopg.connect(running.url, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE filled")
+        aliases = _fill(environment(f"{base}/filled", Path(directory)))
+
+        def copy() -> Database:
+            name = f"copy{secrets.token_hex(4)}"
+            with psycopg.connect(running.url, autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {name} TEMPLATE filled")  # type: ignore[arg-type]
+            return Database(running, f"{base}/{name}", aliases)
+
+        yield copy
+
+
+@contextmanager
+def filled_file() -> Iterator[Callable[[Path], File]]:
+    """Makes a new copy of a filled SQLite database in the directory that it is given."""
+    with tempfile.TemporaryDirectory(prefix="anonmail-faults-") as directory:
+        original = Path(directory) / "filled.sqlite3"
+        aliases = _fill(environment(f"sqlite:///{original}", Path(directory)))
+
+        def copy(place: Path) -> File:
+            return File(Path(shutil.copy(original, place / "anonmail.sqlite3")), aliases)
+
+        yield copy
+
+
+def _fill(env: Mapping[str, str]) -> dict[str, list[str]]:
+    """The aliases, each with its destinations, that are in the database now."""
+    _manage(env, "migrate", "--verbosity=0")
+    made = _manage(env, "shell", "--no-imports", "--command", _FILL)
+    rows = [line.split() for line in made.splitlines() if line]
+    aliases = {address: destinations for address, *destinations in rows}
+    assert len(aliases) == ALIASES, rows
+    return aliases
+
+
+def _manage(env: Mapping[str, str], *words: str) -> str:
+    command = [sys.executable, "manage.py", *words]
+    return subprocess.run(command, cwd=ROOT, env=env, check=True, text=True, stdout=subprocess.PIPE).stdout
+
+
+class MailServer:
+    """`manage.py mailserver` as a process of its own."""
+
+    def __init__(self, env: Mapping[str, str], log: Path) -> None:
+        self.env, self.log = dict(env), log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def doors(self) -> set[int]:
+        """The ports at which it listens."""
+        places = [self.env.get(name, "") for name in DOORS]
+        return {int(place.rpartition(":")[2]) for place in places if place}
+
+    def start(self) -> None:
+        """Start it, again and again as systemd would, until its doors are open."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self._is_running() or not self._is_listening():
+            assert time.monotonic() < deadline, f"the mail server did not start:\n{self.log.read_text()}"
+            if not self._is_running():
+                with self.log.open("ab") as log:
+                    self.process = subprocess.Popen(
+                        [sys.executable, "manage.py", "mailserver"],
+                        cwd=ROOT,
+                        env=self.env,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
+            time.sleep(0.05)
+
+    def _is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def _is_listening(self) -> bool:
+        # Asked of the kernel: a connection of ours would be one that the server has to end.
+        listening = {
+            int(words[1].rpartition(":")[2], 16)
+            for words in map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
+            if words[3] == "0A"
+        }
+        return listening >= self.doors
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def children(self) -> list[int]:
+        """The processes that it has made."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    def kill(self) -> None:
+        """End all of it in an instant."""
+        assert self.process is not None
+        os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def freeze(self) -> None:
+        """Let it hang."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.killpg(self.pid, signal.SIGCONT)
+
+    def end(self) -> None:
+        """Stop it as an operator does."""
+        if self._is_running() and self.process is not None:
+            self.thaw()
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+class FarEnd:
+    """The sink at its port, which a test may shut and open."""
+
+    def __init__(self, sink: Sink, port: int) -> None:
+        self.sink, self.port = sink, port
+        self._stack = ExitStack()
+
+    def open(self) -> None:
+        self._stack.enter_context(mta.far_end(self.sink, self.port))
+
+    def shut(self) -> None:
+        self._stack.close()
+
+
+@dataclass
+class Rig:
+    """Everything running, with the ways to break it."""
+
+    design: str
+    postfix: Postfix
+    ports: Ports
+    database: Database | File
+    mail: MailServer
+    far: FarEnd
+
+    @property
+    def sink(self) -> Sink:
+        return self.far.sink
+
+    @contextmanager
+    def another_mail_server(self, *doors: str) -> Iterator[MailServer]:
+        """One more, which has these doors alone."""
+        own = {name: str(self.ports.settings()[name]) if name in doors else "" for name in DOORS}
+        another = MailServer(self.mail.env | own, self.mail.log)
+        try:
+            another.start()
+            yield another
+        finally:
+            another.end()
+
+
+@contextmanager
+def running(
+    design: str, postfix: Postfix, ports: Ports, database: Database | File, **more: str
+) -> Iterator[Rig]:
+    """The mail server and the far end beside that Postfix; `more` are settings that win."""
+    with tempfile.TemporaryDirectory(prefix="anonmail-faults-") as name:
+        directory = Path(name)
+        settings = {key: str(value) for key, value in ports.settings().items()} | more
+        mail = MailServer(environment(database.url, directory, **settings), directory / "log")
+        far = FarEnd(Sink(), ports.sink)
+        try:
+            far.open()
+            mail.start()
+            yield Rig(design, postfix, ports, database, mail, far)
+        finally:
+            mail.end()
+            far.shut()
+            postfix.empty()
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One message: its number is in its Message-ID, and it says where it ends."""
+
+    number: int
+    alias: str
+
+    @property
+    def content(self) -> bytes:
+        lines = "".join(f"{self.number} {line} {'x' * 60}\r\n" for line in range(8))
+        return (
+            f"From: Eve <eve@sender.test>\r\nTo: {self.alias}\r\nSubject: Letter {self.number}\r\n"
+            f"Message-ID: <{self.number}@sender.test>\r\n\r\n{lines}End of {self.number}\r\n"
+        ).encode()
+
+
+class Senders:
+    """Send letters to Postfix over a few connections at once; what is not accepted is tried again."""
+
+    def __init__(self, port: int, aliases: list[str], number: int = LETTERS) -> None:
+        self.port = port
+        self.letters = [Letter(each, aliases[each % len(aliases)]) for each in range(number)]
+        self._waiting = deque(self.letters)
+        self._end = threading.Event()
+        # When each one was accepted, in time.monotonic(); and each answer but 250
+        self.accepted: list[float] = []
+        self.deferred: Counter[str] = Counter()
+        self.refused: list[str] = []
+        self._threads = [threading.Thread(target=self._send_all) for _ in range(THREADS)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Give up what is not sent yet."""
+        self._end.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def join(self, timeout: float) -> None:
+        """Wait until every letter is accepted."""
+        deadline = time.monotonic() + timeout
+        while len(self.accepted) < len(self.letters):
+            assert not self.refused, self.refused[:3]
+            assert time.monotonic() < deadline, (
+                f"{len(self.accepted)} of {len(self.letters)} accepted: {self.deferred}"
+            )
+            time.sleep(0.05)
+
+    def wait_for(self, number: int, timeout: float = 20) -> None:
+        """Wait until so many letters are accepted."""
+        wait_until(lambda: len(self.accepted) >= number, timeout, "letters accepted")
+
+    def first_after(self, moment: float) -> float:
+        """Seconds from the moment to the first letter accepted after it."""
+        return min(each for each in self.accepted if each >= moment) - moment
+
+    def _send_all(self) -> None:
+        client: smtplib.SMTP | None = None
+        while not self._end.is_set():
+            try:
+                letter = self._waiting.popleft()
+            except IndexError:
+                if len(self.accepted) >= len(self.letters):
+                    break
+                time.sleep(0.1)
+                continue
+            try:
+                client = client or smtplib.SMTP(
+                    "127.0.0.1", self.port, local_hostname="sender.test", timeout=60
+                )
+                client.sendmail("eve@sender.test", [letter.alias], letter.content)
+                self.accepted.append(time.monotonic())
+            except (OSError, smtplib.SMTPException) as error:
+                code, words = said(error)
+                if code >= 500:
+                    self.refused.append(f"{code} {words}")
+                else:
+                    self.deferred[str(code or words)] += 1
+                    self._waiting.append(letter)
+                if not isinstance(error, smtplib.SMTPRecipientsRefused) or code == 421:
+                    if client is not None:
+                        client.close()
+                    client = None
+                self._end.wait(0.3)
+        if client is not None:
+            with suppress(OSError, smtplib.SMTPException):
+                client.quit()
+
+
+def said(error: Exception) -> tuple[int, str]:
+    """The answer that made an exception of smtplib's; 0 where the connection failed."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        code, words = next(iter(error.recipients.values()))
+        return code, words.decode(errors="replace")
+    if isinstance(error, smtplib.SMTPResponseException):
+        words = error.smtp_error
+        return error.smtp_code, words.decode(errors="replace") if isinstance(words, bytes) else words
+    return 0, type(error).__name__
+
+
+def rcpt(port: int, recipient: str) -> tuple[int, float]:
+    """What Postfix answers to the recipient, and the seconds that it took."""
+    with smtplib.SMTP("127.0.0.1", port, local_hostname="sender.test", timeout=60) as client:
+        client.ehlo()
+        client.mail("probe@sender.test")
+        began = time.monotonic()
+        code, _words = client.rcpt(recipient)
+        return code, time.monotonic() - began
+
+
+def wait_until(is_so: Callable[[], Any], timeout: float, what: str) -> float:
+    """The seconds until it is so."""
+    began = time.monotonic()
+    while not is_so():
+        assert time.monotonic() - began < timeout, f"{what}: not within {timeout} seconds"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+NUMBER = re.compile(rb"^Message-ID: <(\d+)@sender\.test>\r?$", re.MULTILINE)
+
+
+@dataclass
+class Account:
+    """Each copy that should have arrived, and how often it did."""
+
+    sent: int
+    wanted: set[tuple[int, str]]
+    copies: Counter[tuple[int, str]] = field(default_factory=Counter)
+    damaged: list[int] = field(default_factory=list)
+    heads: dict[tuple[int, str], list[str]] = field(default_factory=dict)
+
+    def doubled(self) -> str:
+        """The way that each double went: the header of all its copies."""
+        heads = [head for key, number in self.copies.items() if number > 1 for head in self.heads[key]]
+        return "\n\n".join(heads)
+
+    @property
+    def lost(self) -> set[tuple[int, str]]:
+        return self.wanted - self.copies.keys()
+
+    @property
+    def doubles(self) -> int:
+        return self.copies.total() - len(self.copies)
+
+
+def account(
+    letters: list[Letter], aliases: Mapping[str, list[str]], arrived: list[tuple[str, bytes]]
+) -> Account:
+    """Set what arrived, as (recipient, octets), against what was sent."""
+    by_number = {letter.number: letter for letter in letters}
+    wanted = {(letter.number, to) for letter in letters for to in aliases[letter.alias]}
+    result = Account(len(letters), wanted)
+    for recipient, content in arrived:
+        found = NUMBER.search(content)
+        number = int(found[1]) if found else -1
+        result.copies[number, recipient] += 1
+        head = content.partition(b"\r\n\r\n")[0].decode(errors="replace")
+        result.heads.setdefault((number, recipient), []).append(head)
+        if number not in by_number or not content.endswith(by_number[number].content):
+            result.damaged.append(number)
+    return result
+
+
+def read_maildir(path: Path) -> list[tuple[str, bytes]]:
+    """The (recipient, octets) of what lies in a Maildir."""
+    contents = [file.read_bytes() for file in (path / "new").iterdir()]
+    to = re.compile(rb"^Delivered-To: (\S+)\r?$", re.MULTILINE)
+    return [(found[1].decode() if (found := to.search(each)) else "", each) for each in contents]
+
+
+def report(row: Mapping[str, object]) -> None:
+    """Print a row of the fault table; into the file FAULT_TABLE too, where that is set."""
+    line = " | ".join(f"{name} {value}" for name, value in row.items())
+    print(line)
+    if path := os.environ.get("FAULT_TABLE"):
+        with Path(path).open("a") as table:
+            table.write(line + "\n")
+
+
+class FullDisk(Exception):
+    """A small file system cannot be made here."""
+
+
+@contextmanager
+def small_disk(megabytes: int) -> Iterator[Path]:
+    """The path of a file system of that size. Raises FullDisk where mounting is not permitted."""
+    directory = Path(tempfile.mkdtemp(prefix="anonmail-disk-"))
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(directory)]
+    try:
+        try:
+            done = subprocess.run(mount, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise FullDisk(f"mount cannot be run: {error.strerror}") from error
+        if done.returncode:
+            raise FullDisk(f"permission to mount a tmpfs ({done.stderr.strip()})")
+        try:
+            yield directory
+        finally:
+            subprocess.run(["umount", str(directory)], check=True)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,71 @@
+"""The mail server's doors in a thread of the test, and a next hop that remembers."""
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from mail.delivery.next_hop import Accepted, NextHop, Outcome
+from mail.delivery.resolve import our_domains
+from mail.server.listening import Endpoint, listening_socket
+from mail.server.processes import Doors
+
+
+@dataclass
+class Hop:
+    """A next hop that remembers, and answers as it is told."""
+
+    answers: dict[str, Outcome] = field(default_factory=dict)
+    sent: list[tuple[str, str, bytes]] = field(default_factory=list)
+
+    def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
+        outcome = self.answers.get(recipient, Accepted())
+        if isinstance(outcome, Accepted):
+            self.sent.append((sender, recipient, message))
+        return outcome
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+@contextmanager
+def running_doors(
+    hop: NextHop, *names: str, tls: ssl.SSLContext | None = None
+) -> Iterator[dict[str, tuple[str, int]]]:
+    """The (host, port) of each of these doors, over that next hop, with the settings as they are."""
+    with running_doors_at(hop, dict.fromkeys(names, 0), tls) as places:
+        yield places
+
+
+@contextmanager
+def running_doors_at(
+    hop: NextHop, ports: Mapping[str, int], tls: ssl.SSLContext | None = None
+) -> Iterator[dict[str, tuple[str, int]]]:
+    """The same at given ports of 127.0.0.1; 0 for a free one."""
+    our_domains.forget()
+    listeners = {name: listening_socket(Endpoint("127.0.0.1", port)) for name, port in ports.items()}
+    places = {name: listener.getsockname() for name, listener in listeners.items()}
+    loop = asyncio.new_event_loop()
+    doors = Doors(listeners, hop, tls)
+    # All of the loop's life is in its own thread: a browser test's loop may own this one.
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(doors.open(), loop).result(10)
+        yield places
+    finally:
+        asyncio.run_coroutine_threadsafe(_close(doors), loop).result(30)
+        doors.lookups.executor.shutdown()
+        doors.work.executor.shutdown()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+async def _close(doors: Doors) -> None:
+    """Close them, once what was accepted in the very last moment is a connection: asyncio forgets it else."""
+    await asyncio.sleep(0.1)
+    await doors.close()
+    await asyncio.sleep(0.05)

@@ -1,0 +1,34 @@
+import json
+import os
+import sys
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from core.commands import DatabaseCommand
+from transfer.installation import export_config
+
+
+class Command(DatabaseCommand):
+    help = (
+        "Write domains, users, grants, aliases and tokens as JSON. It holds password hashes and second "
+        "factors: keep it as you keep the database."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--output", metavar="FILE", help="a new file, private to you; default: stdout")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        document = export_config()
+        if not options["output"]:
+            json.dump(document, sys.stdout, ensure_ascii=False, indent=1)
+            sys.stdout.write("\n")
+            return
+        try:
+            descriptor = os.open(options["output"], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError as error:
+            raise CommandError(f"{options['output']} cannot be made: {error.strerror}.") from error
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(document, file, ensure_ascii=False, indent=1)
+            file.write("\n")
+        self.stderr.write(f"Wrote {len(document['aliases'])} aliases of {len(document['users'])} users.")

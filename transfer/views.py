@@ -1,0 +1,170 @@
+"""The pages of an import: a file, what is wrong with it or what it would make, and the word to go on."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext, ngettext
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
+from django.views.decorators.http import require_http_methods, require_POST
+from django_htmx.http import HttpResponseClientRedirect
+
+from accounts.readers import reader
+from core.audit import AuditEntry
+from core.exceptions import RateLimited
+from domains.models import Domain
+from transfer.formats.reading import FILE_MAX_BYTES, too_large
+from transfer.making import ImportRefused
+from transfer.models import Made, OnlyAdmins, PendingImport
+from transfer.rows import ImportFileError
+
+SHOWN = 100
+# A file, and what its form adds around it.
+UPLOAD_MAX_BYTES = FILE_MAX_BYTES + 64 * 1024
+
+
+@csrf_exempt  # the check would read the whole body first; the inner view makes it
+@require_http_methods(["GET", "POST"])
+def alias_import(request: HttpRequest) -> HttpResponse:
+    """The form for a file, or how far the reader's file has come. A file that is too large is not read."""
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if request.method == "POST" and (
+        not (length.isascii() and length.isdigit()) or int(length) > UPLOAD_MAX_BYTES
+    ):
+        return _form(request, too_large(), status=413)
+    return _alias_import(request)
+
+
+@csrf_protect
+def _alias_import(request: HttpRequest) -> HttpResponse:
+    if request.method == "GET":
+        pending = _pending(request)
+        return _form(request) if pending is None else _page(request, pending)
+    file = request.FILES.get("file")
+    if file is None:
+        return _form(request, gettext("Choose a file first."), status=422)
+    if file.size is None or file.size > FILE_MAX_BYTES:
+        return _form(request, too_large(), status=413)
+    try:
+        pending = PendingImport.objects.begin(reader(request), file.read(), file.name or "")
+    except (RateLimited, OnlyAdmins) as error:
+        return _form(request, str(error), status=error.status)
+    except ImportFileError as error:
+        return _form(request, str(error), status=422)
+    if not pending.is_of_server:
+        pending.check_on()
+    return redirect("alias-import")
+
+
+@require_POST
+def alias_import_check(request: HttpRequest) -> HttpResponse:
+    """Go on checking: for a second at a time where htmx shows how far it is, else to the end.
+
+    A whole server's file is checked in one go, with what its admin chose.
+    """
+    pending = _pending(request)
+    if pending is None:
+        return _go(request, "alias-import")
+    if pending.is_of_server:
+        choices = {name: name in request.POST for name in ("create_domains", "create_users")}
+        pending.check_server(**choices)
+    elif request.htmx:  # type: ignore[attr-defined]
+        pending.check_on()
+    else:
+        pending.check_on(seconds=None)
+    if request.htmx:  # type: ignore[attr-defined]
+        return render(request, "aliases/_import.html", _context(pending))
+    return redirect("alias-import")
+
+
+@require_POST
+def alias_import_make(request: HttpRequest) -> HttpResponse:
+    """Make the aliases of the reader's file, all of them or none."""
+    pending = _pending(request)
+    if pending is None or not pending.is_ready:
+        return _go(request, "alias-import")
+    try:
+        made = pending.make()
+    except ImportRefused:
+        return _go(request, "alias-import")
+    except OnlyAdmins as error:
+        messages.error(request, str(error))
+        return _go(request, "alias-import")
+    if made is not None and pending.is_of_server:
+        _tell_of_server(request, pending, made)
+        return _go(request, "alias-import")
+    if made is not None:
+        said = ngettext("%(count)s alias is imported.", "%(count)s aliases are imported.", made.aliases)
+        messages.success(request, said % {"count": made.aliases})
+    return _go(request, "alias-list")
+
+
+def _tell_of_server(request: HttpRequest, pending: PendingImport, made: Made) -> None:
+    """Say it to the admin, and write it into the audit."""
+    numbers = {"domains": made.domains, "users": made.users, "aliases": made.aliases}
+    facts = {
+        "format": pending.format,
+        "create_domains": pending.create_domains,
+        "create_users": pending.create_users,
+        **numbers,
+    }
+    detail = ", ".join(f"{name}={value}" for name, value in facts.items())
+    AuditEntry.objects.record(request, "alias.import", detail=detail)
+    said = gettext("Imported: %(domains)s new domains, %(users)s new users, %(aliases)s aliases.")
+    messages.success(request, said % numbers)
+
+
+@require_POST
+def alias_import_leave_out(request: HttpRequest) -> HttpResponse:
+    """Take what is wrong out of the reader's file, and show what is left."""
+    pending = _pending(request)
+    if pending is not None:
+        pending.leave_out_wrong()
+    return redirect("alias-import")
+
+
+@require_POST
+def alias_import_cancel(request: HttpRequest) -> HttpResponse:
+    """Forget the reader's file."""
+    PendingImport.objects.filter(owner=reader(request)).delete()
+    return redirect("alias-import")
+
+
+def _pending(request: HttpRequest) -> PendingImport | None:
+    try:
+        return PendingImport.objects.of(reader(request))
+    except OnlyAdmins as error:
+        messages.error(request, str(error))
+        return None
+
+
+def _go(request: HttpRequest, name: str) -> HttpResponse:
+    if request.htmx:  # type: ignore[attr-defined]
+        return HttpResponseClientRedirect(reverse(name))
+    return redirect(name)
+
+
+def _form(request: HttpRequest, refusal: str = "", *, status: int = 200) -> HttpResponse:
+    domains = Domain.objects.usable_by(reader(request))[:SHOWN]
+    context = {"refusal": refusal, "domains": domains, "max_megabytes": FILE_MAX_BYTES // 2**20}
+    return render(request, "aliases/import.html", context, status=status)
+
+
+def _page(request: HttpRequest, pending: PendingImport) -> HttpResponse:
+    return render(request, "aliases/import.html", _context(pending))
+
+
+def _context(pending: PendingImport) -> dict[str, Any]:
+    context: dict[str, Any] = {"pending": pending}
+    if numbers := pending.seen.get("numbers"):
+        context["more_seen"] = {name: number - len(pending.seen[name]) for name, number in numbers.items()}
+        context["is_empty"] = not (numbers["domains"] or numbers["users"] or numbers["aliases"])
+    if pending.is_ready and not pending.is_of_server:
+        context["rows"] = pending.first_rows(SHOWN)
+        context["more"] = pending.total - len(context["rows"])
+    elif pending.is_checked and not pending.is_ready:
+        context["problems"] = pending.problems_shown[:SHOWN]
+        context["more"] = pending.problem_count - len(context["problems"])
+    return context
