@@ -19,7 +19,6 @@ from ipaddress import IPv6Address
 from itertools import count
 from typing import Any
 
-from aliases.issuing import issue
 from bench.quiet import waited
 
 PASSWORD = "a-long-passphrase"  # noqa: S105
@@ -94,6 +93,7 @@ def main(number: int) -> None:
         from django.test import Client
 
         from accounts.models import User
+        from aliases.issuing import issue
         from domains.models import Domain
 
         Domain.objects.create(name="example.com", anonmail_enabled=True)
