@@ -1,13 +1,9 @@
-"""The table of refusals: what is wrong, the status, the sentence; and that nothing was created.
-
-docs/api-refusals.md shows the same table; `test_the_docs_show_this_table` keeps it true.
-"""
+"""Every way in which the API refuses a request: the status, the sentence, and that nothing was created."""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -561,10 +557,3 @@ def test_every_refusal_has_its_status_and_sentence_and_creates_nothing(world: Wo
     assert not answer.cookies
     if row.what != "a deleted alias":
         assert list(Alias.objects.values("pk", "note", "name", "enabled")) == before
-
-
-def test_the_docs_show_this_table() -> None:
-    lines = [f"| {row.what} | {row.status} | {row.sentence} |" for row in TABLE]
-    docs = Path(__file__).resolve().parents[2] / "docs" / "api-refusals.md"
-
-    assert "\n".join(lines) in docs.read_text("utf-8")

@@ -803,7 +803,7 @@ def test_the_version_is_told(alice: User, api: Api) -> None:
     assert told["version"] == f"{told['major']}.{told['minor']}.{told['patch']}"
 
 
-# Beside those of docs/api-statements.md. Authentication; count; the page; destinations.
+# Besides those of tests/api/statements.txt. Authentication; count; the page; destinations.
 @pytest.mark.parametrize(
     "query",
     [
