@@ -16,8 +16,9 @@ API_PATHS = re.compile(r"/+api(/|$)")
 
 
 class ApiEdgeMiddleware:
-    """For paths under `/api/`: doubled slashes collapse, a body over the limit is answered 413 (the server
-    closes the connection), a chunked one is understood, and an error that is no JSON becomes one.
+    """For paths under `/api/`: doubled slashes collapse, one at the end goes (clients do not follow
+    redirects), a body over the limit is answered 413 (the server closes the connection), a chunked one is
+    understood, and an error that is not JSON becomes JSON.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -26,8 +27,8 @@ class ApiEdgeMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if not API_PATHS.match(request.path_info):
             return self.get_response(request)
-        request.path_info = re.sub(r"/{2,}", "/", request.path_info)
-        request.path = re.sub(r"/{2,}", "/", request.path)
+        request.path_info = re.sub(r"/{2,}", "/", request.path_info).removesuffix("/")
+        request.path = re.sub(r"/{2,}", "/", request.path).removesuffix("/")
         try:
             fits = _read_body(request)
         except OSError:

@@ -1,5 +1,7 @@
 """What addy.io's apps also ask about and is not here: its lists are empty, and nothing is added to them."""
 
+from uuid import UUID
+
 from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -7,7 +9,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.addy.aliases import AliasView
-from api.addy.inputs import uuid_of
 from api.addy.lists import Page
 from api.errors import NotOffered
 from api.query import read_query
@@ -90,8 +91,8 @@ class OneAttachedRecipientsOnly(AliasView):
 
     scope = Scope.MANAGE
 
-    def delete(self, request: Request, uuid: str) -> Response:
-        self.alias(uuid_of(uuid))
+    def delete(self, request: Request, uuid: UUID) -> Response:
+        self.alias(uuid)
         return Response(status=204)
 
 

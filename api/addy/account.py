@@ -1,15 +1,17 @@
 """addy.io's calls about an account: its domains, its token, its figures, its recipients."""
 
+from uuid import UUID
+
 from allauth.account.models import EmailAddress
 from django.db.models import Count, Q, Sum
 from django.utils.translation import gettext
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from aliases import naming
 from aliases.choosing import choose
 from aliases.issuing import NEEDS_SUFFIX, needs_suffix
 from aliases.models import Alias
-from aliases.naming import CHARACTERS, UUID, WORDS
 from api.addy.ids import public_id
 from api.addy.inputs import choice_of
 from api.addy.objects import recipient_object, stamp
@@ -20,11 +22,15 @@ from domains.models import Domain
 from tokens.models import Token
 from tokens.scopes import ANY_TOKEN, Scope
 
-FORMAT_OF_STYLE = {WORDS: "random_words", CHARACTERS: "random_characters", UUID: "uuid"}
+FORMAT_OF_STYLE = {
+    naming.WORDS: "random_words",
+    naming.CHARACTERS: "random_characters",
+    naming.UUID: "uuid",
+}
 # The addy.io whose calls these are: its apps ask for a version that they know.
 ADDY_VERSION = (1, 6, 2)
 # Where a person may use no domain: its apps stop at null.
-NO_DOMAIN, NO_FORMAT = "", FORMAT_OF_STYLE[WORDS]
+NO_DOMAIN, NO_FORMAT = "", FORMAT_OF_STYLE[naming.WORDS]
 
 
 class DomainOptions(ApiView):
@@ -163,9 +169,9 @@ class OneRecipient(ApiView):
 
     scope = Scope.CREATE
 
-    def get(self, request: Request, uuid: str) -> Response:
+    def get(self, request: Request, uuid: UUID) -> Response:
         for row in EmailAddress.objects.filter(user=self.caller):
-            if str(public_id("recipient", row.pk)) == uuid.lower():
+            if public_id("recipient", row.pk) == uuid:
                 return Response({"data": recipient_object(row, self.caller)})
         raise NotFound(gettext("There is no such recipient."))
 

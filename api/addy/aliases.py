@@ -1,16 +1,16 @@
 """addy.io's dialect: its paths, keys and refusals over our verbs (docs/api.md)."""
 
 import re
-import uuid
 from typing import Any
+from uuid import UUID
 
 from django.utils.translation import gettext
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from aliases import naming
 from aliases.issuing import issue, issue_chosen
 from aliases.models import Alias, AliasQuerySet
-from aliases.naming import CHARACTERS, UUID, WORDS
 from aliases.validation import clean_name, clean_note
 from api.addy.inputs import choice_of, recipients_of, refused_by_field, required_text, text_of, uuid_of
 from api.addy.lists import Page, chosen, ordered
@@ -23,12 +23,12 @@ from tokens.scopes import Scope
 CUSTOM = "custom"
 # addy.io's formats; there are no lists of first names here, words stand for them.
 STYLE_OF_FORMAT = {
-    "random_characters": CHARACTERS,
-    "uuid": UUID,
-    "random_words": WORDS,
-    "random_male_name": WORDS,
-    "random_female_name": WORDS,
-    "random_noun": WORDS,
+    "random_characters": naming.CHARACTERS,
+    "uuid": naming.UUID,
+    "random_words": naming.WORDS,
+    "random_male_name": naming.WORDS,
+    "random_female_name": naming.WORDS,
+    "random_noun": naming.WORDS,
 }
 FORMATS = (*STYLE_OF_FORMAT, CUSTOM)
 # What Bitwarden writes: the only place where it names the site to addy.io.
@@ -92,7 +92,7 @@ class AliasView(ApiView):
         """The caller's aliases, with all that is shown of them."""
         return with_last_mail(Alias.objects.owned_by(self.caller)).with_destinations()
 
-    def alias(self, key: uuid.UUID | None, *, present: bool = False) -> Alias:
+    def alias(self, key: UUID | None, *, present: bool = False) -> Alias:
         """The caller's alias of this id; `present`: only if it is not deleted. Raises NotFound."""
         aliases = self.all_mine().present() if present else self.all_mine()
         found = aliases.filter(uuid=key).first() if key else None
@@ -115,11 +115,11 @@ class OneAlias(AliasView):
 
     scope = {"get": Scope.CREATE, "patch": Scope.MANAGE, "delete": Scope.MANAGE}
 
-    def get(self, request: Request, uuid: str) -> Response:
-        return self.shown(self.alias(uuid_of(uuid)))
+    def get(self, request: Request, uuid: UUID) -> Response:
+        return self.shown(self.alias(uuid))
 
-    def patch(self, request: Request, uuid: str) -> Response:
-        alias, data = self.alias(uuid_of(uuid)), self.fields
+    def patch(self, request: Request, uuid: UUID) -> Response:
+        alias, data = self.alias(uuid), self.fields
         description, from_name = text_of(data, "description"), text_of(data, "from_name")
         with refused_by_field("description"):
             clean_note(description or "")
@@ -132,8 +132,8 @@ class OneAlias(AliasView):
         )
         return self.shown(alias)
 
-    def delete(self, request: Request, uuid: str) -> Response:
-        self.alias(uuid_of(uuid), present=True).soft_delete()
+    def delete(self, request: Request, uuid: UUID) -> Response:
+        self.alias(uuid, present=True).soft_delete()
         return Response(status=204)
 
 
@@ -142,8 +142,8 @@ class Restore(AliasView):
 
     scope = Scope.MANAGE
 
-    def patch(self, request: Request, uuid: str) -> Response:
-        alias = self.alias(uuid_of(uuid))
+    def patch(self, request: Request, uuid: UUID) -> Response:
+        alias = self.alias(uuid)
         if alias.is_deleted:
             alias.restore()
         return self.shown(alias)
@@ -154,8 +154,8 @@ class Forget(AliasView):
 
     scope = Scope.MANAGE
 
-    def delete(self, request: Request, uuid: str) -> Response:
-        alias = self.alias(uuid_of(uuid))
+    def delete(self, request: Request, uuid: UUID) -> Response:
+        alias = self.alias(uuid)
         Alias.objects.owned_by(self.caller).filter(pk=alias.pk).strip()
         return Response(status=204)
 
@@ -178,8 +178,8 @@ class ActiveAlias(AliasView):
 
     scope = Scope.MANAGE
 
-    def delete(self, request: Request, uuid: str) -> Response:
-        self.alias(uuid_of(uuid)).disable()
+    def delete(self, request: Request, uuid: UUID) -> Response:
+        self.alias(uuid).disable()
         return Response(status=204)
 
 
@@ -199,8 +199,8 @@ class PinnedAlias(AliasView):
 
     scope = Scope.MANAGE
 
-    def delete(self, request: Request, uuid: str) -> Response:
-        self.alias(uuid_of(uuid)).edit(pinned=False)
+    def delete(self, request: Request, uuid: UUID) -> Response:
+        self.alias(uuid).edit(pinned=False)
         return Response(status=204)
 
 

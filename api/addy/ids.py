@@ -2,7 +2,14 @@
 
 import uuid
 
+from django.urls.converters import UUIDConverter
 from django.utils.crypto import salted_hmac
+
+
+class UUIDInAnyCase(UUIDConverter):
+    """An id in a path: Django's converter, with capital letters too."""
+
+    regex = UUIDConverter.regex.replace("a-f", "a-fA-F")
 
 
 def public_id(kind: str, key: int) -> uuid.UUID:
