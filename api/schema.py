@@ -1,18 +1,68 @@
-"""What the OpenAPI schema says of each call: beside the views, in plain JSON Schema."""
+"""The OpenAPI schema: each method of a view is described by the `Call` that decorates it.
+
+Answers are type hints, bodies are serializers; their JSON schemas and examples are made from them.
+"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints, is_typeddict
 
 from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import resolve_type_hint
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRequest, OpenApiResponse
 from rest_framework.views import APIView
 
 from tokens.scopes import Scope
 
 Schema = dict[str, Any]
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+# Examples of objects, by their TypedDict: each dialect adds what its builders return for a sample.
+EXAMPLES: dict[Any, Callable[[], Any]] = {}
+
+
+def schema_of(hint: Any) -> Schema:
+    """The JSON schema of a type hint: of a TypedDict, or of a dict of hints by key, with no other keys."""
+    if isinstance(hint, dict):
+        if "type" in hint or "oneOf" in hint:
+            return hint
+        return _closed({"type": "object", "properties": {key: schema_of(of) for key, of in hint.items()}})
+    schema: Schema = resolve_type_hint(hint)  # type: ignore[no-untyped-call]
+    return _closed(schema)
+
+
+def _closed(schema: Schema) -> Schema:
+    """The same, in which no object has any other keys."""
+    schema.pop("description", None)
+    if properties := schema.get("properties"):
+        required = schema.get("required") or properties
+        schema["required"] = [name for name in properties if name in required]
+        schema["additionalProperties"] = False
+    inner = [*schema.get("properties", {}).values(), *schema.get("oneOf", ())]
+    for part in (*inner, *([schema["items"]] if "items" in schema else ())):
+        _closed(part)
+    return schema
+
+
+def example_of(hint: Any) -> Any:
+    """An example of what `schema_of` describes: from EXAMPLES, or made of the parts' examples."""
+    if is_typeddict(hint):
+        return EXAMPLES[hint]() if hint in EXAMPLES else example_of(get_type_hints(hint))
+    if isinstance(hint, dict):
+        return {key: example_of(of) for key, of in hint.items()}
+    kinds: tuple[Any, ...] = get_args(hint)
+    origin = get_origin(hint)
+    if origin is list:
+        return [example_of(kinds[0])]
+    if origin is Literal:
+        return kinds[0]
+    if origin is UnionType:
+        return None if NoneType in kinds else example_of(kinds[0])
+    return {bool: True, int: 1, str: "…"}[hint]
+
 
 TEXT: Schema = {"type": "string"}
 WHOLE: Schema = {"type": "integer"}
@@ -80,22 +130,27 @@ def shown_refusal(status: int, schema: Schema, value: Any) -> OpenApiResponse:
 
 @dataclass(frozen=True)
 class Call:
-    """One method of a view: what it does, takes and answers."""
+    """One method of a view: what it does, takes and answers. Decorates the method."""
 
     summary: str
-    answer: Any  # None: it is always refused, or answered 204
+    answer: Any = None  # a type hint; None: it is always refused, or answered 204
     status: int = 200
-    takes: Schema | None = None
-    # What the page to try calls begins with, where there is something to take.
+    takes: Any = None  # an Input
     sends: Any = None
     parameters: Sequence[OpenApiParameter] = ()
     refuses: Sequence[int] = ()
-    example: Any = None
+    example: Any = None  # None: `example_of` the answer
     media_type: str = "application/json"
     refusal: Callable[[int], OpenApiResponse] = refusal
     needs_key: bool = True
+    dialect: str = "SimpleLogin"
+
+    def __call__(self, method: Method) -> Method:
+        _CALL_OF_METHOD[method] = self
+        return method
 
 
+_CALL_OF_METHOD: dict[Callable[..., Any], Call] = {}
 # By view and method, as `describe` was told.
 _CALLS: dict[tuple[type, str], tuple[str, Call]] = {}
 
@@ -112,16 +167,25 @@ _NAMES: dict[type, str] = {}
 
 def is_described(view: type, method: str) -> bool:
     """Whether the schema says something of this method."""
-    return (view, method.lower()) in _CALLS
+    return _find_call(view, method) is not None
+
+
+def _find_call(view: type, method: str) -> Call | None:
+    if found := _CALLS.get((view, method.lower())):
+        return replace(found[1], dialect=found[0])
+    return _CALL_OF_METHOD.get(getattr(view, method.lower()))
 
 
 class ApiSchema(AutoSchema):
-    """Describes each call as `describe` was told; one that nobody described is an error."""
+    """Describes each method by its Call; one without is an error."""
 
     @property
     def call(self) -> Call:
         """The call that is described just now."""
-        return _CALLS[type(self.view), self.method.lower()][1]
+        found = _find_call(type(self.view), self.method)
+        if found is None:
+            raise LookupError(f"{type(self.view).__name__} does not describe its method {self.method}")
+        return found
 
     def get_summary(self) -> str:
         return self.call.summary
@@ -140,10 +204,12 @@ class ApiSchema(AutoSchema):
         return f"Needs a token with the right `{'`, `'.join(self.needed.words)}`."
 
     def get_tags(self) -> list[str]:
-        return [_CALLS[type(self.view), self.method.lower()][0]]
+        return [self.call.dialect]
 
     def get_operation_id(self) -> str:
-        return f"{_NAMES[type(self.view)]}_{self.method.lower()}"
+        view: Any = self.view
+        name = _NAMES.get(type(self.view)) or view.url_name.removeprefix("api-").replace("-", "_")
+        return f"{name}_{self.method.lower()}"
 
     def get_override_parameters(self) -> Any:
         keys = [
@@ -157,20 +223,25 @@ class ApiSchema(AutoSchema):
         return [*keys, *self.call.parameters]
 
     def get_request_serializer(self) -> Any:
-        takes = self.call.takes
+        takes, sends = self.call.takes, self.call.sends
         if takes is None:
             return None
-        example = OpenApiExample("request", value=self.call.sends, request_only=True)
+        if not isinstance(takes, dict):
+            sends = takes.example()
+            takes = self._map_serializer(takes.instance(), "request")  # type: ignore[no-untyped-call]
+            takes.pop("description", None)
+        example = OpenApiExample("request", value=sends, request_only=True)
         return {"application/json": OpenApiRequest(takes, examples=[example])}
 
     def get_response_serializers(self) -> Any:
         call = self.call
-        examples = []
-        if call.example is not None:
-            examples = [OpenApiExample("answer", value=call.example, response_only=True)]
         answers: dict[Any, Any] = {}
         if call.answer is not None:
-            answers[call.status, call.media_type] = OpenApiResponse(call.answer, call.summary, examples)
+            example = example_of(call.answer) if call.example is None else call.example
+            shown = OpenApiExample("answer", value=example, response_only=True)
+            answers[call.status, call.media_type] = OpenApiResponse(
+                schema_of(call.answer), call.summary, [shown]
+            )
         elif call.status == 204:
             answers[204] = OpenApiResponse(description=call.summary)
         has_id = "{key}" in self.path or "{uuid}" in self.path

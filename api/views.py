@@ -1,7 +1,8 @@
-"""What all dialects share: the caller, and OPTIONS without a key."""
+"""What all dialects share: the caller, OPTIONS without a key, and how a view gets its path."""
 
 from typing import Any, ClassVar
 
+from django.urls import URLPattern, path
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -24,6 +25,7 @@ class ApiView(APIView):
     """
 
     scope: ClassVar[Rights]
+    url_name = ""
 
     @classmethod
     def needed_scope(cls, method: str) -> Scope:
@@ -74,3 +76,8 @@ class SignInView(ApiView):
     authentication_classes = ()
     permission_classes = (AllowAny,)
     scope = None
+
+
+def route(where: str, view: type[ApiView], name: str) -> URLPattern:
+    """A path below `/api/`; its name is the schema's name for the call too."""
+    return path(where, view.as_view(url_name=name), name=name)

@@ -16,8 +16,9 @@ from aliases.models import Alias, AliasPreferences
 from aliases.validation import clean_name
 from api.errors import BadInput, NotFound, NotOffered
 from api.query import read_query
-from api.simplelogin.aliases import creation, mailbox
 from api.simplelogin.inputs import WRONG_MAILBOX, flag_field, text_field
+from api.simplelogin.objects import creation
+from api.simplelogin.objects import mailbox_object as mailbox
 from api.simplelogin.refused import page as page_url
 from api.views import ApiView, Rights
 from domains.models import AliasStyle, Domain

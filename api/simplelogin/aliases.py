@@ -1,6 +1,5 @@
 """SimpleLogin's dialect: its paths, keys and sentences over our verbs (docs/api.md)."""
 
-from datetime import datetime
 from typing import Any
 
 from allauth.account.models import EmailAddress
@@ -14,69 +13,27 @@ from aliases.models import Alias, AliasQuerySet
 from aliases.naming import UUID, WORDS
 from api.errors import BadInput, NotFound
 from api.query import read_query
-from api.simplelogin.activities import activity_object, latest_activities, latest_activity_object
-from api.simplelogin.inputs import WRONG_MAILBOX, flag_field, keys_field, text_field, texts_field
+from api.schema import Call, query
+from api.simplelogin.inputs import WRONG_MAILBOX, NewRandomAlias, flag_field, keys_field, text_field
+from api.simplelogin.objects import (
+    NewAliasObject,
+    OldAliasObject,
+    activity_object,
+    alias_object,
+    latest_activities,
+    new_alias_object,
+)
 from api.views import ApiView
-from mail.models import Activity
 from tokens.scopes import Scope
 
 PAGE_SIZE = 20  # SimpleLogin's PAGE_LIMIT
 # The deepest page: 20 aliases on each, far beyond anyone's; a database's OFFSET is 63 bits wide.
 PAGE_MAX = 1_000_000_000
 
-# The alias object of SimpleLogin's first version.
-OLD_KEYS = (
-    "id",
-    "email",
-    "creation_date",
-    "creation_timestamp",
-    "enabled",
-    "note",
-    "nb_forward",
-    "nb_block",
-    "nb_reply",
-)
+HOSTNAME = query("hostname", "The web site, in any form: a host, a URL, an app's identifier.")
 
 # SimpleLogin's `mode`; a client that sends anything else gets what its owner prefers.
 STYLE_OF_MODE = {"word": WORDS, "uuid": UUID}
-
-
-def mailbox(address: EmailAddress) -> dict[str, Any]:
-    """A destination as SimpleLogin's short mailbox object."""
-    return {"id": address.pk, "email": address.email}
-
-
-def creation(moment: datetime) -> dict[str, Any]:
-    """A moment as SimpleLogin's pair: `YYYY-MM-DD HH:MM:SS+00:00` and whole UNIX seconds."""
-    return {
-        "creation_date": moment.strftime("%Y-%m-%d %H:%M:%S+00:00"),
-        "creation_timestamp": int(moment.timestamp()),
-    }
-
-
-def alias_object(alias: Alias, latest: Activity | None = None, *, activity: bool = False) -> dict[str, Any]:
-    """An alias as SimpleLogin's v2 object; its destinations should be loaded.
-
-    `latest`: its latest activity. Without `activity` its figures are 0: the token may not read them.
-    """
-    mailboxes = [mailbox(address) for address in alias.destination_addresses]
-    return {
-        "id": alias.pk,
-        "email": alias.address,
-        "name": alias.name or None,
-        "enabled": alias.enabled,
-        "pinned": alias.pinned,
-        "note": alias.note or None,
-        **creation(alias.created),
-        "nb_forward": alias.forwards if activity else 0,
-        "nb_block": alias.blocks if activity else 0,
-        "nb_reply": alias.replies if activity else 0,
-        "mailbox": mailboxes[0] if mailboxes else None,
-        "mailboxes": mailboxes,
-        "support_pgp": False,
-        "disable_pgp": False,
-        "latest_activity": latest_activity_object(latest),
-    }
 
 
 def page_number(query: dict[str, str]) -> int:
@@ -93,20 +50,32 @@ class RandomAlias(ApiView):
 
     scope = Scope.CREATE
 
+    @Call(
+        "Make an alias with a random name",
+        NewAliasObject,
+        201,
+        takes=NewRandomAlias,
+        parameters=[
+            HOSTNAME,
+            query("mode", "`word` or `uuid`; anything else is ignored."),
+            query("domain", "One of the domains that you may use; yours by default."),
+        ],
+        refuses=(403, 404, 409),
+    )
     def post(self, request: Request) -> Response:
         query = read_query(request.META.get("QUERY_STRING", ""))
-        data = self.fields
+        data = NewRandomAlias.read(self.fields)
         hostname = query.get("hostname")
         alias = issue(
             owner=self.caller,
             made_by_app=True,
-            domain=text_field(data, "domain") or query.get("domain") or None,
-            hostname=hostname if hostname is not None else text_field(data, "hostname") or "",
+            domain=data["domain"] or query.get("domain") or None,
+            hostname=hostname if hostname is not None else data["hostname"] or "",
             style=STYLE_OF_MODE.get(query.get("mode", "")),
-            destinations=texts_field(data, "destination"),
-            note=text_field(data, "note"),
+            destinations=data["destination"],
+            note=data["note"],
         )
-        return Response({"alias": alias.address, **alias_object(alias)}, status=201)
+        return Response(new_alias_object(alias), status=201)
 
 
 class AliasList(ApiView):
@@ -135,7 +104,9 @@ class OldAliasList(AliasList):
     def get(self, request: Request) -> Response:
         answer = super().get(request)
         answer.data = {
-            "aliases": [{key: row[key] for key in OLD_KEYS} for row in answer.data["aliases"]],
+            "aliases": [
+                {key: row[key] for key in OldAliasObject.__annotations__} for row in answer.data["aliases"]
+            ],
         }
         return answer
 

@@ -15,8 +15,9 @@ from aliases.naming import endings, site_label
 from aliases.websites import bare_host
 from api.errors import BadInput
 from api.query import read_query
-from api.simplelogin.aliases import addresses_of, alias_object
+from api.simplelogin.aliases import addresses_of
 from api.simplelogin.inputs import keys_field, text_field
+from api.simplelogin.objects import new_alias_object
 from api.views import ApiView
 from core.exceptions import RuleError
 from domains.models import Domain
@@ -134,7 +135,7 @@ class CustomAlias(ApiView):
             note=text_field(data, "note"),
             name=text_field(data, "name") or "",
         )
-        return Response({"alias": alias.address, **alias_object(alias)}, status=201)
+        return Response(new_alias_object(alias), status=201)
 
     def destinations(self, data: dict[str, Any]) -> list[str] | None:
         """Where the alias forwards to."""

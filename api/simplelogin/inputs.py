@@ -1,4 +1,4 @@
-"""Reading a request's body, field by field; what has the wrong type is refused in words."""
+"""What SimpleLogin's clients send."""
 
 from typing import Any
 
@@ -7,8 +7,29 @@ from django.utils.translation import gettext_lazy as _
 
 from aliases.validation import DESTINATIONS_MAX
 from api.errors import BadInput
+from api.inputs import Input, TextField
 
 WRONG_MAILBOX = _("Errors with Mailbox: it is not one of your verified addresses.")
+
+
+class TextsField(TextField):
+    """A text, or an array of texts, as an array."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        values = data if isinstance(data, list) else [data]
+        if not all(isinstance(text, str) for text in values):
+            raise BadInput(
+                gettext("The field “%(name)s” must be a text or an array of texts.")
+                % {"name": self.field_name}
+            )
+        return values
+
+
+class NewRandomAlias(Input):
+    note = TextField(initial="work")
+    domain = TextField()
+    hostname = TextField(initial="www.github.com")
+    destination = TextsField()
 
 
 def text_field(data: dict[str, Any], name: str) -> str | None:
@@ -25,17 +46,6 @@ def flag_field(data: dict[str, Any], name: str) -> bool | None:
     if value is not None and not isinstance(value, bool):
         raise BadInput(gettext("The field “%(name)s” must be true or false.") % {"name": name})
     return value
-
-
-def texts_field(data: dict[str, Any], name: str) -> list[str] | None:
-    """A text, or an array of texts, in a body's field; None where it is missing or null."""
-    value = data.get(name)
-    if value is None:
-        return None
-    values = value if isinstance(value, list) else [value]
-    if not all(isinstance(text, str) for text in values):
-        raise BadInput(gettext("The field “%(name)s” must be a text or an array of texts.") % {"name": name})
-    return values
 
 
 def keys_field(data: dict[str, Any], name: str) -> list[int]:

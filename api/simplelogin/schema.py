@@ -80,26 +80,6 @@ FLAGS = [
 ]
 SEARCH = body(query=nullable(TEXT))
 
-describe(
-    simplelogin.RandomAlias,
-    "alias_random",
-    post=Call(
-        "Make an alias with a random name",
-        MADE,
-        201,
-        takes=body(
-            note=nullable(TEXT), domain=nullable(TEXT), hostname=nullable(TEXT), destination=nullable(TEXT)
-        ),
-        sends={"hostname": "www.github.com", "note": "work"},
-        parameters=[
-            HOSTNAME,
-            query("mode", "`word` or `uuid`; anything else is ignored."),
-            query("domain", "One of the domains that you may use; yours by default."),
-        ],
-        refuses=(403, 404, 409),
-        example=MADE_EXAMPLE,
-    ),
-)
 LISTED = record(aliases=listing(ALIAS))
 LIST = Call(
     "List aliases, twenty a page, pinned and recent ones first",
