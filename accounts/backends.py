@@ -2,7 +2,6 @@
 
 from allauth.account.auth_backends import AuthenticationBackend
 
-from accounts.lookups import user_by_email
 from accounts.models import User
 
 
@@ -13,5 +12,5 @@ class PrimaryAddressBackend(AuthenticationBackend):  # type: ignore[misc]
     """
 
     def _authenticate_by_email(self, email: str, password: str) -> User | None:
-        found: User | None = self._check_password(user_by_email(email), password)
+        found: User | None = self._check_password(User.objects.by_email(email), password)
         return found

@@ -7,14 +7,13 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.management.base import CommandError, CommandParser
 
 from accounts.links import password_link, send_password_link
-from accounts.lookups import user_by_email
 from accounts.models import User
 from core.commands import RuleCommand
 
 
 def find_user(email: str) -> User:
     """The user with this address. Raises CommandError."""
-    if (user := user_by_email(email)) is None:
+    if (user := User.objects.by_email(email)) is None:
         raise CommandError(f"There is no user {email}.")
     return user
 

@@ -16,10 +16,10 @@ from django.contrib.auth.hashers import make_password
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from accounts.later import after_answer
 from accounts.models import User
 from accounts.strangers import send_new_password_link, sign_up
-from core.addresses import AddressError, normalise_address
+from core.addresses import address_or_none
+from core.after_answer import do_after_answer
 
 
 class LoginForm(forms.LoginForm):  # type: ignore[misc]
@@ -27,20 +27,17 @@ class LoginForm(forms.LoginForm):  # type: ignore[misc]
 
     def clean_login(self) -> str:
         login: str = super().clean_login()
-        try:
-            return normalise_address(login)
-        except AddressError:
-            # It is nobody's; the answer is the one for a wrong password.
-            return login
+        # An invalid address is answered like a wrong password.
+        return address_or_none(login) or login
 
 
 # Base 36, and hexadecimal digits (django.contrib.auth.tokens).
 _MAILED_KEY = re.compile("[0-9a-z]{1,13}-[0-9a-f]{1,64}")
 
 
-def work_after_answer(deed: Callable[[], object]) -> None:
-    """Have it done after the answer; where too much waits already, the answer is to come later."""
-    if not after_answer(deed):
+def do_after_answer_or_refuse(act: Callable[[], object]) -> None:
+    """Run `act` after the answer. If too many tasks wait already, the answer is to try again later."""
+    if not do_after_answer(act):
         raise ImmediateHttpResponse(respond_429(context.request))
 
 
@@ -57,7 +54,7 @@ class ResetPasswordForm(forms.ResetPasswordForm):  # type: ignore[misc]
 
     def save(self, request: HttpRequest, **kwargs: object) -> str:
         email: str = self.cleaned_data["email"]
-        work_after_answer(partial(send_new_password_link, email))
+        do_after_answer_or_refuse(partial(send_new_password_link, email))
         return email
 
 
@@ -143,5 +140,5 @@ class SignupForm(forms.SignupForm):  # type: ignore[misc]
 
     def try_save(self, request: HttpRequest) -> tuple[None, HttpResponse]:
         password_hash = make_password(self.cleaned_data["password1"])
-        work_after_answer(partial(sign_up, self.cleaned_data["email"], password_hash))
+        do_after_answer_or_refuse(partial(sign_up, self.cleaned_data["email"], password_hash))
         return None, get_adapter().respond_email_verification_sent(request, None)

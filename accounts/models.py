@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.address_changes import AddressChange as AddressChange  # models of this app
 from accounts.address_changes import DestinationOnly as DestinationOnly
 from accounts.sessions import end_sessions
-from core.addresses import AddressError, domain_to_ascii, normalise_address
+from core.addresses import address_or_none, domain_to_ascii
 from core.exceptions import RuleError
 
 if TYPE_CHECKING:
@@ -35,12 +35,13 @@ class LastAdmin(RuleError):
 
 class UserManager(BaseUserManager["User"]):
     def get_by_natural_key(self, username: str | None) -> "User":
-        """The user who signs in with this address, in any case and any form of its domain."""
-        try:
-            email = normalise_address(username or "")
-        except AddressError:
-            email = ""
-        return self.get(email=email)
+        """The user who signs in with this address, in any form. Raises User.DoesNotExist."""
+        return self.get(email=address_or_none(username or ""))
+
+    def by_email(self, text: str) -> "User | None":
+        """The user who signs in with this address, in any form, or None."""
+        email = address_or_none(text)
+        return self.filter(email=email).first() if email else None
 
     @transaction.atomic
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":

@@ -2,7 +2,6 @@
 
 import logging
 from datetime import UTC, timedelta
-from ipaddress import ip_network
 
 import httpagentparser
 from allauth.account.signals import password_changed, password_set
@@ -17,9 +16,9 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.translation import gettext
 
 from accounts.models import User
-from core.client_address import parse_address
+from core.client_address import neighbourhood_of
 from core.middleware import GetResponse
-from core.models import Counter, Limit, first_over
+from core.ratelimit import Limit, count_within
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +28,6 @@ COOKIE_AGE = timedelta(days=400)  # browsers keep none longer (RFC 6265bis §5.5
 PEOPLE_MAX = 10
 # Of a header; what follows says nothing that a person would understand.
 AGENT_MAX = 300
-# Bits of a client's address that are told: about a provider's neighbourhood (RFC 6177 for IPv6).
-TOLD_BITS = {4: 24, 6: 48}
 
 
 def _mark(user: User) -> str:
@@ -99,13 +96,13 @@ def tell_of_sign_in(request: HttpRequest, user: User, *, app: str = "") -> None:
     At most SIGN_IN_MAILS_PER_DAY of them; a mail server that is away stops no sign-in.
     """
     limit = Limit("sign-in-mail", settings.SIGN_IN_MAILS_PER_DAY, timedelta(days=1))
-    if first_over(Counter.objects.all().hit((limit, user.pk))):
+    if not count_within(limit, user.pk):
         return
     context = {
         "app": app,
         "moment": timezone.now().astimezone(UTC),
         "browser": browser_in_words(request.META.get("HTTP_USER_AGENT", "")),
-        "network": approximate_network(request.META.get("REMOTE_ADDR", "")),
+        "network": neighbourhood_of(request.META.get("REMOTE_ADDR", "")) or gettext("unknown"),
         "site_url": settings.SITE_URL,
         "password_url": settings.SITE_URL + reverse("account_change_password"),
         "reset_url": settings.SITE_URL + reverse("account_reset_password"),
@@ -131,11 +128,3 @@ def browser_in_words(agent: str) -> str:
     if browser and system:
         return gettext("%(browser)s on %(system)s") % {"browser": browser, "system": system}
     return str(browser or system or gettext("unknown"))
-
-
-def approximate_network(remote_address: str) -> str:
-    """`192.0.2.0/24`: about where a client is; one address would say no more to a person."""
-    address = parse_address(remote_address)
-    if address is None:
-        return gettext("unknown")
-    return str(ip_network((address, TOLD_BITS[address.version]), strict=False))

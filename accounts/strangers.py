@@ -13,18 +13,16 @@ from django.core.mail import send_mail
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from accounts.lookups import user_by_email
 from accounts.models import User
-from core.models import Counter, Limit
+from core.ratelimit import Limit, count_within
 
 # To one address, whoever asks. More are not sent: the links in those that came work as well.
 MAILS = Limit("stranger-mail", 5, timedelta(hours=1))
 
 
 def may_mail(email: str) -> bool:
-    """Count a mail to this address; False where it has had enough of them."""
-    (hit,) = Counter.objects.all().hit((MAILS, email))
-    return not hit.is_over
+    """Count a mail to this address, and return whether it may be sent."""
+    return count_within(MAILS, email)
 
 
 def send_new_password_link(email: str) -> None:
@@ -32,7 +30,7 @@ def send_new_password_link(email: str) -> None:
 
     Raises what the mail backend raises.
     """
-    user = user_by_email(email)
+    user = User.objects.by_email(email)
     if user and user.is_active and may_mail(user.email):
         request_password_reset(None, user.email, [user], None)
 
@@ -46,7 +44,7 @@ def sign_up(email: str, password_hash: str) -> None:
     try:
         user = User.objects.sign_up(email, password_hash)
     except ValidationError:
-        if user_by_email(email) or EmailAddress.objects.filter(email=email, verified=True).exists():
+        if User.objects.by_email(email) or EmailAddress.objects.filter(email=email, verified=True).exists():
             _tell_of_the_try(email)
         return
     if may_mail(email):

@@ -5,14 +5,13 @@ the owner's; what many clients try at one account makes each of them slower, and
 """
 
 from datetime import timedelta
-from ipaddress import IPv6Address, ip_network
 
 from django.db import transaction
 from django.http import HttpRequest
 
-from core.addresses import AddressError, normalise_address
-from core.client_address import client_network, parse_address
-from core.models import Counter, Limit
+from core.addresses import address_or_none
+from core.client_address import client_network, neighbourhood_of
+from core.ratelimit import Counter, Limit, count_within
 
 Pair = tuple[Limit, object]
 
@@ -28,33 +27,17 @@ OF_ACCOUNT = Limit("signin-4-account", 100, HOUR)
 OF_NEIGHBOURHOOD = Limit("signin-5-slow", 1, HOUR)
 
 
-def neighbourhood(request: HttpRequest) -> str:
-    """The network that somebody with many addresses has many of at once: an IPv4 /24, an IPv6 /48."""
-    address = parse_address(request.META.get("REMOTE_ADDR", ""))
-    if address is None:
-        return ""
-    length = 48 if isinstance(address, IPv6Address) else 24
-    return str(ip_network((address, length), strict=False))
-
-
-def claimed_account(text: str) -> str:
-    """The account that was typed, in one form however it was written. It need not exist."""
-    try:
-        return normalise_address(text)
-    except AddressError:
-        return text.strip().lower()[:400]
-
-
 class Try:
     """One try to sign in with a password, counted before the password is looked at."""
 
     def __init__(self, request: HttpRequest, account: str) -> None:
-        account = claimed_account(account)
+        account = address_or_none(account) or account.strip().lower()[:400]
         client = client_network(request)
+        neighbourhood = neighbourhood_of(request.META.get("REMOTE_ADDR", ""))
         both = f"{client} {account}"
         self._own: list[Pair] = [(OF_CLIENT, client), (OF_BOTH, both), (OF_BOTH_DAILY, both)]
         self._of_account: Pair = (OF_ACCOUNT, account)
-        self._slow: Pair = (OF_NEIGHBOURHOOD, f"{neighbourhood(request)} {account}")
+        self._slow: Pair = (OF_NEIGHBOURHOOD, f"{neighbourhood} {account}")
         self._counted: list[Pair] = []
 
     @transaction.atomic
@@ -70,13 +53,12 @@ class Try:
 
     def _is_over(self, pair: Pair) -> bool:
         self._counted.append(pair)
-        (hit,) = Counter.objects.all().hit(pair)
-        return hit.is_over
+        return not count_within(*pair)
 
     def give_back(self) -> None:
         """The password was right: nothing was tried."""
-        Counter.objects.all().give_back(*self._counted)
+        Counter.objects.give_back(*self._counted)
 
     def forget(self) -> None:
         """Whoever asks has shown to own the account: earlier tries from this client count no longer."""
-        Counter.objects.all().forget(*self._own[1:], self._slow)
+        Counter.objects.forget(*self._own[1:], self._slow)

@@ -14,7 +14,7 @@ from aliases import exceptions as refusals
 from aliases.closing import close_account
 from aliases.issuing import issue
 from aliases.models import Alias, AliasQuerySet
-from core.addresses import AddressError, domain_to_ascii, normalise_address
+from core.addresses import address_or_none, domain_or_none
 from core.admin import QuickAdmin, apply_to_each
 from core.exceptions import RuleError
 from domains.models import Domain
@@ -65,7 +65,8 @@ class DomainFilter(admin.SimpleListFilter):
         if self.value() is None:
             return aliases
         # The key, not a join: the index on it is in the list's order.
-        key = Domain.objects.filter(name=_host(str(self.value()))).values_list("pk", flat=True).first()
+        named = Domain.objects.filter(name=domain_or_none(str(self.value())))
+        key = named.values_list("pk", flat=True).first()
         return aliases.filter(domain=key)
 
 
@@ -184,12 +185,12 @@ class AliasAdmin(QuickAdmin):
         if "@" in term:
             if found := Alias.objects.holding(term).values_list("pk", flat=True).first():
                 return queryset.filter(pk=found), False
-            people = User.objects.filter(email__prefix=_one_form(term)).order_by("email")
+            people = User.objects.filter(email__prefix=address_or_none(term) or term).order_by("email")
             owners = list(people.values_list("pk", flat=True)[:OWNERS_MAX])
             if owners:
                 return queryset.filter(owner__in=owners), False
-        elif Alias.objects.filter(hostname=_host(term)).exists():
-            return queryset.filter(hostname=_host(term)), False
+        elif Alias.objects.filter(hostname=(host := domain_or_none(term) or term)).exists():
+            return queryset.filter(hostname=host), False
         queryset = queryset.filter(address__prefix=term)
         return (queryset if "o" in request.GET else queryset.order_by("address")), False
 
@@ -232,20 +233,6 @@ class AliasAdmin(QuickAdmin):
     @admin.action(description=_("Restore"))
     def restore(self, request: HttpRequest, queryset: QuerySet[Alias]) -> None:
         self._each(request, queryset, Alias.restore, gettext("%(count)s restored."))
-
-
-def _one_form(term: str) -> str:
-    try:
-        return normalise_address(term)
-    except AddressError:
-        return term
-
-
-def _host(term: str) -> str:
-    try:
-        return domain_to_ascii(term)
-    except AddressError:
-        return term
 
 
 @admin.action(description=_("Delete the account for good: its aliases stop, their addresses stay taken"))

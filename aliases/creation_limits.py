@@ -3,7 +3,7 @@
 from django.utils import timezone
 
 from accounts.models import User
-from core.models import Counter, hide
+from core.ratelimit import Counter, hide
 
 CREATE_HOUR, CREATE_DAY = "create-hour", "create-day"
 

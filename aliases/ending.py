@@ -2,7 +2,6 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,6 +17,7 @@ from accounts.models import User
 from aliases import exceptions as refusals
 from aliases.models import Alias, AliasExpiry
 from aliases.models.expiry import DAYS_MAX, WARNING_DAYS
+from core.batches import batches
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def warn() -> int:
         except OSError as error:
             logger.error("user %s not warned: %s", owner.pk, type(error).__name__)
             continue
-        for batch in _batches([row.pk for row in rows]):
+        for batch in batches([row.pk for row in rows], BATCH):
             warned += AliasExpiry.objects.filter(pk__in=batch).update(warned_at=now)
     return warned
 
@@ -92,12 +92,7 @@ def expire() -> int:
     told = AliasExpiry.objects.running().filter(warned_at__lte=now - timedelta(days=WARNING_DAYS))
     ended = told.filter(Q(expires_at__lte=now) | Q(warned_at__gte=F("alias__active_at"))).due(now)
     keys = list(ended.values_list("pk", flat=True))
-    for batch in _batches(keys):
+    for batch in batches(keys, BATCH):
         Alias.objects.filter(pk__in=batch).update(enabled=False)
         AliasExpiry.objects.filter(pk__in=batch).update(expired_at=now)
     return len(keys)
-
-
-def _batches(keys: Sequence[int]) -> Iterator[Sequence[int]]:
-    """The keys, so many at a time as a statement has room for."""
-    return (keys[start : start + BATCH] for start in range(0, len(keys), BATCH))

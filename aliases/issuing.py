@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from aliases import exceptions as refusals
@@ -22,12 +23,12 @@ from aliases.validation import clean_destinations, clean_name, clean_note
 from aliases.websites import bare_host
 from core.addresses import AddressError
 from core.db.compiled import insert_row
-from core.exceptions import RateLimited
-from core.models import Counter, Limit, first_over
+from core.ratelimit import Limit, count_or_refuse
 from domains.models import Domain
 
 # Each try is from a wider space than the last, so that a second collision is already a rarity.
 NAME_TRIES = 30
+TOO_MANY = _("You have created too many aliases for now. Try again in %(minutes)s minutes.")
 
 # `needs_suffix` as a condition on an alias.
 NEEDS_SUFFIX = models.Q(domain__is_shared=True) | ~models.Q(domain__minimum_style=naming.WORDS)
@@ -197,15 +198,9 @@ def count_creation(owner: User, *, is_chosen: bool = False) -> None:
 
     `is_chosen`: of a name that its owner has thought of, which may tell of somebody else's.
     """
-    hits = Counter.objects.all().hit(
-        (Limit(CREATE_HOUR, settings.ALIASES_PER_HOUR, timedelta(hours=1)), owner.pk),
-        (Limit(CREATE_DAY, settings.ALIASES_PER_DAY, timedelta(days=1)), owner.pk),
+    hour, day = timedelta(hours=1), timedelta(days=1)
+    count_or_refuse(
+        (Limit(CREATE_HOUR, settings.ALIASES_PER_HOUR, hour, refusal=TOO_MANY), owner.pk),
+        (Limit(CREATE_DAY, settings.ALIASES_PER_DAY, day, refusal=TOO_MANY), owner.pk),
         *([taken.looking(owner)] if is_chosen else []),
     )
-    taken.check_left(owner, hits)
-    if over := first_over(hits):
-        raise RateLimited(
-            gettext("You have created too many aliases for now. Try again in %(minutes)s minutes.")
-            % {"minutes": over.minutes},
-            retry_after=over.retry_after,
-        )

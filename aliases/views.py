@@ -12,7 +12,7 @@ from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect
 
-from accounts.readers import reader
+from accounts.requests import user_of
 from aliases import naming
 from aliases.choosing import choose_domain
 from aliases.forms import AliasForm, FilterForm, NewAliasForm, own_addresses
@@ -40,7 +40,7 @@ UNDO = "undo_aliases"
 
 def mine(request: HttpRequest) -> AliasQuerySet:
     """The reader's aliases, with what a row shows."""
-    return Alias.objects.owned_by(reader(request)).select_related("domain", "expiry").with_destinations()
+    return Alias.objects.owned_by(user_of(request)).select_related("domain", "expiry").with_destinations()
 
 
 def shown(request: HttpRequest, form: FilterForm) -> Page[Alias]:
@@ -71,7 +71,7 @@ def without_cursor(query: QueryDict) -> str:
 @require_GET
 def alias_list(request: HttpRequest) -> HttpResponse:
     """The reader's aliases; for htmx only the rows."""
-    form = FilterForm(request.GET, user=reader(request))
+    form = FilterForm(request.GET, user=user_of(request))
     page = shown(request, form)
     context: dict[str, Any] = {
         "form": form,
@@ -84,7 +84,7 @@ def alias_list(request: HttpRequest) -> HttpResponse:
         template = "aliases/_more.html" if request.GET.get("cursor") else "aliases/_list.html"
         return render(request, template, context)
     try:
-        context["create_domain"], _style = choose_domain(reader(request))
+        context["create_domain"], _style = choose_domain(user_of(request))
     except RuleError as error:
         context["cannot_create"] = str(error)
     if undo := request.session.pop(UNDO, None):
@@ -95,7 +95,7 @@ def alias_list(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def alias_new(request: HttpRequest) -> HttpResponse:
     """The form for a new alias, and its making."""
-    user = reader(request)
+    user = user_of(request)
     initial: dict[str, Any] = {}
     try:
         initial["domain"], _style = choose_domain(user)
@@ -112,11 +112,11 @@ def alias_new(request: HttpRequest) -> HttpResponse:
 @require_GET
 def alias_shape(request: HttpRequest) -> HttpResponse:
     """A fragment: what a new alias for this site on this domain will look like."""
-    form = NewAliasForm(request.GET, user=reader(request))
+    form = NewAliasForm(request.GET, user=user_of(request))
     form.is_valid()
     domain = form.cleaned_data.get("domain")
     try:
-        chosen, preferred = choose_domain(reader(request), domain.name if domain else None)
+        chosen, preferred = choose_domain(user_of(request), domain.name if domain else None)
     except RuleError as error:
         return render(request, "aliases/_shape.html", {"refusal": str(error)})
     style = naming.stronger(preferred, chosen.minimum_style)
@@ -133,7 +133,7 @@ def alias_shape(request: HttpRequest) -> HttpResponse:
 def alias_quick(request: HttpRequest) -> HttpResponse:
     """One-click creation: on the default domain, to the primary address."""
     try:
-        alias = issue(owner=reader(request), hostname=request.POST.get("hostname", "")[:2000])
+        alias = issue(owner=user_of(request), hostname=request.POST.get("hostname", "")[:2000])
     except RuleError as error:
         if request.htmx:  # type: ignore[attr-defined]
             return render(request, "aliases/_created.html", {"refusal": str(error)})
@@ -149,7 +149,7 @@ def alias_quick(request: HttpRequest) -> HttpResponse:
 def alias_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """One alias: what it is, what it did, and what may be changed."""
     alias = get_object_or_404(mine(request).present(), pk=pk)
-    form = AliasForm(request.POST or None, alias=alias, user=reader(request))
+    form = AliasForm(request.POST or None, alias=alias, user=user_of(request))
     if request.method == "POST" and form.is_valid() and form.apply():
         messages.success(request, gettext("Saved."))
         return redirect("alias", alias.pk)
@@ -263,7 +263,7 @@ def alias_remove(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "GET":
         return render(request, "aliases/remove.html", {"alias": alias})
     address = str(alias)
-    Alias.objects.owned_by(reader(request)).deleted().filter(pk=pk).strip()
+    Alias.objects.owned_by(user_of(request)).deleted().filter(pk=pk).strip()
     messages.success(request, gettext("%(alias)s is gone for good.") % {"alias": address})
     return redirect("alias-deleted")
 

@@ -14,7 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
 from accounts.models import User
-from accounts.readers import reader
+from accounts.requests import user_of
 from aliases import naming
 from aliases.choosing import choose_domain
 from aliases.closing import close_account
@@ -60,7 +60,7 @@ def navigation(request: HttpRequest) -> dict[str, object]:
 @require_http_methods(["GET", "POST"])
 def account(request: HttpRequest) -> HttpResponse:
     """Preferences, with a live example of each style, and the ways to everything else."""
-    user = reader(request)
+    user = user_of(request)
     preferences = AliasPreferences.objects.filter(user=user).first() or AliasPreferences(user=user)
     form = PreferencesForm(request.POST or None, instance=preferences, user=user)
     if request.method == "POST" and form.is_valid():
@@ -85,7 +85,7 @@ def account(request: HttpRequest) -> HttpResponse:
 def download_json(request: HttpRequest) -> HttpResponse:
     """Everything about the reader, as a file."""
     response = JsonResponse(
-        everything(reader(request)), json_dumps_params={"ensure_ascii": False, "indent": 1}
+        everything(user_of(request)), json_dumps_params={"ensure_ascii": False, "indent": 1}
     )
     response["Content-Disposition"] = f'attachment; filename="anonmail-{timezone.localdate()}.json"'
     return response
@@ -96,7 +96,7 @@ def download_json(request: HttpRequest) -> HttpResponse:
 @reauthentication_required  # type: ignore[untyped-decorator]
 def download_csv(request: HttpRequest) -> HttpResponseBase:
     """The reader's aliases, as a file."""
-    response = StreamingHttpResponse(aliases_csv(reader(request)), content_type="text/csv; charset=utf-8")
+    response = StreamingHttpResponse(aliases_csv(user_of(request)), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="anonmail-{timezone.localdate()}.csv"'
     return response
 
@@ -106,7 +106,7 @@ def download_csv(request: HttpRequest) -> HttpResponseBase:
 @reauthentication_required  # type: ignore[untyped-decorator]
 def account_delete(request: HttpRequest) -> HttpResponse:
     """The end of the reader's account, after a question that is answered with the own address."""
-    user = reader(request)
+    user = user_of(request)
     wrong = False
     if request.method == "POST":
         if request.POST.get("confirm", "").strip().lower() == user.email:

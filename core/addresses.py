@@ -60,6 +60,14 @@ def domain_to_ascii(text: str) -> str:
     return ascii_name
 
 
+def domain_or_none(text: str) -> str | None:
+    """The domain name in `text` as `domain_to_ascii` returns it, or None if it is not valid."""
+    try:
+        return domain_to_ascii(text)
+    except AddressError:
+        return None
+
+
 def domain_to_unicode(name: str) -> str:
     """The domain name as a person reads it: U-labels where its A-labels are valid ones."""
     labels = []
@@ -91,6 +99,14 @@ def parse_address(text: str) -> Address:
 def normalise_address(text: str) -> str:
     """The mail address in `text` in its one form, as text. Raises AddressError."""
     return str(parse_address(text))
+
+
+def address_or_none(text: str) -> str | None:
+    """The mail address in `text` in its one form, or None if it is not valid."""
+    try:
+        return str(parse_address(text))
+    except AddressError:
+        return None
 
 
 def display_address(address: str) -> str:

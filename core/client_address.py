@@ -14,9 +14,10 @@ IPNetwork = IPv4Network | IPv6Network
 UNIX = "unix"
 # One subscriber's network, in bits (RFC 6177): whoever has one of its addresses has them all.
 IPV6_PREFIX = 64
+NEIGHBOURHOOD_PREFIX = {4: 24, 6: 48}
 
 
-def parse_address(text: str) -> IPAddress | None:
+def parse_ip(text: str) -> IPAddress | None:
     """The IP address in `text` (a port, brackets and a zone are allowed), or None.
 
     An IPv4 address mapped into IPv6 (RFC 4291 §2.5.5.2) comes back as IPv4.
@@ -42,16 +43,27 @@ def in_any(address: IPAddress | None, networks: list[IPNetwork] | tuple[IPNetwor
 
 def network_of(client: str) -> str:
     """The network that counts as one client: an IPv4 address, or an IPv6 /64. Other text counts as itself."""
-    address = parse_address(client)
+    address = parse_ip(client)
     if isinstance(address, IPv6Address):
         return str(ip_network((address, IPV6_PREFIX), strict=False))
     return str(address or client)
 
 
+def neighbourhood_of(client: str) -> str:
+    """The network that one provider's customers share, roughly: an IPv4 /24, an IPv6 /48 (RFC 6177).
+
+    "" if the text is not an IP address.
+    """
+    address = parse_ip(client)
+    if address is None:
+        return ""
+    return str(ip_network((address, NEIGHBOURHOOD_PREFIX[address.version]), strict=False))
+
+
 def is_trusted(client: str, entries: Sequence[str]) -> bool:
     """Whether the client's address is in one of the networks; what has none is on a UNIX socket."""
     trusts_unix, networks = _trusted(tuple(entries))
-    address = parse_address(client)
+    address = parse_ip(client)
     return trusts_unix if address is None else in_any(address, networks)
 
 
@@ -75,11 +87,11 @@ class TrustedProxyMiddleware:
         meta = request.META
         forwarded = meta.pop("HTTP_X_FORWARDED_FOR", "")
         trusts_unix, networks = _trusted(tuple(settings.TRUSTED_PROXIES))
-        peer = parse_address(meta.get("REMOTE_ADDR", ""))
+        peer = parse_ip(meta.get("REMOTE_ADDR", ""))
         if in_any(peer, networks) or (peer is None and trusts_unix):
             client = peer
             for entry in reversed(forwarded.split(",")):
-                hop = parse_address(entry)
+                hop = parse_ip(entry)
                 if hop is None:
                     break
                 client = hop

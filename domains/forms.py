@@ -8,10 +8,12 @@ from django.conf import settings
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.lookups import user_by_email
 from accounts.models import User
-from core.models import Counter, Limit, first_over
+from core.exceptions import RateLimited
+from core.ratelimit import Limit, count_or_refuse
 from domains.models import AccessGrant, Domain
+
+TOO_MANY_GRANTS = _("Too many grants for now. Try again in %(minutes)s minutes.")
 
 
 class GrantForm(forms.Form):
@@ -29,15 +31,13 @@ class GrantForm(forms.Form):
 
         The answer tells whether the address has an account, so a manager gets a limited number of them.
         """
-        limit = Limit("grant-hour", settings.GRANTS_PER_HOUR, timedelta(hours=1))
-        if over := first_over(Counter.objects.all().hit((limit, by.pk))):
-            self.add_error(
-                "email",
-                gettext("Too many grants for now. Try again in %(minutes)s minutes.")
-                % {"minutes": over.minutes},
-            )
+        limit = Limit("grant-hour", settings.GRANTS_PER_HOUR, timedelta(hours=1), refusal=TOO_MANY_GRANTS)
+        try:
+            count_or_refuse((limit, by.pk))
+        except RateLimited as error:
+            self.add_error("email", str(error))
             return None
-        user: Any = user_by_email(self.cleaned_data["email"])
+        user: Any = User.objects.by_email(self.cleaned_data["email"])
         if user is None:
             self.add_error(
                 "email",

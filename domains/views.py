@@ -8,8 +8,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods
 
-from accounts.readers import reader
-from core.addresses import AddressError, domain_to_ascii
+from accounts.requests import user_of
+from core.addresses import domain_or_none
 from core.audit import AuditEntry
 from core.pagination import page_of
 from domains.forms import GrantForm
@@ -20,7 +20,7 @@ PAGE_SIZE = 50
 
 def managed(request: HttpRequest) -> DomainQuerySet:
     """The domains that the reader manages; any other does not exist."""
-    return Domain.objects.managed_by(reader(request))
+    return Domain.objects.managed_by(user_of(request))
 
 
 def with_figures(domains: DomainQuerySet) -> DomainQuerySet:
@@ -38,17 +38,14 @@ def with_figures(domains: DomainQuerySet) -> DomainQuerySet:
 
 def one(request: HttpRequest, name: str) -> Domain:
     """The managed domain of this name, in any form."""
-    try:
-        return get_object_or_404(with_figures(managed(request)), name=domain_to_ascii(name))
-    except AddressError as error:
-        raise Http404 from error
+    return get_object_or_404(with_figures(managed(request)), name=domain_or_none(name))
 
 
 @require_GET
 def domain_list(request: HttpRequest) -> HttpResponse:
     """The domains that the reader manages, with their figures."""
     domains = with_figures(managed(request))
-    if not domains and not reader(request).is_superuser:
+    if not domains and not user_of(request).is_superuser:
         raise Http404
     return render(request, "domains/list.html", {"domains": domains})
 
@@ -58,7 +55,7 @@ def domain_access(request: HttpRequest, name: str) -> HttpResponse:
     """A domain's access list, and the form to grant access."""
     domain = one(request, name)
     form = GrantForm(request.POST or None)
-    if request.method == "POST" and form.is_valid() and (grant := form.grant(domain, reader(request))):
+    if request.method == "POST" and form.is_valid() and (grant := form.grant(domain, user_of(request))):
         AuditEntry.objects.record(request, "accessgrant.add", grant)
         messages.success(
             request,

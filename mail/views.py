@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.utils.translation import gettext
 from django.views.decorators.http import require_POST
 
-from accounts.readers import reader
+from accounts.requests import user_of
 from mail.delivery.next_hop import Accepted, Pending, next_hop_from
 from mail.delivery.pausing import resume
 
@@ -22,7 +22,7 @@ _TEST = (
 @require_POST
 def address_resume(request: HttpRequest, pk: int) -> HttpResponse:
     """Send a test to a paused destination; use it again if the next hop takes it."""
-    address = get_object_or_404(EmailAddress, user=reader(request), pk=pk, paused__isnull=False)
+    address = get_object_or_404(EmailAddress, user=user_of(request), pk=pk, paused__isnull=False)
     hop = next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME, settings.MAIL_NEXT_HOP_CA)
     test = _TEST.format(sender=settings.DEFAULT_FROM_ADDRESS, recipient=address.email)
     outcome = hop.send("", address.email, test.encode())

@@ -12,18 +12,20 @@ from django.db.models import Exists, OuterRef, ProtectedError
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.address_mail import tell
 from accounts.forms import AddEmailForm
 from accounts.models import AddressChange, DestinationOnly, User
 from aliases import taken
 from aliases.models import Alias, AliasDestination, AliasQuerySet
-from core.exceptions import RateLimited, RuleError
-from core.models import Counter, Limit, first_over
+from core.exceptions import RuleError
+from core.ratelimit import Limit, count_or_refuse
 
 logger = logging.getLogger(__name__)
 
 Kind = AddressChange.Kind
+TOO_MANY_TRIES = _("Too many tries for now. Try again in %(minutes)s minutes.")
 
 
 class AddressNeeded(RuleError):
@@ -76,14 +78,8 @@ class MailAway(RuleError):
 
 def count_try(user: User) -> None:
     """Count a try to add an address: it tells whether the address is an alias. Raises RateLimited."""
-    limit = Limit("address-hour", settings.ADDRESSES_PER_HOUR, timedelta(hours=1))
-    hits = Counter.objects.all().hit((limit, user.pk), taken.looking(user))
-    taken.check_left(user, hits)
-    if over := first_over([hit for hit in hits if hit.limit == limit]):
-        raise RateLimited(
-            gettext("Too many tries for now. Try again in %(minutes)s minutes.") % {"minutes": over.minutes},
-            retry_after=over.retry_after,
-        )
+    limit = Limit("address-hour", settings.ADDRESSES_PER_HOUR, timedelta(hours=1), refusal=TOO_MANY_TRIES)
+    count_or_refuse((limit, user.pk), taken.looking(user))
 
 
 def count_refusal(form: AddEmailForm) -> None:

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.forms import AddEmailForm
 from accounts.models import AddressChange, DestinationOnly, User
-from accounts.readers import reader
+from accounts.requests import user_of
 from aliases.models import AliasDestination
 from core.converters import KEY_DIGITS_MAX
 from core.exceptions import RateLimited, RuleError
@@ -37,7 +37,7 @@ from mailboxes.undo import taken_away, undo
 @reauthentication_required(allow_get=True)  # type: ignore[untyped-decorator]
 def address_list(request: HttpRequest) -> HttpResponse:
     """The reader's addresses, and the form for another one."""
-    user = reader(request)
+    user = user_of(request)
     form = AddEmailForm(data=request.POST or None, user=user)
     if request.method == "POST":
         try:
@@ -67,7 +67,7 @@ def address_list(request: HttpRequest) -> HttpResponse:
 
 def own(request: HttpRequest, pk: int) -> EmailAddress:
     """One of the reader's addresses; anybody else's does not exist."""
-    return get_object_or_404(EmailAddress, user=reader(request), pk=pk)
+    return get_object_or_404(EmailAddress, user=user_of(request), pk=pk)
 
 
 @require_POST
@@ -76,7 +76,7 @@ def address_primary(request: HttpRequest, pk: int) -> HttpResponse:
     """Sign in with this address, and forward new aliases to it."""
     address = own(request, pk)
     try:
-        make_primary(reader(request), address)
+        make_primary(user_of(request), address)
     except RuleError as error:
         messages.error(request, str(error))
     else:
@@ -103,7 +103,7 @@ def address_verify(request: HttpRequest, pk: int) -> HttpResponse:
 def address_remove(request: HttpRequest, pk: int) -> HttpResponse:
     """A question, with another address for the aliases that have no other; then the removal."""
     address = own(request, pk)
-    others = EmailAddress.objects.filter(user=reader(request), verified=True).exclude(pk=pk)
+    others = EmailAddress.objects.filter(user=user_of(request), verified=True).exclude(pk=pk)
     others = others.order_by("-primary", "email")
     if request.method == "POST":
         chosen = request.POST.get("move_to", "")
@@ -111,7 +111,7 @@ def address_remove(request: HttpRequest, pk: int) -> HttpResponse:
         target = others.filter(pk=int(chosen)).first() if is_key else None
         email = address.email
         try:
-            moved = remove_address(reader(request), address, move_to=target)
+            moved = remove_address(user_of(request), address, move_to=target)
         except RuleError as error:
             messages.error(request, str(error))
         else:
@@ -157,7 +157,7 @@ def _confirm(request: HttpRequest, address: EmailAddress) -> HttpResponse:
     if request.method != "POST":
         return render(request, "addresses/confirm.html", {"address": address})
     try:
-        confirm_address(reader(request), address)
+        confirm_address(user_of(request), address)
     except RuleError as error:
         messages.error(request, str(error))
     else:

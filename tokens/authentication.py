@@ -9,24 +9,23 @@ from urllib.parse import unquote
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db.models import CharField, Exists, OuterRef, QuerySet
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from accounts.models import User
-from core.addresses import AddressError, normalise_address
+from core.addresses import address_or_none
 from core.client_address import client_network
 from core.db.compiled import CompiledQuery
-from core.exceptions import RateLimited
-from core.models import Counter, Limit, first_over
+from core.ratelimit import Limit, count_or_refuse, refuse_used_up
 from tokens.models import Token, digest_of
 
 # One sentence for every reason: which part was wrong is nobody's business.
 WRONG_CREDENTIALS = _(
     "Wrong or missing API key. Enter it as <e-mail>:<token>, as the page Authentication tokens shows it."
 )
+TOO_MANY_WRONG_KEYS = _("Too many wrong API keys. Correct the key and try again later.")
 
 _CREDENTIALS = re.compile(r"(?:(?P<email>[^\s]{1,400}):)?(?P<secret>[A-Za-z0-9]{40,60})")
 HEADERS = ("HTTP_AUTHENTICATION", "HTTP_AUTHORIZATION")
@@ -68,13 +67,7 @@ def _text_of(header: str) -> str:
 
 def _forms(email: str) -> set[str]:
     """The addresses that the e-mail part may mean: as written, or percent-decoded."""
-    forms = set()
-    for text in {email, unquote(email)}:
-        try:
-            forms.add(normalise_address(text))
-        except AddressError:
-            continue
-    return forms
+    return {form for text in (email, unquote(email)) if (form := address_or_none(text))}
 
 
 def _by_secret(digest: Any) -> QuerySet[Token]:
@@ -95,10 +88,7 @@ _FOR_ADDRESS = CompiledQuery(
 def _account(claimed: str) -> str:
     """The account that was claimed, in one form however it was written, for counting."""
     decoded = unquote(claimed)
-    try:
-        return normalise_address(decoded)
-    except AddressError:
-        return decoded.lower()
+    return address_or_none(decoded) or decoded.lower()
 
 
 class TokenAuthentication(BaseAuthentication):
@@ -140,15 +130,13 @@ class TokenAuthentication(BaseAuthentication):
     @staticmethod
     def _count_failure(request: Request, claimed: str) -> None:
         hour = timedelta(hours=1)
-        by_client = Limit("auth-address", settings.AUTH_FAILURES_PER_ADDRESS_PER_HOUR, hour)
-        pairs: list[tuple[Limit, object]] = [(by_client, client_network(request._request))]
-        if claimed:
-            account = _account(claimed)
-            pairs.append((Limit("auth-account", settings.AUTH_FAILURES_PER_ACCOUNT_PER_HOUR, hour), account))
-        # Each claimed account is a row: a client makes so many of them as it has tries, and no more.
-        over = Counter.objects.all().used_up(*pairs[0]) or first_over(Counter.objects.all().hit(*pairs))
-        if over:
-            raise RateLimited(
-                gettext("Too many wrong API keys. Correct the key and try again later."),
-                retry_after=over.retry_after,
-            )
+        of_client = Limit(
+            "auth-address", settings.AUTH_FAILURES_PER_ADDRESS_PER_HOUR, hour, refusal=TOO_MANY_WRONG_KEYS
+        )
+        of_account = Limit(
+            "auth-account", settings.AUTH_FAILURES_PER_ACCOUNT_PER_HOUR, hour, refusal=TOO_MANY_WRONG_KEYS
+        )
+        client = client_network(request._request)
+        # Each claimed account is a row: a client over its own limit must not add more of them.
+        refuse_used_up(of_client, client)
+        count_or_refuse((of_client, client), *([(of_account, _account(claimed))] if claimed else []))

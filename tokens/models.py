@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from core.best_effort import best_effort
-from core.client_address import in_any, parse_address
+from core.client_address import in_any, parse_ip
 from core.exceptions import RuleError
 from tokens.scopes import Scope, check_scopes
 
@@ -169,7 +169,7 @@ class Token(models.Model):
             return False
         if not self.networks:
             return True
-        return in_any(parse_address(remote_address), [ip_network(network) for network in self.networks])
+        return in_any(parse_ip(remote_address), [ip_network(network) for network in self.networks])
 
     def note_use(self) -> None:
         """Write that it was used, at most once a minute; not where that cannot be written at once."""

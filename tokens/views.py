@@ -11,7 +11,7 @@ from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
-from accounts.readers import reader
+from accounts.requests import user_of
 from domains.models import Domain
 from tokens.forms import NewTokenForm
 from tokens.models import OwnerChanged, Token
@@ -25,7 +25,7 @@ DOMAINS_SHOWN = 20
 @require_GET
 def token_list(request: HttpRequest) -> HttpResponse:
     """The reader's tokens, without their secrets."""
-    tokens = Token.objects.owned_by(reader(request)).select_related("owner")
+    tokens = Token.objects.owned_by(user_of(request)).select_related("owner")
     return render(request, "tokens/list.html", {"tokens": tokens})
 
 
@@ -42,21 +42,21 @@ def token_new(request: HttpRequest) -> HttpResponse:
     issued = None
     if request.method == "POST" and form.is_valid():
         try:
-            issued = form.issue(reader(request))
+            issued = form.issue(user_of(request))
         except OwnerChanged as error:
             messages.error(request, str(error))
             return redirect("token-list")
     if issued:
         token, secret = issued
         request.session[USED] = [*request.session.get(USED, [])[-20:], request.POST.get(ONCE, "")[:50]]
-        key = f"{reader(request).email}:{secret}"
+        key = f"{user_of(request).email}:{secret}"
         context = {
             "token": token,
             "key": key,
             "site_url": settings.SITE_URL,
             "https": settings.HTTPS,
             # More than these nobody looks through; any other one can be entered as well.
-            "domains": list(Domain.objects.usable_by(reader(request)).order_by("name")[:DOMAINS_SHOWN]),
+            "domains": list(Domain.objects.usable_by(user_of(request)).order_by("name")[:DOMAINS_SHOWN]),
         }
         return render(request, "tokens/created.html", context)
     context = {"form": form, "once": request.POST.get(ONCE) or secrets.token_urlsafe(12)}
@@ -66,7 +66,7 @@ def token_new(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def token_revoke(request: HttpRequest, pk: int) -> HttpResponse:
     """A question, then the end of one of the reader's tokens."""
-    token = get_object_or_404(Token.objects.owned_by(reader(request)), pk=pk)
+    token = get_object_or_404(Token.objects.owned_by(user_of(request)), pk=pk)
     if request.method == "GET":
         return render(request, "tokens/revoke.html", {"token": token})
     token.revoke()

@@ -5,9 +5,9 @@ domain does. Figures and dates begin anew.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from allauth.account.models import EmailAddress
 from django.db import IntegrityError, models, transaction
@@ -24,6 +24,7 @@ from aliases.models import Alias, AliasDestination, AliasExpiry
 from aliases.validation import clean_destinations, clean_name, clean_note
 from aliases.websites import bare_host
 from core.addresses import AddressError, parse_address
+from core.batches import batches
 from core.db.compiled import CompiledQuery
 from core.exceptions import RuleError
 from domains.models import ASKER_FIELDS, Domain, asker, may_create
@@ -31,8 +32,6 @@ from transfer.rows import ALIAS, Row, printable
 
 # So many rows are looked up or written together: SQLite takes 32,766 parameters in a statement.
 CHUNK = 5_000
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +163,7 @@ def _make_aliases(prepared: Prepared, by_admin: bool) -> int:
         hold_creations(owner)
     if problems := prepared.problems + check.problems():
         raise ImportRefused(problems)
-    for chunk in _chunks(candidates):
+    for chunk in batches(candidates, CHUNK):
         made = [
             Alias(address=row.address, domain=check.domains[row.domain], owner=row.owner, **row.values)
             for row in chunk
@@ -196,17 +195,12 @@ def _taken(row: Candidate) -> Problem:
     return Problem(row.line, row.address, gettext("This address is taken."), is_taken=True)
 
 
-def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
-    listed = list(items)
-    return (listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK))
-
-
 def _own_addresses(addresses: Iterable[str]) -> set[str]:
     """Which of the addresses are somebody's own, or were until lately; and those that are with a tag, of
     whatever address.
     """
     found: set[str] = set()
-    for chunk in _chunks(addresses):
+    for chunk in batches(addresses, CHUNK):
         found |= set(EmailAddress.objects.filter(email__in=chunk).values_list("email", flat=True))
         found |= set(AddressChange.objects.filter(held_as__in=chunk).values_list("held_as", flat=True))
     tagged = EmailAddress.objects.filter(email__contains="+").values_list("email", flat=True)
@@ -233,7 +227,7 @@ class _Check:
         self.owners = list({row.owner.pk: row.owner for row in candidates}.values())
         names = {row.domain for row in candidates}
         self.domains: dict[str, Domain] = {}
-        for chunk in _chunks(names):
+        for chunk in batches(names, CHUNK):
             self.domains |= {
                 domain.name: domain for domain in Domain.objects.enabled().filter(name__in=chunk)
             }
@@ -258,17 +252,17 @@ class _Check:
     def _ask(self) -> None:
         self.usable = {pair for pair, owner in self._pairs().items() if self._may_use(owner, pair[1])}
         self.own: dict[int, dict[str, EmailAddress]] = {owner.pk: {} for owner in self.owners}
-        for owners in _chunks(self.owners):
+        for owners in batches(self.owners, CHUNK):
             for address in EmailAddress.objects.filter(user__in=owners, verified=True):
                 self.own[address.user_id][address.email] = address
         self.held: dict[str, int | None] = {}
         addresses = [row.address for row in self.candidates]
-        for chunk in _chunks(addresses):
+        for chunk in batches(addresses, CHUNK):
             rows = Alias.objects.filter(address__in=chunk)
             self.held |= dict(rows.values_list("address", "owner_id"))
         self.receiving = _own_addresses(addresses)
         self.counts: dict[tuple[int, int], int] = {}
-        for owners in _chunks(self.owners_with_quota()):
+        for owners in batches(self.owners_with_quota(), CHUNK):
             counted = Alias.objects.filter(
                 owner__in=owners, deleted_at=None, domain__alias_quota__isnull=False
             )

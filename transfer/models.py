@@ -1,6 +1,6 @@
 """A file that its reader is about to import: kept between the check and the word to go on."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import User
 from aliases import taken
 from core.exceptions import RateLimited, RuleError
-from core.models import Counter, Hit, Limit, first_over
+from core.ratelimit import Limit, count_or_refuse
 from transfer.formats.reading import MAILU, decode, format_of, read
 from transfer.making import (
     CHUNK,
@@ -30,7 +30,8 @@ from transfer.making import (
 from transfer.rows import Document, ImportFileError, Row, printable
 from transfer.server import import_mailu, preview_mailu
 
-UPLOADS = Limit("import-hour", 10, timedelta(hours=1))
+TOO_MANY_FILES = _("Too many files for now. Try again in %(minutes)s minutes.")
+UPLOADS = Limit("import-hour", 10, timedelta(hours=1), refusal=TOO_MANY_FILES)
 # Rows of all files that are looked up for one person in a day: twice the largest file's.
 ROWS_PER_DAY = 100_000
 PROBLEMS_KEPT = 1000
@@ -66,17 +67,15 @@ class PendingImportQuerySet(models.QuerySet["PendingImport"]):
 
         Raises ImportFileError, OnlyAdmins, RateLimited.
         """
-        hits = Counter.objects.all().hit((UPLOADS, owner.pk), taken.looking(owner))
-        taken.check_left(owner, hits)
-        _refuse_over([hit for hit in hits if hit.limit == UPLOADS])
+        count_or_refuse((UPLOADS, owner.pk), taken.looking(owner))
         text = decode(data)
         pending = PendingImport(
             owner=owner, file_name=printable(file_name)[-100:], text=text, format=format_of(text)
         )
         pending._look()
         if not owner.is_superuser:
-            rows = Limit("import-rows-day", ROWS_PER_DAY, timedelta(days=1), pending.total)
-            _refuse_over(Counter.objects.all().hit((rows, owner.pk)))
+            rows = Limit("import-rows-day", ROWS_PER_DAY, timedelta(days=1), pending.total, TOO_MANY_FILES)
+            count_or_refuse((rows, owner.pk))
         with transaction.atomic():
             self.filter(owner=owner).delete()
             pending.save(force_insert=True)
@@ -93,14 +92,6 @@ class PendingImportQuerySet(models.QuerySet["PendingImport"]):
     def old(self) -> "PendingImportQuerySet":
         """Those that nobody came back to within a day."""
         return self.filter(created__lte=timezone.now() - KEPT)
-
-
-def _refuse_over(hits: Sequence[Hit]) -> None:
-    if over := first_over(hits):
-        raise RateLimited(
-            gettext("Too many files for now. Try again in %(minutes)s minutes.") % {"minutes": over.minutes},
-            retry_after=over.retry_after,
-        )
 
 
 class PendingImport(models.Model):

@@ -10,7 +10,8 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from accounts.models import User
-from core.addresses import AddressError, domain_to_ascii, normalise_address
+from core.addresses import AddressError, address_or_none, domain_to_ascii
+from core.batches import batches
 from domains.models import Domain
 from transfer.making import (
     CHUNK,
@@ -167,17 +168,14 @@ def _problem(line: int, name: str, error: AddressError | ValidationError, sectio
 
 
 def _one_form(address: str) -> str:
-    try:
-        return normalise_address(address)
-    except AddressError:
-        return ""
+    return address_or_none(address) or ""
 
 
 def _owners(addresses: Iterable[str]) -> dict[str, User]:
     """Who receives at these addresses, by the address in its one form."""
     wanted = sorted({form for address in addresses if (form := _one_form(address))})
     owners: dict[str, User] = {}
-    for start in range(0, len(wanted), CHUNK):
-        rows = EmailAddress.objects.filter(email__in=wanted[start : start + CHUNK], verified=True)
+    for batch in batches(wanted, CHUNK):
+        rows = EmailAddress.objects.filter(email__in=batch, verified=True)
         owners |= {row.email: row.user for row in rows.select_related("user")}
     return owners

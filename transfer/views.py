@@ -11,7 +11,7 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect
 
-from accounts.readers import reader
+from accounts.requests import user_of
 from core.audit import AuditEntry
 from core.exceptions import RateLimited
 from domains.models import Domain
@@ -48,7 +48,7 @@ def _alias_import(request: HttpRequest) -> HttpResponse:
     if file.size is None or file.size > FILE_MAX_BYTES:
         return _form(request, too_large(), status=413)
     try:
-        pending = PendingImport.objects.begin(reader(request), file.read(), file.name or "")
+        pending = PendingImport.objects.begin(user_of(request), file.read(), file.name or "")
     except (RateLimited, OnlyAdmins) as error:
         return _form(request, str(error), status=error.status)
     except ImportFileError as error:
@@ -128,13 +128,13 @@ def alias_import_leave_out(request: HttpRequest) -> HttpResponse:
 @require_POST
 def alias_import_cancel(request: HttpRequest) -> HttpResponse:
     """Forget the reader's file."""
-    PendingImport.objects.filter(owner=reader(request)).delete()
+    PendingImport.objects.filter(owner=user_of(request)).delete()
     return redirect("alias-import")
 
 
 def _pending(request: HttpRequest) -> PendingImport | None:
     try:
-        return PendingImport.objects.of(reader(request))
+        return PendingImport.objects.of(user_of(request))
     except OnlyAdmins as error:
         messages.error(request, str(error))
         return None
@@ -147,7 +147,7 @@ def _go(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _form(request: HttpRequest, refusal: str = "", *, status: int = 200) -> HttpResponse:
-    domains = Domain.objects.usable_by(reader(request))[:SHOWN]
+    domains = Domain.objects.usable_by(user_of(request))[:SHOWN]
     context = {"refusal": refusal, "domains": domains, "max_megabytes": FILE_MAX_BYTES // 2**20}
     return render(request, "aliases/import.html", context, status=status)
 

@@ -3,7 +3,7 @@
 import logging
 from typing import NamedTuple
 
-from core.client_address import parse_address
+from core.client_address import parse_ip
 from mail.delivery.resolve import Kind, is_at_ours, needs_database
 from mail.delivery.verdict import UNKNOWN, verdict
 from mail.server.clients import Connections, UnknownLimit, stranger
@@ -33,7 +33,7 @@ def guesser(attributes: dict[str, str]) -> str:
     if name := attributes.get("sasl_username"):
         return f"{name}@sasl"
     client = attributes.get("client_address", "")
-    return stranger(client) if parse_address(client) else UNNAMED
+    return stranger(client) if parse_ip(client) else UNNAMED
 
 
 def decide(attributes: dict[str, str], has_guessed: bool = False, deadline: float | None = None) -> Decision:

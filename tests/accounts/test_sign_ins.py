@@ -17,7 +17,7 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from accounts.sign_ins import COOKIE, approximate_network, browser_in_words, is_known
+from accounts.sign_ins import COOKIE, browser_in_words, is_known
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db
@@ -234,20 +234,6 @@ def test_the_cookie_of_one_is_none_for_another_and_a_family_shares_a_browser(
         browser.post("/accounts/logout/")
 
     assert sorted(message.to[0] for message in mail.outbox) == ["alice@example.com", "mallory@evil.test"]
-
-
-@pytest.mark.parametrize(
-    ("address", "told"),
-    [
-        ("192.0.2.77", "192.0.2.0/24"),
-        ("2001:db8:1:2::3", "2001:db8:1::/48"),
-        ("::ffff:192.0.2.77", "192.0.2.0/24"),
-        ("", "unknown"),
-        ("unix", "unknown"),
-    ],
-)
-def test_the_network_is_told_approximately(address: str, told: str) -> None:
-    assert approximate_network(address) == told
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.http import int_to_base36
 from pytest_django import Settings
 
-from accounts import later, strangers
+from accounts import strangers
 from accounts.models import User
 from aliases.issuing import issue
+from core import after_answer
 
 pytestmark = pytest.mark.django_db
 
@@ -78,7 +79,7 @@ def test_the_answer_is_the_same_for_everybody(
     people: dict[str, str], form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Status, words, headers and cookies; and before it the same statements, the same number of hashes."""
-    monkeypatch.setattr("accounts.later.start", lambda run: None)
+    monkeypatch.setattr("core.after_answer.start", lambda run: None)
     seen = {}
     for name, email in people.items():
         with CaptureQueriesContext(connection) as queries:
@@ -119,7 +120,7 @@ def test_one_password_is_hashed_for_everybody(
         return f"md5${salt}$x"
 
     monkeypatch.setattr("django.contrib.auth.hashers.MD5PasswordHasher.encode", count)
-    monkeypatch.setattr("accounts.later.start", lambda run: None)
+    monkeypatch.setattr("core.after_answer.start", lambda run: None)
     numbers = {}
     for name, email in people.items():
         hashed.clear()
@@ -240,9 +241,9 @@ def test_a_mail_server_that_is_away_or_slow_tells_nothing(
 def test_where_too_much_waits_everybody_is_asked_to_come_later(
     people: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(later, "_places", threading.BoundedSemaphore(1))
-    monkeypatch.setattr(later, "start", lambda run: None)
-    later.after_answer(list)
+    monkeypatch.setattr(after_answer, "_places", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(after_answer, "start", lambda run: None)
+    after_answer.do_after_answer(list)
 
     assert {ask(email).status_code for ask in (sign_up, reset) for email in people.values()} == {429}
 

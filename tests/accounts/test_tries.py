@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts import tries
 from accounts.models import User
-from core.models import Counter
+from core.ratelimit import Counter
 
 pytestmark = pytest.mark.django_db
 

@@ -20,7 +20,7 @@ from aliases.issuing import issue
 from aliases.models import Alias, AliasPreferences
 from aliases.validation import DESTINATIONS_MAX, NOTE_MAX_CHARACTERS
 from core.exceptions import RateLimited
-from core.models import Counter
+from core.ratelimit import Counter
 from domains.models import AccessGrant, AliasStyle, Audience, Domain
 
 Propose = Callable[..., None]

@@ -16,7 +16,7 @@ from aliases import naming
 from aliases.exceptions import DestinationForbidden
 from aliases.issuing import issue
 from aliases.models import Alias
-from core.models import Counter
+from core.ratelimit import Counter
 from domains.models import Domain
 from mailboxes.managing import remove_address
 

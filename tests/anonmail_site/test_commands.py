@@ -20,7 +20,7 @@ from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
 from anonmail_site.management.commands.housekeeping import CHORES
-from core.models import Counter
+from core.ratelimit import Counter
 from domains.models import Audience, Domain
 from tokens.models import Token
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
-from core.models import Counter
+from core.ratelimit import Counter
 from tokens.models import Token
 from tokens.scopes import EVERYTHING
 
@@ -223,7 +223,7 @@ def test_with_the_database_away_nobody_is_blamed(
 
     with monkeypatch.context() as patch:
         patch.setattr("core.db.compiled.CompiledQuery.__call__", away)
-        patch.setattr("core.models.CounterQuerySet.hit", away)
+        patch.setattr("core.ratelimit.CounterQuerySet.hit", away)
         answer = ask(key.format(email=alice.email, secret=secret))
 
     assert answer.status_code == 503

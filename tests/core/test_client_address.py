@@ -5,7 +5,7 @@ from allauth.core.internal.ratelimit import truncate_ip
 from django.http import HttpRequest, HttpResponse
 from pytest_django import Settings
 
-from core.client_address import TrustedProxyMiddleware, client_network, network_of, parse_address
+from core.client_address import TrustedProxyMiddleware, client_network, neighbourhood_of, network_of, parse_ip
 
 
 def seen(
@@ -77,4 +77,18 @@ def test_a_client_is_an_address_or_a_subscribers_network(address: str, network: 
 
 @pytest.mark.parametrize("text", ["", "x", "1.2.3", "1.2.3.4.5", "::g", "[::1::]", "unknown", "_hidden"])
 def test_garbage_is_no_address(text: str) -> None:
-    assert parse_address(text) is None
+    assert parse_ip(text) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.77", "192.0.2.0/24"),
+        ("2001:db8:1:2::3", "2001:db8:1::/48"),
+        ("::ffff:192.0.2.77", "192.0.2.0/24"),
+        ("", ""),
+        ("unix", ""),
+    ],
+)
+def test_a_neighbourhood_is_a_larger_network(address: str, network: str) -> None:
+    assert neighbourhood_of(address) == network

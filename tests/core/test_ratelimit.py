@@ -8,7 +8,8 @@ import time_machine
 from django.db import connection, transaction
 from django.utils import timezone
 
-from core.models import Counter, Limit, first_over
+from core.exceptions import RateLimited
+from core.ratelimit import Counter, Limit, count_or_refuse, count_within, refuse_used_up
 
 HOUR = Limit("hour", 3, timedelta(hours=1))
 DAY = Limit("day", 5, timedelta(days=1))
@@ -20,7 +21,7 @@ def test_several_limits_are_counted_in_one_statement(django_assert_num_queries: 
         hits = Counter.objects.all().hit((HOUR, "a"), (DAY, "a"))
 
     assert {hit.limit.scope: hit.count for hit in hits} == {"hour": 1, "day": 1}
-    assert first_over(hits) is None
+    assert not any(hit.is_over for hit in hits)
 
 
 @pytest.mark.django_db
@@ -140,3 +141,21 @@ def test_whether_a_limit_is_used_up_is_asked_without_counting() -> None:
     assert Counter.objects.get().count == HOUR.amount
     with time_machine.travel(timezone.now() + timedelta(hours=2)):
         assert Counter.objects.all().used_up(HOUR, "a") is None
+
+
+@pytest.mark.django_db
+def test_whoever_passes_a_limit_is_refused_until_the_longest_one_ends() -> None:
+    few = Limit("few", 1, timedelta(hours=2), refusal="Again in %(minutes)s minutes, or %(hours)s hours.")
+    fewer = Limit("fewer", 0, timedelta(hours=1), refusal="Later.")
+    with time_machine.travel(timezone.now(), tick=False):
+        count_or_refuse((few, "a"), (HOUR, "a"))
+        assert count_within(few, "b")
+        refuse_used_up(few, "c")
+
+        with pytest.raises(RateLimited) as refused:
+            count_or_refuse((few, "a"), (fewer, "a"), (HOUR, "a"))
+
+        assert (str(refused.value), refused.value.retry_after) == ("Again in 120 minutes, or 2 hours.", 7200)
+        assert not count_within(few, "a")
+        with pytest.raises(RateLimited, match="Again"):
+            refuse_used_up(few, "a")

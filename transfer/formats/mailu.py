@@ -9,7 +9,7 @@ import yaml
 from django.utils.translation import gettext
 
 from aliases.local_parts import is_reserved
-from core.addresses import AddressError, domain_to_ascii, normalise_address
+from core.addresses import address_or_none, domain_or_none
 from transfer.rows import (
     Document,
     DomainRow,
@@ -155,17 +155,11 @@ def _mailu_row(item: _Item, server: _Server) -> tuple[Row, str]:
 
 
 def _one_form(address: str) -> str:
-    try:
-        return normalise_address(address)
-    except AddressError:
-        return address
+    return address_or_none(address) or address
 
 
 def _domain_form(name: str) -> str:
-    try:
-        return domain_to_ascii(name)
-    except AddressError:
-        return name.strip().lower()
+    return domain_or_none(name) or name.strip().lower()
 
 
 def _section(document: _Item, name: str) -> list[_Item]:

@@ -4,7 +4,7 @@ from django.core.cache import caches
 
 from core.cache import SharedCache
 from core.commands import RuleCommand
-from core.models import Counter
+from core.ratelimit import Counter
 
 
 class Command(RuleCommand):
@@ -12,7 +12,7 @@ class Command(RuleCommand):
 
     def act(self, **options: Any) -> str:
         deleted, _rows = Counter.objects.expired().delete()
-        # the sign-in pages' limits
+        # The limits of the sign-in pages.
         if isinstance(limits := caches["default"], SharedCache):
             deleted += limits.prune()
         return f"Deleted {deleted} counters."

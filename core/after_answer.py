@@ -1,7 +1,7 @@
-"""Work that is done after the answer, so that the time of the answer tells nothing of it.
+"""Tasks that run after the answer, so that the answer's timing reveals nothing about them.
 
-Threads of this process do it: there is no queue to run beside the server. What a killed process had not
-done yet is lost, so this is for what a person asks for once more if it does not come.
+Threads of this process run them; there is no separate queue. A killed process loses its waiting tasks, so
+this is only for what people ask for again if it does not arrive.
 """
 
 import logging
@@ -14,16 +14,16 @@ from django.utils import translation
 
 logger = logging.getLogger(__name__)
 
-# At once in each process; a mail server that is away holds a thread for EMAIL_TIMEOUT.
+# Per process. An unreachable mail server holds a thread for EMAIL_TIMEOUT.
 THREADS = 4
 WAITING_MAX = 200
 
-_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="later")
+_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="after-answer")
 _places = threading.BoundedSemaphore(WAITING_MAX)
 
 
-def after_answer(deed: Callable[[], object]) -> bool:
-    """Have `deed` done soon, in the language of now. False: too much waits already, so it will not be done.
+def do_after_answer(act: Callable[[], object]) -> bool:
+    """Run `act` soon, in the current language. False if too many tasks wait already: it will not run.
 
     What it raises is logged.
     """
@@ -35,11 +35,11 @@ def after_answer(deed: Callable[[], object]) -> bool:
         close_old_connections()
         try:
             with translation.override(language):
-                deed()
+                act()
         except OSError as error:
             logger.error("mail not sent after an answer: %s", type(error).__name__)
         except Exception:
-            logger.exception("work after an answer failed")
+            logger.exception("a task after an answer failed")
         finally:
             close_old_connections()
             _places.release()
@@ -49,5 +49,5 @@ def after_answer(deed: Callable[[], object]) -> bool:
 
 
 def start(run: Callable[[], None]) -> None:
-    """Hand `run` to a thread. Tests put something in its place that runs at once."""
+    """Run it in a thread; tests replace this to run it at once."""
     _pool.submit(run)
