@@ -1,5 +1,6 @@
 """The pages of an import, in a browser without JavaScript and with it."""
 
+from dataclasses import replace
 from io import BytesIO
 
 import pytest
@@ -156,8 +157,7 @@ def test_a_file_that_is_too_large_is_refused(browser: Client) -> None:
 
 
 def test_too_many_files_are_told_to_wait(browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = pending_import.Limit("import-hour", 1, pending_import.UPLOADS.period)
-    monkeypatch.setattr(pending_import, "UPLOADS", limit)
+    monkeypatch.setattr(pending_import, "UPLOADS", replace(pending_import.UPLOADS, amount=1))
     upload(browser, simplelogin("a@example.com"))
 
     answer = upload(browser, simplelogin("a@example.com"))
