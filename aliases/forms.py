@@ -53,10 +53,10 @@ class NewAliasForm(forms.Form):
 
     domain = forms.ModelChoiceField(Domain.objects.none(), label=_("Domain"), empty_label=None)
     hostname = TextField(
-        label=_("Web site"),
+        label=_("Website"),
         required=False,
         max_length=SITE_MAX_CHARACTERS,
-        help_text=_("Its name begins the address. You can paste the page's address; only the host is kept."),
+        help_text=_("The address begins with its name. You can paste a page's URL; only the host is kept."),
         widget=forms.TextInput(
             attrs={"autocomplete": "off", "inputmode": "url", "placeholder": "www.github.com"}
         ),
@@ -71,7 +71,7 @@ class NewAliasForm(forms.Form):
         EmailAddress.objects.none(),
         label=_("Forward to"),
         required=False,
-        help_text=_("None chosen: your primary address."),
+        help_text=_("If you select none, your primary address is used."),
     )
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
@@ -109,7 +109,7 @@ class AliasForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 4}),
     )
     hostname = TextField(
-        label=_("Web site"),
+        label=_("Website"),
         required=False,
         max_length=SITE_MAX_CHARACTERS,
         help_text=_("Only the host is kept."),
@@ -119,22 +119,22 @@ class AliasForm(forms.Form):
         label=_("Display name"),
         required=False,
         max_length=NAME_MAX_CHARACTERS,
-        help_text=_("For replies: the name that the recipient sees."),
+        help_text=_("The name that recipients of your replies see."),
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
     destinations = DestinationsField(EmailAddress.objects.none(), label=_("Forward to"))
     pinned = forms.BooleanField(label=_("Keep at the top of the list"), required=False)
     expires_on = forms.DateField(
-        label=_("Ends on"),
+        label=_("Expires on"),
         required=False,
-        help_text=_("Then its mail is refused. You are warned a week before, and can enable it again."),
+        help_text=_("From this date, mail to the alias is refused. We warn you a week before, and you can enable it again."),
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
     )
     idle_days = forms.IntegerField(
-        label=_("Ends after this many days without mail"), required=False, min_value=1, max_value=DAYS_MAX
+        label=_("Expires after this many days without mail"), required=False, min_value=1, max_value=DAYS_MAX
     )
     unused_days = forms.IntegerField(
-        label=_("Ends if it gets no mail within this many days of being made"),
+        label=_("Expires if no mail arrives within this many days of its creation"),
         required=False,
         min_value=1,
         max_value=DAYS_MAX,
@@ -197,7 +197,7 @@ class FilterForm(forms.Form):
     """What part of the list to show, in which order; anything odd means “everything”."""
 
     STATUSES = (
-        ("", _("Every status")),
+        ("", _("Any status")),
         ("active", _("Active")),
         ("disabled", _("Disabled")),
         ("unused", _("Never used")),
@@ -216,11 +216,11 @@ class FilterForm(forms.Form):
         required=False,
         max_length=SEARCH_MAX_CHARACTERS,
         widget=forms.SearchInput(
-            attrs={"autocomplete": "off", "placeholder": _("Address, note or web site")}
+            attrs={"autocomplete": "off", "placeholder": _("Address, note or website")}
         ),
     )
     domain = forms.ModelChoiceField(
-        Domain.objects.none(), label=_("Domain"), required=False, empty_label=_("Every domain")
+        Domain.objects.none(), label=_("Domain"), required=False, empty_label=_("All domains")
     )
     status = forms.ChoiceField(label=_("Status"), required=False, choices=STATUSES)
     order = forms.ChoiceField(label=_("Order"), required=False, choices=ORDERS)
@@ -248,13 +248,13 @@ class PreferencesForm(forms.ModelForm[AliasPreferences]):
         domains = self.fields["default_domain"]
         assert isinstance(domains, forms.ModelChoiceField)
         domains.queryset = Domain.objects.usable_by(user)
-        domains.empty_label = _("The one of your own address, else the first by name")
-        self.fields["idle_days"].label = _("New aliases end after this many days without mail")
+        domains.empty_label = _("The domain of your own address, or else the first by name")
+        self.fields["idle_days"].label = _("New aliases expire after this many days without mail")
         self.fields["unused_days"].label = _(
-            "New aliases made by an app end if they get no mail within this many days"
+            "New aliases created by an app expire if no mail arrives within this many days"
         )
-        self.fields["idle_days"].help_text = _("Empty: never. Holds for aliases that you make from now on.")
+        self.fields["idle_days"].help_text = _("Leave empty for never. Applies to aliases that you create from now on.")
         self.fields["unused_days"].help_text = _(
-            "Empty: never. Some password managers make an alias whenever their generator is opened."
+            "Leave empty for never. Some password managers create an alias whenever you open their generator."
         )
         self.fields["style"].choices = AliasStyle.choices  # type: ignore[attr-defined]

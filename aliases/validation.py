@@ -24,7 +24,7 @@ def is_text(character: str) -> bool:
 def clean_text(text: str) -> str:
     """The text, if the database and a mail header can hold it. Raises InvalidValue."""
     if not all(map(is_text, text)):
-        raise refusals.InvalidValue(gettext("The text contains characters that are no text."))
+        raise refusals.InvalidValue(gettext("The text contains invalid characters."))
     return text
 
 
@@ -58,7 +58,7 @@ def clean_name(name: str) -> str:
 def clean_destinations(destinations: Sequence[str]) -> list[str]:
     """The addresses in their one form, without repetitions. Raises NotAnAddress."""
     if not destinations:
-        raise refusals.NotAnAddress(gettext("Give at least one destination."))
+        raise refusals.NotAnAddress(gettext("Enter at least one destination."))
     if len(destinations) > DESTINATIONS_MAX:
         raise refusals.NotAnAddress(
             gettext("An alias has at most %(max)s destinations.") % {"max": DESTINATIONS_MAX}

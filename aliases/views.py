@@ -206,7 +206,7 @@ alias_enable = row_action(
     Alias.enable, lambda alias: gettext("%(alias)s receives mail again.") % {"alias": alias}
 )
 alias_disable = row_action(
-    Alias.disable, lambda alias: gettext("%(alias)s refuses mail now.") % {"alias": alias}
+    Alias.disable, lambda alias: gettext("%(alias)s now refuses mail.") % {"alias": alias}
 )
 alias_pin = row_action(
     lambda alias: alias.edit(pinned=True),
@@ -226,7 +226,7 @@ def alias_delete(request: HttpRequest, pk: int) -> HttpResponse:
     if not request.htmx:  # type: ignore[attr-defined]
         request.session[UNDO] = [alias.pk]
         return back_to_list(request)
-    said = gettext("%(alias)s is deleted.") % {"alias": alias}
+    said = gettext("%(alias)s has been deleted.") % {"alias": alias}
     if request.POST.get("next") == "detail":
         request.session[UNDO] = [alias.pk]
         return HttpResponseClientRedirect(reverse("alias-list"))
@@ -245,7 +245,7 @@ def alias_restore(request: HttpRequest, pk: int) -> HttpResponse:
             return render(request, "aliases/_row_deleted.html", context)
         messages.error(request, str(error))
         return redirect("alias-deleted")
-    return row_answer(request, alias, gettext("%(alias)s is back.") % {"alias": alias})
+    return row_answer(request, alias, gettext("%(alias)s has been restored.") % {"alias": alias})
 
 
 @require_GET
@@ -264,7 +264,7 @@ def alias_remove(request: HttpRequest, pk: int) -> HttpResponse:
         return render(request, "aliases/remove.html", {"alias": alias})
     address = str(alias)
     Alias.objects.owned_by(user_of(request)).deleted().filter(pk=pk).strip()
-    messages.success(request, gettext("%(alias)s is gone for good.") % {"alias": address})
+    messages.success(request, gettext("%(alias)s has been removed permanently.") % {"alias": address})
     return redirect("alias-deleted")
 
 
@@ -278,12 +278,12 @@ BULK: dict[str, tuple[Callable[[Alias], object], Callable[[int], str]]] = {
     "disable": (
         Alias.disable,
         lambda count: ngettext(
-            "%(count)s alias refuses mail now.", "%(count)s aliases refuse mail now.", count
+            "%(count)s alias now refuses mail.", "%(count)s aliases now refuse mail.", count
         ),
     ),
     "delete": (
         Alias.soft_delete,
-        lambda count: ngettext("%(count)s alias is deleted.", "%(count)s aliases are deleted.", count),
+        lambda count: ngettext("%(count)s alias has been deleted.", "%(count)s aliases have been deleted.", count),
     ),
 }
 
@@ -317,6 +317,6 @@ def alias_undo(request: HttpRequest) -> HttpResponse:
             break
         restored += 1
     if restored:
-        sentence = ngettext("%(count)s alias is back.", "%(count)s aliases are back.", restored)
+        sentence = ngettext("%(count)s alias has been restored.", "%(count)s aliases have been restored.", restored)
         messages.success(request, sentence % {"count": restored})
     return back_to_list(request)

@@ -116,7 +116,7 @@ def account_delete(request: HttpRequest) -> HttpResponse:
                 messages.error(request, str(error))
                 return redirect("account")
             logout(request)
-            messages.success(request, gettext("Your account is deleted. Your aliases have stopped."))
+            messages.success(request, gettext("Your account has been deleted. Your aliases no longer work."))
             return redirect(settings.LOGIN_URL)
         wrong = True
     context = {"wrong": wrong, "count": Alias.objects.owned_by(user).present().count()}

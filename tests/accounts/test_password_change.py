@@ -74,7 +74,7 @@ def test_all_tokens_end_with_the_password_and_the_mail_says_so(alice: User, chan
     assert not works(page_made)
     assert not works(by_app)
     assert not Token.objects.live().exists()
-    assert "All tokens have ended: password managers, apps and scripts need new ones." in told()
+    assert "All your tokens have been revoked. Password managers, apps and scripts need new ones." in told()
     _token, later = Token.objects.issue(owner=alice, name="new")
     assert works(later)
 
@@ -92,7 +92,7 @@ def test_without_the_tick_what_apps_got_for_the_old_password_ends_all_the_same(
     assert not works(by_app)
     assert list(Token.objects.live()) == [token]
     assert (
-        "Apps that had signed in with the old password must sign in again. Your other tokens go on working."
+        "Apps that signed in with the old password must sign in again. Your other tokens still work."
         in told()
     )
     assert works(app_signs_in(alice, NEW))
@@ -254,4 +254,4 @@ def test_a_first_password_ends_no_token_and_asks_nothing(alice: User) -> None:
     alice.refresh_from_db()
     assert alice.check_password(NEW)
     assert works(secret)
-    assert "Your other tokens go on working." in told()
+    assert "Your other tokens still work." in told()

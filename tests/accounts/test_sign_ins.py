@@ -63,7 +63,7 @@ def test_a_new_browser_is_told_to_the_primary_address(alice: User) -> None:
     )
     assert "Time: 2030-05-06 07:08 UTC" in text
     assert "Browser and system: Firefox on Linux" in text
-    assert "Network, approximately: 192.0.2.0/24" in text
+    assert "Network (approximate): 192.0.2.0/24" in text
     assert "192.0.2.77" not in text
     assert "change your password now" in text
     assert "/accounts/password/change/" in text

@@ -150,7 +150,7 @@ def test_signing_up_with_an_address_that_has_an_account_is_told_to_its_owner(peo
         [people["a destination"]],
         [people["inactive"]],
     ]
-    assert all("Somebody tried to make an account" in message.subject for message in mail.outbox)
+    assert all("Someone tried to create an account" in message.subject for message in mail.outbox)
     assert all("http://127.0.0.1:8000/accounts/login/" in message.body for message in mail.outbox)
     assert User.objects.count() == users
 

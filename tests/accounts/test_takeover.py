@@ -250,7 +250,7 @@ def test_each_change_is_told_to_the_address_that_was_primary_before(alice: User)
     assert told == [
         ("alice@example.com", "An address was added to your Anonmail account"),
         ("alice@example.com", "An address of your Anonmail account was verified"),
-        ("alice@example.com", "Your Anonmail account has another primary address"),
+        ("alice@example.com", "Your Anonmail account has a new primary address"),
         (THIEF, "An address was removed from your Anonmail account"),
         ("alice@example.com", "An address was removed from your Anonmail account"),
     ]
@@ -315,7 +315,7 @@ def test_who_takes_it_back_on_the_page_gives_the_thief_no_link(alice: User) -> N
 
     assert User.objects.get().email == "alice@example.com"
     (told,) = mail_to(THIEF)[-1:]
-    assert "alice@example.com is the primary address" in told
+    assert "alice@example.com is now the primary address" in told
     assert "/undo/" not in told
     assert press(undo_link()) == 200
     assert not EmailAddress.objects.filter(email=THIEF).exists()

@@ -151,7 +151,7 @@ def test_removing_an_address_leaves_no_alias_without_destination(browser: Client
     primary = EmailAddress.objects.get(user=alice, primary=True)
 
     asked = browser.get(f"/addresses/{home.pk}/remove/").content.decode()
-    assert "2 aliases forward here alone." in asked
+    assert "2 aliases forward only here." in asked
     refused = browser.post(f"/addresses/{home.pk}/remove/").content.decode()
     assert "Choose where the aliases" in refused
     browser.post(f"/addresses/{home.pk}/remove/", {"move_to": home.pk})
@@ -230,7 +230,7 @@ def test_my_account_is_deleted_after_my_address_is_typed(browser: Client, alice:
     assert User.objects.filter(pk=alice.pk).exists()
     done = browser.post("/account/delete/", {"confirm": " Alice@example.com "}, follow=True)
 
-    assert "Your account is deleted." in done.content.decode()
+    assert "Your account has been deleted." in done.content.decode()
     assert not User.objects.filter(pk=alice.pk).exists()
     left = Alias.objects.get()
     assert (left.address, left.owner, left.note) == (alias.address, None, "")

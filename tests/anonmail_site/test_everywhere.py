@@ -52,7 +52,7 @@ def test_no_page_has_inline_script_or_style(browser: Client, alice: User, path: 
 
 def test_errors_wear_the_sites_look(browser: Client, mallory: User) -> None:
     missing = browser.get("/nothing/")
-    assert (missing.status_code, "There is no such page." in missing.content.decode()) == (404, True)
+    assert (missing.status_code, "This page does not exist." in missing.content.decode()) == (404, True)
 
     browser.raise_request_exception = False
     with pytest.MonkeyPatch.context() as patch:
@@ -68,7 +68,7 @@ def test_too_many_sign_ins_are_answered_in_the_sites_look(alice: User, client: C
         answer = client.post("/accounts/login/", {"login": f"x{_}@example.com", "password": "wrong"})
 
     assert answer.status_code == 429
-    assert "Too many tries." in answer.content.decode()
+    assert "Too many attempts." in answer.content.decode()
 
 
 def test_sign_up_is_closed_unless_opened(client: Client, settings: Settings) -> None:

@@ -24,7 +24,7 @@ from tokens.models import Token
 from tokens.scopes import EVERYTHING, LABELS, Scope
 
 CREATE = "/api/alias/random/new"
-NO_TEXT = "The text contains characters that are no text."
+NO_TEXT = "The text contains invalid characters."
 NO_JSON = "The request's body is not valid JSON."
 NO_OBJECT = "The request's body must be a JSON object."
 NO_MAILBOX = "Errors with Mailbox: it is not one of your verified addresses."
@@ -307,7 +307,7 @@ TABLE = [
     create("a destination with a NUL", 400, NO_ADDRESS, {"destination": "alice@example.com\x00"}),
     create("a destination with half a surrogate pair", 400, NO_ADDRESS, b'{"destination": "\\ud800@x.test"}'),
     create("a destination of 10,000 characters", 400, NO_ADDRESS, {"destination": "x" * 10_000 + "@x.test"}),
-    create("no destination in the array", 400, "Give at least one destination.", {"destination": []}),
+    create("no destination in the array", 400, "Enter at least one destination.", {"destination": []}),
     create(
         "a destination that is no text",
         400,

@@ -28,7 +28,7 @@ def test_an_alias_is_made_copied_disabled_found_deleted_and_taken_back(visit: Vi
     page = visit()
     sign_in(page, "alice@example.com", "alice-password-1")
 
-    page.get_by_label("Web site").fill("https://www.github.com/login?return_to=x")
+    page.get_by_label("Website").fill("https://www.github.com/login?return_to=x")
     page.get_by_role("button", name="Create alias").click()
     large = page.locator("#created .large__address")
     expect(large).to_have_text(re.compile(r"^github\.[a-z]+@example\.com$"))
@@ -37,7 +37,7 @@ def test_an_alias_is_made_copied_disabled_found_deleted_and_taken_back(visit: Vi
     expect(page.locator("#created").get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == address
 
-    page.get_by_role("link", name="Show it in the list").click()
+    page.get_by_role("link", name="Show in the list").click()
     row = page.locator("li.alias", has_text=address)
     row.get_by_role("button", name=re.compile("^Disable")).click()
     expect(row.get_by_text("Disabled", exact=True)).to_be_visible()
@@ -52,7 +52,7 @@ def test_an_alias_is_made_copied_disabled_found_deleted_and_taken_back(visit: Vi
     expect(page).to_have_url(re.compile("q=github"))
 
     row.get_by_role("button", name=re.compile("^Delete")).click()
-    expect(page.get_by_text("is deleted.").first).to_be_visible()
+    expect(page.get_by_text("has been deleted.").first).to_be_visible()
     assert Alias.objects.get(address=address).is_deleted
     page.get_by_role("button", name=re.compile("^Undo")).click()
     expect(row.get_by_role("button", name=re.compile("^Delete"))).to_be_focused()
@@ -67,7 +67,7 @@ def test_a_token_is_made_and_used_with_what_the_page_shows(visit: Visit, alice: 
     page.get_by_label("Password").fill("alice-password-1")
     page.get_by_role("button", name="Confirm").click()
     page.get_by_label("Name").fill("Bitwarden")
-    page.get_by_role("button", name="Make token").click()
+    page.get_by_role("button", name="Create token").click()
     key = page.locator("#key").inner_text()
     for words in (
         "Forwarded email alias",
@@ -125,7 +125,7 @@ def test_a_manager_grants_access_and_takes_it_back(
     address = user.locator("#created .large__address").inner_text()
 
     manager.get_by_role("link", name="Revoke mallory@evil.test").click()
-    expect(manager.get_by_text("The aliases that they have go on delivering.")).to_be_visible()
+    expect(manager.get_by_text("Their existing aliases still receive mail.")).to_be_visible()
     manager.get_by_role("button", name="Revoke").click()
     expect(manager.get_by_text("no longer has access")).to_be_visible()
 
@@ -140,7 +140,7 @@ def test_the_list_works_without_javascript(visit: Visit, alice: User) -> None:
     page = visit(java_script_enabled=False)
     sign_in(page, "alice@example.com", "alice-password-1")
 
-    page.get_by_label("Web site").fill("shop.test")
+    page.get_by_label("Website").fill("shop.test")
     page.get_by_role("button", name="Create alias").click()
     expect(page.get_by_text("Your new alias is ready.")).to_be_visible()
     address = page.locator(".large__address").inner_text()
@@ -163,15 +163,15 @@ def test_the_list_works_without_javascript(visit: Visit, alice: User) -> None:
 
     page.goto("/aliases/")
     row.get_by_role("button", name=re.compile("^Delete")).click()
-    expect(page.get_by_text("1 alias is deleted.")).to_be_visible()
+    expect(page.get_by_text("1 alias has been deleted.")).to_be_visible()
     page.get_by_role("button", name="Undo").click()
     expect(row).to_be_visible()
     page.get_by_label(f"Select {address}").check()
     page.locator(".bulk").get_by_role("button", name="Delete").click()
     page.goto("/aliases/deleted/")
-    page.get_by_role("link", name=f"Remove for good {address}").click()
-    page.get_by_role("button", name="Remove for good").click()
-    expect(page.get_by_text("is gone for good.")).to_be_visible()
+    page.get_by_role("link", name=f"Remove permanently {address}").click()
+    page.get_by_role("button", name="Remove permanently").click()
+    expect(page.get_by_text("has been removed permanently.")).to_be_visible()
 
     left = Alias.objects.get()
     assert (left.address, left.owner, left.note) == (address, None, "")
@@ -182,7 +182,7 @@ def test_a_phone_is_enough(visit: Visit, alice: User) -> None:
     page = visit(**phone)
     sign_in(page, "alice@example.com", "alice-password-1")
 
-    page.get_by_label("Web site").fill("github.com")
+    page.get_by_label("Website").fill("github.com")
     page.get_by_role("button", name="Create alias").tap()
     expect(page.locator("#created .large__address")).to_be_visible()
     page.get_by_role("link", name="Note, destinations and more").tap()
@@ -191,7 +191,7 @@ def test_a_phone_is_enough(visit: Visit, alice: User) -> None:
     page.get_by_role("link", name="Anonymous aliases").tap()
     page.get_by_label("Select ").first.check()
     page.locator(".bulk").get_by_role("button", name="Disable").tap()
-    expect(page.get_by_text("1 alias refuses mail now.")).to_be_visible()
+    expect(page.get_by_text("1 alias now refuses mail.")).to_be_visible()
 
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     small = page.evaluate(
@@ -208,7 +208,7 @@ def test_everything_in_the_list_is_done_by_keyboard(visit: Visit, alice: User) -
     page.goto("/aliases/")
 
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     reached = set()
     for _ in range(25):
@@ -219,7 +219,7 @@ def test_everything_in_the_list_is_done_by_keyboard(visit: Visit, alice: User) -
             break
 
     expect(page.locator("li.alias").get_by_text("Disabled", exact=True)).to_be_visible()
-    assert {"Create alias", "More choices", "Copy"} <= {text.split(" github")[0] for text in reached}
+    assert {"Create alias", "More options", "Copy"} <= {text.split(" github")[0] for text in reached}
 
 
 def test_an_ended_session_leads_to_the_sign_in_page_not_into_the_list(visit: Visit, alice: User) -> None:

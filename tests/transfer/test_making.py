@@ -140,7 +140,7 @@ def test_every_row_that_is_wrong_is_told_in_the_order_of_the_file(alice: User, h
         (5, "mallory@evil.test is no verified address of the alias's owner."),
         (6, "A note has at most 10,000 characters."),
         (7, "A name has at most 128 characters."),
-        (8, "The text contains characters that are no text."),
+        (8, "The text contains invalid characters."),
         (9, "A destination is not a valid e-mail address."),
         (10, "Unreadable."),
     ]

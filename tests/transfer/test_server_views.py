@@ -49,8 +49,8 @@ def test_the_admin_is_asked_what_to_make(boss: Client) -> None:
     page = upload(boss, MAILU_YAML).content.decode()
 
     assert "In the file: 2 domains, 2 users, 6 aliases." in page
-    assert "Make the missing domains" in page
-    assert "Make the missing users" in page
+    assert "Create missing domains" in page
+    assert "Create missing users" in page
     assert " checked>" not in page
     assert not PendingImport.objects.get().is_checked
 
@@ -78,11 +78,11 @@ def test_the_preview_shows_everything_and_writes_nothing(boss: Client) -> None:
     for words in ("Disabled", "Owner: alice@example.com", "Forwards to: alice@example.com"):
         assert words in github
     assert "Website: github.com" in github
-    assert "4 entries are left out" in page
+    assert "4 entries are skipped" in page
     assert "A pattern is no address." in page
     assert "Its destination is not a user of that server." in page
     assert page.count(" checked>") == 2
-    assert "Import all of it" in page
+    assert "Import everything" in page
 
 
 def test_with_the_word_to_go_on_all_of_it_is_made(boss: Client) -> None:
@@ -125,13 +125,13 @@ def test_a_wrong_row_refuses_all_of_it(boss: Client) -> None:
     page = check(boss, text)
     make(boss)
 
-    assert "1 row is wrong." in page
+    assert "1 row has an error." in page
     assert f'<span class="muted">Line {line}</span>' in page
     assert '<span class="address">postmaster@example.com</span>' in page
     assert "This name is reserved." in page
-    assert "4 entries are left out" in page
+    assert "4 entries are skipped" in page
     assert "new users" not in page
-    assert "Import all of it" not in page
+    assert "Import everything" not in page
     assert world() == before
     assert not AuditEntry.objects.exists()
 
@@ -163,7 +163,7 @@ def test_without_the_choices_domains_and_users_must_be_here(boss: Client) -> Non
     # JSON may be all one line.
     assert '<span class="muted">Entry 1</span>' in wrong
     assert "2 aliases" in right
-    assert "Import all of it" in right
+    assert "Import everything" in right
 
 
 def test_what_changed_since_the_check_refuses_all_of_it(boss: Client, alice: User) -> None:
@@ -271,7 +271,7 @@ def test_with_htmx_the_fragment_is_swapped(boss: Client) -> None:
     again = boss.post(f"{URL}make/", headers=HTMX)
 
     assert "<html" not in checked
-    assert "Import all of it" in checked
+    assert "Import everything" in checked
     assert made["HX-Redirect"] == again["HX-Redirect"] == URL
     assert Alias.objects.count() == 2
     assert AuditEntry.objects.count() == 1
@@ -289,7 +289,7 @@ def test_where_nothing_would_be_made_there_is_no_button(boss: Client) -> None:
 
     assert "There is nothing to import" in page
     assert "A pattern is no address." in page
-    assert "Import all of it" not in page
+    assert "Import everything" not in page
 
 
 def test_of_many_things_some_are_shown(boss: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,10 +359,10 @@ def test_what_is_wrong_in_a_servers_file_can_be_left_out_at_a_word(boss: Client)
     untouched = world()
     page = make(boss)
 
-    assert "5 rows are wrong." in wrong
-    assert "Leave them out, 3 rows are left" in wrong
-    assert "Import all of it" not in wrong
-    assert "6 entries are left out" in seen
+    assert "5 rows have errors." in wrong
+    assert "Skip them (3 rows remain)" in wrong
+    assert "Import everything" not in wrong
+    assert "6 entries are skipped" in seen
     for reason in ("It is somebody&#x27;s mailbox on that server", "This name is reserved."):
         assert reason in seen
     assert "-bad.gamma@example.com" in seen
@@ -384,14 +384,14 @@ def test_what_was_left_out_is_looked_at_again_with_other_choices(boss: Client) -
     boss.post(f"{URL}leave-out/")
     again = boss.post(f"{URL}check/", BOTH, follow=True).content.decode()
 
-    assert "2 rows are wrong." in without_users
-    assert "1 row is wrong." in again
+    assert "2 rows have errors." in without_users
+    assert "1 row has an error." in again
     assert "-bad@example.com" in again
 
 
 def test_nothing_is_offered_where_nothing_would_be_left(boss: Client) -> None:
     page = check(boss, {"alias": [{"email": "-bad@example.com", "destination": ["a@example.com"]}]})
 
-    assert "1 row is wrong." in page
-    assert "Leave them out" not in page
+    assert "1 row has an error." in page
+    assert "Skip them" not in page
     assert "Choose another file" in page

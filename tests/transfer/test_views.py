@@ -51,7 +51,7 @@ def test_rows_that_are_wrong_are_listed_and_nothing_is_made(browser: Client) -> 
     seen = upload(browser, SIMPLELOGIN_CSV + "root@example.com,,True,\n").content.decode()
     answer = browser.post(f"{URL}make/", follow=True)
 
-    assert "2 rows are wrong." in seen
+    assert "2 rows have errors." in seen
     assert '<span class="muted">Line 2</span>' in seen
     assert '<span class="address">shop.one@example.com</span>' in seen
     assert "This name is reserved." in seen
@@ -65,9 +65,9 @@ def test_what_is_wrong_can_be_left_out_at_a_word(browser: Client) -> None:
     before = Alias.objects.count()
     browser.post(f"{URL}make/")
 
-    assert "Leave them out, 1 row is left" in wrong
+    assert "Skip them (1 row remains)" in wrong
     assert "1 alias can be imported" in seen
-    assert "2 rows of the file are left out." in seen
+    assert "2 rows of the file are skipped." in seen
     assert before == 0
     assert [alias.address for alias in Alias.objects.all()] == ["a@example.com"]
 
@@ -76,8 +76,8 @@ def test_where_all_is_wrong_nothing_can_be_left_out(browser: Client) -> None:
     wrong = upload(browser, simplelogin("root@example.com")).content.decode()
     again = browser.post(f"{URL}leave-out/", follow=True).content.decode()
 
-    assert "Leave them out" not in wrong
-    assert "1 row is wrong." in again
+    assert "Skip them" not in wrong
+    assert "1 row has an error." in again
 
 
 def test_another_file_can_be_chosen(browser: Client) -> None:
@@ -222,7 +222,7 @@ def test_what_changed_since_the_check_is_told(browser: Client, alice: User) -> N
 
     answer = browser.post(f"{URL}make/", follow=True).content.decode()
 
-    assert "1 row is wrong." in answer
+    assert "1 row has an error." in answer
     assert "This alias is here already." in answer
     assert "The check stopped there" not in answer
     assert Alias.objects.count() == 1
