@@ -40,7 +40,7 @@ LIMITS = (
     "ACTIVITY_DAYS",
     "AUDIT_DAYS",
 )
-ENGINES = ("django.db.backends.sqlite3", "django.db.backends.postgresql")
+ENGINES = ("django.db.backends.sqlite3", "core.db.postgresql")
 
 Check = Callable[[], list[CheckMessage]]
 

@@ -210,7 +210,7 @@ _database = DATABASES["default"]
 _options = _database.setdefault("OPTIONS", {})
 DATABASE_POOL_SIZE = number("DATABASE_POOL_SIZE", 8)
 if _database["ENGINE"] == "django.db.backends.postgresql":
-    _database["CONN_HEALTH_CHECKS"] = True
+    _database["ENGINE"] = "core.db.postgresql"
     # timeout: seconds that a request waits for a connection before it answers 503.
     _options.setdefault("pool", {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5})
     # The server keeps the plans of the statements that recur. Off for a pooler in transaction mode.

@@ -19,6 +19,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psycopg
+from django.db import connection
+
 START_TIMEOUT = 60
 # A test's data need not survive a crash.
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -49,6 +52,18 @@ def _unprivileged() -> dict[str, Any]:
             continue
         return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
     raise Missing("there is no user whom PostgreSQL could run as")
+
+
+def run_as_owner(*statements: str) -> None:
+    """Run SQL as the owner of this test's database, over a connection of its own."""
+    values = connection.get_connection_params()
+    names = ("host", "port", "user", "password", "dbname")
+    options = "-c default_transaction_read_only=off"
+    with psycopg.connect(
+        **{name: values[name] for name in names if name in values}, options=options, autocommit=True
+    ) as own:
+        for statement in statements:
+            own.execute(statement)  # type: ignore[arg-type]
 
 
 class Server:

@@ -27,6 +27,7 @@ from mail.models import Activity, Delivery
 from tests.rig.faults import FullDisk, full, small_disk
 from tests.rig.mail_doors import Hop, running_doors
 from tests.rig.mail_process import Server, is_soon
+from tests.rig.postgresql import run_as_owner
 
 MESSAGE = b"Received: by mx.test id 1\r\nFrom: Bob <bob@sender.test>\r\nSubject: Hi\r\n\r\nHello\r\n"
 TRIES = 3
@@ -130,18 +131,6 @@ def clients(hop: Hop, settings: Settings) -> Iterator[list[smtplib.SMTP]]:
         ]
 
 
-def run(*statements: str) -> None:
-    """Run SQL as the owner of this test's database, over a connection of its own."""
-    values = connection.get_connection_params()
-    names = ("host", "port", "user", "password", "dbname")
-    options = "-c default_transaction_read_only=off"
-    with psycopg.connect(
-        **{name: values[name] for name in names if name in values}, options=options, autocommit=True
-    ) as own:
-        for statement in statements:
-            own.execute(statement)  # type: ignore[arg-type]
-
-
 OTHERS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -152,17 +141,17 @@ OTHERS = (
 def takes_no_changes() -> Iterator[None]:
     """PostgreSQL as a replica is, or a primary that is being replaced."""
     name = connection.settings_dict["NAME"]
-    run(f"ALTER DATABASE {name} SET default_transaction_read_only = on", OTHERS)
+    run_as_owner(f"ALTER DATABASE {name} SET default_transaction_read_only = on", OTHERS)
     connection.close()
     yield
-    run(f"ALTER DATABASE {name} RESET default_transaction_read_only", OTHERS)
+    run_as_owner(f"ALTER DATABASE {name} RESET default_transaction_read_only", OTHERS)
     connection.close()
 
 
 @contextmanager
 def has_no_room(*tables: str) -> Iterator[None]:
     """PostgreSQL as it answers where its disk is full (SQLSTATE 53100)."""
-    run(
+    run_as_owner(
         "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS"
         " $$ BEGIN RAISE 'could not extend file' USING ERRCODE = '53100'; END $$",
         *(
@@ -172,7 +161,7 @@ def has_no_room(*tables: str) -> Iterator[None]:
         ),
     )
     yield
-    run(*(f"DROP TRIGGER no_room ON {table}" for table in tables), "DROP FUNCTION no_room()")
+    run_as_owner(*(f"DROP TRIGGER no_room ON {table}" for table in tables), "DROP FUNCTION no_room()")
 
 
 @contextmanager
