@@ -19,8 +19,8 @@ from django.utils import timezone
 
 from aliases.models import Alias
 from core.db.compiled import CompiledChange, insert_rows, pipelined
+from mail.delivery.database import call_with_database
 from mail.models import Activity, Deed, readable
-from mail.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Blocks:
     def write_last(self) -> None:
         """The same when the process ends: what cannot be written is lost, and the log says how many."""
         try:
-            in_thread(self.write, ())
+            call_with_database(self.write)
         except (DatabaseError, InterfaceError) as error:
             with self._lock:
                 lost = len(self._gathered) + self._more.total()
@@ -100,7 +100,7 @@ class Blocks:
             while True:
                 time.sleep(wait)
                 try:
-                    in_thread(self.write, ())
+                    call_with_database(self.write)
                 except (DatabaseError, InterfaceError) as error:
                     logger.warning("blocks not counted yet: %s", type(error).__name__)
                     wait = PAUSE

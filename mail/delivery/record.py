@@ -20,9 +20,10 @@ from django.utils import timezone
 
 from aliases.models import Alias
 from core.db.compiled import CompiledChange, insert_rows, pipelined
+from mail.delivery.batches import BatchWriter
+from mail.delivery.database import WRITE_TIMEOUT, is_locked, limit_lock_wait
 from mail.delivery.pausing import note_bounce
 from mail.models import Activity, Deed, Delivery
-from mail.threads import WRITE_TIMEOUT, Batcher, is_locked, limit_waiting
 
 logger = logging.getLogger(__name__)
 
@@ -229,7 +230,7 @@ def _write_all(entries: Sequence[Entry]) -> None:
             if not entry.alias_id:
                 _write_without_alias(entry)
         with pipelined():
-            limit_waiting()
+            limit_lock_wait()
             _change_rows(entries, now)
             insert_rows(
                 [
@@ -302,4 +303,4 @@ def _note_refusal(copy: Settled) -> None:
     logger.info("alias %s destination %s refused: %s", copy.alias_id, destination.pk, copy.status)
 
 
-_ledger = Batcher(_write_all)
+_ledger = BatchWriter(_write_all)

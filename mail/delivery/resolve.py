@@ -18,8 +18,8 @@ from aliases.models.alias import RECEIVING
 from core.addresses import Address, AddressError, domain_to_ascii, parse_without_tag
 from core.db.compiled import CompiledQuery
 from domains.models import Domain
+from mail.delivery.database import call_with_database
 from mail.delivery.return_path import looks_like_one, read_return_path
-from mail.threads import in_thread
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class OurDomains:
     def _keep(self) -> None:
         while True:
             try:
-                in_thread(self._ask, ())
+                call_with_database(self._ask)
             except Exception as error:
                 logger.warning("domains not read: %s", type(error).__name__)
             time.sleep(DOMAINS_REMEMBERED)
@@ -152,8 +152,8 @@ def needs_database(address: str) -> bool:
         return False
 
 
-def is_at_ours(address: str) -> bool:
-    """Whether the address is at a domain of ours. Raises OperationalError as `resolve` does."""
+def is_in_our_domains(address: str) -> bool:
+    """Whether the address is in one of our domains. Raises OperationalError as `resolve` does."""
     try:
         return _domain(address.rpartition("@")[2]) in our_domains.shared()
     except AddressError:

@@ -6,8 +6,8 @@ from django.conf import settings
 
 from core.addresses import Address
 from mail.delivery.blocks import blocks
+from mail.delivery.database import refuse_late
 from mail.delivery.resolve import Kind, Resolution, our_domains, resolve
-from mail.threads import refuse_late
 
 # A blocked alias and an unknown address are told in the same words, which are also Postfix's own
 # (with show_user_unknown_table_name = no): nobody can tell them apart.

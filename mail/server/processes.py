@@ -16,27 +16,29 @@ from django.conf import settings
 from django.db import connections
 
 from mail.delivery.blocks import blocks
+from mail.delivery.database import WRITE_TIMEOUT
 from mail.delivery.next_hop import NextHop, next_hop_from
 from mail.delivery.record import has_unwritten, write_unwritten
 from mail.delivery.resolve import our_domains
-from mail.server.clients import Connections, UnknownLimit
-from mail.server.line_protocol import LineDoor
+from mail.server.limits import Connections, UnknownRecipientLimit
 from mail.server.listening import BACKLOG
+from mail.server.lmtp import LmtpDoor, LmtpHandler
 from mail.server.policy import PolicyDoor
-from mail.server.smtp import Door, Handler, LmtpDoor, LmtpHandler, mail_protocol
+from mail.server.question_door import QuestionDoor
+from mail.server.smtp import SmtpDoor, SmtpHandler
 from mail.server.socketmap import SocketmapDoor
-from mail.threads import WRITE_TIMEOUT, Pool
+from mail.server.threads import Threads
 
 logger = logging.getLogger(__name__)
 
 # Threads that ask the database. More would wait for each other: they share one interpreter.
 LOOKUP_THREADS = 4
-# Seconds that messages underway get to end in, when the server stops.
+# Seconds in which messages underway may end when the server stops.
 STOP_TIME = 20.0
-# Connections that a process accepts in one go: with more, the first one to wake would take them all.
+# Connections that a process accepts at once: with more, the first process to wake would take them all.
 ACCEPT_AT_ONCE = 1
-# Seconds between two looks at whether the processes live.
-WATCH = 0.2
+# Seconds between two checks of whether the processes live.
+WATCH_INTERVAL = 0.2
 
 
 class Doors:
@@ -48,56 +50,51 @@ class Doors:
         self.listeners = listeners
         self.next_hop = next_hop
         self.tls = tls
-        self.lookups = Pool(LOOKUP_THREADS)
-        self.work = Pool(settings.MAIL_THREADS)
-        # Each process counts by itself: together they let no more through than is set.
-        self.unknown = UnknownLimit(
+        self.lookup_threads = Threads(LOOKUP_THREADS)
+        self.forwarding_threads = Threads(settings.MAIL_THREADS)
+        # Each process counts for itself: each has its share of the limits.
+        self.unknown_limit = UnknownRecipientLimit(
             *(
-                -(-most // settings.MAIL_PROCESSES)
-                for most in (settings.MAIL_UNKNOWN_PER_CLIENT, settings.MAIL_UNKNOWN_PER_DAY)
+                -(-limit // settings.MAIL_PROCESSES)
+                for limit in (settings.MAIL_UNKNOWN_PER_CLIENT, settings.MAIL_UNKNOWN_PER_DAY)
             )
         )
         self.servers: list[asyncio.Server] = []
-        self.counts: dict[str, Connections] = {}
+        self.connections: list[Connections] = []
 
     async def open(self) -> None:
         """Serve at every listening socket."""
         loop = asyncio.get_running_loop()
         for name, listener in self.listeners.items():
-            count = self.counts[name] = Connections(
-                settings.MAIL_CONNECTIONS, settings.MAIL_CONNECTIONS_PER_CLIENT
-            )
-            make: Callable[[], Door | LineDoor]
-            if name == "policy":
-                make = partial(PolicyDoor, self.lookups, count, self.unknown)
-            elif name == "socketmap":
-                make = partial(SocketmapDoor, self.lookups, count)
-            else:
-                make = self._mail_door(name, count)
-            server = await loop.create_server(make, sock=listener, backlog=ACCEPT_AT_ONCE)
-            # asyncio takes one number for both.
+            connections = Connections(settings.MAIL_CONNECTIONS, settings.MAIL_CONNECTIONS_PER_CLIENT)
+            self.connections.append(connections)
+            door = self._door(name, connections)
+            server = await loop.create_server(door, sock=listener, backlog=ACCEPT_AT_ONCE)
+            # asyncio uses its backlog for both.
             listener.listen(BACKLOG)
             self.servers.append(server)
 
-    def _mail_door(self, name: str, count: Connections) -> Callable[[], Door]:
-        is_lmtp = name == "lmtp"
-        unknown = UnknownLimit(0) if is_lmtp else self.unknown
-        handler = (LmtpHandler if is_lmtp else Handler)(self.lookups, self.work, self.next_hop, unknown)
-        return lambda: mail_protocol(
-            LmtpDoor if is_lmtp else Door,
-            handler,
-            count,
-            hostname=settings.MAIL_HOSTNAME,
-            size_limit=settings.MAIL_SIZE_LIMIT,
-            tls=None if is_lmtp else self.tls,
+    def _door(self, name: str, connections: Connections) -> Callable[[], SmtpDoor | QuestionDoor]:
+        """What makes the protocol of each new connection."""
+        threads = (self.lookup_threads, self.forwarding_threads)
+        match name:
+            case "policy":
+                return partial(PolicyDoor, self.lookup_threads, connections, self.unknown_limit)
+            case "socketmap":
+                return partial(SocketmapDoor, self.lookup_threads, connections)
+            case "lmtp":
+                handler = LmtpHandler(*threads, self.next_hop, UnknownRecipientLimit(0))
+                return partial(LmtpDoor, handler, connections)
+        return partial(
+            SmtpDoor, SmtpHandler(*threads, self.next_hop, self.unknown_limit), connections, self.tls
         )
 
-    async def write_what_is_known(self) -> None:
-        """Write what became of messages while the database could not be written."""
+    async def write_outcomes(self) -> None:
+        """Write the outcomes that became known while the database could not be written."""
         if not has_unwritten():
             return
         try:
-            await self.lookups.ask(write_unwritten)
+            await self.lookup_threads.look_up(write_unwritten)
         except Exception as error:
             logger.warning("outcomes not written yet: %s", type(error).__name__)
 
@@ -105,15 +102,15 @@ class Doors:
         """Take no more connections, let messages underway end, and end the rest."""
         for server in self.servers:
             server.close()
-        for count in self.counts.values():
-            for connection in list(count.open):
+        for each in self.connections:
+            for connection in list(each.open):
                 connection.end_soon()
         deadline = time.monotonic() + STOP_TIME
-        while any(count.open for count in self.counts.values()) and time.monotonic() < deadline:
+        while any(each.open for each in self.connections) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
-        await self.write_what_is_known()
-        self.lookups.close()
-        self.work.close()
+        await self.write_outcomes()
+        self.lookup_threads.close()
+        self.forwarding_threads.close()
         await asyncio.to_thread(blocks.write_last)
 
 
@@ -139,8 +136,8 @@ def use_a_connection_per_thread() -> None:
 
 
 def wait_briefly_for_writers() -> None:
-    """Let no write of this process wait for another of SQLite's writers for longer than WRITE_TIMEOUT: who
-    hands a message over is told to come again. (PostgreSQL is told with each transaction.)"""
+    """Let no write of this process wait for other SQLite writers for longer than WRITE_TIMEOUT, so that the
+    sender gets "try again later". (PostgreSQL is set so with each transaction.)"""
     configuration = connections.settings["default"]
     if configuration["ENGINE"] == "django.db.backends.sqlite3":
         configuration["OPTIONS"]["timeout"] = WRITE_TIMEOUT
@@ -149,7 +146,7 @@ def wait_briefly_for_writers() -> None:
 def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> None:
     """Serve in this process until SIGTERM or SIGINT, or until the parent process is gone.
 
-    `parent`: its id as it was before this process began; it may be gone by now.
+    `parent`: its process id from before this process was forked; it may have ended by now.
     """
     if parent is None:
         parent = os.getppid()
@@ -166,7 +163,7 @@ def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> 
         doors = Doors(listeners, hop, tls)
         await doors.open()
         while not stop.is_set() and os.getppid() == parent:
-            await doors.write_what_is_known()
+            await doors.write_outcomes()
             try:
                 await asyncio.wait_for(stop.wait(), 1)
             except TimeoutError:
@@ -175,7 +172,7 @@ def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> 
 
     asyncio.run(until_stopped())
     sys.stdout.flush()
-    # A thread that hangs on a database or a next hop does not keep the process.
+    # A thread that hangs on a database or a next hop must not keep the process alive.
     os._exit(0)
 
 
@@ -195,13 +192,13 @@ class Processes:
             while len(self.running) < self.number:
                 self._start()
             self._reap()
-            time.sleep(WATCH)
+            time.sleep(WATCH_INTERVAL)
         for process in self.running:
             os.kill(process, signal.SIGTERM)
         deadline = time.monotonic() + STOP_TIME + 2
         while self.running and time.monotonic() < deadline:
             self._reap()
-            time.sleep(WATCH / 4)
+            time.sleep(WATCH_INTERVAL / 4)
         for process in self.running:
             os.kill(process, signal.SIGKILL)
 
@@ -224,7 +221,7 @@ class Processes:
             if ended:
                 self.running.discard(process)
                 if not self.stopping:
-                    logger.warning("a mail process ended by itself; another one takes its place")
+                    logger.warning("a mail process ended by itself; another takes its place")
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopping = True

@@ -1,8 +1,7 @@
-"""Postfix's socket maps (socketmap_table(5)): which domains are ours, and which recipients there are ours.
+"""Postfix's socket maps (socketmap_table(5)). A key that is found is its own value.
 
 - `domains`: the domains that are ours alone, for relay_domains.
-- `recipients`: an address that we take mail for, as itself: for a map of listed recipients.
-- `transport`: the same, with where it goes (`lmtp:…`): for transport_maps.
+- `recipients`: the addresses that we take mail for, for virtual_alias_maps beside ordinary mailboxes.
 """
 
 import logging
@@ -10,10 +9,9 @@ import logging
 from django.conf import settings
 
 from core.addresses import AddressError, domain_to_ascii
+from mail.delivery.database import refuse_late
 from mail.delivery.resolve import Kind, needs_database, our_domains, resolve
-from mail.server.line_protocol import QUESTION_MAX, LineDoor, Malformed
-from mail.server.listening import endpoint
-from mail.threads import refuse_late
+from mail.server.question_door import QUESTION_MAX, Malformed, QuestionDoor
 
 logger = logging.getLogger(__name__)
 
@@ -24,27 +22,14 @@ AWAY = "TEMP Cannot look this up now"
 def look_up(name: str, key: str, deadline: float | None = None) -> str:
     """The answer to one question, as socketmap_table(5) writes it.
 
-    Raises OperationalError while the database is away and it matters; Malformed for a map that is none.
+    Raises OperationalError if the database is needed and away; Malformed for an unknown map.
     """
     match name:
         case "domains":
             return f"OK {key}" if _is_ours_alone(key) else NOT_FOUND
         case "recipients":
             return f"OK {key}" if _is_recipient(key, deadline) else NOT_FOUND
-        case "transport":
-            return f"OK {lmtp_transport()}" if _is_recipient(key, deadline) else NOT_FOUND
     raise Malformed
-
-
-def lmtp_transport() -> str:
-    """How Postfix hands mail over to our LMTP door (transport(5)); "" where that door is shut."""
-    if not settings.MAIL_LMTP_LISTEN:
-        return ""
-    place = endpoint(settings.MAIL_LMTP_LISTEN)
-    if place.path:
-        return f"lmtp:unix:{place.path}"
-    host = f"[ipv6:{place.host}]" if ":" in place.host else f"[{place.host}]"
-    return f"lmtp:inet:{host}:{place.port}"
 
 
 def _is_ours_alone(key: str) -> bool:
@@ -53,7 +38,7 @@ def _is_ours_alone(key: str) -> bool:
     except AddressError:
         return False
     shared = our_domains.shared()
-    # Mail to our own host's name is postmaster's and abuse's, which the policy sees to.
+    # At our own host's name there are only postmaster and abuse, which the policy service knows.
     return shared.get(domain, domain != settings.MAIL_HOSTNAME) is False
 
 
@@ -71,14 +56,14 @@ def _is_recipient(key: str, deadline: float | None) -> bool:
     return found.kind in {Kind.FORWARD, Kind.RETURN_PATH}
 
 
-class SocketmapDoor(LineDoor):
-    """Answers netstrings with netstrings; a temporary error where the database does not answer in time."""
+class SocketmapDoor(QuestionDoor):
+    """Answers netstrings with netstrings; a temporary error if the database does not answer in time."""
 
     name = "socketmap"
 
     def split(self, received: bytearray) -> tuple[bytes, int] | None:
         length, colon, _rest = received[:8].partition(b":")
-        # Octets: digits of bytes are ASCII's alone.
+        # bytes.isdigit() knows only ASCII digits.
         if not (length.isdigit() or not length) or (colon and not length) or len(length) > 6:
             raise Malformed
         if not colon:
@@ -100,7 +85,7 @@ class SocketmapDoor(LineDoor):
     async def answer(self, question: bytes) -> bytes:
         name, key = _parts(question)
         try:
-            return _netstring(await self.lookups.ask(look_up, name, key))
+            return _netstring(await self.lookup_threads.look_up(look_up, name, key))
         except Malformed:
             raise
         except Exception as error:

@@ -57,8 +57,8 @@ def running_doors_at(
         yield places
     finally:
         asyncio.run_coroutine_threadsafe(_close(doors), loop).result(30)
-        doors.lookups.executor.shutdown()
-        doors.work.executor.shutdown()
+        doors.lookup_threads.executor.shutdown()
+        doors.forwarding_threads.executor.shutdown()
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()

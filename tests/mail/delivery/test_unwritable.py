@@ -187,8 +187,8 @@ POSTGRESQL = {
 def test_postgresql(
     alice: User, clients: list[smtplib.SMTP], hop: Hop, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("threads", "delivery.record"):
-        monkeypatch.setattr(f"mail.{module}.WRITE_TIMEOUT", 0.5)
+    for module in ("database", "record"):
+        monkeypatch.setattr(f"mail.delivery.{module}.WRITE_TIMEOUT", 0.5)
     recipients = [issue(owner=alice).address, "postmaster@example.com"]
     codes = []
 

@@ -29,7 +29,7 @@ from mail.delivery.next_hop import Outcome, Pending, Refused
 from mail.delivery.report import read_report
 from mail.delivery.return_path import return_path
 from mail.models import Activity, Bounce, Delivery
-from mail.server.clients import UnknownLimit, client_address, stranger
+from mail.server.limits import UnknownRecipientLimit, client_address, limited_client
 from mail.server.listening import Endpoint, listening_socket
 from tests.rig.mail_doors import Hop, running_doors
 
@@ -84,7 +84,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     settings.MAIL_PATIENCE = TIMEOUT
     monkeypatch.setattr("mail.server.smtp.COMMAND_TIMEOUT", TIMEOUT)
     for name in ("QUESTION_TIMEOUT", "IDLE_TIMEOUT"):
-        monkeypatch.setattr(f"mail.server.line_protocol.{name}", TIMEOUT)
+        monkeypatch.setattr(f"mail.server.question_door.{name}", TIMEOUT)
 
 
 class Peer:
@@ -471,22 +471,22 @@ def test_guesses_count_for_the_client_over_its_connections(
     assert [rcpt(f"guess{number}@example.com") for number in range(5)] == [UNKNOWN] * 5
     assert rcpt("guess@example.com")[:3] == rcpt(alias.address)[:3] == b"421"
     # As if the periods were over.
-    monkeypatch.setattr("mail.server.clients._Count.at", lambda count, now: 0)
+    monkeypatch.setattr("mail.server.limits._Count.at", lambda count, now: 0)
     assert rcpt(alias.address)[:3] == b"250"
 
 
 def test_the_count_of_guesses_is_by_network_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mail.server.clients.CLIENTS_REMEMBERED", 100)
-    limit = UnknownLimit(1)
+    monkeypatch.setattr("mail.server.limits.CLIENTS_REMEMBERED", 100)
+    limit = UnknownRecipientLimit(1)
 
-    limit.count(stranger("2001:db8::1"))
-    limit.count(stranger(client_address(("::ffff:192.0.2.1", 25, 0, 0))))
+    limit.count(limited_client("2001:db8::1"))
+    limit.count(limited_client(client_address(("::ffff:192.0.2.1", 25, 0, 0))))
 
-    assert limit.is_over(stranger("2001:db8::ffff"))
-    assert not limit.is_over(stranger("2001:db8:0:1::1"))
+    assert limit.is_over(limited_client("2001:db8::ffff"))
+    assert not limit.is_over(limited_client("2001:db8:0:1::1"))
     # A socket for both families writes IPv4 addresses as IPv6 ones: they are no common network.
     assert limit.is_over("192.0.2.1")
-    assert not limit.is_over(stranger(client_address(("::ffff:192.0.2.2", 25, 0, 0))))
+    assert not limit.is_over(limited_client(client_address(("::ffff:192.0.2.2", 25, 0, 0))))
     for number in range(1000):
         limit.count(f"192.0.{number // 250}.{number % 250}")
     assert len(limit._counts) == 100
@@ -504,7 +504,7 @@ WORDS = {
         *b"@example.com > postmaster SMTPUTF8 SIZE= BODY=8BITMIME".split(),
     ],
     "policy": b"request=smtpd_access_policy protocol_state=RCPT recipient= sender= @example.com =".split(),
-    "socketmap": [*b"domains recipients transport example.com @ 5: 0:, , : -1: 6:".split(), b" "],
+    "socketmap": [*b"domains recipients example.com @ 5: 0:, , : -1: 6:".split(), b" "],
 }
 WORDS["lmtp"] = [*WORDS["smtp"], b"LHLO x\r\n"]
 ODDITIES = [b"\r\n", b"\n", b"\n\n", b"\r", b"\0", b"\xff", b"\xed\xa0\x80", b"(", b'"', b" "]
@@ -621,7 +621,7 @@ def test_odd_octets_at_the_doors_of_questions(
         peer.say(question.replace(b"bob@sender.test", odd + b"@sender.test"))
         assert peer.stream.readline() == b"action=%b\n" % UNKNOWN
     with Peer(places["socketmap"]) as peer:
-        for name in (b"domains", b"recipients", b"transport"):
+        for name in (b"domains", b"recipients"):
             for key in recipients:
                 peer.say(netstring(name + b" " + key))
                 assert peer.stream.read(12) == b"9:NOTFOUND ,"
@@ -842,6 +842,6 @@ def test_logs_hold_no_address(
 
     assert "bounced: 5.1.1" in caplog.text
     assert "pending: down" in caplog.text
-    assert "a request that is none" in caplog.text
+    assert "malformed request" in caplog.text
     for told in ("sender.test", "home.test", alias.address, "b.test", "nobody"):
         assert told not in caplog.text

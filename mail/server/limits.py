@@ -1,71 +1,63 @@
 """What one client may take of a door: connections, memory, threads, guesses. Nobody can use up another's.
 
-A client is an IPv4 address or an IPv6 /64 (core.client_address.network_of). Mail servers of ours in front
-(MAIL_TRUSTED_CLIENTS) bring everybody's mail from one address, so they are nobody's: they have limits
-of their own, and say who their client is where they ask (mail.server.policy).
+A client is an IPv4 address or an IPv6 /64 (core.client_address.network_of). Our own mail servers in front
+(MAIL_TRUSTED_CLIENTS) bring everybody's mail from one address, so none of this limits them: they have
+limits of their own, and their policy questions name the client (mail.server.policy).
 """
 
 import asyncio
-import contextlib
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Any, Protocol
 
 from django.conf import settings
 
-from core.client_address import IPV6_PREFIX, is_trusted, network_of
+from core.client_address import IPV6_PREFIX, is_trusted, network_of, parse_ip
 
 LOCAL = "local"
 # Seconds of the two periods in which unknown recipients are counted.
 UNKNOWN_PERIOD = 600.0
 UNKNOWN_DAY = 86_400.0
-SLOW_MOST = 5
+# Unknown recipients in the short period, once the daily limit is reached.
+SLOW_MAX = 5
 CLIENTS_REMEMBERED = 50_000
-# Whoever is given an IPv6 network of this size, as tunnels give it to anybody, counts for so many clients.
+# An IPv6 network of this size, as tunnel brokers give to anybody, counts as this many clients.
 SITE_PREFIX = 48
 SITE_CLIENTS = 4
 
 
 def client_address(peer: Any) -> str:
-    """The IP address in a socket's peer name; "local" for a UNIX socket's.
-
-    A socket for both families writes IPv4 addresses as IPv6 ones (RFC 4291 §2.5.5.2): all of them
-    would be one network.
-    """
+    """The IP address in a socket's peer name; "local" for a UNIX socket's."""
     if not (isinstance(peer, tuple) and peer):
         return LOCAL
-    with contextlib.suppress(ValueError):
-        address = ip_address(peer[0])
-        if address.version == 6 and address.ipv4_mapped:
-            return str(address.ipv4_mapped)
-    return str(peer[0])
+    return str(parse_ip(peer[0]) or peer[0])
 
 
-def stranger(client: str) -> str:
-    """The network of a client that is limited by itself; "" for mail servers of ours."""
-    return "" if is_trusted(client, settings.MAIL_TRUSTED_CLIENTS) else network_of(client)
+def limited_client(address: str) -> str:
+    """The network by which a client is limited; "" for our own mail servers."""
+    return "" if is_trusted(address, settings.MAIL_TRUSTED_CLIENTS) else network_of(address)
 
 
 class Connections:
-    """Counts a door's connections, the whole and by client, and turns away those that are too many."""
+    """Counts a door's connections, in all and by client, and refuses those above the limits."""
 
-    def __init__(self, most: int, most_per_client: int) -> None:
-        self.most, self.most_per_client = most, most_per_client
+    def __init__(self, limit: int, limit_per_client: int) -> None:
+        self.limit, self.limit_per_client = limit, limit_per_client
         self.open: dict[Any, str] = {}
         self._numbers: Counter[str] = Counter()
 
     def admit(self, connection: Any, transport: asyncio.BaseTransport) -> bool:
-        """Whether there is room for the connection, which is counted then, once."""
+        """Whether there is room for the connection, which is then counted, once."""
         if connection in self.open:
             return True
-        client = stranger(client_address(transport.get_extra_info("peername")))
+        client = limited_client(client_address(transport.get_extra_info("peername")))
         networks = _networks(client)
-        if len(self.open) >= self.most or any(
-            self._numbers[network] >= self.most_per_client * factor for network, factor in networks
+        if len(self.open) >= self.limit or any(
+            self._numbers[network] >= self.limit_per_client * factor for network, factor in networks
         ):
             return False
         self.open[connection] = client
@@ -81,11 +73,11 @@ class Connections:
                 del self._numbers[network]
 
 
-class Incoming(Protocol):
-    """A message that is being received."""
+class InMemory(Protocol):
+    """A message that takes memory while it is received."""
 
     def give_way(self) -> None:
-        """Let go of what has come so far: its sender is told to come again."""
+        """Drop what has come so far, and answer "try again later"."""
 
 
 @dataclass
@@ -96,58 +88,58 @@ class _Held:
 
 
 @dataclass
-class Room:
+class MessageMemory:
     """The memory for all messages that one door takes at the same moment: MAIL_MEMORY octets.
 
-    Where it is full, whoever holds most of it gives way, with the largest message: one client that
-    fills it up is alone with that, and small messages go on coming in.
+    When it is full, the client that holds most of it loses its largest message: a client that fills the
+    memory harms only itself, and small messages still come in.
     """
 
     octets: int = 0
-    _held: dict[Incoming, _Held] = field(default_factory=dict)
+    _held: dict[InMemory, _Held] = field(default_factory=dict)
 
-    def hold(self, message: Incoming, client: str, octets: int) -> None:
-        """So many more octets of a message have come in. It may have to give way itself."""
+    def hold(self, message: InMemory, client: str, octets: int) -> None:
+        """Count more octets of a message that have come in. It may have to give way itself."""
         self._held.setdefault(message, _Held(client)).octets += octets
         self.octets += octets
         while self.octets > settings.MAIL_MEMORY and (largest := self._largest()) is not None:
             self.release(largest)
             largest.give_way()
 
-    def keep(self, message: Incoming) -> None:
-        """The message is whole, and is forwarded now: it gives way no more."""
+    def keep(self, message: InMemory) -> None:
+        """The message is complete and about to be forwarded: it no longer gives way."""
         if held := self._held.get(message):
             held.may_give_way = False
 
-    def release(self, message: Incoming) -> None:
-        """The message is not in memory any more."""
+    def release(self, message: InMemory) -> None:
+        """The message is no longer in memory."""
         if held := self._held.pop(message, None):
             self.octets -= held.octets
 
-    def _largest(self) -> Incoming | None:
+    def _largest(self) -> InMemory | None:
         shares: Counter[str] = Counter()
         for held in self._held.values():
             shares[held.client] += held.octets
-        coming = [
+        incoming = [
             (shares[held.client], held.octets, message)
             for message, held in self._held.items()
             if held.may_give_way
         ]
-        return max(coming, key=lambda each: each[:2])[2] if coming else None
+        return max(incoming, key=lambda each: each[:2])[2] if incoming else None
 
 
-class Turns:
-    """How many of a client's messages are forwarded at once: half of the threads, the others wait."""
+class ForwardingTurns:
+    """Lets each client's messages use at most half of the forwarding threads; the others wait."""
 
     def __init__(self, threads: int) -> None:
-        self.most = max(1, threads // 2)
+        self.limit = max(1, threads // 2)
         self._queues: dict[str, tuple[asyncio.Semaphore, int]] = {}
 
     async def take(self, client: str) -> Callable[[], None]:
-        """Wait for the client's turn, and return what ends it. Mail servers of ours need not wait."""
+        """Wait for the client's turn, and return what ends it. Our own mail servers need not wait."""
         if not client:
-            return _nothing
-        queue, number = self._queues.get(client) or (asyncio.Semaphore(self.most), 0)
+            return lambda: None
+        queue, number = self._queues.get(client) or (asyncio.Semaphore(self.limit), 0)
         self._queues[client] = (queue, number + 1)
         try:
             await queue.acquire()
@@ -166,24 +158,21 @@ class Turns:
             self._queues[client] = (queue, number - 1)
 
 
-def _nothing() -> None:
-    """Nobody has waited."""
+class UnknownRecipientLimit:
+    """Knows which clients have named too many unknown recipients, in this process's memory.
 
-
-class UnknownLimit:
-    """Who names too many unknown recipients, in this process's memory. 0 for any number.
-
-    At most so many within ten minutes; after so many within a day, SLOW_MOST within ten minutes. Once a
-    client is over, every recipient is told to come later, whatever it is: nothing can be learned any more.
-    It is not shut out for the day: behind one network may be all the people of a large mail provider.
+    `limit`: unknown recipients within ten minutes; `limit_per_day`: within a day, after which SLOW_MAX is
+    the limit for ten minutes. 0 for any number. A client over the limit gets "try again later" for every
+    recipient, so that it learns nothing more. It is not shut out for the whole day: all the people of a
+    large mail provider may be behind one network.
     """
 
-    def __init__(self, most: int, most_per_day: int = 0) -> None:
-        self.most, self.most_per_day = most, most_per_day
+    def __init__(self, limit: int, limit_per_day: int = 0) -> None:
+        self.limit, self.limit_per_day = limit, limit_per_day
         self._counts: OrderedDict[str, tuple[_Count, _Count]] = OrderedDict()
 
     def is_over(self, client: str) -> bool:
-        """Whether the client, of `stranger`, is to come again later."""
+        """Whether the client (of `limited_client`) has named too many."""
         return any(self._is_over(network, factor) for network, factor in _networks(client))
 
     def _is_over(self, network: str, factor: int) -> bool:
@@ -191,10 +180,10 @@ class UnknownLimit:
             return False
         now = time.monotonic()
         recent, daily = (count.at(now) for count in self._counts[network])
-        most = self.most
-        if 0 < self.most_per_day * factor <= daily:
-            most = min(most, SLOW_MOST) if most else SLOW_MOST
-        return 0 < most * factor <= recent
+        limit = self.limit
+        if 0 < self.limit_per_day * factor <= daily:
+            limit = min(limit, SLOW_MAX) if limit else SLOW_MAX
+        return 0 < limit * factor <= recent
 
     def count(self, client: str) -> None:
         """The client has named an unknown recipient."""
@@ -209,7 +198,7 @@ class UnknownLimit:
 
 
 class _Count:
-    """How many there were in the running period, of so many seconds, which began with the first."""
+    """The number within a period, in seconds, that begins with the first one."""
 
     __slots__ = ("began", "number", "period")
 
@@ -226,7 +215,7 @@ class _Count:
 
 
 def _networks(client: str) -> list[tuple[str, int]]:
-    """The client, and the larger network that somebody may have (RFC 6177): how many clients each is."""
+    """The client, and the larger network that one person may have (RFC 6177): how many clients each is."""
     if not client.endswith(f"/{IPV6_PREFIX}"):
         return [(client, 1)] if client else []
     return [(client, 1), (str(ip_network(client).supernet(new_prefix=SITE_PREFIX)), SITE_CLIENTS)]

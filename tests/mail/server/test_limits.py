@@ -21,7 +21,13 @@ from mail.delivery.blocks import Blocks, blocks
 from mail.delivery.next_hop import Outcome
 from mail.delivery.verdict import UNKNOWN, verdict
 from mail.models import Activity
-from mail.server.clients import Connections, Room, Turns, UnknownLimit, stranger
+from mail.server.limits import (
+    Connections,
+    ForwardingTurns,
+    MessageMemory,
+    UnknownRecipientLimit,
+    limited_client,
+)
 from mail.server.policy import decide
 from mail.server.processes import Doors
 from tests.rig.mail_doors import Hop, running_doors
@@ -137,7 +143,7 @@ def test_of_those_who_fill_the_memory_the_largest_gives_way(settings: Settings) 
         def give_way(self) -> None:
             self.has_given_way = True
 
-    room, messages = Room(), [Some() for _ in range(5)]
+    room, messages = MessageMemory(), [Some() for _ in range(5)]
     for message, client, octets in zip(messages, "aaabb", (30, 20, 10, 35, 5), strict=True):
         room.hold(message, client, octets)
     assert not any(message.has_given_way for message in messages)
@@ -234,7 +240,7 @@ def test_one_client_does_not_take_all_threads(
 
 def test_a_turn_is_taken_and_given_back() -> None:
     async def run() -> None:
-        turns = Turns(2)
+        turns = ForwardingTurns(2)
         end = await turns.take("a")
         waiting = asyncio.ensure_future(turns.take("a"))
         (await turns.take("b"))()
@@ -285,14 +291,14 @@ def test_a_network_of_ipv6_has_the_connections_of_one_client() -> None:
 
 
 def test_who_is_in_front_is_a_setting(settings: Settings) -> None:
-    assert [stranger(client) for client in ("127.0.0.1", "local", "10.1.2.3", "2001:db8::5")] == [
+    assert [limited_client(client) for client in ("127.0.0.1", "local", "10.1.2.3", "2001:db8::5")] == [
         "",
         "",
         "10.1.2.3",
         "2001:db8::/64",
     ]
     settings.MAIL_TRUSTED_CLIENTS = ["10.0.0.0/8", "2001:db8::/64"]
-    assert [stranger(client) for client in ("127.0.0.1", "local", "10.1.2.3", "2001:db8::5")] == [
+    assert [limited_client(client) for client in ("127.0.0.1", "local", "10.1.2.3", "2001:db8::5")] == [
         "127.0.0.1",
         "local",
         "",
@@ -391,7 +397,7 @@ def test_guesses_beside_mailboxes_count_too(policy: Callable[..., Postfix], exam
 def test_a_day_has_its_own_limit_over_both_doors(
     open_doors: Open, alias: Alias, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mail.server.clients.SLOW_MOST", 2)
+    monkeypatch.setattr("mail.server.limits.SLOW_MAX", 2)
     places = open_doors(MAIL_UNKNOWN_PER_CLIENT=0, MAIL_UNKNOWN_PER_DAY=2)
     postfix = Postfix(places["policy"])
     with Client(places["smtp"]) as client:
@@ -411,15 +417,15 @@ def test_processes_share_the_limit(settings: Settings) -> None:
     settings.MAIL_PROCESSES = 4
     settings.MAIL_UNKNOWN_PER_CLIENT, settings.MAIL_UNKNOWN_PER_DAY = 50, 0
     doors = Doors({}, Hop())
-    doors.lookups.close()
-    doors.work.close()
+    doors.lookup_threads.close()
+    doors.forwarding_threads.close()
 
-    assert (doors.unknown.most, doors.unknown.most_per_day) == (13, 0)
+    assert (doors.unknown_limit.limit, doors.unknown_limit.limit_per_day) == (13, 0)
 
 
 def test_after_a_day_of_guesses_a_client_has_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    limit, now = UnknownLimit(50, 500), [1000.0]
-    monkeypatch.setattr("mail.server.clients.time.monotonic", lambda: now[0])
+    limit, now = UnknownRecipientLimit(50, 500), [1000.0]
+    monkeypatch.setattr("mail.server.limits.time.monotonic", lambda: now[0])
 
     def guesses(seconds: int) -> int:
         """How many addresses the client learns of, if it asks without end."""
@@ -438,11 +444,11 @@ def test_after_a_day_of_guesses_a_client_has_few(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_large_network_of_ipv6_counts_for_four_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    limit, connections = UnknownLimit(2), Connections(200, 5)
+    limit, connections = UnknownRecipientLimit(2), Connections(200, 5)
     clients = [f"2001:db8:7:{n:x}::1" for n in range(60)]
 
     asked = 0
-    for client in map(stranger, clients):
+    for client in map(limited_client, clients):
         if not limit.is_over(client):
             limit.count(client)
             asked += 1

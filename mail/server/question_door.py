@@ -1,34 +1,34 @@
-"""What the policy and the socket map doors share: connections that are bounded, and never stay half asked."""
+"""What the policy and socket map doors share: bounded connections, on which no question stays incomplete."""
 
 import asyncio
 import logging
 import time
 from typing import ClassVar
 
-from mail.server.clients import Connections
-from mail.threads import Pool
+from mail.server.limits import Connections
+from mail.server.threads import Threads
 
 logger = logging.getLogger(__name__)
 
-# Seconds: a question that has begun is asked to its end; between two of them Postfix keeps a connection
-# for as long (smtpd_policy_service_max_idle is 300, ipc_ttl 1,000).
+# Seconds for a question to be complete, and between two questions: Postfix keeps idle connections
+# (smtpd_policy_service_max_idle is 300, ipc_ttl 1,000).
 QUESTION_TIMEOUT = 10.0
 IDLE_TIMEOUT = 1200.0
-# Octets of a question; the longest that Postfix asks has a few hundred.
+# Octets of a question; Postfix's longest have a few hundred.
 QUESTION_MAX = 16 * 1024
 
 
 class Malformed(Exception):
-    """What came is not the protocol. Nothing is answered: Postfix then says "try later"."""
+    """What came is not the protocol. It gets no answer: Postfix then says "try later"."""
 
 
-class LineDoor(asyncio.Protocol):
-    """One connection of a request-and-answer protocol. A question at a time, in their order."""
+class QuestionDoor(asyncio.Protocol):
+    """One connection of a request-and-answer protocol. It answers one question at a time, in their order."""
 
     name: ClassVar[str]
 
-    def __init__(self, lookups: Pool, connections: Connections) -> None:
-        self.lookups = lookups
+    def __init__(self, lookup_threads: Threads, connections: Connections) -> None:
+        self.lookup_threads = lookup_threads
         self.connections = connections
         self.transport: asyncio.Transport | None = None
         self._received = bytearray()
@@ -39,14 +39,14 @@ class LineDoor(asyncio.Protocol):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def split(self, received: bytearray) -> tuple[bytes, int] | None:
-        """The first question in what was received, and the octets it takes; None: it is not whole yet.
+        """The first question in what was received, and the octets that it takes; None if it is incomplete.
 
         Raises Malformed.
         """
         raise NotImplementedError
 
     def answer_now(self, question: bytes) -> bytes | None:
-        """The octets of an answer that needs no database; None where it does. Raises Malformed."""
+        """The octets of an answer that needs no database; None if it needs it. Raises Malformed."""
         raise NotImplementedError
 
     async def answer(self, question: bytes) -> bytes:
@@ -60,7 +60,7 @@ class LineDoor(asyncio.Protocol):
         if not self.connections.admit(self, transport):
             transport.close()
             return
-        self._look_at_clock()
+        self._check_time()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.connections.gone(self)
@@ -72,24 +72,24 @@ class LineDoor(asyncio.Protocol):
         if not self._received:
             self._since = time.monotonic()
         self._received += data
-        self._go_on()
+        self._answer_questions()
 
     def pause_writing(self) -> None:
-        """They do not read our answers: no more questions until they do."""
+        """Read no more questions while our answers are not read."""
         self._is_unread = True
         if self.transport is not None:
             self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         self._is_unread = False
-        self._go_on()
+        self._answer_questions()
 
     def end_soon(self) -> None:
         """Hang up."""
         if self.transport is not None:
             self.transport.close()
 
-    def _go_on(self) -> None:
+    def _answer_questions(self) -> None:
         try:
             while self._received and self._may_answer():
                 found = self.split(self._received)
@@ -129,7 +129,7 @@ class LineDoor(asyncio.Protocol):
             return
         self._is_answering = False
         self._write(answer)
-        self._go_on()
+        self._answer_questions()
 
     def _write(self, answer: bytes) -> None:
         self._since = time.monotonic()
@@ -137,21 +137,21 @@ class LineDoor(asyncio.Protocol):
             self.transport.write(answer)
 
     def _hang_up(self) -> None:
-        logger.warning("%s door: a request that is none", self.name)
+        logger.warning("%s door: malformed request", self.name)
         if self.transport is not None:
             self.transport.close()
 
-    def _look_at_clock(self) -> None:
-        """End a connection on which nothing has gone on for too long; else look again when it would be."""
+    def _check_time(self) -> None:
+        """End a connection that has been idle for too long; otherwise check again when it would be."""
         if self.transport is None:
             return
-        is_hasty = (self._received and not self._is_answering) or self.transport.is_closing()
-        limit = QUESTION_TIMEOUT if is_hasty else IDLE_TIMEOUT
+        is_urgent = (self._received and not self._is_answering) or self.transport.is_closing()
+        limit = QUESTION_TIMEOUT if is_urgent else IDLE_TIMEOUT
         left = self._since + limit - time.monotonic()
         if left <= 0:
-            # close() would wait for answers that nobody reads.
+            # close() would wait until the answers are read.
             self.transport.abort()
             return
-        # A question may begin at any time, and has less.
+        # A question may begin at any time, and has less time.
         wait = max(0.01, min(left, QUESTION_TIMEOUT))
-        self._timer = asyncio.get_running_loop().call_later(wait, self._look_at_clock)
+        self._timer = asyncio.get_running_loop().call_later(wait, self._check_time)

@@ -1,0 +1,77 @@
+"""The database as the mail servers use it: over connections that work, within time limits."""
+
+import select
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.db import InterfaceError, InternalError, OperationalError, connection, connections
+
+Result = TypeVar("Result")
+
+# Seconds that a write waits for somebody else's lock.
+WRITE_TIMEOUT = 3.0
+
+# The database is away, full, locked, or takes no changes (PostgreSQL raises InternalError for those).
+UNAVAILABLE = (OperationalError, InterfaceError, InternalError)
+
+
+class TooLate(OperationalError):
+    """The call took longer than its caller waits: undo it, the caller has said "try later"."""
+
+
+def refuse_late(deadline: float | None) -> None:
+    """Raise TooLate if this moment of time.monotonic() is over."""
+    if deadline is not None and time.monotonic() > deadline:
+        raise TooLate
+
+
+def is_locked(error: Exception) -> bool:
+    """Whether another SQLite writer holds the database."""
+    cause = error.__cause__
+    # The lower octet is the primary code; SQLite adds others to it.
+    return isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", 0) & 0xFF in {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    }
+
+
+def limit_lock_wait() -> None:
+    """Let this transaction wait for others' locks for at most WRITE_TIMEOUT.
+
+    Only PostgreSQL needs it: for SQLite the whole process is set so (mail.server.processes).
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = {round(WRITE_TIMEOUT * 1000)}")
+
+
+def call_with_database(function: Callable[..., Result], *args: Any) -> Result:
+    """What the function returns, run in this thread over a connection that is not known to be broken."""
+    own = connections["default"]
+    if own.connection is not None and (own.errors_occurred or _has_ended(own)):
+        own.close()
+    try:
+        return function(*args)
+    except UNAVAILABLE:
+        # One that takes no changes may be a replica's; a new connection may find the primary.
+        own.close()
+        raise
+    finally:
+        # From a pool (tests have one), a connection is borrowed.
+        if getattr(own, "pool", None):
+            own.close()
+
+
+def _has_ended(connection: Any) -> bool:
+    """Whether the server has hung up: otherwise an idle PostgreSQL connection has nothing to read."""
+    if connection.vendor != "postgresql":
+        return False
+    try:
+        poll = select.poll()
+        poll.register(connection.connection.fileno(), select.POLLIN | select.POLLHUP)
+        return bool(poll.poll(0))
+    except Exception:
+        # It has no file descriptor any more: psycopg has noticed before us.
+        return True
