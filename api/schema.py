@@ -3,6 +3,7 @@
 Answers are type hints, bodies are serializers; their JSON schemas and examples are made from them.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import NoneType, UnionType
@@ -13,6 +14,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import resolve_type_hint
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRequest, OpenApiResponse
+from rest_framework.utils.encoders import JSONEncoder
 from rest_framework.views import APIView
 
 from tokens.scopes import Scope
@@ -137,7 +139,7 @@ class Call:
     status: int = 200
     takes: Any = None  # an Input
     sends: Any = None
-    parameters: Sequence[OpenApiParameter] = ()
+    parameters: Sequence[Any] = ()  # OpenApiParameters, or an Input for the query string
     refuses: Sequence[int] = ()
     example: Any = None  # None: `example_of` the answer
     media_type: str = "application/json"
@@ -238,7 +240,9 @@ class ApiSchema(AutoSchema):
         answers: dict[Any, Any] = {}
         if call.answer is not None:
             example = example_of(call.answer) if call.example is None else call.example
-            shown = OpenApiExample("answer", value=example, response_only=True)
+            # As JSON has it: an id is a text there.
+            plain = json.loads(json.dumps(example, cls=JSONEncoder))
+            shown = OpenApiExample("answer", value=plain, response_only=True)
             answers[call.status, call.media_type] = OpenApiResponse(
                 schema_of(call.answer), call.summary, [shown]
             )

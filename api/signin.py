@@ -23,8 +23,8 @@ from rest_framework.response import Response
 from accounts.models import User
 from accounts.sign_ins import tell_of_sign_in
 from aliases.validation import clean_name, clean_text
-from api.addy.inputs import choice_of
-from api.addy.objects import stamp
+from api.addy.inputs import ChoiceField, Input
+from api.addy.objects import stamp, stamp_or_null
 from api.errors import BadInput, NeedSudo, NotOffered
 from api.simplelogin.inputs import text_field
 from api.views import ApiView, SignInView
@@ -48,6 +48,10 @@ LIFETIMES = {
     "month": timedelta(days=30),
     "year": timedelta(days=365),
 }
+
+
+class AddySignIn(Input):
+    expiration = ChoiceField(LIFETIMES)
 
 
 class NotActivated(RuleError):
@@ -112,7 +116,7 @@ class PasswordView(SignInView):
         """How long the token is wanted for; None: for good. Raises Unprocessable."""
         if not self.speaks_addy:
             return None
-        return LIFETIMES.get(choice_of(self.fields, "expiration", tuple(LIFETIMES)))
+        return LIFETIMES.get(AddySignIn.read(self.fields)["expiration"])
 
     def signed_in(self, user: User, device: str, lifetime: timedelta | None) -> dict[str, Any]:
         """Make a token, tell its owner, and return what an app of addy.io's reads; SimpleLogin's reads less.
@@ -133,7 +137,7 @@ class PasswordView(SignInView):
             "api_key": secret,
             "name": token.name,
             "created_at": stamp(token.created),
-            "expires_at": stamp(token.expires),
+            "expires_at": stamp_or_null(token.expires),
         }
 
 

@@ -1,7 +1,6 @@
 """`/api/…`: SimpleLogin's calls, signing in, and addy.io's calls."""
 
-import api.addy.schema  # noqa: F401 - describes its calls in the schema
-import api.signin_schema  # noqa: F401
+import api.signin_schema  # noqa: F401 - describes its calls in the schema
 import api.simplelogin.schema  # noqa: F401
 from api import signin
 from api.addy.urls import urlpatterns as addy_urls

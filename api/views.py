@@ -10,6 +10,7 @@ from rest_framework.views import APIView
 
 from accounts.models import User
 from aliases.models import AliasQuerySet
+from api.query import read_query
 from tokens.models import Token
 from tokens.scopes import ANY_TOKEN, Scope
 
@@ -60,6 +61,11 @@ class ApiView(APIView):
         """The JSON object in the request's body; empty where there is none."""
         data = self.request.data
         return data if isinstance(data, dict) else {}
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The fields of the query string."""
+        return read_query(self.request.META.get("QUERY_STRING", ""))
 
     @property
     def caller(self) -> User:

@@ -1,5 +1,6 @@
-"""What addy.io's apps also ask about and is not here: its lists are empty, and nothing is added to them."""
+"""What addy.io's apps also ask for but this server does not offer: empty lists and refusals."""
 
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.utils.functional import Promise
@@ -9,80 +10,75 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.addy.aliases import AliasView
-from api.addy.lists import Page
+from api.addy.inputs import AliasId
+from api.addy.lists import Page, PageLinks, PageMeta, PageQuery, example_page
+from api.addy.schema import AddyCall
 from api.errors import NotOffered
-from api.query import read_query
-from api.views import ApiView
+from api.views import ApiView, Rights
 from tokens.scopes import Scope
 
-
-class EmptyList(ApiView):
-    """`GET` of something that nobody has here."""
-
-    def get(self, request: Request) -> Response:
-        return Response({"data": []})
+NOTHING = {"type": "array", "items": {"type": "object"}, "maxItems": 0}
 
 
-class EmptyPages(ApiView):
-    """The same of a list that comes in pages."""
+def empty_list(
+    of: str, refusal: str | Promise = "", *, is_paged: bool = False, needs: Scope = Scope.CREATE
+) -> type[ApiView]:
+    """The view of a list without rows; `refusal` says why none can be added."""
+    pages: Any = {"links": PageLinks, "meta": PageMeta} if is_paged else {}
 
-    def get(self, request: Request) -> Response:
-        return Response(Page(request, read_query(request.META.get("QUERY_STRING", ""))).answer([], 0))
+    class EmptyList(ApiView):
+        scope: ClassVar[Rights] = needs
 
+        @AddyCall(
+            f"An empty list: there are no {of} on this server",
+            {"data": NOTHING, **pages},
+            parameters=[PageQuery] if is_paged else [],
+            refuses=(422,) if is_paged else (),
+            example=example_page([]) if is_paged else {"data": []},
+        )
+        def get(self, request: Request) -> Response:
+            if not is_paged:
+                return Response({"data": []})
+            path = request.build_absolute_uri(request.path)
+            return Response(Page(path, self.query, PageQuery.read(self.query)).answer([], 0))
 
-class RefusesToAdd(ApiView):
-    """`POST` that says why nothing can be added."""
+    class EmptyListThatStaysEmpty(EmptyList):
+        scope = {"get": needs, "post": Scope.MANAGE}
 
-    scope = {"get": Scope.CREATE, "post": Scope.MANAGE}
-    refusal: str | Promise
+        @AddyCall("Add one: refused", refuses=(403,))
+        def post(self, request: Request) -> Response:
+            raise NotOffered(str(refusal))
 
-    def post(self, request: Request) -> Response:
-        raise NotOffered(str(self.refusal))
-
-
-class Rules(RefusesToAdd, EmptyList):
-    """`/api/v1/rules`."""
-
-    refusal = _("There are no rules for mail on this server.")
-
-
-class Usernames(RefusesToAdd, EmptyList):
-    """`/api/v1/usernames`: people sign in with an address."""
-
-    refusal = _("There are no user names on this server: people sign in with their e-mail address.")
-
-
-class OwnDomains(RefusesToAdd, EmptyList):
-    """`/api/v1/domains`: addy.io's are a person's own; `domain-options` has those that may be used."""
-
-    refusal = _("The domains of this server are an admin's to add.")
+    return EmptyListThatStaysEmpty if refusal else EmptyList
 
 
-class Blocklist(RefusesToAdd, EmptyPages):
-    """`/api/v1/blocklist`."""
-
-    refusal = _("There is no list of blocked senders on this server. Disable the alias instead.")
-
-
-class FailedDeliveries(EmptyPages):
-    """`/api/v1/failed-deliveries`: no message is kept."""
-
-    scope = Scope.ACTIVITY
-
-
-class AccountNotifications(EmptyList):
-    """`/api/v1/account-notifications`: news of the hosted service."""
-
-    scope = Scope.CREATE
+# By the last part of the path.
+VIEWS: dict[str, type[ApiView]] = {
+    "rules": empty_list("rules", _("There are no rules for mail on this server.")),
+    "usernames": empty_list(
+        "user names",
+        _("There are no user names on this server: people sign in with their e-mail address."),
+    ),
+    # `domain-options` has those that may be used.
+    "domains": empty_list("domains of your own", _("Only an admin can add domains to this server.")),
+    "blocklist": empty_list(
+        "blocked senders",
+        _("There is no list of blocked senders on this server. Disable the alias instead."),
+        is_paged=True,
+    ),
+    "failed-deliveries": empty_list("stored messages", is_paged=True, needs=Scope.ACTIVITY),
+    "account-notifications": empty_list("notifications"),
+}
 
 
 class AttachedRecipientsOnly(AliasView):
-    """`POST /api/v1/attached-recipients-only`: who of one's own addresses may reply through an alias."""
+    """`POST /api/v1/attached-recipients-only`: which of one's own addresses may reply through an alias."""
 
     scope = Scope.MANAGE
 
+    @AddyCall("Let only an alias's recipients reply: refused", takes=AliasId, refuses=(403, 404, 422))
     def post(self, request: Request) -> Response:
-        self.named()
+        self.alias(AliasId.read(self.fields)["id"])
         raise NotOffered(gettext("Replies through an alias are not available on this server."))
 
 
@@ -91,17 +87,7 @@ class OneAttachedRecipientsOnly(AliasView):
 
     scope = Scope.MANAGE
 
+    @AddyCall("Let all your recipients reply: nothing changes", status=204)
     def delete(self, request: Request, uuid: UUID) -> Response:
         self.alias(uuid)
         return Response(status=204)
-
-
-# By the word in the path.
-VIEWS: dict[str, type[ApiView]] = {
-    "rules": Rules,
-    "usernames": Usernames,
-    "domains": OwnDomains,
-    "blocklist": Blocklist,
-    "failed-deliveries": FailedDeliveries,
-    "account-notifications": AccountNotifications,
-}

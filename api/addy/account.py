@@ -1,5 +1,7 @@
 """addy.io's calls about an account: its domains, its token, its figures, its recipients."""
 
+from collections.abc import Sequence
+from typing import Any, Literal, TypedDict, cast
 from uuid import UUID
 
 from allauth.account.models import EmailAddress
@@ -8,15 +10,26 @@ from django.utils.translation import gettext
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.models import User
 from aliases import naming
-from aliases.choosing import choose
+from aliases.choosing import Choice, choose
 from aliases.issuing import NEEDS_SUFFIX, needs_suffix
 from aliases.models import Alias
 from api.addy.ids import public_id
-from api.addy.inputs import choice_of
-from api.addy.objects import recipient_object, stamp
+from api.addy.inputs import Query, WordField
+from api.addy.objects import (
+    SINCE,
+    CountedRecipientObject,
+    RecipientObject,
+    example_address,
+    example_user,
+    recipient_object,
+    stamp,
+    stamp_or_null,
+)
+from api.addy.schema import AddyCall
 from api.errors import NotFound
-from api.query import read_query
+from api.schema import EXAMPLES, Call
 from api.views import ApiView
 from domains.models import Domain
 from tokens.models import Token
@@ -29,124 +42,235 @@ FORMAT_OF_STYLE = {
 }
 # The addy.io whose calls these are: its apps ask for a version that they know.
 ADDY_VERSION = (1, 6, 2)
-# Where a person may use no domain: its apps stop at null.
-NO_DOMAIN, NO_FORMAT = "", FORMAT_OF_STYLE[naming.WORDS]
 
 
-class DomainOptions(ApiView):
-    """`GET /api/v1/domain-options`: the domains that I may use, and what I prefer."""
+class OptionsObject(TypedDict):
+    data: list[str]
+    sharedDomains: list[str]
+    defaultAliasDomain: str
+    defaultAliasFormat: str
 
+
+def options_object(domains: Sequence[Domain], choice: Choice | None) -> OptionsObject:
+    """The domains that somebody may use, and the preferred one; none has "": addy.io's apps stop at null."""
+    return {
+        "data": [domain.name for domain in domains],
+        # Where a chosen name gets an ending of ours: clients offer only random names there.
+        "sharedDomains": [domain.name for domain in domains if needs_suffix(domain)],
+        "defaultAliasDomain": choice.domain.name if choice else "",
+        "defaultAliasFormat": FORMAT_OF_STYLE[choice.style if choice else naming.WORDS],
+    }
+
+
+Right = Literal["create", "manage", "activity"]
+
+
+class TokenObject(TypedDict):
+    name: str
+    created_at: str
+    expires_at: str | None
+    scopes: list[Right]
+
+
+def token_object(token: Token) -> TokenObject:
+    return {
+        "name": token.name,
+        "created_at": stamp(token.created),
+        "expires_at": stamp_or_null(token.expires),
+        "scopes": cast("list[Right]", token.rights.words),
+    }
+
+
+class AccountObject(TypedDict):
+    id: UUID
+    username: str
+    disabled: bool
+    from_name: str | None
+    email_subject: str | None
+    banner_location: str
+    bandwidth: int
+    bandwidth_limit: int
+    username_count: int
+    username_limit: int
+    default_username_id: UUID
+    default_recipient_id: str
+    default_alias_domain: str
+    default_alias_format: str
+    subscription: str | None
+    subscription_type: str | None
+    subscription_ends_at: str | None
+    recipient_count: int
+    recipient_limit: int | None
+    active_domain_count: int
+    active_domain_limit: int | None
+    active_shared_domain_alias_count: int
+    active_shared_domain_alias_limit: int | None
+    active_rule_count: int
+    active_rule_limit: int
+    total_emails_forwarded: int
+    total_emails_blocked: int
+    total_emails_replied: int
+    total_emails_sent: int
+    total_aliases: int
+    total_active_aliases: int
+    total_inactive_aliases: int
+    total_deleted_aliases: int
+    total_pinned_aliases: int
+    created_at: str
+    updated_at: str
+
+
+def alias_figures(user: User, *, activity: bool) -> dict[str, int]:
+    """How many aliases the user has, by state, and their mail; without `activity` no mail."""
+    present = Q(deleted_at=None)
+    figures = Alias.objects.owned_by(user).aggregate(
+        forwards=Sum("forwards"),
+        blocks=Sum("blocks"),
+        replies=Sum("replies"),
+        present=Count("pk", filter=present),
+        active=Count("pk", filter=present & Q(enabled=True)),
+        deleted=Count("pk", filter=~present),
+        pinned=Count("pk", filter=present & Q(pinned=True)),
+        shared=Count("pk", filter=present & Q(enabled=True) & NEEDS_SUFFIX),
+    )
+    mail = {} if activity else dict.fromkeys(("forwards", "blocks", "replies"), 0)
+    return {name: number or 0 for name, number in {**figures, **mail}.items()}
+
+
+def account_object(
+    user: User, addresses: Sequence[EmailAddress], options: OptionsObject, figures: dict[str, int]
+) -> AccountObject:
+    """An account with its addresses, the default one first. What is not limited here has no limit: null.
+
+    addy.io's apps start only if everything that they know as a number or text is there, and not null. What
+    does not exist here is 0, of at most 0.
+    """
+    since = stamp(user.date_joined)
+    return {
+        "id": public_id("user", user.pk),
+        "username": user.email,
+        "disabled": False,
+        "from_name": user.name or None,
+        "email_subject": None,
+        "banner_location": "off",
+        "bandwidth": 0,
+        "bandwidth_limit": 0,
+        "username_count": 0,
+        "username_limit": 0,
+        "default_username_id": public_id("user", user.pk),
+        "default_recipient_id": str(public_id("recipient", addresses[0].pk)) if addresses else "",
+        "default_alias_domain": options["defaultAliasDomain"],
+        "default_alias_format": options["defaultAliasFormat"],
+        "subscription": None,
+        "subscription_type": None,
+        "subscription_ends_at": None,
+        "recipient_count": sum(address.verified for address in addresses),
+        "recipient_limit": None,
+        "active_domain_count": len(options["data"]),
+        "active_domain_limit": None,
+        "active_shared_domain_alias_count": figures["shared"],
+        "active_shared_domain_alias_limit": None,
+        "active_rule_count": 0,
+        "active_rule_limit": 0,
+        "total_emails_forwarded": figures["forwards"],
+        "total_emails_blocked": figures["blocks"],
+        "total_emails_replied": figures["replies"],
+        "total_emails_sent": 0,
+        "total_aliases": figures["present"],
+        "total_active_aliases": figures["active"],
+        "total_inactive_aliases": figures["present"] - figures["active"],
+        "total_deleted_aliases": figures["deleted"],
+        "total_pinned_aliases": figures["pinned"],
+        "created_at": since,
+        "updated_at": since,
+    }
+
+
+class VersionObject(TypedDict):
+    version: str
+    major: int
+    minor: int
+    patch: int
+
+
+def version_object() -> VersionObject:
+    major, minor, patch = ADDY_VERSION
+    return {"version": f"{major}.{minor}.{patch}", "major": major, "minor": minor, "patch": patch}
+
+
+def example_options() -> OptionsObject:
+    domain = Domain(name="example.com")
+    return options_object([domain], Choice(domain, naming.WORDS, None, None))
+
+
+EXAMPLES |= {
+    OptionsObject: example_options,
+    TokenObject: lambda: token_object(Token(name="Bitwarden", created=SINCE, scopes=Scope.CREATE)),
+    AccountObject: lambda: account_object(
+        example_user(),
+        [example_address()],
+        example_options(),
+        {"forwards": 3, "present": 1, "active": 1}
+        | dict.fromkeys(("blocks", "replies", "deleted", "pinned", "shared"), 0),
+    ),
+    VersionObject: version_object,
+}
+
+
+class AccountView(ApiView):
     scope = Scope.CREATE
 
-    def get(self, request: Request) -> Response:
+    def options_of_caller(self) -> OptionsObject:
         domains = list(Domain.objects.usable_by(self.caller).order_by("name"))
-        choice = choose(self.caller) if domains else None
-        return Response(
-            {
-                "data": [domain.name for domain in domains],
-                # Where a chosen name gets an ending of ours: clients offer random names only there.
-                "sharedDomains": [domain.name for domain in domains if needs_suffix(domain)],
-                "defaultAliasDomain": choice.domain.name if choice else NO_DOMAIN,
-                "defaultAliasFormat": FORMAT_OF_STYLE[choice.style] if choice else NO_FORMAT,
-            }
-        )
+        return options_object(domains, choose(self.caller) if domains else None)
+
+
+class DomainOptions(AccountView):
+    """`GET /api/v1/domain-options`."""
+
+    @AddyCall("The domains that you may use, and what you prefer", OptionsObject)
+    def get(self, request: Request) -> Response:
+        return Response(self.options_of_caller())
 
 
 class TokenDetails(ApiView):
-    """`GET /api/v1/api-token-details`: the token that this is called with."""
+    """`GET /api/v1/api-token-details`."""
 
     scope = ANY_TOKEN
 
+    @AddyCall("The token that this is called with", TokenObject)
     def get(self, request: Request) -> Response:
         token = request.auth
         if not isinstance(token, Token):
             raise TypeError("the authentication gives a token")
-        return Response(
-            {
-                "name": token.name,
-                "created_at": stamp(token.created),
-                "expires_at": stamp(token.expires),
-                "scopes": token.rights.words,
-            }
-        )
+        return Response(token_object(token))
 
 
-class AccountDetails(ApiView):
-    """`GET /api/v1/account-details`. What is not limited here has no limit: null.
+class AccountDetails(AccountView):
+    """`GET /api/v1/account-details`: what addy.io's apps ask for first."""
 
-    Its apps ask for this first, and start only if nothing that they know as a number or text is missing or
-    null. What there is not here is none, of at most none.
-    """
-
-    scope = Scope.CREATE
-
+    @AddyCall("Your account and its figures", {"data": AccountObject})
     def get(self, request: Request) -> Response:
         user = self.caller
-        present = Q(deleted_at=None)
-        figures = Alias.objects.owned_by(user).aggregate(
-            forwarded=Sum("forwards"),
-            blocked=Sum("blocks"),
-            replied=Sum("replies"),
-            aliases=Count("pk", filter=present),
-            active=Count("pk", filter=present & Q(enabled=True)),
-            deleted=Count("pk", filter=~present),
-            pinned=Count("pk", filter=present & Q(pinned=True)),
-            shared=Count("pk", filter=present & Q(enabled=True) & NEEDS_SUFFIX),
-        )
         addresses = list(EmailAddress.objects.filter(user=user).order_by("-primary", "-verified", "pk"))
-        domains = Domain.objects.usable_by(user).count()
-        choice = choose(user) if domains else None
-        since = stamp(user.date_joined)
-        account = {
-            "id": str(public_id("user", user.pk)),
-            "username": user.email,
-            "disabled": False,
-            "from_name": user.name or None,
-            "email_subject": None,
-            "banner_location": "off",
-            "bandwidth": 0,
-            "bandwidth_limit": 0,
-            "username_count": 0,
-            "username_limit": 0,
-            "default_username_id": str(public_id("user", user.pk)),
-            "default_recipient_id": str(public_id("recipient", addresses[0].pk)) if addresses else "",
-            "default_alias_domain": choice.domain.name if choice else NO_DOMAIN,
-            "default_alias_format": FORMAT_OF_STYLE[choice.style] if choice else NO_FORMAT,
-            "subscription": None,
-            "subscription_type": None,
-            "subscription_ends_at": None,
-            "recipient_count": sum(address.verified for address in addresses),
-            "recipient_limit": None,
-            "active_domain_count": domains,
-            "active_domain_limit": None,
-            "active_shared_domain_alias_count": figures["shared"],
-            "active_shared_domain_alias_limit": None,
-            "active_rule_count": 0,
-            "active_rule_limit": 0,
-            "total_emails_forwarded": (figures["forwarded"] or 0) if self.shows_activity else 0,
-            "total_emails_blocked": (figures["blocked"] or 0) if self.shows_activity else 0,
-            "total_emails_replied": (figures["replied"] or 0) if self.shows_activity else 0,
-            "total_emails_sent": 0,
-            "total_aliases": figures["aliases"],
-            "total_active_aliases": figures["active"],
-            "total_inactive_aliases": figures["aliases"] - figures["active"],
-            "total_deleted_aliases": figures["deleted"],
-            "total_pinned_aliases": figures["pinned"],
-            "created_at": since,
-            "updated_at": since,
-        }
-        return Response({"data": account})
+        figures = alias_figures(user, activity=self.shows_activity)
+        return Response({"data": account_object(user, addresses, self.options_of_caller(), figures)})
 
 
 class SignOut(ApiView):
-    """`POST /api/auth/logout`: revokes the token that came with the request."""
+    """`POST /api/auth/logout`."""
 
     scope = ANY_TOKEN
 
+    @Call("Revoke the token that this is called with (addy.io's apps)", status=204, dialect="addy.io")
     def post(self, request: Request) -> Response:
         if isinstance(request.auth, Token):
             request.auth.revoke()
         return Response(status=204)
+
+
+class RecipientQuery(Query):
+    filter_verified = WordField("true", "false", help_text="Only those that are verified, or not.")
 
 
 class Recipients(ApiView):
@@ -154,14 +278,22 @@ class Recipients(ApiView):
 
     scope = Scope.CREATE
 
+    @AddyCall(
+        "Your own addresses",
+        {"data": list[CountedRecipientObject]},
+        parameters=[RecipientQuery],
+        refuses=(422,),
+    )
     def get(self, request: Request) -> Response:
-        query = read_query(request.META.get("QUERY_STRING", ""))
-        rows = EmailAddress.objects.filter(user=self.caller)
-        if verified := choice_of(query, "filter[verified]", ("true", "false")):
+        rows: Any = EmailAddress.objects.filter(user=self.caller)
+        if verified := RecipientQuery.read(self.query)["filter[verified]"]:
             rows = rows.filter(verified=verified == "true")
         present = Count("alias_links", filter=Q(alias_links__alias__deleted_at=None))
-        rows = rows.annotate(number=present).order_by("-primary", "pk")
-        return Response({"data": [recipient_object(row, self.caller, row.number) for row in rows]})
+        recipients: list[CountedRecipientObject] = [
+            {**recipient_object(row, self.caller), "aliases_count": row.number}
+            for row in rows.annotate(number=present).order_by("-primary", "pk")
+        ]
+        return Response({"data": recipients})
 
 
 class OneRecipient(ApiView):
@@ -169,6 +301,7 @@ class OneRecipient(ApiView):
 
     scope = Scope.CREATE
 
+    @AddyCall("One of your own addresses", {"data": RecipientObject})
     def get(self, request: Request, uuid: UUID) -> Response:
         for row in EmailAddress.objects.filter(user=self.caller):
             if public_id("recipient", row.pk) == uuid:
@@ -181,7 +314,6 @@ class AppVersion(ApiView):
 
     scope = ANY_TOKEN
 
+    @AddyCall("The version of addy.io whose calls these are", VersionObject)
     def get(self, request: Request) -> Response:
-        major, minor, patch = ADDY_VERSION
-        version = {"version": f"{major}.{minor}.{patch}", "major": major, "minor": minor, "patch": patch}
-        return Response(version)
+        return Response(version_object())

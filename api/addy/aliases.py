@@ -1,4 +1,4 @@
-"""addy.io's dialect: its paths, keys and refusals over our verbs (docs/api.md)."""
+"""addy.io's calls about aliases."""
 
 import re
 from typing import Any
@@ -8,36 +8,34 @@ from django.utils.translation import gettext
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from aliases import naming
 from aliases.issuing import issue, issue_chosen
 from aliases.models import Alias, AliasQuerySet
-from aliases.validation import clean_name, clean_note
-from api.addy.inputs import choice_of, recipients_of, refused_by_field, required_text, text_of, uuid_of
-from api.addy.lists import Page, chosen, ordered
-from api.addy.objects import alias_object, with_last_mail
+from api.addy.inputs import (
+    CUSTOM,
+    STYLE_OF_FORMAT,
+    AliasChanges,
+    AliasId,
+    AliasRecipientIds,
+    NewAlias,
+    NewChosenAlias,
+    own_addresses,
+    refused_by_field,
+)
+from api.addy.lists import AliasPage, ListQuery, Page, filtered, ordered
+from api.addy.objects import AliasObject, alias_object, with_last_mail
+from api.addy.schema import AddyCall
 from api.errors import NotFound, Unprocessable
-from api.query import read_query
 from api.views import ApiView
 from tokens.scopes import Scope
 
-CUSTOM = "custom"
-# addy.io's formats; there are no lists of first names here, words stand for them.
-STYLE_OF_FORMAT = {
-    "random_characters": naming.CHARACTERS,
-    "uuid": naming.UUID,
-    "random_words": naming.WORDS,
-    "random_male_name": naming.WORDS,
-    "random_female_name": naming.WORDS,
-    "random_noun": naming.WORDS,
-}
-FORMATS = (*STYLE_OF_FORMAT, CUSTOM)
+ONE = {"data": AliasObject}
 # What Bitwarden writes: the only place where it names the site to addy.io.
 _WEBSITE = re.compile(r"^Website: (\S+)\. ")
 
 
-def site_of(description: str | None) -> str:
+def site_of(description: str) -> str:
     """The web site that Bitwarden's description names; "" for any other text."""
-    match = _WEBSITE.match(description or "")
+    match = _WEBSITE.match(description)
     return match[1] if match else ""
 
 
@@ -46,41 +44,40 @@ class Aliases(ApiView):
 
     scope = Scope.CREATE
 
+    @AddyCall("List aliases, pinned and recent ones first", AliasPage, parameters=[ListQuery], refuses=(422,))
     def get(self, request: Request) -> Response:
-        query = read_query(request.META.get("QUERY_STRING", ""))
-        page = Page(request, query)
-        aliases = chosen(self.caller, query)
+        query = ListQuery.read(self.query)
+        page = Page(request.build_absolute_uri(request.path), self.query, query)
+        aliases = filtered(self.caller, query)
         total = aliases.count()
         # The page is found in the index alone; only its rows are then read whole.
-        shows = self.shows_activity
-        keys = ordered(aliases, query, activity=shows).values("pk")[page.rows]
+        sort, activity = query["sort"], self.shows_activity
+        keys = ordered(aliases, sort, activity=activity).values("pk")[page.rows]
         found = with_last_mail(Alias.objects.filter(pk__in=keys)).with_destinations()
-        rows = ordered(found, query, activity=shows)
+        rows = ordered(found, sort, activity=activity)
         return Response(
-            page.answer([alias_object(alias, self.caller, activity=shows) for alias in rows], total)
+            page.answer([alias_object(alias, self.caller, activity=activity) for alias in rows], total)
         )
 
+    @AddyCall("Create an alias", ONE, 201, takes=NewChosenAlias, refuses=(403, 422))
     def post(self, request: Request) -> Response:
-        data = self.fields
-        domain = required_text(data, "domain")
-        style = choice_of(data, "format", FORMATS)
-        description = text_of(data, "description")
-        local_part = required_text(data, "local_part").lower() if style == CUSTOM else ""
-        with refused_by_field("description"):
-            clean_note(description or "")
+        data = NewAlias.read(self.fields)
+        style, note = data["format"], data["description"] or ""
+        if style == CUSTOM:
+            data = NewChosenAlias.read(self.fields)
         common: dict[str, Any] = {
             "owner": self.caller,
             "made_by_app": True,
-            "domain": domain,
-            "destinations": recipients_of(data, self.caller),
-            "note": description or "",
+            "domain": data["domain"],
+            "destinations": own_addresses(self.caller, data["recipient_ids"]),
+            "note": note,
         }
         with refused_by_field("local_part"):
             if style == CUSTOM:
-                alias = issue_chosen(prefix=local_part, **common)
+                alias = issue_chosen(prefix=data["local_part"].lower(), **common)
             else:
-                # A format that was asked for is kept to; else the name may tell the site, as ours do.
-                hostname = "" if style else site_of(description)
+                # A format that was asked for is kept; otherwise the name may show the site, as ours do.
+                hostname = "" if style else site_of(note)
                 alias = issue(style=STYLE_OF_FORMAT.get(style), hostname=hostname, **common)
         return Response({"data": alias_object(alias, self.caller)}, status=201)
 
@@ -101,10 +98,6 @@ class AliasView(ApiView):
         found.owner = self.caller
         return found
 
-    def named(self, name: str = "id") -> Alias:
-        """The alias that a field of the body names. Raises Unprocessable, NotFound."""
-        return self.alias(uuid_of(required_text(self.fields, name)))
-
     def shown(self, alias: Alias) -> Response:
         """The alias as the answer."""
         return Response({"data": alias_object(alias, self.caller, activity=self.shows_activity)})
@@ -115,23 +108,17 @@ class OneAlias(AliasView):
 
     scope = {"get": Scope.CREATE, "patch": Scope.MANAGE, "delete": Scope.MANAGE}
 
+    @AddyCall("One alias, deleted or not", ONE)
     def get(self, request: Request, uuid: UUID) -> Response:
         return self.shown(self.alias(uuid))
 
+    @AddyCall("Change an alias", ONE, takes=AliasChanges, refuses=(422,))
     def patch(self, request: Request, uuid: UUID) -> Response:
-        alias, data = self.alias(uuid), self.fields
-        description, from_name = text_of(data, "description"), text_of(data, "from_name")
-        with refused_by_field("description"):
-            clean_note(description or "")
-        with refused_by_field("from_name"):
-            clean_name(from_name or "")
-        alias.edit(
-            # null empties a field, a missing one is left alone
-            note=(description or "") if "description" in data else None,
-            name=(from_name or "") if "from_name" in data else None,
-        )
+        alias, data = self.alias(uuid), AliasChanges.read(self.fields)
+        alias.edit(note=data["description"], name=data["from_name"])
         return self.shown(alias)
 
+    @AddyCall("Delete an alias; it can be restored", status=204)
     def delete(self, request: Request, uuid: UUID) -> Response:
         self.alias(uuid, present=True).soft_delete()
         return Response(status=204)
@@ -142,6 +129,7 @@ class Restore(AliasView):
 
     scope = Scope.MANAGE
 
+    @AddyCall("Restore a deleted alias", ONE, refuses=(403, 409))
     def patch(self, request: Request, uuid: UUID) -> Response:
         alias = self.alias(uuid)
         if alias.is_deleted:
@@ -154,6 +142,7 @@ class Forget(AliasView):
 
     scope = Scope.MANAGE
 
+    @AddyCall("Erase everything about an alias but its address, which is never given out again", status=204)
     def delete(self, request: Request, uuid: UUID) -> Response:
         alias = self.alias(uuid)
         Alias.objects.owned_by(self.caller).filter(pk=alias.pk).strip()
@@ -165,8 +154,9 @@ class ActiveAliases(AliasView):
 
     scope = Scope.MANAGE
 
+    @AddyCall("Switch an alias on", ONE, takes=AliasId, refuses=(404, 422))
     def post(self, request: Request) -> Response:
-        alias = self.named()
+        alias = self.alias(AliasId.read(self.fields)["id"])
         if alias.is_deleted:
             raise Unprocessable("id", gettext("You need to restore this alias before you can activate it."))
         alias.enable()
@@ -178,6 +168,7 @@ class ActiveAlias(AliasView):
 
     scope = Scope.MANAGE
 
+    @AddyCall("Switch an alias off", status=204)
     def delete(self, request: Request, uuid: UUID) -> Response:
         self.alias(uuid).disable()
         return Response(status=204)
@@ -188,8 +179,9 @@ class PinnedAliases(AliasView):
 
     scope = Scope.MANAGE
 
+    @AddyCall("Pin an alias", ONE, takes=AliasId, refuses=(404, 422))
     def post(self, request: Request) -> Response:
-        alias = self.named()
+        alias = self.alias(AliasId.read(self.fields)["id"])
         alias.edit(pinned=True)
         return self.shown(alias)
 
@@ -199,6 +191,7 @@ class PinnedAlias(AliasView):
 
     scope = Scope.MANAGE
 
+    @AddyCall("Unpin an alias", status=204)
     def delete(self, request: Request, uuid: UUID) -> Response:
         self.alias(uuid).edit(pinned=False)
         return Response(status=204)
@@ -209,9 +202,16 @@ class AliasRecipients(AliasView):
 
     scope = Scope.MANAGE
 
+    @AddyCall(
+        "Forward an alias to these addresses; without any, to the primary one",
+        ONE,
+        takes=AliasRecipientIds,
+        refuses=(404, 422),
+    )
     def post(self, request: Request) -> Response:
-        alias = self.named("alias_id")
-        addresses = recipients_of(self.fields, self.caller)
+        data = AliasRecipientIds.read(self.fields)
+        alias = self.alias(data["alias_id"])
+        addresses = own_addresses(self.caller, data["recipient_ids"])
         with refused_by_field("recipient_ids"):
             alias.set_destinations(addresses or [self.caller.email])
         return self.shown(alias)

@@ -1,4 +1,8 @@
-"""addy.io's calls for up to 25 aliases at once: what one call does to one, done to each."""
+"""addy.io's calls for up to 25 aliases at once: the same change for each."""
+
+from collections.abc import Callable
+from typing import TypedDict
+from uuid import UUID
 
 from django.db import transaction
 from django.utils.translation import gettext, ngettext
@@ -7,162 +11,143 @@ from rest_framework.response import Response
 
 from aliases.models import Alias, AliasQuerySet
 from api.addy.aliases import AliasView
-from api.addy.inputs import ids_of, recipients_of, refused_by_field
-from api.addy.objects import alias_object, with_last_mail
+from api.addy.inputs import (
+    BULK_MAX,
+    EXAMPLE_ID,
+    AliasIds,
+    AliasIdsAndRecipientIds,
+    own_addresses,
+    refused_by_field,
+)
+from api.addy.objects import BareAliasObject, bare_alias_object, with_last_mail
+from api.addy.schema import AddyCall
 from api.errors import NotFound, Unprocessable
+from api.inputs import Input
+from api.schema import EXAMPLES
 from tokens.scopes import Scope
+
+Change = Callable[["BulkView", list[Alias]], list[Alias] | None]
+Choose = Callable[[AliasQuerySet], AliasQuerySet]
+
+
+class ChangedObject(TypedDict):
+    message: str
+    ids: list[UUID]
+
+
+def changed_object(ids: list[UUID]) -> ChangedObject:
+    """How many aliases were changed, and which."""
+    sentence = ngettext("%(count)s alias changed.", "%(count)s aliases changed.", len(ids))
+    return {"message": sentence % {"count": len(ids)}, "ids": ids}
+
+
+EXAMPLES[ChangedObject] = lambda: changed_object([UUID(EXAMPLE_ID)])
 
 
 class BulkView(AliasView):
-    """`POST /api/v1/aliases/:deed/bulk`: does a deed to each of the aliases that `ids` names."""
+    """`POST /api/v1/aliases/:action/bulk`."""
 
     scope = Scope.MANAGE
 
-    def found(self) -> list[Alias]:
-        """The caller's aliases of these ids that the deed changes. Raises Unprocessable, NotFound."""
-        aliases = list(self.among(self.all_mine().filter(uuid__in=ids_of(self.fields))).order_by("pk"))
+    def named(self, choose: Choose) -> list[Alias]:
+        """The caller's aliases that `ids` names and `choose` keeps. Raises Unprocessable, NotFound."""
+        ids = AliasIds.read(self.fields)["ids"]
+        aliases = list(choose(self.all_mine().filter(uuid__in=ids)).order_by("pk"))
         if not aliases:
             raise NotFound(gettext("No aliases found"))
         for alias in aliases:
             alias.owner = self.caller
         return aliases
 
-    def among(self, aliases: AliasQuerySet) -> AliasQuerySet:
-        """Of these aliases, those that the deed can be done to."""
-        return aliases.present()
-
-    def do(self, alias: Alias) -> None:
-        """The deed."""
-        raise NotImplementedError
-
-    def do_all(self, aliases: list[Alias]) -> None:
-        """The deed, to each of them."""
-        for alias in aliases:
-            self.do(alias)
-
-    @transaction.atomic
-    def post(self, request: Request) -> Response:
-        aliases = self.found()
-        self.do_all(aliases)
-        sentence = ngettext("%(count)s alias changed.", "%(count)s aliases changed.", len(aliases))
-        ids = [str(alias.uuid) for alias in aliases]
-        return Response({"message": sentence % {"count": len(aliases)}, "ids": ids})
-
 
 class BulkGet(BulkView):
-    """`POST /api/v1/aliases/get/bulk`."""
+    """`POST /api/v1/aliases/get/bulk`: without their recipients, as addy.io has it."""
 
     scope = Scope.CREATE
 
     def all_mine(self) -> AliasQuerySet:
-        # addy.io leaves their recipients out here.
         return with_last_mail(Alias.objects.owned_by(self.caller))
 
-    def among(self, aliases: AliasQuerySet) -> AliasQuerySet:
-        return aliases
-
+    @AddyCall(
+        f"Up to {BULK_MAX} aliases", {"data": list[BareAliasObject]}, takes=AliasIds, refuses=(404, 422)
+    )
     def post(self, request: Request) -> Response:
-        shows = self.shows_activity
-        rows = [alias_object(alias, self.caller, recipients=False, activity=shows) for alias in self.found()]
+        rows = [
+            bare_alias_object(alias, self.caller, activity=self.shows_activity)
+            for alias in self.named(AliasQuerySet.all)
+        ]
         return Response({"data": rows})
 
 
-class BulkActivate(BulkView):
-    """`POST /api/v1/aliases/activate/bulk`."""
+def changing(
+    verb: str,
+    change: Change,
+    choose: Choose = AliasQuerySet.present,
+    takes: type[Input] = AliasIds,
+    refuses: tuple[int, ...] = (404, 422),
+) -> type[BulkView]:
+    """A view that changes all that `choose` keeps, or none; `change` may return those that it changed."""
 
-    def found(self) -> list[Alias]:
-        aliases = super().found()
-        present = [alias for alias in aliases if not alias.is_deleted]
-        if not present:
-            raise Unprocessable(
-                "ids", gettext("You need to restore these aliases before you can activate them.")
-            )
-        return present
+    class BulkChange(BulkView):
+        @AddyCall(f"{verb} up to {BULK_MAX} aliases", ChangedObject, takes=takes, refuses=refuses)
+        @transaction.atomic
+        def post(self, request: Request) -> Response:
+            aliases = self.named(choose)
+            return Response(changed_object([alias.uuid for alias in change(self, aliases) or aliases]))
 
-    def among(self, aliases: AliasQuerySet) -> AliasQuerySet:
-        # Whatever its switch, a deleted one is told as inactive.
-        return aliases.exclude(enabled=True, deleted_at=None)
+    return BulkChange
 
-    def do(self, alias: Alias) -> None:
+
+def each(change: Callable[[Alias], None]) -> Change:
+    """The same change for one alias after the other."""
+
+    def change_each(view: BulkView, aliases: list[Alias]) -> None:
+        for alias in aliases:
+            change(alias)
+
+    return change_each
+
+
+def activate(view: BulkView, aliases: list[Alias]) -> list[Alias]:
+    present = [alias for alias in aliases if not alias.is_deleted]
+    if not present:
+        raise Unprocessable("ids", gettext("You need to restore these aliases before you can activate them."))
+    for alias in present:
         alias.enable()
+    return present
 
 
-class BulkDeactivate(BulkView):
-    """`POST /api/v1/aliases/deactivate/bulk`."""
-
-    def among(self, aliases: AliasQuerySet) -> AliasQuerySet:
-        return aliases.present().filter(enabled=True)
-
-    def do(self, alias: Alias) -> None:
-        alias.disable()
+def forget(view: BulkView, aliases: list[Alias]) -> None:
+    Alias.objects.owned_by(view.caller).filter(pk__in=[alias.pk for alias in aliases]).strip()
 
 
-class BulkPin(BulkView):
-    """`POST /api/v1/aliases/pin/bulk`."""
-
-    def do(self, alias: Alias) -> None:
-        alias.edit(pinned=True)
-
-
-class BulkUnpin(BulkView):
-    """`POST /api/v1/aliases/unpin/bulk`."""
-
-    def do(self, alias: Alias) -> None:
-        alias.edit(pinned=False)
+def set_recipients(view: BulkView, aliases: list[Alias]) -> None:
+    data = AliasIdsAndRecipientIds.read(view.fields)
+    addresses = own_addresses(view.caller, data["recipient_ids"]) or [view.caller.email]
+    with refused_by_field("recipient_ids"):
+        for alias in aliases:
+            alias.set_destinations(addresses)
 
 
-class BulkDelete(BulkView):
-    """`POST /api/v1/aliases/delete/bulk`."""
-
-    def do(self, alias: Alias) -> None:
-        alias.soft_delete()
-
-
-class BulkRestore(BulkView):
-    """`POST /api/v1/aliases/restore/bulk`: all of them, or none."""
-
-    def among(self, aliases: AliasQuerySet) -> AliasQuerySet:
-        return aliases.deleted().select_related("domain")
-
-    def do(self, alias: Alias) -> None:
-        alias.restore()
-
-
-class BulkForget(BulkView):
-    """`POST /api/v1/aliases/forget/bulk`."""
-
-    def among(self, aliases: AliasQuerySet) -> AliasQuerySet:
-        return aliases
-
-    def do_all(self, aliases: list[Alias]) -> None:
-        Alias.objects.owned_by(self.caller).filter(pk__in=[alias.pk for alias in aliases]).strip()
-
-
-class BulkRecipients(BulkView):
-    """`POST /api/v1/aliases/recipients/bulk`."""
-
-    @transaction.atomic
-    def post(self, request: Request) -> Response:
-        self.addresses = recipients_of(self.fields, self.caller) or [self.caller.email]
-        return super().post(request)
-
-    def among(self, aliases: AliasQuerySet) -> AliasQuerySet:
-        return aliases
-
-    def do(self, alias: Alias) -> None:
-        with refused_by_field("recipient_ids"):
-            alias.set_destinations(self.addresses)
-
-
-# By the deed in the path.
+# By the action in the path.
 VIEWS: dict[str, type[BulkView]] = {
     "get": BulkGet,
-    "activate": BulkActivate,
-    "deactivate": BulkDeactivate,
-    "pin": BulkPin,
-    "unpin": BulkUnpin,
-    "delete": BulkDelete,
-    "restore": BulkRestore,
-    "forget": BulkForget,
-    "recipients": BulkRecipients,
+    # Whatever its switch, a deleted alias is shown as inactive.
+    "activate": changing("Switch on", activate, lambda rows: rows.exclude(enabled=True, deleted_at=None)),
+    "deactivate": changing(
+        "Switch off", each(Alias.disable), lambda rows: rows.present().filter(enabled=True)
+    ),
+    "pin": changing("Pin", each(lambda alias: alias.edit(pinned=True))),
+    "unpin": changing("Unpin", each(lambda alias: alias.edit(pinned=False))),
+    "delete": changing("Delete", each(Alias.soft_delete)),
+    "restore": changing(
+        "Restore",
+        each(Alias.restore),
+        lambda rows: rows.deleted().select_related("domain"),
+        refuses=(403, 404, 409, 422),
+    ),
+    "forget": changing("Forget", forget, AliasQuerySet.all),
+    "recipients": changing(
+        "Change the recipients of", set_recipients, AliasQuerySet.all, takes=AliasIdsAndRecipientIds
+    ),
 }

@@ -1,25 +1,38 @@
-"""Reading what addy.io's clients send; what breaks a rule is refused by the name of its field (422)."""
+"""What addy.io's clients send; what breaks a rule is refused by the name of its field (422)."""
 
 import re
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 from allauth.account.models import EmailAddress
 from django.utils.translation import gettext
+from drf_spectacular.drainage import set_override
+from drf_spectacular.utils import extend_schema_field
+from rest_framework.exceptions import ValidationError
+from rest_framework.fields import empty
 
 from accounts.models import User
 from aliases import exceptions as refusals
-from api.addy.ids import public_id
+from aliases import naming
+from aliases.validation import clean_name, clean_note
+from api import inputs
+from api.addy.ids import UUIDInAnyCase, public_id
 from api.errors import Unprocessable
 from core.exceptions import RuleError
 
 BULK_MAX = 25  # as addy.io's
-# The deepest page: far beyond anyone's aliases; a database's OFFSET is 63 bits wide.
-PAGE_MAX = 1_000_000_000
-PAGE_SIZE_MAX = 100
-SEARCH_MIN, SEARCH_MAX = 3, 50
+CUSTOM = "custom"
+# addy.io's formats; there are no lists of first names here, so words stand in for them.
+STYLE_OF_FORMAT = {
+    "random_characters": naming.CHARACTERS,
+    "uuid": naming.UUID,
+    "random_words": naming.WORDS,
+    "random_male_name": naming.WORDS,
+    "random_female_name": naming.WORDS,
+    "random_noun": naming.WORDS,
+}
 
 # The field that a rule's refusal is about.
 FIELD_OF_REFUSAL: dict[type[RuleError], str] = {
@@ -30,6 +43,8 @@ FIELD_OF_REFUSAL: dict[type[RuleError], str] = {
     refusals.NotAnAddress: "recipient_ids",
     refusals.AddressTaken: "local_part_without_extension",
 }
+EXAMPLE_ID = "50c9e585-e7f5-41c4-9016-9014c15454bc"
+EXAMPLE_RECIPIENT_ID = "1b5e7c06-9f0a-8d21-a4c3-0f6d5e2b7a90"
 
 
 @contextmanager
@@ -44,95 +59,189 @@ def refused_by_field(invalid: str) -> Iterator[None]:
         raise Unprocessable(field, error) from error
 
 
-def text_of(data: dict[str, Any], name: str) -> str | None:
-    """The text in a field, trimmed; None where it is missing, null or empty. Raises Unprocessable."""
-    value = data.get(name)
-    if value is not None and not isinstance(value, str):
-        raise Unprocessable(name, gettext("The field “%(name)s” must be a text.") % {"name": name})
-    return (value or "").strip() or None
+class Input(inputs.Input):
+    """A body or query string of addy.io's."""
+
+    @classmethod
+    def read(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """The fields' values, checked. Raises Unprocessable for the first that is wrong."""
+        try:
+            return super().read(data)
+        except ValidationError as error:
+            details: Any = error.detail
+            field, (sentence, *_more) = next(iter(details.items()))
+            raise Unprocessable(field.replace("[", ".").rstrip("]"), sentence) from error
 
 
-def required_text(data: dict[str, Any], name: str) -> str:
-    """The text in a field that must be there. Raises Unprocessable."""
-    text = text_of(data, name)
-    if text is None:
-        raise Unprocessable(name, gettext("The field “%(name)s” is required.") % {"name": name})
-    return text
+class TextField(inputs.TextField):
+    """A text, trimmed; "" for null. `check` may raise InvalidValue for it."""
+
+    def __init__(self, *, check: Callable[[str], object] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.check = check
+
+    def run_validation(self, data: Any = empty) -> Any:
+        return super().run_validation("" if data is None else data)
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data).strip()
+        if self.check:
+            try:
+                self.check(text)
+            except refusals.InvalidValue as error:
+                raise ValidationError(str(error)) from error
+        return text
 
 
-def choice_of(data: dict[str, Any], name: str, choices: tuple[str, ...], default: str = "") -> str:
-    """One of these words; the default where there is none. Raises Unprocessable."""
-    text = text_of(data, name)
-    if text is not None and text not in choices:
-        raise Unprocessable(
-            name.replace("[", ".").rstrip("]"),
-            gettext("“%(name)s” must be one of: %(choices)s.")
-            % {"name": name, "choices": ", ".join(choices)},
-        )
-    return text or default
+class RequiredTextField(TextField):
+    """A text that may not be missing or empty."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"allow_null": False, **kwargs})
+
+    def run_validation(self, data: Any = empty) -> Any:
+        if text := super().run_validation(data):
+            return text
+        raise ValidationError(gettext("The field “%(name)s” is required.") % {"name": self.field_name})
 
 
-def whole_of(query: dict[str, str], name: str, default: int, most: int) -> int:
-    """A whole number from 1 in the query string. Raises Unprocessable."""
-    text = query.get(name, "")
-    if not text:
-        return default
-    if not (text.isascii() and text.isdigit()) or len(text) > 10 or not 1 <= int(text) <= most:
-        raise Unprocessable(
-            name.replace("[", ".").rstrip("]"),
-            gettext("“%(name)s” must be a whole number from 1 to %(max)s.") % {"name": name, "max": most},
-        )
-    return int(text)
+class ChoiceField(TextField):
+    """One of these words, or nothing."""
+
+    def __init__(self, choices: Iterable[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.choices = tuple(choices)
+        null = (None,) if self.allow_null else ()
+        set_override(self, "field", {"type": "string", "enum": [*self.choices, *null]})
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if text and text not in self.choices:
+            values = {"name": self.field_name, "choices": ", ".join(self.choices)}
+            raise ValidationError(gettext("“%(name)s” must be one of: %(choices)s.") % values)
+        return text
 
 
-def search_of(query: dict[str, str]) -> str:
-    """The text to search for; "" for none. Raises Unprocessable."""
-    text = query.get("filter[search]", "").strip()
-    if text and not SEARCH_MIN <= len(text) <= SEARCH_MAX:
-        raise Unprocessable(
-            "filter.search",
-            gettext("A search has between %(min)s and %(max)s characters.")
-            % {"min": SEARCH_MIN, "max": SEARCH_MAX},
-        )
-    return text
+ID = {"type": "string", "format": "uuid"}
+_UUID = re.compile(UUIDInAnyCase.regex)
 
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+def parse_id(value: object) -> UUID | None:
+    """The id in this text; None for anything else."""
+    return UUID(value) if isinstance(value, str) and _UUID.fullmatch(value) else None
 
 
-def uuid_of(text: str) -> uuid.UUID | None:
-    """The id that is written there; None where it is none."""
-    return uuid.UUID(text) if _UUID.fullmatch(text) else None
+@extend_schema_field(ID)
+class IdField(RequiredTextField):
+    """An id; None for a text that is not an id."""
+
+    def run_validation(self, data: Any = empty) -> UUID | None:
+        return parse_id(super().run_validation(data))
 
 
-def ids_of(data: dict[str, Any], name: str = "ids", most: int = BULK_MAX) -> list[uuid.UUID]:
-    """The ids in a field, without repetitions: one at least. Raises Unprocessable."""
-    values = data.get(name)
-    found = [uuid_of(value) for value in values if isinstance(value, str)] if isinstance(values, list) else []
-    ids = [value for value in found if value is not None]
-    if not ids or len(ids) != len(values or ()) or len(ids) > most:
-        raise Unprocessable(
-            name,
-            gettext("The field “%(name)s” must be an array of 1 to %(max)s ids.")
-            % {"name": name, "max": most},
-        )
-    return list(dict.fromkeys(ids))
+@extend_schema_field({"type": "array", "items": ID, "minItems": 1, "maxItems": BULK_MAX})
+class IdsField(inputs.OptionalField):
+    """The ids in an array of 1 to 25, without repetitions."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"allow_null": False, **kwargs})
+
+    def run_validation(self, data: Any = empty) -> list[UUID | None]:
+        ids = [parse_id(value) for value in data] if isinstance(data, list) else []
+        if None in ids or not 1 <= len(ids) <= BULK_MAX:
+            values = {"name": self.field_name, "max": BULK_MAX}
+            raise ValidationError(
+                gettext("The field “%(name)s” must be an array of 1 to %(max)s ids.") % values
+            )
+        return list(dict.fromkeys(ids))
 
 
-def recipients_of(data: dict[str, Any], user: User) -> list[str] | None:
-    """The addresses that `recipient_ids` names; None where it names none. Raises Unprocessable."""
-    values = data.get("recipient_ids")
-    if values is None or values == []:
+@extend_schema_field({"type": "array", "items": ID})
+class RecipientIdsField(inputs.OptionalField):
+    """The texts in an array: ids, if they are known."""
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        if not isinstance(data, list) or not all(isinstance(value, str) for value in data):
+            raise ValidationError(gettext("“recipient_ids” must be an array of ids."))
+        return data
+
+
+class WholeField(inputs.OptionalField):
+    """A whole number from 1 in a query string."""
+
+    def __init__(self, *, most: int, **kwargs: Any) -> None:
+        super().__init__(**{"allow_null": False, **kwargs})
+        self.most = most
+        set_override(self, "field", {"type": "integer", "minimum": 1, "maximum": most})
+
+    def to_internal_value(self, data: str) -> int:
+        if not data:
+            return int(self.get_default() or 1)
+        if not (data.isascii() and data.isdigit()) or len(data) > 10 or not 1 <= int(data) <= self.most:
+            values = {"name": self.field_name, "max": self.most}
+            raise ValidationError(gettext("“%(name)s” must be a whole number from 1 to %(max)s.") % values)
+        return int(data)
+
+
+class WordField(ChoiceField):
+    """One of these words in a query string, or nothing."""
+
+    def __init__(self, *choices: str, **kwargs: Any) -> None:
+        super().__init__(choices, **{"allow_null": False, **kwargs})
+
+
+class Query(Input):
+    """A query string: a field `page_size` reads `page[size]`."""
+
+    def get_fields(self) -> dict[str, Any]:
+        return {re.sub(r"_(\w+)", r"[\1]", name): field for name, field in super().get_fields().items()}
+
+
+class NewAlias(Input):
+    domain = RequiredTextField(initial="example.com")
+    description = TextField(check=clean_note, initial="Website: www.github.com. work")
+    format = ChoiceField((*STYLE_OF_FORMAT, CUSTOM))
+    recipient_ids = RecipientIdsField()
+
+
+class NewChosenAlias(NewAlias):
+    local_part = RequiredTextField()
+
+
+class AliasChanges(Input):
+    description = TextField(check=clean_note, initial="work")
+    from_name = TextField(check=clean_name)
+
+
+class AliasId(Input):
+    id = IdField(initial=EXAMPLE_ID)
+
+
+class AliasRecipientIds(Input):
+    alias_id = IdField(initial=EXAMPLE_ID)
+    recipient_ids = RecipientIdsField(initial=[EXAMPLE_RECIPIENT_ID])
+
+
+class AliasIds(Input):
+    ids = IdsField(initial=[EXAMPLE_ID])
+
+
+class AliasIdsAndRecipientIds(AliasIds):
+    recipient_ids = RecipientIdsField(initial=[EXAMPLE_RECIPIENT_ID])
+
+
+def own_addresses(user: User, recipient_ids: list[str] | None) -> list[str] | None:
+    """The user's verified addresses that have these ids; None for none. Raises Unprocessable."""
+    if not recipient_ids:
         return None
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise Unprocessable("recipient_ids", gettext("“recipient_ids” must be an array of ids."))
     rows = EmailAddress.objects.filter(user=user, verified=True)
-    mine = {str(public_id("recipient", row.pk)): row.email for row in rows}
-    if any(value.lower() not in mine for value in values):
+    mine: dict[UUID | None, str] = {public_id("recipient", row.pk): row.email for row in rows}
+    try:
+        return [mine[parse_id(value)] for value in recipient_ids]
+    except KeyError as error:
         raise Unprocessable(
             "recipient_ids",
             gettext(
                 "A destination is not one of your verified addresses. Verify it first, on the page Addresses."
             ),
-        )
-    return [mine[value.lower()] for value in values]
+        ) from error

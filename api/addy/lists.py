@@ -1,19 +1,31 @@
-"""addy.io's lists: filters, order, pages with numbers, and the links between them."""
+"""addy.io's lists: filters, order, numbered pages, and the links between them."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypedDict
 from urllib.parse import urlencode
 
 from django.db.models import F, Value
 from django.db.models.functions import StrIndex, Substr
-from rest_framework.request import Request
+from django.utils.translation import gettext
+from drf_spectacular.utils import extend_schema_serializer
 
 from accounts.models import User
+from aliases.exceptions import InvalidValue
 from aliases.models import Alias, AliasQuerySet
 from api.addy.ids import public_id
-from api.addy.inputs import PAGE_MAX, PAGE_SIZE_MAX, choice_of, search_of, uuid_of, whole_of
+from api.addy.inputs import Query, TextField, WholeField, WordField, parse_id
+from api.addy.objects import AliasObject
+from api.schema import EXAMPLES, example_of
 from domains.models import Domain
 
-# Our column by addy.io's word. What has no column of its own goes by the last mail; what there is not
+# The deepest page: far beyond anyone's aliases; a database's OFFSET is 63 bits wide.
+PAGE_MAX = 1_000_000_000
+PAGE_SIZE_MAX = 100
+SEARCH_MIN, SEARCH_MAX = 3, 50
+# Pages that are linked on either side of the present one.
+NEIGHBOURS = 3
+
+# Our column by addy.io's word. What has no column of its own goes by the last mail; what does not exist
 # here is the same for every alias.
 COLUMN_OF_SORT: dict[str, str | None] = {
     "local_part": "local_part",
@@ -33,55 +45,78 @@ COLUMN_OF_SORT: dict[str, str | None] = {
     "updated_at": "active_at",
     "deleted_at": "deleted_at",
 }
-# What mail changes.
-TOLD_BY_MAIL = ("active_at", "forwards", "blocks", "replies")
+CHANGED_BY_MAIL = ("active_at", "forwards", "blocks", "replies")
 SORTS = (*COLUMN_OF_SORT, *(f"-{name}" for name in COLUMN_OF_SORT))
-# Pages that are named on either side of the present one.
-NEIGHBOURS = 3
 
 
-def chosen(user: User, query: dict[str, str]) -> AliasQuerySet:
-    """The user's aliases that the query's filters leave. Raises Unprocessable."""
-    which = choice_of(query, "filter[deleted]", ("with", "without", "only")) or choice_of(
-        query, "deleted", ("with", "without", "only"), "without"
+class PageQuery(Query):
+    page_number = WholeField(default=1, most=PAGE_MAX, help_text="The page, from 1.")
+    page_size = WholeField(default=PAGE_SIZE_MAX, most=PAGE_SIZE_MAX, help_text="Rows on a page.")
+
+
+def check_search(text: str) -> None:
+    """Raise InvalidValue for a text that is too short or too long to search for."""
+    if text and not SEARCH_MIN <= len(text) <= SEARCH_MAX:
+        values = {"min": SEARCH_MIN, "max": SEARCH_MAX}
+        raise InvalidValue(gettext("A search has between %(min)s and %(max)s characters.") % values)
+
+
+@extend_schema_serializer(exclude_fields=("deleted", "username"))
+class ListQuery(PageQuery):
+    filter_search = TextField(
+        check=check_search,
+        allow_null=False,
+        help_text="3 to 50 characters of the address, description, site or name; empty for all.",
     )
+    filter_deleted = WordField("with", "without", "only", help_text="Deleted ones too, or only them.")
+    deleted = WordField("with", "without", "only")
+    filter_active = WordField("true", "false", help_text="Only those that are switched on, or off.")
+    filter_pinned = WordField("true", "false", help_text="Only those that are pinned, or not.")
+    sort = WordField(*SORTS, help_text="The order; by default by the last mail. Pinned ones come first.")
+    recipient = TextField(allow_null=False, help_text="Only those that forward to the recipient of this id.")
+    domain = TextField(
+        allow_null=False, help_text="Only those on the domain of this id (an alias's `aliasable_id`)."
+    )
+    # Aliases do not belong to user names here.
+    username = TextField(allow_null=False)
+
+
+def filtered(user: User, query: dict[str, Any]) -> AliasQuerySet:
+    """The user's aliases that match the filters of a ListQuery."""
     aliases = Alias.objects.owned_by(user)
+    which = query["filter[deleted]"] or query["deleted"] or "without"
     if which == "without":
         aliases = aliases.present()
     elif which == "only":
         aliases = aliases.deleted()
-    if active := choice_of(query, "filter[active]", ("true", "false")):
+    if active := query["filter[active]"]:
         running = aliases.filter(enabled=True, deleted_at=None)
         aliases = running if active == "true" else aliases.exclude(enabled=True, deleted_at=None)
-    if pinned := choice_of(query, "filter[pinned]", ("true", "false")):
+    if pinned := query["filter[pinned]"]:
         aliases = aliases.filter(pinned=pinned == "true")
-    aliases = aliases.search(search_of(query))
-    if recipient := query.get("recipient"):
-        aliases = aliases.filter(destination_links__address__in=_recipients(user, recipient))
-    if domain := query.get("domain"):
-        aliases = aliases.filter(domain__in=_domains(domain))
-    # There are no usernames here that an alias could belong to.
-    return aliases.none() if query.get("username") else aliases
+    aliases = aliases.search(query["filter[search]"] or "")
+    if recipient := query["recipient"]:
+        keys = user.emailaddress_set.values_list("pk", flat=True)
+        aliases = aliases.filter(destination_links__address__in=_with_id("recipient", keys, recipient))
+    if domain := query["domain"]:
+        keys = Domain.objects.order_by().values_list("pk", flat=True)
+        aliases = aliases.filter(domain__in=_with_id("domain", keys, domain))
+    return aliases.none() if query["username"] else aliases
 
 
-def _recipients(user: User, text: str) -> list[int]:
-    keys = user.emailaddress_set.values_list("pk", flat=True)
-    return [key for key in keys if public_id("recipient", key) == uuid_of(text)]
+def _with_id(kind: str, keys: Iterable[int], text: str) -> list[int]:
+    """Those of the keys that have this public id."""
+    wanted = parse_id(text)
+    return [key for key in keys if public_id(kind, key) == wanted]
 
 
-def _domains(text: str) -> list[int]:
-    keys = Domain.objects.order_by().values_list("pk", flat=True)
-    return [key for key in keys if public_id("domain", key) == uuid_of(text)]
+def ordered(aliases: AliasQuerySet, sort: str | None, *, activity: bool) -> AliasQuerySet:
+    """Pinned ones first, then by `sort`; without it by the last mail, which has an index.
 
-
-def ordered(aliases: AliasQuerySet, query: dict[str, str], *, activity: bool) -> AliasQuerySet:
-    """Pinned ones first, then as asked; by the last mail (an index) if not. Raises Unprocessable.
-
-    Without `activity`, which the token may not read, no order tells it: by creation instead.
+    Without `activity`, which the token may not read, no order reveals it: by creation instead.
     """
-    sort = choice_of(query, "sort", SORTS)
     column = COLUMN_OF_SORT[sort.removeprefix("-")] if sort else "active_at"
-    if not activity and column in TOLD_BY_MAIL:
+    if not activity and column in CHANGED_BY_MAIL:
         return aliases.newest_first()
     if not sort:
         return aliases.recent_first()
@@ -95,15 +130,49 @@ def ordered(aliases: AliasQuerySet, query: dict[str, str], *, activity: bool) ->
     return aliases.order_by("-pinned", order, "-created", "-pk")
 
 
-class Page:
-    """Which rows of a list were asked for, and how addy.io's clients find the others."""
+class PageLinks(TypedDict):
+    first: str
+    last: str
+    prev: str | None
+    next: str | None
 
-    def __init__(self, request: Request, query: dict[str, str]) -> None:
-        """Raises Unprocessable."""
-        self.number = whole_of(query, "page[number]", 1, PAGE_MAX)
-        self.size = whole_of(query, "page[size]", PAGE_SIZE_MAX, PAGE_SIZE_MAX)
-        self.path = request.build_absolute_uri(request.path)
-        self.query = query
+
+class LabelledLink(TypedDict):
+    url: str | None
+    label: str
+    active: bool
+
+
+# "from" cannot be written as a class's field.
+PageMeta = TypedDict(
+    "PageMeta",
+    {
+        "current_page": int,
+        "from": int | None,
+        "last_page": int,
+        "links": list[LabelledLink],
+        "path": str,
+        "per_page": int,
+        "to": int | None,
+        "total": int,
+    },
+)
+
+
+class AliasPage(TypedDict):
+    data: list[AliasObject]
+    links: PageLinks
+    meta: PageMeta
+
+
+class Page:
+    """Which rows of a list a PageQuery asks for, and how addy.io's clients find the others."""
+
+    def __init__(self, path: str, raw: dict[str, str], query: dict[str, Any]) -> None:
+        """`path`: the list's absolute address; `raw`: the query as it was sent."""
+        self.path, self.raw = path, raw
+        self.number: int = query["page[number]"]
+        self.size: int = query["page[size]"]
 
     @property
     def rows(self) -> slice:
@@ -111,21 +180,20 @@ class Page:
         return slice((self.number - 1) * self.size, self.number * self.size)
 
     def url(self, number: int) -> str:
-        """The same list's page of that number."""
-        return f"{self.path}?{urlencode({**self.query, 'page[number]': number})}"
+        """The address of the same list's page of that number."""
+        return f"{self.path}?{urlencode({**self.raw, 'page[number]': number})}"
 
-    def answer(self, data: list[dict[str, Any]], total: int) -> dict[str, Any]:
+    def answer(self, data: list[AliasObject], total: int) -> AliasPage:
         """The page with its links, as Laravel's paginator writes them."""
         last = max(1, -(-total // self.size))
         before = self.url(self.number - 1) if self.number > 1 else None
         after = self.url(self.number + 1) if self.number < last else None
-        first_row = self.rows.start + 1 if data else None
         return {
             "data": data,
             "links": {"first": self.url(1), "last": self.url(last), "prev": before, "next": after},
             "meta": {
                 "current_page": self.number,
-                "from": first_row,
+                "from": self.rows.start + 1 if data else None,
                 "last_page": last,
                 "links": [
                     {"url": before, "label": "&laquo; Previous", "active": False},
@@ -139,12 +207,21 @@ class Page:
             },
         }
 
-    def _numbers(self, last: int) -> list[dict[str, Any]]:
+    def _numbers(self, last: int) -> list[LabelledLink]:
         near = range(self.number - NEIGHBOURS, self.number + NEIGHBOURS + 1)
         shown = sorted({number for number in (1, 2, *near, last - 1, last) if 1 <= number <= last})
-        links: list[dict[str, Any]] = []
+        links: list[LabelledLink] = []
         for before, number in zip([0, *shown], shown, strict=False):
             if number > before + 1:
                 links.append({"url": None, "label": "...", "active": False})
             links.append({"url": self.url(number), "label": str(number), "active": number == self.number})
         return links
+
+
+def example_page(data: list[AliasObject]) -> AliasPage:
+    """The only page of a list."""
+    path = "https://mail.example.com/api/v1/aliases"
+    return Page(path, {}, PageQuery.read({})).answer(data, len(data))
+
+
+EXAMPLES[AliasPage] = lambda: example_page([example_of(AliasObject)])

@@ -1,7 +1,8 @@
-"""Our rows as addy.io's objects: exactly its keys, also for what there is not here."""
+"""Our rows as addy.io's objects: exactly its keys, also for what does not exist here."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
+from uuid import UUID
 
 from allauth.account.models import EmailAddress
 from django.db.models import Case, OuterRef, Q, Subquery, When
@@ -9,20 +10,82 @@ from django.db.models import Case, OuterRef, Q, Subquery, When
 from accounts.models import User
 from aliases.models import Alias, AliasQuerySet
 from api.addy.ids import public_id
+from api.addy.inputs import EXAMPLE_ID
+from api.schema import EXAMPLES
+from domains.models import Domain
 from mail.models import Activity, Deed
 
 
-def stamp(moment: datetime | None) -> str | None:
+def stamp(moment: datetime) -> str:
     """A moment as addy.io writes it: `YYYY-MM-DD HH:MM:SS`, UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if moment else None
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def stamp_or_null(moment: datetime | None) -> str | None:
+    """The same; None for None."""
+    return stamp(moment) if moment else None
+
+
+class RecipientObject(TypedDict):
+    """An address that aliases forward to."""
+
+    id: UUID
+    user_id: UUID
+    email: str
+    can_reply_send: bool
+    should_encrypt: bool
+    inline_encryption: bool
+    protected_headers: bool
+    remove_pgp_keys: bool
+    remove_pgp_signatures: bool
+    fingerprint: str | None
+    email_verified_at: str | None
+    aliases: list[dict[str, Any]]
+    created_at: str
+    updated_at: str
+
+
+def recipient_object(address: EmailAddress, owner: User) -> RecipientObject:
+    """An owner's address. When it was added is not stored: the account's creation stands in for it."""
+    since = stamp(owner.date_joined)
+    return {
+        "id": public_id("recipient", address.pk),
+        "user_id": public_id("user", owner.pk),
+        "email": address.email,
+        "can_reply_send": False,
+        "should_encrypt": False,
+        "inline_encryption": False,
+        "protected_headers": False,
+        "remove_pgp_keys": False,
+        "remove_pgp_signatures": False,
+        "fingerprint": None,
+        "email_verified_at": since if address.verified else None,
+        "aliases": [],
+        "created_at": since,
+        "updated_at": since,
+    }
+
+
+class CountedRecipientObject(RecipientObject):
+    aliases_count: int
+
+
+class LastMail(TypedDict):
+    """When mail was last forwarded and blocked; null if never, or if that is no longer known."""
+
+    last_forwarded: str | None
+    last_blocked: str | None
+
+
+NO_MAIL: LastMail = {"last_forwarded": None, "last_blocked": None}
 
 
 def with_last_mail(aliases: AliasQuerySet) -> AliasQuerySet:
-    """The same aliases with the moments of their last forward and block, as far back as activity is kept."""
+    """The same aliases with the times of their last forward and block, as far back as activity is kept."""
 
     def last(deed: Deed, is_any: Q) -> Case:
         rows = Activity.objects.filter(alias=OuterRef("pk"), deed=deed).order_by("-moment", "-pk")
-        # Without the condition an alias that never blocked has all of its activity looked through.
+        # Without the condition, all activity of an alias that never blocked would be searched.
         return Case(When(is_any, then=Subquery(rows.values("moment")[:1])))
 
     return aliases.annotate(
@@ -30,34 +93,58 @@ def with_last_mail(aliases: AliasQuerySet) -> AliasQuerySet:
     )
 
 
-NO_MAIL = {"last_forwarded": None, "last_blocked": None}
-
-
-def last_mail(alias: Alias) -> dict[str, str | None]:
-    """When mail was last forwarded and blocked; None where it never was, or that is not known any more."""
+def last_mail(alias: Alias) -> LastMail:
+    """What `with_last_mail` found, or else the alias's own last activity, which is kept longer."""
     forward, block = getattr(alias, "last_forward", None), getattr(alias, "last_block", None)
-    # The alias's own last activity outlives the list of activities.
     if not block and not alias.blocks and not alias.replies:
         forward = forward or alias.last_activity
     if not forward and not alias.forwards and not alias.replies:
         block = block or alias.last_activity
-    return {"last_forwarded": stamp(forward), "last_blocked": stamp(block)}
+    return {"last_forwarded": stamp_or_null(forward), "last_blocked": stamp_or_null(block)}
 
 
-def alias_object(
-    alias: Alias, owner: User, *, recipients: bool = True, activity: bool = False
-) -> dict[str, Any]:
-    """An alias as addy.io's; its destinations should be loaded where `recipients` are wanted.
+class BareAliasObject(LastMail):
+    """An alias without its recipients."""
 
-    Without `activity` it is told as one that never had mail: the token may not read that.
+    id: UUID
+    user_id: UUID
+    aliasable_id: UUID
+    aliasable_type: str
+    local_part: str
+    extension: str | None
+    domain: str
+    email: str
+    active: bool
+    pinned: bool
+    description: str | None
+    from_name: str | None
+    attached_recipients_only: bool
+    emails_forwarded: int
+    emails_blocked: int
+    emails_replied: int
+    emails_sent: int
+    last_replied: str | None
+    last_sent: str | None
+    created_at: str
+    updated_at: str
+    deleted_at: str | None
+
+
+class AliasObject(BareAliasObject):
+    recipients: list[RecipientObject]
+
+
+def bare_alias_object(alias: Alias, owner: User, *, activity: bool) -> BareAliasObject:
+    """An owner's alias.
+
+    Without `activity`, which the token may not read, it looks as if it never had any mail.
     """
     local_part, _at, domain = alias.address.partition("@")
     active_at = alias.active_at if activity else alias.created
-    changed = max(active_at, alias.deleted_at or active_at)
-    answer: dict[str, Any] = {
-        "id": str(alias.uuid),
-        "user_id": str(public_id("user", owner.pk)),
-        "aliasable_id": str(public_id("domain", alias.domain_id)),
+    return {
+        "id": alias.uuid,
+        "user_id": public_id("user", owner.pk),
+        "aliasable_id": public_id("domain", alias.domain_id),
         "aliasable_type": "App\\Models\\Domain",
         "local_part": local_part,
         "extension": None,
@@ -76,33 +163,46 @@ def alias_object(
         "last_replied": None,
         "last_sent": None,
         "created_at": stamp(alias.created),
-        "updated_at": stamp(changed),
-        "deleted_at": stamp(alias.deleted_at),
+        "updated_at": stamp(max(active_at, alias.deleted_at or active_at)),
+        "deleted_at": stamp_or_null(alias.deleted_at),
     }
-    if recipients:
-        answer["recipients"] = [recipient_object(address, owner) for address in alias.destination_addresses]
-    return answer
 
 
-def recipient_object(address: EmailAddress, owner: User, aliases_count: int | None = None) -> dict[str, Any]:
-    """An own address as addy.io's recipient. When it was added is not kept: the account's beginning."""
-    since = stamp(owner.date_joined)
-    answer: dict[str, Any] = {
-        "id": str(public_id("recipient", address.pk)),
-        "user_id": str(public_id("user", owner.pk)),
-        "email": address.email,
-        "can_reply_send": False,
-        "should_encrypt": False,
-        "inline_encryption": False,
-        "protected_headers": False,
-        "remove_pgp_keys": False,
-        "remove_pgp_signatures": False,
-        "fingerprint": None,
-        "email_verified_at": since if address.verified else None,
-        "aliases": [],
-        "created_at": since,
-        "updated_at": since,
-    }
-    if aliases_count is not None:
-        answer["aliases_count"] = aliases_count
-    return answer
+def alias_object(alias: Alias, owner: User, *, activity: bool = False) -> AliasObject:
+    """The same with its recipients, which should be loaded."""
+    recipients = [recipient_object(address, owner) for address in alias.destination_addresses]
+    return {**bare_alias_object(alias, owner, activity=activity), "recipients": recipients}
+
+
+# The examples of the schema: rows without a key, whose ids nobody has.
+SINCE = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def example_user() -> User:
+    return User(pk=0, email="alice@example.com", name="Alice", date_joined=SINCE)
+
+
+def example_address() -> EmailAddress:
+    return EmailAddress(pk=0, email="alice@example.com", verified=True)
+
+
+def example_alias() -> Alias:
+    alias = Alias(
+        uuid=EXAMPLE_ID, address="github.vendetta@example.com", domain=Domain(pk=0, name="example.com")
+    )
+    alias.note = "Website: github.com. Generated by Bitwarden."
+    alias.created = alias.active_at = SINCE
+    alias.forwards = 3
+    alias.destination_addresses = [example_address()]
+    return alias
+
+
+EXAMPLES |= {
+    RecipientObject: lambda: recipient_object(example_address(), example_user()),
+    CountedRecipientObject: lambda: {
+        **recipient_object(example_address(), example_user()),
+        "aliases_count": 12,
+    },
+    AliasObject: lambda: alias_object(example_alias(), example_user(), activity=True),
+    BareAliasObject: lambda: bare_alias_object(example_alias(), example_user(), activity=True),
+}

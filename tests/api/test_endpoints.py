@@ -86,8 +86,8 @@ URLS: dict[str, tuple[str, dict[str, Any]]] = {
     # Nothing of the kind is there to be done: the alias is on, and not deleted.
     "addy-bulk-activate": (f"{ADDY}/aliases/activate/bulk", {"POST": {"ids": ["{uuid}"]}}),
     "addy-bulk-restore": (f"{ADDY}/aliases/restore/bulk", {"POST": {"ids": ["{uuid}"]}}),
-    "addy-attached-only": (f"{ADDY}/attached-recipients-only", {"POST": {"id": "{uuid}"}}),
-    "addy-attached-only-off": (f"{ADDY}/attached-recipients-only/{{uuid}}", {"DELETE": None}),
+    "addy-attached-recipients-only": (f"{ADDY}/attached-recipients-only", {"POST": {"id": "{uuid}"}}),
+    "addy-one-attached-recipients-only": (f"{ADDY}/attached-recipients-only/{{uuid}}", {"DELETE": None}),
     **{
         f"addy-{word}": (f"{ADDY}/{word}", {"GET": None, "POST": {}})
         for word in ("rules", "usernames", "domains", "blocklist")

@@ -210,7 +210,7 @@ def test_what_comes_in_pages_is_an_empty_page(alice: User, api: Api, word: str) 
     [
         ("rules", "There are no rules for mail on this server."),
         ("usernames", "There are no user names on this server: people sign in with their e-mail address."),
-        ("domains", "The domains of this server are an admin's to add."),
+        ("domains", "Only an admin can add domains to this server."),
         ("blocklist", "There is no list of blocked senders on this server. Disable the alias instead."),
     ],
 )
