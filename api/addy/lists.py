@@ -58,7 +58,7 @@ def check_search(text: str) -> None:
     """Raise InvalidValue for a text that is too short or too long to search for."""
     if text and not SEARCH_MIN <= len(text) <= SEARCH_MAX:
         values = {"min": SEARCH_MIN, "max": SEARCH_MAX}
-        raise InvalidValue(gettext("A search has between %(min)s and %(max)s characters.") % values)
+        raise InvalidValue(gettext("A search must have %(min)s to %(max)s characters.") % values)
 
 
 @extend_schema_serializer(exclude_fields=("deleted", "username"))
