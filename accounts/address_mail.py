@@ -1,4 +1,4 @@
-"""Tells people of changes to their addresses."""
+"""Mails about changes to a user's own addresses."""
 
 import logging
 
@@ -6,17 +6,17 @@ from django.core.mail import send_mail
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from accounts.links import password_link
 from accounts.models import AddressChange, User
+from accounts.password_links import password_link
 
 logger = logging.getLogger(__name__)
 
 
-def tell(change: AddressChange) -> bool:
-    """Mail the change to the address that was primary before it; whether that could be done.
+def send_change(change: AddressChange) -> bool:
+    """Mail the change to the address that was primary before it, and return whether that worked.
 
-    What could not be told is told by the daily `tidy_address_changes`. An address that is removed
-    while it may come back hears of that too, with its own link.
+    If not, the daily `tidy_address_changes` sends it. An address that is removed while it may still be
+    restored gets a mail too, with its own link.
     """
     try:
         _send(change, change.before, change if change.is_undoable and change.closed_at is None else None)
@@ -25,8 +25,10 @@ def tell(change: AddressChange) -> bool:
             if claim := claims.first():
                 _send(change, change.address, claim)
     except OSError as error:
-        # The change stands, or a mail server that is away would lock people in.
-        logger.error("user %s not told of a change of addresses: %s", change.user_id, type(error).__name__)
+        # The change stands: otherwise an unreachable mail server would lock people in.
+        logger.error(
+            "user %s not notified of an address change: %s", change.user_id, type(error).__name__
+        )
         return False
     AddressChange.objects.filter(pk=change.pk).update(told_at=timezone.now())
     return True

@@ -1,7 +1,5 @@
-from collections.abc import Sequence
 from typing import Any
 
-from allauth.account.adapter import get_adapter
 from allauth.account.decorators import reauthentication_required
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
@@ -10,14 +8,20 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.models import Group
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.links import send_password_link
+from accounts.deletion import close_account
 from accounts.models import LastAdmin, User
+from accounts.models.own_addresses import clean_email
+from accounts.password_links import send_password_link
 from core.admin import QuickAdmin, apply_to_each
+
+# Accounts that are deleted at once.
+ACCOUNTS_MAX = 100
 
 # Forms of theirs would break our rules or show secrets: an address without its check for aliases, the
 # seed of a second factor, where a person signed in from.
@@ -56,7 +60,7 @@ class NewUserForm(forms.ModelForm[User]):
         fields = ("email", "name")
 
     def clean_email(self) -> str:
-        email: str = get_adapter().clean_email(self.cleaned_data["email"])
+        email = clean_email(self.cleaned_data["email"])
         User.objects.check_new_address(email)
         return email
 
@@ -96,7 +100,7 @@ class UserAdmin(QuickAdmin):
     )
     readonly_fields = ("email", "date_joined", "last_login", "credentials_valid_from")
     inlines = (AddressInline,)
-    actions: Sequence[Any] = ("activate", "deactivate", "send_link")
+    actions = ("activate", "deactivate", "send_link", "delete_accounts")
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
@@ -165,9 +169,33 @@ class UserAdmin(QuickAdmin):
 
     @admin.action(description=_("Deactivate: sessions and tokens end, mail to the aliases is refused"))
     def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        def deed(user: User) -> None:
+        def deactivate(user: User) -> None:
             check_not_yourself(request, user)
             user.check_may_leave()
             user.deactivate()
 
-        apply_to_each(self, request, queryset, deed, gettext("%(count)s deactivated."))
+        apply_to_each(self, request, queryset, deactivate, gettext("%(count)s deactivated."))
+
+    @admin.action(description=_("Delete the account for good: its aliases stop, their addresses stay taken"))
+    def delete_accounts(self, request: HttpRequest, queryset: QuerySet[User]) -> HttpResponse | None:
+        """Ask first, then close the accounts."""
+        if queryset.order_by()[: ACCOUNTS_MAX + 1].count() > ACCOUNTS_MAX:
+            sentence = gettext("At most %(max)s accounts are deleted at once.") % {"max": ACCOUNTS_MAX}
+            self.message_user(request, sentence, messages.ERROR)
+            return None
+        if request.POST.get("confirmed") != "yes":
+            context = {
+                **admin.site.each_context(request),
+                "title": gettext("Delete these accounts for good?"),
+                "users": queryset,
+                "action": "delete_accounts",
+                "opts": User._meta,
+            }
+            return TemplateResponse(request, "admin/accounts/user/delete_accounts.html", context)
+
+        def delete(user: User) -> None:
+            check_not_yourself(request, user)
+            close_account(user)
+
+        apply_to_each(self, request, queryset, delete, gettext("%(count)s deleted."))
+        return None

@@ -6,8 +6,8 @@ from typing import Any
 from django.contrib.auth.password_validation import validate_password
 from django.core.management.base import CommandError, CommandParser
 
-from accounts.links import password_link, send_password_link
 from accounts.models import User
+from accounts.password_links import password_link, send_password_link
 from core.commands import RuleCommand
 
 

@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
+from accounts.models.own_addresses import check_available, clean_email
 from accounts.strangers import send_new_password_link, sign_up
 from core.addresses import address_or_none
 from core.after_answer import do_after_answer
@@ -49,8 +50,7 @@ class ResetPasswordForm(forms.ResetPasswordForm):  # type: ignore[misc]
     """
 
     def clean_email(self) -> str:
-        email: str = get_adapter().clean_email(self.cleaned_data["email"])
-        return email
+        return clean_email(self.cleaned_data["email"])
 
     def save(self, request: HttpRequest, **kwargs: object) -> str:
         email: str = self.cleaned_data["email"]
@@ -124,7 +124,7 @@ class AddEmailForm(forms.AddEmailForm):  # type: ignore[misc]
 
     def clean_email(self) -> str:
         email: str = super().clean_email()
-        get_adapter().check_own_address(email, getattr(self, "user", None))
+        check_available(email, getattr(self, "user", None))
         return email
 
 

@@ -117,7 +117,7 @@ def tell_of_sign_in(request: HttpRequest, user: User, *, app: str = "") -> None:
             [user.email],
         )
     except (OSError, ValueError) as error:
-        logger.error("user %s not told of a sign-in: %s", user.pk, type(error).__name__)
+        logger.error("user %s not notified of a sign-in: %s", user.pk, type(error).__name__)
 
 
 def browser_in_words(agent: str) -> str:

@@ -1,17 +1,14 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
+from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.admin import UserAdmin, check_not_yourself
 from accounts.models import User
 from aliases import exceptions as refusals
-from aliases.closing import close_account
 from aliases.issuing import issue
 from aliases.models import Alias, AliasQuerySet
 from core.addresses import address_or_none, domain_or_none
@@ -22,7 +19,6 @@ from domains.models import Domain
 # So many domains the filter beside the list shows, and so many owners a piece of an address means.
 DOMAIN_CHOICES_MAX = 100
 OWNERS_MAX = 100
-ACCOUNTS_MAX = 100
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -233,34 +229,3 @@ class AliasAdmin(QuickAdmin):
     @admin.action(description=_("Restore"))
     def restore(self, request: HttpRequest, queryset: QuerySet[Alias]) -> None:
         self._each(request, queryset, Alias.restore, gettext("%(count)s restored."))
-
-
-@admin.action(description=_("Delete the account for good: its aliases stop, their addresses stay taken"))
-def delete_accounts(
-    model_admin: UserAdmin, request: HttpRequest, queryset: QuerySet[User]
-) -> HttpResponse | None:
-    """Ask first, then close the accounts."""
-    if queryset.order_by()[: ACCOUNTS_MAX + 1].count() > ACCOUNTS_MAX:
-        sentence = gettext("At most %(max)s accounts are deleted at once.") % {"max": ACCOUNTS_MAX}
-        model_admin.message_user(request, sentence, messages.ERROR)
-        return None
-    if request.POST.get("confirmed") != "yes":
-        context = {
-            **admin.site.each_context(request),
-            "title": gettext("Delete these accounts for good?"),
-            "users": queryset,
-            "action": "delete_accounts",
-            "opts": User._meta,
-        }
-        return TemplateResponse(request, "admin/accounts/user/delete_accounts.html", context)
-
-    def deed(user: User) -> None:
-        check_not_yourself(request, user)
-        close_account(user)
-
-    apply_to_each(model_admin, request, queryset, deed, gettext("%(count)s deleted."))
-    return None
-
-
-# People know nothing of aliases, so the action that spans both is added from this side.
-UserAdmin.actions = [*UserAdmin.actions, delete_accounts]

@@ -5,3 +5,11 @@ from django.utils.translation import gettext_lazy as _
 class AliasesConfig(AppConfig):
     name = "aliases"
     verbose_name = _("Aliases")
+
+    def ready(self) -> None:
+        from accounts.address_uses import register_address_use
+        from accounts.deletion import before_account_deletion
+        from aliases.models import Alias
+
+        register_address_use(lambda email: Alias.objects.holding(email).exists())
+        before_account_deletion(lambda user: Alias.objects.owned_by(user).strip())

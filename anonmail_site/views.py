@@ -13,11 +13,11 @@ from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
+from accounts.deletion import close_account
 from accounts.models import User
 from accounts.requests import user_of
 from aliases import naming
 from aliases.choosing import choose_domain
-from aliases.closing import close_account
 from aliases.forms import PreferencesForm
 from aliases.models import Alias, AliasPreferences
 from core.exceptions import RuleError

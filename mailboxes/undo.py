@@ -8,11 +8,11 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext
 
-from accounts.address_changes import UNDO_PERIOD
 from accounts.address_mail import send_undone
 from accounts.models import AddressChange, DestinationOnly, User
+from accounts.models.own_addresses import UNDO_PERIOD
 from core.exceptions import RuleError
-from mailboxes.managing import move_aliases
+from mailboxes.changing import move_aliases
 
 logger = logging.getLogger(__name__)
 

@@ -19,17 +19,9 @@ from accounts.requests import user_of
 from aliases.models import AliasDestination
 from core.converters import KEY_DIGITS_MAX
 from core.exceptions import RateLimited, RuleError
-from mailboxes.managing import (
-    MailAway,
-    add_checked,
-    confirm_address,
-    count_refusal,
-    count_try,
-    depending_on,
-    make_primary,
-    remove_address,
-    send_verification,
-)
+from mailboxes.adding import add_checked, confirm_address, count_refusal, count_try, send_verification
+from mailboxes.changing import depending_on, make_primary, remove_address
+from mailboxes.exceptions import MailAway
 from mailboxes.undo import taken_away, undo
 
 

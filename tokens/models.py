@@ -95,8 +95,7 @@ class TokenQuerySet(models.QuerySet["Token"]):
         or a deactivation: a token that was asked for with the old password must not outlive it.
         """
         # Whoever changes the password at this moment waits, and ends this token too.
-        current = User.objects.select_for_update().filter(pk=owner.pk).first()
-        if current is None or current.get_session_auth_hash() != owner.get_session_auth_hash():
+        if User.objects.lock_unchanged(owner) is None:
             raise OwnerChanged(gettext("Your password or account was changed just now. Sign in again."))
         secret = "".join(secrets.choice(_ALPHABET) for _ in range(SECRET_LENGTH))
         token = self.create(

@@ -23,7 +23,8 @@ from api.simplelogin.refused import page as page_url
 from api.views import ApiView, Rights
 from domains.models import AliasStyle, Domain
 from mail.models import PausedDestination
-from mailboxes.managing import add_address, remove_address
+from mailboxes.adding import add_address
+from mailboxes.changing import remove_address
 from tokens.models import Token
 from tokens.scopes import ANY_TOKEN, Scope
 from transfer.formats.simplelogin import simplelogin_csv

@@ -38,7 +38,7 @@ def test_the_user_stays_when_the_mail_cannot_be_sent(boss: Client, monkeypatch: 
     def fail(*args: object) -> None:
         raise ConnectionRefusedError
 
-    monkeypatch.setattr("accounts.links.send_mail", fail)
+    monkeypatch.setattr("accounts.password_links.send_mail", fail)
 
     answer = boss.post(reverse("admin:accounts_user_add"), {"email": "bob@example.com"}, follow=True)
 
@@ -228,7 +228,7 @@ def test_a_deleted_account_leaves_no_trace_in_the_admins_log(boss: Client, alice
 def test_too_many_accounts_are_not_deleted_at_once(
     boss: Client, alice: User, mallory: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aliases.admin.ACCOUNTS_MAX", 1)
+    monkeypatch.setattr("accounts.admin.ACCOUNTS_MAX", 1)
 
     said = act(boss, "accounts_user", "delete_accounts", alice.pk, mallory.pk, confirmed="yes")
 

@@ -13,8 +13,8 @@ from django.utils import timezone
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from accounts.links import password_link
 from accounts.models import User
+from accounts.password_links import password_link
 from tokens.models import OwnerChanged, Token
 
 pytestmark = pytest.mark.django_db

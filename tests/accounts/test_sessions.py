@@ -11,8 +11,8 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
+from accounts.deletion import close_account
 from accounts.models import User
-from aliases.closing import close_account
 from tests.rig.admin import act
 
 pytestmark = pytest.mark.django_db

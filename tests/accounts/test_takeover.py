@@ -23,8 +23,10 @@ from accounts.models import AddressChange, User
 from aliases.exceptions import AddressTaken
 from aliases.issuing import issue, issue_chosen
 from aliases.models import Alias
-from mailboxes.managing import RightsEnded, confirm_address, remove_address
-from mailboxes.managing import make_primary as make_primary_verb
+from mailboxes.adding import confirm_address
+from mailboxes.changing import make_primary as make_primary_verb
+from mailboxes.changing import remove_address
+from mailboxes.exceptions import RightsEnded
 from mailboxes.undo import undo
 from tests.aliases.test_races import all_at_once
 from tokens.models import Token

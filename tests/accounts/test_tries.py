@@ -149,7 +149,7 @@ def test_an_address_without_account_is_counted_as_one_with(alice: User) -> None:
 
 
 def test_a_password_chosen_through_the_mail_clears_the_clients_own_tries(alice: User) -> None:
-    from accounts.links import password_link
+    from accounts.password_links import password_link
 
     for _number in range(6):
         assert not over_the_api(alice.email, "wrong", OWNER)

@@ -15,8 +15,8 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from accounts.links import password_link, send_password_link
 from accounts.models import User
+from accounts.password_links import password_link, send_password_link
 from aliases.issuing import issue
 from aliases.models import Alias
 from domains.models import Domain

@@ -10,10 +10,10 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from accounts.deletion import close_account
 from accounts.models import User
 from aliases import exceptions as refusals
 from aliases import naming
-from aliases.closing import close_account
 from aliases.issuing import issue
 from aliases.models import Alias, AliasDestination
 from domains.models import Domain

@@ -18,7 +18,7 @@ from aliases.issuing import issue
 from aliases.models import Alias
 from core.ratelimit import Counter
 from domains.models import Domain
-from mailboxes.managing import remove_address
+from mailboxes.changing import remove_address
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 

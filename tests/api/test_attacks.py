@@ -217,7 +217,7 @@ def test_an_address_that_cannot_be_told_of_it_stops_nothing_and_hears_of_it_late
         answer = api(alice).delete(f"/api/mailboxes/{home.pk}")
 
     assert (answer.status_code, answer.json()) == (200, {"deleted": True})
-    assert "not told of a change of addresses: ConnectionRefusedError" in caplog.text
+    assert "not notified of an address change: ConnectionRefusedError" in caplog.text
     assert "@" not in caplog.text
     for _day in (1, 2):
         call_command("tidy_address_changes")

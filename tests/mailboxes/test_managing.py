@@ -12,7 +12,8 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
-from mailboxes.managing import AddressNeeded, remove_address
+from mailboxes.changing import remove_address
+from mailboxes.exceptions import AddressNeeded
 
 pytestmark = pytest.mark.django_db
 

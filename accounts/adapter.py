@@ -13,19 +13,15 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
-from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
 
-from accounts.models import AddressChange, User
+from accounts.models.own_addresses import clean_email, is_available
 from accounts.sign_ins import note_sign_in
 from accounts.tries import Try
-from aliases.models import Alias
-from core.addresses import AddressError, normalise_address
 
 logger = logging.getLogger(__name__)
 
@@ -59,28 +55,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         self.render_mail(template_prefix, email, mail).send()
 
     def clean_email(self, email: str) -> str:
-        """The address in its one form. Raises ValidationError where it is none."""
-        try:
-            return normalise_address(email)
-        except AddressError as error:
-            raise ValidationError(_("Enter a valid e-mail address."), code="invalid") from error
-
-    def check_own_address(self, email: str, owner: User | None = None) -> None:
-        """Raise ValidationError where mail to `email` would go to an alias: it would go in circles.
-
-        The same where somebody other than `owner` had it until lately and may take it back.
-        """
-        others = AddressChange.objects.exclude(user=owner) if owner else AddressChange.objects.all()
-        if Alias.objects.holding(email).exists() or others.holding(email).exists():
-            raise ValidationError(
-                _("This address cannot be used here. Enter the address of a mailbox of yours."),
-                code="address_is_alias",
-            )
+        return clean_email(email)
 
     def confirm_email(self, request: HttpRequest, email_address: EmailAddress) -> bool:
-        """Mark the first address as verified, unless it became an alias, or is kept for somebody else."""
-        kept = AddressChange.objects.exclude(user=email_address.user_id).holding(email_address.email)
-        if Alias.objects.holding(email_address.email).exists() or kept.exists():
+        """Mark a new user's address as verified, unless it is not available any more."""
+        if not is_available(email_address.email, email_address.user):
             self.add_message(
                 request,
                 messages.ERROR,
@@ -134,7 +113,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         try:
             super().send_notification_mail(template_prefix, user, {"user": user, **(context or {})}, email)
         except OSError as error:
-            logger.error("user %s not told of a change: %s", user.pk, type(error).__name__)
+            logger.error("user %s not notified of a change: %s", user.pk, type(error).__name__)
 
     def add_message(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         """Tell a person on the next page; a client of the API has none, and no cookie to keep it in."""

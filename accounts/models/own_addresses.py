@@ -1,4 +1,4 @@
-"""What happened to people's own addresses, and which of them receive only."""
+"""Users' own addresses: which may be used, which only receive, and what was changed about them."""
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
@@ -6,26 +6,55 @@ from typing import TYPE_CHECKING, Any, Self
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core import signing
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
-from core.addresses import parse_without_tag
+from accounts.address_uses import has_other_use
+from core.addresses import AddressError, normalise_address, parse_without_tag
 
 if TYPE_CHECKING:
-    from accounts.models import User
+    from accounts.models.user import User
 
-# For how long the mailed link takes a change back.
+# How long the mailed link can undo a change.
 UNDO_PERIOD = timedelta(days=7)
-# An undo also takes away what was added in the period before the change.
+# An undo also removes what was added in the period before the change.
 KEPT = 2 * UNDO_PERIOD
 
-# A signer needs the secret key, which is not there yet when the first start loads this.
 SALT = "accounts.address-undo"
 
 
+def clean_email(email: str) -> str:
+    """The address in its one form. Raises ValidationError if it is not valid."""
+    try:
+        return normalise_address(email)
+    except AddressError as error:
+        raise ValidationError(_("Enter a valid e-mail address."), code="invalid") from error
+
+
+def is_available(email: str, owner: "User | None" = None) -> bool:
+    """Whether `email` may become an address of `owner`, or of somebody new.
+
+    Not if it is an alias: its mail would go in circles. Not if somebody else removed it lately and may
+    still undo that.
+    """
+    changes = AddressChange.objects.exclude(user=owner) if owner else AddressChange.objects.all()
+    return not has_other_use(email) and not changes.holding(email).exists()
+
+
+def check_available(email: str, owner: "User | None" = None) -> None:
+    """Raise ValidationError unless the address is available, as in `is_available`."""
+    if not is_available(email, owner):
+        raise ValidationError(
+            _("This address cannot be used here. Enter the address of a mailbox of yours."),
+            code="address_is_alias",
+        )
+
+
 class DestinationOnly(models.Model):
-    """Marks an own address that was added through the API: it receives, and never signs in."""
+    """Marks an own address that was added through the API: it receives, but never signs in."""
 
     address = models.OneToOneField(
         EmailAddress, models.CASCADE, primary_key=True, related_name="destination_only"
@@ -41,30 +70,30 @@ class AddressChangeQuerySet(models.QuerySet["AddressChange"]):
         return self.filter(user=user)
 
     def open(self) -> Self:
-        """Those that their link takes back now."""
+        """Those that their link can undo now."""
         return self.filter(at__gt=timezone.now() - UNDO_PERIOD, is_undoable=True, closed_at=None)
 
     def holding(self, email: str) -> Self:
-        """The removals for whose undo this address is kept: nobody else may have it."""
+        """Removals that may still be undone, and for which nobody else may have this address."""
         kind, since = AddressChange.Kind.REMOVED, timezone.now() - UNDO_PERIOD
         return self.filter(kind=kind, at__gt=since, held_as=_held_as(email), address=email)
 
     def holding_alias(self, address: Any) -> Self:
-        """Removals for whose undo no alias may be called `address`, until they are forgotten."""
+        """Removals because of which no alias may have this address, until they are deleted."""
         return self.filter(held_as=address)
 
     def untold(self) -> Self:
-        """Those whose mail could not be sent, as long as it is of use."""
+        """Those whose mail could not be sent and is still useful."""
         return self.filter(told_at=None, at__gt=timezone.now() - UNDO_PERIOD)
 
     def outdated(self) -> Self:
-        """Those that no undo asks for any more."""
+        """Those that no undo needs any more."""
         return self.filter(at__lte=timezone.now() - KEPT)
 
     def record(
         self, user: "User", kind: "AddressChange.Kind", address: EmailAddress, **facts: Any
     ) -> "AddressChange":
-        """Write down what is done to an address of the user, whose primary one is still `user.email`."""
+        """Record a change to one of the user's addresses, while `user.email` is still the old primary one."""
         if kind == AddressChange.Kind.REMOVED:
             facts["held_as"] = _held_as(address.email)
             facts["was_verified"] = address.verified
@@ -72,7 +101,7 @@ class AddressChangeQuerySet(models.QuerySet["AddressChange"]):
         return self.create(user=user, kind=kind, address=address.email, before=user.email, **facts)
 
     def by_token(self, token: str) -> "AddressChange | None":
-        """The change that a mailed link is about, if it can still be taken back."""
+        """The change that a mailed link undoes, or None if it cannot be undone any more."""
         try:
             key = int(signing.Signer(salt=SALT).unsign(token))
         except (signing.BadSignature, ValueError):
@@ -81,10 +110,10 @@ class AddressChangeQuerySet(models.QuerySet["AddressChange"]):
 
 
 class AddressChange(models.Model):
-    """One thing that was done to a user's own addresses; forgotten after two undo periods.
+    """One change to a user's own addresses; deleted after two undo periods.
 
-    The mail about it goes to `before`, the address that was primary until then. Its link brings that
-    address back (`mailboxes.undo`). The earliest one wins: it ends the links of all later changes.
+    The mail about it goes to `before`, the primary address until then. Its link brings that address
+    back. The earliest link wins: it ends those of all later changes.
     """
 
     class Kind(models.TextChoices):
@@ -95,12 +124,12 @@ class AddressChange(models.Model):
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="address_changes")
     kind = models.CharField(max_length=10, choices=Kind)
-    # What was added, verified, made primary or removed; and the primary address until then.
+    # The address that was added, verified, made primary or removed; and the primary one until then.
     address = models.EmailField()
     before = models.EmailField()
     at = models.DateTimeField(default=timezone.now)
     by_api = models.BooleanField(default=False)
-    # Of a removed address: what no alias may be called meanwhile, and how it comes back.
+    # Of a removed address: which alias address it blocks, and how an undo restores it.
     held_as = models.CharField(max_length=254, blank=True, db_index=True)
     was_verified = models.BooleanField(default=False)
     was_destination_only = models.BooleanField(default=False)
@@ -118,12 +147,12 @@ class AddressChange(models.Model):
 
     @property
     def until(self) -> datetime:
-        """When its link ends."""
+        """When its link expires."""
         return self.at + UNDO_PERIOD
 
     @property
     def link(self) -> str:
-        """The absolute URL of the page that takes it back, for the holder of the address before alone."""
+        """The absolute URL of the page that undoes it: only for the holder of the address before."""
         token = signing.Signer(salt=SALT).sign(str(self.pk))
         return f"{settings.SITE_URL}{reverse('address-undo', args=[token])}"
 

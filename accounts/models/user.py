@@ -3,7 +3,6 @@
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from allauth.account.adapter import get_adapter
 from allauth.account.models import EmailAddress
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.hashers import make_password
@@ -16,8 +15,7 @@ from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.address_changes import AddressChange as AddressChange  # models of this app
-from accounts.address_changes import DestinationOnly as DestinationOnly
+from accounts.models.own_addresses import AddressChange, check_available, clean_email
 from accounts.sessions import end_sessions
 from core.addresses import address_or_none, domain_to_ascii
 from core.exceptions import RuleError
@@ -58,7 +56,7 @@ class UserManager(BaseUserManager["User"]):
         return self._create(email, password_hash, verified=False)
 
     def _create(self, email: str, password_hash: str, *, verified: bool, **fields: Any) -> "User":
-        email = get_adapter().clean_email(email)
+        email = clean_email(email)
         self.check_new_address(email)
         user = self.model(email=email, password=password_hash, **fields)
         user.full_clean(exclude=["password"])
@@ -68,11 +66,19 @@ class UserManager(BaseUserManager["User"]):
 
     def check_new_address(self, email: str) -> None:
         """Raise ValidationError where nobody new may have this address: it is taken, or an alias."""
-        get_adapter().check_own_address(email)
+        check_available(email)
         has_it = EmailAddress.objects.filter(email=email, verified=True)
         # The former is for the undo of a removal, which may be made in this moment.
         if has_it.exists() or AddressChange.objects.holding(email).exists():
             raise ValidationError(_("There is a user with this address already."), code="unique")
+
+    def lock_unchanged(self, user: "User") -> "User | None":
+        """The user's row, locked until the end of the transaction.
+
+        None if the account was deleted or deactivated, or its password changed, since `user` was read.
+        """
+        row = self.select_for_update().filter(pk=user.pk).first()
+        return row if row and row.get_session_auth_hash() == user.get_session_auth_hash() else None
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
         """Create a global admin. Raises as `create_user` does."""

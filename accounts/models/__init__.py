@@ -1,0 +1,4 @@
+from accounts.models.own_addresses import AddressChange, DestinationOnly
+from accounts.models.user import LastAdmin, User
+
+__all__ = ["AddressChange", "DestinationOnly", "LastAdmin", "User"]
