@@ -26,9 +26,7 @@ def send_change(change: AddressChange) -> bool:
                 _send(change, change.address, claim)
     except OSError as error:
         # The change stands: otherwise an unreachable mail server would lock people in.
-        logger.error(
-            "user %s not notified of an address change: %s", change.user_id, type(error).__name__
-        )
+        logger.error("user %s not notified of an address change: %s", change.user_id, type(error).__name__)
         return False
     AddressChange.objects.filter(pk=change.pk).update(told_at=timezone.now())
     return True

@@ -127,7 +127,9 @@ class AliasForm(forms.Form):
     expires_on = forms.DateField(
         label=_("Expires on"),
         required=False,
-        help_text=_("From this date, mail to the alias is refused. We warn you a week before, and you can enable it again."),
+        help_text=_(
+            "From this date, mail to the alias is refused. We warn you a week before, and you can enable it again."
+        ),
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
     )
     idle_days = forms.IntegerField(
@@ -215,9 +217,7 @@ class FilterForm(forms.Form):
         label=_("Search"),
         required=False,
         max_length=SEARCH_MAX_CHARACTERS,
-        widget=forms.SearchInput(
-            attrs={"autocomplete": "off", "placeholder": _("Address, note or website")}
-        ),
+        widget=forms.SearchInput(attrs={"autocomplete": "off", "placeholder": _("Address, note or website")}),
     )
     domain = forms.ModelChoiceField(
         Domain.objects.none(), label=_("Domain"), required=False, empty_label=_("All domains")
@@ -253,7 +253,9 @@ class PreferencesForm(forms.ModelForm[AliasPreferences]):
         self.fields["unused_days"].label = _(
             "New aliases created by an app expire if no mail arrives within this many days"
         )
-        self.fields["idle_days"].help_text = _("Leave empty for never. Applies to aliases that you create from now on.")
+        self.fields["idle_days"].help_text = _(
+            "Leave empty for never. Applies to aliases that you create from now on."
+        )
         self.fields["unused_days"].help_text = _(
             "Leave empty for never. Some password managers create an alias whenever you open their generator."
         )

@@ -283,7 +283,9 @@ BULK: dict[str, tuple[Callable[[Alias], object], Callable[[int], str]]] = {
     ),
     "delete": (
         Alias.soft_delete,
-        lambda count: ngettext("%(count)s alias has been deleted.", "%(count)s aliases have been deleted.", count),
+        lambda count: ngettext(
+            "%(count)s alias has been deleted.", "%(count)s aliases have been deleted.", count
+        ),
     ),
 }
 
@@ -317,6 +319,8 @@ def alias_undo(request: HttpRequest) -> HttpResponse:
             break
         restored += 1
     if restored:
-        sentence = ngettext("%(count)s alias has been restored.", "%(count)s aliases have been restored.", restored)
+        sentence = ngettext(
+            "%(count)s alias has been restored.", "%(count)s aliases have been restored.", restored
+        )
         messages.success(request, sentence % {"count": restored})
     return back_to_list(request)

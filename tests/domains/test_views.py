@@ -66,7 +66,10 @@ def test_revoking_says_that_aliases_go_on_delivering(
     alias = issue(owner=mallory, domain="other.org")
 
     assert browser.post(f"/domains/other.org/{elsewhere.pk}/revoke/").status_code == 404
-    assert "existing aliases still receive mail" in browser.get(f"/domains/other.org/{grant.pk}/revoke/").content.decode()
+    assert (
+        "existing aliases still receive mail"
+        in browser.get(f"/domains/other.org/{grant.pk}/revoke/").content.decode()
+    )
     assert AccessGrant.objects.filter(pk=grant.pk).exists()
     browser.post(f"/domains/other.org/{grant.pk}/revoke/")
 
