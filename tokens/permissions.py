@@ -43,6 +43,7 @@ class HoldsScope(BasePermission):
             return False
         method = str(request.method).lower()
         # Without a handler the method is answered 405, whatever the token.
-        if hasattr(view, method) and (missing := view.needed_scope(method) & ~token.rights):
+        has_handler = method in view.http_method_names and hasattr(view, method)
+        if has_handler and (missing := view.needed_scope(method) & ~token.rights):
             raise ScopeMissing(missing)
         return True

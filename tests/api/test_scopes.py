@@ -111,6 +111,17 @@ def test_every_view_says_what_each_of_its_methods_needs() -> None:
         assert view.permission_classes, view
 
 
+@pytest.mark.parametrize("method", ["QUERY", "FIELDS", "SCOPE"])
+def test_a_method_that_is_named_like_an_attribute_of_the_view_is_not_allowed(
+    alice: User, method: str
+) -> None:
+    alias = issue(owner=alice)
+
+    answer = client_with(alice, EVERYTHING).generic(method, f"{ADDY}/aliases/{alias.uuid}")
+
+    assert answer.status_code == 405
+
+
 @pytest.mark.parametrize(("method", "path", "body"), KEYED)
 def test_a_call_needs_its_right_and_no_other(alice: User, method: str, path: str, body: Any) -> None:
     home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
