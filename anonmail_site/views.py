@@ -23,7 +23,8 @@ from aliases.models import Alias, AliasPreferences
 from core.exceptions import RuleError
 from domains.models import AliasStyle, Domain
 from mail.models import PausedDestination
-from transfer.personal_download import aliases_csv, everything
+from transfer.formats.anonmail import aliases_csv
+from transfer.personal_download import everything
 
 
 @require_GET

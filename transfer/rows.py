@@ -1,18 +1,20 @@
-"""What is read from another service's file of aliases, before any rule is asked. Pure."""
+"""What a file of aliases contains, whatever its format, and how it is kept as JSON. Pure."""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from operator import attrgetter
+from typing import Any
 
 from django.utils.formats import number_format
 from django.utils.translation import gettext
 
 ROWS_MAX = 50_000
-# What a server's file has entries of. A CSV file has aliases alone.
+# The kinds of entries in a server's file. A CSV file has only aliases.
 ALIAS, DOMAIN, USER = "alias", "domain", "user"
-# How services write a yes and a no, and spreadsheets in the languages that they are used in, casefolded.
+# How services, and spreadsheets in many languages, write yes and no, casefolded.
 _TRUE = frozenset(
     """
     true 1 yes y t on wahr ja vrai oui verdadero vero verdadeiro si sí sì sim cert vertader waar
@@ -30,7 +32,7 @@ _FALSE = frozenset(
 
 
 def yes_or_no(text: str) -> bool | None:
-    """Whether a cell says yes, in whatever language it was written; None where it says neither."""
+    """Whether a cell says yes, in any of the languages; None if it says neither."""
     word = unicodedata.normalize("NFC", text).strip().casefold().replace("i\u0307", "i")
     return True if word in _TRUE else False if word in _FALSE else None
 
@@ -41,9 +43,9 @@ class ImportFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An alias as the file has it. Nothing is checked, but what cannot be understood is in `problem`."""
+    """An alias in the file. If it cannot be an alias here, `problem` says why."""
 
-    # Where it begins in the file; in JSON, which may all be one line, its number.
+    # Where it begins in the file; in JSON, which may be a single line, its number.
     line: int
     address: str
     enabled: bool = True
@@ -53,21 +55,12 @@ class Row:
     name: str = ""
     hostname: str = ""
     # Empty: the file names none.
-    destinations: tuple[str, ...] = ()
-    # By which rules it ends, as aliases.models.expiry.set_expiry takes them; empty: never.
+    destinations: Sequence[str] = ()
+    # The rules by which it ends, as aliases.ending.check_expiry takes them; empty: never.
     expiry: Mapping[str, Any] = field(default_factory=dict)
-    # The owner's address, where the file says whose it is (Mailu).
+    # The owner's address, if the file says whose it is (Mailu).
     owner: str = ""
     problem: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """Something in the file that no alias here can be: it stands in nobody's way."""
-
-    line: int
-    address: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +79,25 @@ class UserRow:
     enabled: bool
 
 
-AnyRow = TypeVar("AnyRow", Row, DomainRow, UserRow)
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An entry of the file that is not imported, and does not stop the import."""
+
+    line: int
+    address: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why an entry cannot be imported. Line 0: the problem is not one of a single entry."""
+
+    line: int
+    address: str
+    reason: str
+    section: str = ALIAS
+    # Whether it reveals that somebody else has the address: such answers are limited.
+    is_taken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,35 +110,63 @@ class Document:
     users: list[UserRow] = field(default_factory=list)
     # Whether `line` is a number in its section.
     is_json: bool = False
-    # What was wrong, and taken out at a word.
-    taken_out: list[LeftOut] = field(default_factory=list)
 
-    def without(self, wrong: Iterable[tuple[str, int, str]]) -> "Document":
-        """The document but for these entries, each a section of SECTIONS, a line and why it is left out."""
-        reasons = {(section, line): reason for section, line, reason in wrong}
-        taken_out = list(self.taken_out)
+    def __len__(self) -> int:
+        """How many entries it would import."""
+        return len(self.rows) + len(self.domains) + len(self.users)
 
-        def others(section: str, rows: list[AnyRow], name: str) -> list[AnyRow]:
-            left: list[AnyRow] = []
-            for row in rows:
-                reason = reasons.get((section, row.line))
-                if reason is None:
-                    left.append(row)
-                else:
-                    taken_out.append(LeftOut(row.line, printable(getattr(row, name)[:80]), reason))
-            return left
-
+    def without(self, wrong: Iterable[Problem]) -> "Document":
+        """The document without the entries that are wrong, which are left out with the reason."""
+        problems = {(problem.section, problem.line): problem for problem in wrong if problem.line}
+        left_out = [LeftOut(row.line, row.address, row.reason) for row in problems.values()]
         return replace(
             self,
-            rows=others(ALIAS, self.rows, "address"),
-            domains=others(DOMAIN, self.domains, "name"),
-            users=others(USER, self.users, "email"),
-            taken_out=taken_out,
+            rows=[row for row in self.rows if (ALIAS, row.line) not in problems],
+            domains=[row for row in self.domains if (DOMAIN, row.line) not in problems],
+            users=[row for row in self.users if (USER, row.line) not in problems],
+            left_out=left_out + self.left_out,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The document for a JSON field: each entry as the list of its values."""
+        rows = [replace(row, expiry=_with_text(row.expiry)) if row.expiry else row for row in self.rows]
+        return {
+            "rows": _values(Row, rows),
+            "left_out": _values(LeftOut, self.left_out),
+            "domains": _values(DomainRow, self.domains),
+            "users": _values(UserRow, self.users),
+            "is_json": self.is_json,
+        }
+
+    @classmethod
+    def from_json(cls, contents: dict[str, Any]) -> "Document":
+        """The document from what `as_json` returned."""
+        rows = [Row(*values) for values in contents["rows"]]
+        return cls(
+            rows=[replace(row, expiry=_with_moment(row.expiry)) if row.expiry else row for row in rows],
+            left_out=[LeftOut(*values) for values in contents["left_out"]],
+            domains=[DomainRow(*values) for values in contents["domains"]],
+            users=[UserRow(*values) for values in contents["users"]],
+            is_json=contents["is_json"],
         )
 
 
+def _values(kind: type[Any], entries: list[Any]) -> list[tuple[Any, ...]]:
+    return list(map(attrgetter(*(part.name for part in fields(kind))), entries))
+
+
+def _with_text(expiry: Mapping[str, Any]) -> dict[str, Any]:
+    moment = expiry["expires_at"]
+    return {**expiry, "expires_at": moment and moment.isoformat()}
+
+
+def _with_moment(expiry: Mapping[str, Any]) -> dict[str, Any]:
+    text = expiry["expires_at"]
+    return {**expiry, "expires_at": text and datetime.fromisoformat(text)}
+
+
 def check_count(number: int) -> None:
-    """Raise ImportFileError where a file has more rows of a kind than can be imported at once."""
+    """Raise ImportFileError if a file has more rows of a kind than can be imported at once."""
     if number > ROWS_MAX:
         raise ImportFileError(
             gettext("The file has too many rows: at most %(max)s can be imported at once.")
@@ -136,5 +175,5 @@ def check_count(number: int) -> None:
 
 
 def printable(text: str) -> str:
-    """The text as it can be stored and printed: what is no character is shown as one that stands for it."""
+    """The text as it can be stored and printed: control characters and surrogates are replaced by “�”."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]", "�", text)

@@ -1,4 +1,4 @@
-"""The pages of an import: a file, what is wrong with it or what it would make, and the word to go on."""
+"""The pages of an import: a file, what is wrong with it or what it would make, and the button to make it."""
 
 from typing import Any
 
@@ -15,20 +15,29 @@ from accounts.requests import user_of
 from core.audit import AuditEntry
 from core.exceptions import RateLimited
 from domains.models import Domain
-from transfer.formats.reading import FILE_MAX_BYTES, too_large
-from transfer.making import ImportRefused
-from transfer.models import Made, OnlyAdmins, PendingImport
+from transfer.formats.text import FILE_MAX_BYTES, too_large
+from transfer.importing import (
+    OnlyAdmins,
+    check_rows,
+    check_server,
+    leave_out_wrong,
+    make_pending,
+    pending_import,
+    upload,
+)
+from transfer.making import ImportRefused, Made
+from transfer.models import PendingImport, State
 from transfer.rows import ImportFileError
 
 SHOWN = 100
-# A file, and what its form adds around it.
+# A file with the form around it.
 UPLOAD_MAX_BYTES = FILE_MAX_BYTES + 64 * 1024
 
 
-@csrf_exempt  # the check would read the whole body first; the inner view makes it
+@csrf_exempt  # the check would read the whole body first; the inner view does it
 @require_http_methods(["GET", "POST"])
 def alias_import(request: HttpRequest) -> HttpResponse:
-    """The form for a file, or how far the reader's file has come. A file that is too large is not read."""
+    """The form for a file, or the reader's pending file. A body that is too large is not read."""
     length = request.META.get("CONTENT_LENGTH") or "0"
     if request.method == "POST" and (
         not (length.isascii() and length.isdigit()) or int(length) > UPLOAD_MAX_BYTES
@@ -48,34 +57,34 @@ def _alias_import(request: HttpRequest) -> HttpResponse:
     if file.size is None or file.size > FILE_MAX_BYTES:
         return _form(request, too_large(), status=413)
     try:
-        pending = PendingImport.objects.begin(user_of(request), file.read(), file.name or "")
+        pending = upload(user_of(request), file.read(), file.name or "")
     except (RateLimited, OnlyAdmins) as error:
         return _form(request, str(error), status=error.status)
     except ImportFileError as error:
         return _form(request, str(error), status=422)
     if not pending.is_of_server:
-        pending.check_on()
+        check_rows(pending)
     return redirect("alias-import")
 
 
 @require_POST
 def alias_import_check(request: HttpRequest) -> HttpResponse:
-    """Go on checking: for a second at a time where htmx shows how far it is, else to the end.
+    """Go on checking: for a second at a time if htmx shows the progress, else to the end.
 
-    A whole server's file is checked in one go, with what its admin chose.
+    A whole server's file is checked in one go, with its admin's choices.
     """
     pending = _pending(request)
     if pending is None:
         return _go(request, "alias-import")
     if pending.is_of_server:
         choices = {name: name in request.POST for name in ("create_domains", "create_users")}
-        pending.check_server(**choices)
+        check_server(pending, **choices)
     elif request.htmx:  # type: ignore[attr-defined]
-        pending.check_on()
+        check_rows(pending)
     else:
-        pending.check_on(seconds=None)
+        check_rows(pending, seconds=None)
     if request.htmx:  # type: ignore[attr-defined]
-        return render(request, "aliases/_import.html", _context(pending))
+        return render(request, "transfer/_import.html", _context(pending))
     return redirect("alias-import")
 
 
@@ -83,17 +92,17 @@ def alias_import_check(request: HttpRequest) -> HttpResponse:
 def alias_import_make(request: HttpRequest) -> HttpResponse:
     """Make the aliases of the reader's file, all of them or none."""
     pending = _pending(request)
-    if pending is None or not pending.is_ready:
+    if pending is None or pending.state != State.READY:
         return _go(request, "alias-import")
     try:
-        made = pending.make()
+        made = make_pending(pending)
     except ImportRefused:
         return _go(request, "alias-import")
     except OnlyAdmins as error:
         messages.error(request, str(error))
         return _go(request, "alias-import")
     if made is not None and pending.is_of_server:
-        _tell_of_server(request, pending, made)
+        _report_server(request, pending, made)
         return _go(request, "alias-import")
     if made is not None:
         said = ngettext("%(count)s alias is imported.", "%(count)s aliases are imported.", made.aliases)
@@ -101,8 +110,8 @@ def alias_import_make(request: HttpRequest) -> HttpResponse:
     return _go(request, "alias-list")
 
 
-def _tell_of_server(request: HttpRequest, pending: PendingImport, made: Made) -> None:
-    """Say it to the admin, and write it into the audit."""
+def _report_server(request: HttpRequest, pending: PendingImport, made: Made) -> None:
+    """Show the admin the numbers, and record them in the audit."""
     numbers = {"domains": made.domains, "users": made.users, "aliases": made.aliases}
     facts = {
         "format": pending.format,
@@ -118,23 +127,23 @@ def _tell_of_server(request: HttpRequest, pending: PendingImport, made: Made) ->
 
 @require_POST
 def alias_import_leave_out(request: HttpRequest) -> HttpResponse:
-    """Take what is wrong out of the reader's file, and show what is left."""
+    """Leave out the entries of the reader's file that are wrong, and show the rest."""
     pending = _pending(request)
     if pending is not None:
-        pending.leave_out_wrong()
+        leave_out_wrong(pending)
     return redirect("alias-import")
 
 
 @require_POST
 def alias_import_cancel(request: HttpRequest) -> HttpResponse:
-    """Forget the reader's file."""
+    """Delete the reader's file."""
     PendingImport.objects.filter(owner=user_of(request)).delete()
     return redirect("alias-import")
 
 
 def _pending(request: HttpRequest) -> PendingImport | None:
     try:
-        return PendingImport.objects.of(user_of(request))
+        return pending_import(user_of(request))
     except OnlyAdmins as error:
         messages.error(request, str(error))
         return None
@@ -149,22 +158,32 @@ def _go(request: HttpRequest, name: str) -> HttpResponse:
 def _form(request: HttpRequest, refusal: str = "", *, status: int = 200) -> HttpResponse:
     domains = Domain.objects.usable_by(user_of(request))[:SHOWN]
     context = {"refusal": refusal, "domains": domains, "max_megabytes": FILE_MAX_BYTES // 2**20}
-    return render(request, "aliases/import.html", context, status=status)
+    return render(request, "transfer/import.html", context, status=status)
 
 
 def _page(request: HttpRequest, pending: PendingImport) -> HttpResponse:
-    return render(request, "aliases/import.html", _context(pending))
+    return render(request, "transfer/import.html", _context(pending))
 
 
 def _context(pending: PendingImport) -> dict[str, Any]:
-    context: dict[str, Any] = {"pending": pending}
-    if numbers := pending.seen.get("numbers"):
-        context["more_seen"] = {name: number - len(pending.seen[name]) for name, number in numbers.items()}
-        context["is_empty"] = not (numbers["domains"] or numbers["users"] or numbers["aliases"])
-    if pending.is_ready and not pending.is_of_server:
-        context["rows"] = pending.first_rows(SHOWN)
-        context["more"] = pending.total - len(context["rows"])
-    elif pending.is_checked and not pending.is_ready:
-        context["problems"] = pending.problems_shown[:SHOWN]
-        context["more"] = pending.problem_count - len(context["problems"])
+    context: dict[str, Any] = {"pending": pending, "total": pending.total}
+    if pending.is_of_server:
+        document = pending.document
+        context["in_file"] = {
+            "domains": len(document.domains),
+            "users": len(document.users),
+            "aliases": len(document.rows) + len(document.left_out),
+        }
+        if numbers := pending.preview.get("numbers"):
+            context["more_previewed"] = {
+                name: number - len(pending.preview[name]) for name, number in numbers.items()
+            }
+            context["is_empty"] = not (numbers["domains"] or numbers["users"] or numbers["aliases"])
+    elif pending.state == State.READY:
+        context["rows"] = pending.valid_rows[:SHOWN]
+        context["more"] = context["total"] - len(context["rows"])
+    if pending.state in {State.WRONG, State.STOPPED}:
+        context["problems"] = pending.problems_in_order[:SHOWN]
+        context["more"] = len(pending.problems) - len(context["problems"])
+        context["right_count"] = pending.right_count
     return context

@@ -19,9 +19,10 @@ from aliases.exceptions import AddressTaken
 from aliases.issuing import issue, issue_chosen
 from api.simplelogin.custom_names import suffixes
 from core.exceptions import RateLimited
-from transfer import models as pending_import
+from transfer import importing
+from transfer.importing import check_rows, make_pending, upload
 from transfer.making import ImportRefused
-from transfer.models import PendingImport
+from transfer.models import PendingImport, State
 
 pytestmark = pytest.mark.django_db
 
@@ -51,9 +52,9 @@ def choose(owner: User, address: str) -> str:
 def told(owner: User, *addresses: str) -> list[str]:
     """The addresses that the import's check says are taken."""
     text = "alias,note\n" + "".join(f"{address},\n" for address in addresses)
-    pending = PendingImport.objects.begin(owner, text.encode(), "x.csv")
-    pending.check_on(seconds=None)
-    return [row.address for row in pending.problems_shown]
+    pending = upload(owner, text.encode(), "x.csv")
+    check_rows(pending, seconds=None)
+    return [row.address for row in pending.problems_in_order]
 
 
 def test_all_ways_share_one_budget(
@@ -98,39 +99,40 @@ def test_many_files_of_guesses_name_few(alice: User, others: list[str], settings
         told(alice, *others)
 
     assert found == others[:2]
-    assert not PendingImport.objects.get().is_ready
+    assert PendingImport.objects.get().state != State.READY
 
 
 def test_a_check_goes_no_further_once_the_budget_is_used_up(
     alice: User, others: list[str], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pending_import, "CHUNK", 1)
+    monkeypatch.setattr(importing, "BATCH", 1)
     settings.TAKEN_PER_DAY = 1
     text = "alias\n" + "".join(f"{name}@example.com\n" for name in ("a", "b", "c"))
-    pending = PendingImport.objects.begin(alice, text.encode(), "x.csv")
-    pending.check_on(seconds=0)
+    pending = upload(alice, text.encode(), "x.csv")
+    check_rows(pending, seconds=0)
     choose(alice, others[0])
 
-    pending.check_on(seconds=None)
+    check_rows(pending, seconds=None)
 
     again = PendingImport.objects.get()
-    assert (again.checked, again.is_stopped, again.is_ready, again.problem_count) == (1, True, False, 0)
+    assert (again.checked, again.state, again.problems) == (1, State.STOPPED, [])
 
 
 def test_making_tells_no_more_than_the_check(alice: User, root: User, settings: Settings) -> None:
     settings.TAKEN_PER_DAY = 1
     text = "alias\n" + "".join(f"{name}@example.com\n" for name in ("x", "y"))
-    pending = PendingImport.objects.begin(alice, text.encode(), "x.csv")
-    pending.check_on(seconds=None)
-    assert pending.is_ready
+    pending = upload(alice, text.encode(), "x.csv")
+    check_rows(pending, seconds=None)
+    assert pending.state == State.READY
     for name in ("x", "y"):
         issue_chosen(owner=root, prefix=name, domain="example.com")
 
     with pytest.raises(ImportRefused):
-        pending.make()
+        make_pending(pending)
 
     again = PendingImport.objects.get()
-    assert ([row.address for row in again.problems_shown], again.is_stopped) == (["x@example.com"], True)
+    assert [row.address for row in again.problems_in_order] == ["x@example.com"]
+    assert again.state == State.STOPPED
 
 
 def test_what_is_ones_own_is_no_news(alice: User, others: list[str], settings: Settings) -> None:
@@ -188,7 +190,7 @@ def test_apps_hear_it_in_their_dialect(
 def test_rows_are_counted_over_all_files_of_a_day(
     alice: User, root: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pending_import, "ROWS_PER_DAY", 5)
+    monkeypatch.setattr(importing, "ROWS_PER_DAY", 5)
     told(alice, *(f"{name}@example.com" for name in "xyz"))
 
     with pytest.raises(RateLimited):

@@ -221,8 +221,8 @@ def test_every_page_is_german_for_who_reads_german() -> None:
     written = {alias.note for alias in Alias.objects.all()} | {token.name for token in Token.objects.all()}
     # What is wrong with a file is kept in the language of whoever had it checked.
     files = PendingImport.objects.all()
-    written |= {problem.reason for pending in files for problem in pending.problems_shown}
-    written |= {reason for pending in files for _line, _what, reason in pending.seen.get("left_out", ())}
+    written |= {problem.reason for pending in files for problem in pending.problems_in_order}
+    written |= {reason for pending in files for _line, _what, reason in pending.preview.get("left_out", ())}
     windows: dict[tuple[str | None, str], Client] = {}
 
     def visit(scene: Scene, language: str) -> VisibleText:

@@ -14,7 +14,7 @@ from aliases.models import Alias
 from domains.models import Domain
 from tokens.models import Token
 from tokens.scopes import EVERYTHING
-from transfer.models import PendingImport
+from transfer.importing import check_rows, check_server, upload
 
 
 @dataclass(frozen=True)
@@ -118,18 +118,18 @@ def set_stage() -> Stage:
     importer = User.objects.create_user("importer@example.com", "importer-password-1")
     mistaken = User.objects.create_user("mistaken@example.com", "mistaken-password-1")
     right = "alias,note,enabled\nshop.old@example.com,Shoes,True\nforum.old@example.com,,False\n"
-    PendingImport.objects.begin(importer, right.encode(), "aliases.csv").check_on()
+    check_rows(upload(importer, right.encode(), "aliases.csv"))
     wrong = "alias,note\npostmaster@example.com,\nmine@elsewhere.test,\nfine.old@example.com,\n"
-    PendingImport.objects.begin(mistaken, wrong.encode(), "aliases.csv").check_on()
+    check_rows(upload(mistaken, wrong.encode(), "aliases.csv"))
     # And two admins with a whole server's.
     mover = User.objects.create_superuser("mover@example.com", "mover-password-1")
-    moving = PendingImport.objects.begin(mover, MAILU.encode(), "mailu.yml")
-    moving.check_server(create_domains=True, create_users=True)
+    moving = upload(mover, MAILU.encode(), "mailu.yml")
+    check_server(moving, create_domains=True, create_users=True)
     mistaken_mover = User.objects.create_superuser("mistaken-mover@example.com", "mistaken_mover-password-1")
-    moving = PendingImport.objects.begin(mistaken_mover, MAILU.encode(), "mailu.yml")
-    moving.check_server(create_domains=True, create_users=False)
+    moving = upload(mistaken_mover, MAILU.encode(), "mailu.yml")
+    check_server(moving, create_domains=True, create_users=False)
     # Root's is not checked yet.
-    PendingImport.objects.begin(root, MAILU.encode(), "mailu.yml")
+    upload(root, MAILU.encode(), "mailu.yml")
     people = (alice, newcomer, outsider, importer, mistaken, mover, mistaken_mover, root)
     # The mail about an address that an app added.
     added = EmailAddress.objects.create(user=alice, email="alice@phone.test", verified=True)

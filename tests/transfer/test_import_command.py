@@ -15,9 +15,9 @@ from accounts.models import User
 from aliases.models import Alias
 from core.audit import AuditEntry
 from domains.models import Domain
-from tests.transfer.test_formats import MAILU_YAML, SIMPLELOGIN_CSV
+from tests.transfer.samples import MAILU_YAML, SIMPLELOGIN_CSV
 from tests.transfer.test_server_views import WRONG
-from transfer.formats.reading import ADDY, ANONMAIL, MAILU, SIMPLELOGIN
+from transfer.formats import ADDY, ANONMAIL, MAILU, SIMPLELOGIN
 
 pytestmark = pytest.mark.django_db
 
@@ -61,9 +61,9 @@ def test_it_lists_what_is_wrong_with_its_line(alice: User, import_aliases: Impor
 
     assert str(refusal.value) == (
         "Nothing was imported:\n"
-        "  line 2: shop.one@example.com: alice@home.test is no verified address of the alias's owner.\n"
+        "  line 2: shop.one@example.com: alice@home.test is not a verified address of the alias's owner.\n"
         "  line 6: root@example.com: This name is reserved.\n"
-        "Mend the file, or add --leave-out-wrong."
+        "Correct the file, or add --leave-out-wrong."
     )
     assert not Alias.objects.exists()
     assert not AuditEntry.objects.exists()
@@ -107,7 +107,7 @@ def test_with_a_yes_they_are_made(
         ({"format": ANONMAIL, "user": "nobody@example.com"}, "There is no user"),
         ({"format": ADDY, "user": "alice@example.com", "create_users": True}, "are for --format mailu"),
         ({"format": ADDY, "user": "alice@example.com"}, "must name the column “email”"),
-        ({"format": MAILU}, "no file of Mailu"),
+        ({"format": MAILU}, "not a file of Mailu"),
     ],
 )
 def test_what_it_cannot_do_it_says(
@@ -185,7 +185,7 @@ def test_without_the_flags_domains_and_users_must_be_here(alice: User, import_al
     assert str(refusal.value).splitlines()[1:] == [
         "  entry 2: b@new.test: There is no domain new.test here with the Anonymous Email Service on.",
         "  entry 3: c@example.com: There is no user new@example.com here.",
-        "Mend the file, or add --leave-out-wrong.",
+        "Correct the file, or add --leave-out-wrong.",
     ]
 
 
@@ -238,7 +238,7 @@ def test_what_is_no_text_reaches_no_terminal(import_aliases: Import) -> None:
 
     said = import_aliases(json.dumps(document), format=MAILU)
 
-    assert said.startswith("Left out, entry 1: �]0;x�%@a.test: A pattern is no address.\n")
+    assert said.startswith("Left out, entry 1: �]0;x�%@a.test: A pattern is not an address.\n")
 
 
 def test_what_somebody_else_made_in_the_same_moment_is_told(
@@ -253,7 +253,7 @@ def test_what_somebody_else_made_in_the_same_moment_is_told(
     with pytest.raises(CommandError) as refusal:
         import_aliases(json.dumps(document), format=MAILU, create_domains=True, create_users=True)
 
-    assert str(refusal.value) == "Nothing was imported:\n  Something changed in the same moment. Try again."
+    assert str(refusal.value) == "Nothing was imported:\n  Something changed at the same moment. Try again."
     assert not Domain.objects.exists()
 
 
@@ -264,7 +264,7 @@ def test_what_is_wrong_is_left_out_at_a_word_and_told(alice: User, import_aliase
 
     assert said.splitlines()[:3] == [
         "Left out, line 2: shop.one@example.com: "
-        "alice@home.test is no verified address of the alias's owner.",
+        "alice@home.test is not a verified address of the alias's owner.",
         "Left out, line 6: root@example.com: This name is reserved.",
         "Left out, line 7: -bad.gamma@example.com: "
         "“perhaps” in the column enabled is neither true nor false.",

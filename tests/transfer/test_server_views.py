@@ -14,9 +14,10 @@ from aliases.models import Alias
 from core.audit import AuditEntry
 from domains.models import Domain
 from tests.rig.pages import HTMX
-from tests.transfer.test_formats import MAILU_YAML
-from transfer import models as pending_import
-from transfer.models import OnlyAdmins, PendingImport
+from tests.transfer.samples import MAILU_YAML
+from transfer import importing
+from transfer.importing import OnlyAdmins, make_pending
+from transfer.models import PendingImport, State
 
 pytestmark = pytest.mark.django_db
 
@@ -52,7 +53,7 @@ def test_the_admin_is_asked_what_to_make(boss: Client) -> None:
     assert "Create missing domains" in page
     assert "Create missing users" in page
     assert " checked>" not in page
-    assert not PendingImport.objects.get().is_checked
+    assert PendingImport.objects.get().state == State.CHOOSING
 
 
 def test_the_preview_shows_everything_and_writes_nothing(boss: Client) -> None:
@@ -79,7 +80,7 @@ def test_the_preview_shows_everything_and_writes_nothing(boss: Client) -> None:
         assert words in github
     assert "Website: github.com" in github
     assert "4 entries are skipped" in page
-    assert "A pattern is no address." in page
+    assert "A pattern is not an address." in page
     assert "Its destination is not a user of that server." in page
     assert page.count(" checked>") == 2
     assert "Import everything" in page
@@ -178,7 +179,7 @@ def test_what_changed_since_the_check_refuses_all_of_it(boss: Client, alice: Use
 
     page = make(boss)
 
-    assert "This alias is here already." in page
+    assert "This alias already exists here." in page
     assert "The check stopped there" not in page
     assert world() == before
 
@@ -229,7 +230,7 @@ def test_rights_are_looked_at_where_it_is_written(
     before = world()
 
     with pytest.raises(OnlyAdmins):
-        pending.make()
+        make_pending(pending)
 
     assert world() == before
 
@@ -237,11 +238,11 @@ def test_rights_are_looked_at_where_it_is_written(
 def test_rights_that_go_away_in_the_same_moment_are_told(
     boss: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: PendingImport) -> None:
+    def refuse(pending: PendingImport) -> None:
         raise OnlyAdmins()
 
     check(boss, MAILU_YAML)
-    monkeypatch.setattr(PendingImport, "make", refuse)
+    monkeypatch.setattr("transfer.views.make_pending", refuse)
 
     assert ONLY_ADMINS in make(boss)
     assert not AuditEntry.objects.exists()
@@ -288,12 +289,12 @@ def test_where_nothing_would_be_made_there_is_no_button(boss: Client) -> None:
     page = check(boss, {"alias": [{"email": "%@example.com", "wildcard": True}]})
 
     assert "There is nothing to import" in page
-    assert "A pattern is no address." in page
+    assert "A pattern is not an address." in page
     assert "Import everything" not in page
 
 
 def test_of_many_things_some_are_shown(boss: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pending_import, "SEEN_KEPT", 2)
+    monkeypatch.setattr(importing, "PREVIEWED", 2)
     names = ["one", "two", "three", "four", "five"]
     document = {
         "domain": [{"name": f"{name}.test"} for name in names],
@@ -363,7 +364,7 @@ def test_what_is_wrong_in_a_servers_file_can_be_left_out_at_a_word(boss: Client)
     assert "Skip them (3 rows remain)" in wrong
     assert "Import everything" not in wrong
     assert "6 entries are skipped" in seen
-    for reason in ("It is somebody&#x27;s mailbox on that server", "This name is reserved."):
+    for reason in ("It is a mailbox on that server", "This name is reserved."):
         assert reason in seen
     assert "-bad.gamma@example.com" in seen
     assert untouched == before

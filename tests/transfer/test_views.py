@@ -12,11 +12,10 @@ from accounts.models import User
 from aliases.issuing import issue_chosen
 from aliases.models import Alias
 from tests.rig.pages import HTMX
-from tests.transfer.test_formats import ADDY_CSV, SIMPLELOGIN_CSV
-from transfer import making as importing
-from transfer import models as pending_import
+from tests.transfer.samples import ADDY_CSV, SIMPLELOGIN_CSV
+from transfer import importing
 from transfer import views as import_views
-from transfer.formats.reading import FILE_MAX_BYTES
+from transfer.formats.text import FILE_MAX_BYTES
 from transfer.models import PendingImport
 
 pytestmark = pytest.mark.django_db
@@ -95,7 +94,7 @@ def test_another_file_can_be_chosen(browser: Client) -> None:
         ("a,b\n1,2\n", "The first line names no column that is known here."),
         ("", "Choose a file first."),
         ("alias\n", "There are no aliases in the file."),
-        (b"alias\n\x00\n", "(NUL)"),
+        (b"alias\n\x00\n", "Line 2 of the file contains a NUL character"),
         (b"alias\n\xff\n", "The file is not text in UTF-8. Save it as “CSV UTF-8” and choose it again."),
         ('alias\n"open\n', "is not valid CSV: look for a quotation mark"),
     ],
@@ -136,17 +135,18 @@ def test_a_length_that_is_no_number_is_no_length(browser: Client) -> None:
     assert answer.status_code == 413
 
 
-def test_the_page_of_a_file_that_is_ready_looks_at_the_rows_that_it_shows_alone(
+def test_the_page_of_a_file_that_is_ready_reads_and_checks_nothing_again(
     browser: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload(browser, b"alias\n" + b"".join(b"x%d@example.com\n" % number for number in range(9)))
     monkeypatch.setattr("transfer.views.SHOWN", 3)
-    seen: list[str] = []
-    check_name = importing.check_name
-    monkeypatch.setattr(importing, "check_name", lambda name: seen.append(name) or check_name(name))
+    monkeypatch.setattr("transfer.checking.check_name", lambda name: pytest.fail("it was checked again"))
+    monkeypatch.setattr("transfer.importing.read", lambda text, format: pytest.fail("it was read again"))
 
-    assert "x2@example.com" in browser.get(URL).content.decode()
-    assert seen == ["x0", "x1", "x2"]
+    page = browser.get(URL).content.decode()
+
+    assert "x2@example.com" in page
+    assert "x3@example.com" not in page
 
 
 def test_a_file_that_is_too_large_is_refused(browser: Client) -> None:
@@ -157,7 +157,7 @@ def test_a_file_that_is_too_large_is_refused(browser: Client) -> None:
 
 
 def test_too_many_files_are_told_to_wait(browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pending_import, "UPLOADS", replace(pending_import.UPLOADS, amount=1))
+    monkeypatch.setattr(importing, "UPLOADS", replace(importing.UPLOADS, amount=1))
     upload(browser, simplelogin("a@example.com"))
 
     answer = upload(browser, simplelogin("a@example.com"))
@@ -168,8 +168,8 @@ def test_too_many_files_are_told_to_wait(browser: Client, monkeypatch: pytest.Mo
 
 def test_a_long_check_shows_how_far_it_is(browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """With htmx a second at a time, the fragment asking for the next by itself."""
-    monkeypatch.setattr(pending_import, "CHUNK", 2)
-    monkeypatch.setattr(pending_import.PendingImport.check_on, "__defaults__", (0.0,))
+    monkeypatch.setattr(importing, "BATCH", 2)
+    monkeypatch.setattr(importing.check_rows, "__defaults__", (0.0,))
     page = upload(browser, simplelogin(*(f"{letter}@example.com" for letter in "acdef"))).content.decode()
     fragments = [browser.post(f"{URL}check/", headers=HTMX).content.decode() for _ in range(2)]
 
@@ -184,8 +184,8 @@ def test_a_long_check_shows_how_far_it_is(browser: Client, monkeypatch: pytest.M
 def test_without_javascript_one_button_checks_the_rest(
     browser: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pending_import, "CHUNK", 2)
-    monkeypatch.setattr(pending_import.PendingImport.check_on, "__defaults__", (0.0,))
+    monkeypatch.setattr(importing, "BATCH", 2)
+    monkeypatch.setattr(importing.check_rows, "__defaults__", (0.0,))
     page = upload(browser, simplelogin(*(f"{letter}@example.com" for letter in "acdefg"))).content.decode()
 
     answer = browser.post(f"{URL}check/", follow=True)
@@ -195,8 +195,8 @@ def test_without_javascript_one_button_checks_the_rest(
 
 
 def test_what_is_not_checked_yet_is_not_made(browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pending_import, "CHUNK", 1)
-    monkeypatch.setattr(pending_import.PendingImport.check_on, "__defaults__", (0.0,))
+    monkeypatch.setattr(importing, "BATCH", 1)
+    monkeypatch.setattr(importing.check_rows, "__defaults__", (0.0,))
     upload(browser, simplelogin("a@example.com", "c@example.com"))
 
     browser.post(f"{URL}make/")
@@ -223,7 +223,7 @@ def test_what_changed_since_the_check_is_told(browser: Client, alice: User) -> N
     answer = browser.post(f"{URL}make/", follow=True).content.decode()
 
     assert "1 row has an error." in answer
-    assert "This alias is here already." in answer
+    assert "This alias already exists here." in answer
     assert "The check stopped there" not in answer
     assert Alias.objects.count() == 1
 

@@ -1,4 +1,4 @@
-"""Mailu's `config-export`, in YAML or JSON, as rows. Pure: nothing here asks the database."""
+"""Mailu's `config-export`, in YAML or JSON, as rows. Pure: nothing here uses the database."""
 
 import io
 import json
@@ -25,14 +25,14 @@ from transfer.rows import (
 # Mailu's documents are five deep and some dozen values for each user and alias.
 YAML_DEPTH_MAX = 20
 VALUES_MAX = 1_000_000
-# A text in JSON, if need be up to the end of the document. No character is looked at twice.
+# A text in JSON, up to the end of the document if it is not closed. No character is looked at twice.
 _JSON_TEXT = re.compile(r'"(?:[^"\\]|\\.?)*+"?', re.DOTALL)
 
 
 class _Item(dict[str, Any]):
-    """A mapping of a document, and where it stands (0: nowhere in particular)."""
+    """A mapping of a document, with its line (0: unknown)."""
 
-    # Millions of them may be made of one file: none has a dictionary of attributes besides.
+    # One file may have millions of them: no dictionary of attributes for each.
     __slots__ = ("line",)
 
     def __init__(self, *args: Any) -> None:
@@ -41,7 +41,7 @@ class _Item(dict[str, Any]):
 
 
 def is_mailu(text: str) -> bool:
-    """Whether it begins as JSON does, or with a section in YAML after comments and a document's mark."""
+    """Whether it begins as JSON, or with a YAML section after comments and a document mark."""
     for line in io.StringIO(text):
         begins = line.strip()
         if begins and begins != "---" and not begins.startswith("#"):
@@ -49,22 +49,27 @@ def is_mailu(text: str) -> bool:
     return False
 
 
-def read_mailu(text: str) -> Document:
-    """Mailu's document. What is no alias of one person's is left out, with the reason."""
+def read(text: str) -> Document:
+    """Mailu's export. What is not one person's alias is left out, with the reason. Raises ImportFileError."""
     is_json = text.lstrip().startswith("{")
     document = _parse_json(text) if is_json else _parse_yaml(text)
     if not isinstance(document, _Item) or not document.keys() & {"domain", "user", "alias"}:
-        raise ImportFileError(gettext("This is no file of Mailu's config-export."))
+        raise ImportFileError(gettext("This is not a file of Mailu's config-export."))
     aliases = _section(document, "alias")
     domains = [
-        DomainRow(item.line, _text(item, "name"), _is_true(item, "anonmail_enabled"), _text(item, "comment"))
+        DomainRow(
+            item.line,
+            printable(_text(item, "name")),
+            _is_true(item, "anonmail_enabled"),
+            "\n".join(map(printable, _text(item, "comment").splitlines())),
+        )
         for item in _section(document, "domain")
     ]
     users = [
         UserRow(
             item.line,
-            _text(item, "email"),
-            _text(item, "displayed_name"),
+            printable(_text(item, "email")),
+            printable(_text(item, "displayed_name"))[:128],
             _is_true(item, "enabled", missing=True),
         )
         for item in _section(document, "user")
@@ -82,7 +87,7 @@ def read_mailu(text: str) -> Document:
 
 
 class _Server:
-    """Whose mailbox an address of that server is."""
+    """Knows whose mailbox an address of that server is."""
 
     def __init__(self, document: _Item, users: list[UserRow]) -> None:
         self.people = {_one_form(user.email) for user in users}
@@ -99,7 +104,7 @@ class _Server:
                     self.main_name[_domain_form(text)] = name
 
     def mailbox(self, address: str) -> str:
-        """The address of the person who receives mail to `address` there; of no person: as it was."""
+        """The address of the person who receives mail to `address` there; unchanged if nobody does."""
         form = _one_form(address)
         if form in self.people or "@" not in form:
             return address
@@ -109,16 +114,16 @@ class _Server:
         known = [f"{local_part}@{main}", f"{untagged}@{main}"]
         if person := next((one for one in known if one in self.people), ""):
             return person
-        # A file without its people: the domains alone say that it is an address of that server.
+        # In a file without users, only the domains say that it is an address of that server.
         return known[1] if not self.people and main in self.domains else address
 
     def has(self, address: str) -> bool:
-        """Whether it is a person's address, as far as the file tells of its people."""
+        """Whether it is a user's address, as far as the file lists its users."""
         return not self.people or _one_form(address) in self.people
 
 
 def _mailu_row(item: _Item, server: _Server) -> tuple[Row, str]:
-    """The alias, and the reason for which it is left out."""
+    """The alias, and why it is left out, if it is."""
     destination = item.get("destination") or []
     if isinstance(destination, str):
         destination = [part.strip() for part in destination.split(",") if part.strip()]
@@ -131,7 +136,7 @@ def _mailu_row(item: _Item, server: _Server) -> tuple[Row, str]:
         item.line,
         address,
         enabled=not _is_true(item, "disabled") and _is_true(item, "enabled", missing=True),
-        # What the person wrote; on a standard alias the admin's comment is all there is.
+        # What the person wrote; a standard alias only has the admin's comment.
         note=_text(item, "note") or _text(item, "comment"),
         hostname=_text(item, "hostname"),
         destinations=tuple(destination),
@@ -139,14 +144,14 @@ def _mailu_row(item: _Item, server: _Server) -> tuple[Row, str]:
         problem=problem,
     )
     if _is_true(item, "wildcard"):
-        reason = gettext("A pattern is no address.")
+        reason = gettext("A pattern is not an address.")
     elif _one_form(address) in server.people:
-        reason = gettext("It is somebody's mailbox on that server, and no alias.")
+        reason = gettext("It is a mailbox on that server, not an alias.")
     elif _one_form(address) in map(_one_form, destination):
         reason = gettext("It forwards to itself.")
     elif not owner and not problem:
         if len(destination) != 1:
-            reason = gettext("It belongs to nobody: it has no owner, and not one destination alone.")
+            reason = gettext("It belongs to nobody: it has no owner and not exactly one destination.")
         elif is_reserved(row.address.lower().partition("@")[0]):
             reason = gettext("This name is reserved: it stays with the mail server.")
         elif not server.has(destination[0]):
@@ -165,7 +170,7 @@ def _domain_form(name: str) -> str:
 def _section(document: _Item, name: str) -> list[_Item]:
     items = document.get(name) or []
     if not isinstance(items, list) or not all(isinstance(item, _Item) for item in items):
-        raise ImportFileError(gettext("“%(section)s” is no list of entries.") % {"section": name})
+        raise ImportFileError(gettext("“%(section)s” is not a list of entries.") % {"section": name})
     check_count(len(items))
     return items
 
@@ -185,7 +190,7 @@ def _is_true(item: _Item, key: str, *, missing: bool = False) -> bool:
 
 
 def _parse_json(text: str) -> Any:
-    # Before anything is made of them; what begins or parts values is counted, and not inside texts.
+    # Counted before anything is built: what begins or separates values, outside texts.
     marks = _JSON_TEXT.sub("", text)
     if sum(marks.count(mark) for mark in "{[,") > VALUES_MAX:
         raise ImportFileError(gettext("The document has too many values."))
@@ -195,7 +200,7 @@ def _parse_json(text: str) -> Any:
     except RecursionError as error:
         raise ImportFileError(gettext("The document is nested too deeply.")) from error
     except ValueError as error:
-        raise ImportFileError(gettext("The file is no JSON.")) from error
+        raise ImportFileError(gettext("The file is not valid JSON.")) from error
     for items in document.values():
         for number, item in enumerate(items if isinstance(items, list) else (), 1):
             if isinstance(item, _Item):
@@ -203,22 +208,22 @@ def _parse_json(text: str) -> Any:
     return document
 
 
-# PyYAML's safe loaders make nothing but plain values; the one over libyaml is twenty times as quick.
+# PyYAML's safe loaders build only plain values; the one over libyaml is twenty times as fast.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
-# What Mailu's own writer makes of true and false.
+# How Mailu writes true and false.
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
 
 def _parse_yaml(text: str) -> Any:
-    """The one document in the text: mappings as _Item, lists, texts, booleans and None; numbers stay texts.
+    """The only document in the text: mappings as _Item, lists, texts, booleans and None; numbers stay texts.
 
-    Built from the parser's events, so that depth and size are bounded before anything is made, and
+    Built from the parser's events, so that depth and size are bounded before anything is built, and
     nothing can refer to anything else (no “billion laughs”). Raises ImportFileError.
     """
     if re.search(r"^%", text, re.MULTILINE):
         # libyaml compares each %TAG with all before it; Mailu writes no directives.
-        raise ImportFileError(gettext("The file is no YAML that Mailu writes."))
+        raise ImportFileError(gettext("The file is not YAML as Mailu writes it."))
     root: list[Any] = []
     # Innermost last: a list, or a mapping and the key that waits for its value.
     stack: list[tuple[Any, list[Any]]] = [(root, [])]
@@ -233,7 +238,7 @@ def _parse_yaml(text: str) -> Any:
         else:
             key = waiting.pop()
             if not isinstance(key, str):
-                raise ImportFileError(gettext("The file is no YAML that Mailu writes."))
+                raise ImportFileError(gettext("The file is not YAML as Mailu writes it."))
             container[key] = value
 
     try:
@@ -244,7 +249,7 @@ def _parse_yaml(text: str) -> Any:
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
                 line = _line(event)
                 raise ImportFileError(
-                    gettext("Line %(line)s refers to another part of the document: that is not read here.")
+                    gettext("Line %(line)s refers to another part of the document, which is not supported.")
                     % {"line": line}
                 )
             if isinstance(event, yaml.ScalarEvent):
@@ -262,9 +267,9 @@ def _parse_yaml(text: str) -> Any:
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = gettext(" (line %(line)s)") % {"line": mark.line + 1} if mark else ""
-        raise ImportFileError(gettext("The file is no YAML.") + where) from error
+        raise ImportFileError(gettext("The file is not valid YAML.") + where) from error
     if len(root) != 1:
-        raise ImportFileError(gettext("This is no file of Mailu's config-export."))
+        raise ImportFileError(gettext("This is not a file of Mailu's config-export."))
     return root[0]
 
 

@@ -1,13 +1,30 @@
-"""A person's aliases as files that other programs read."""
+"""SimpleLogin's CSV of aliases: `alias,note,enabled,mailboxes`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from accounts.models import User
 from aliases.models import Alias
-from core.spreadsheets import csv_lines
+from core.spreadsheets import csv_lines, without_guard
+from transfer.formats.table import flag, read_table
+from transfer.rows import Document, Row
 
-# SimpleLogin's export, whose columns its import understands too; mailboxes are separated by spaces.
-SIMPLELOGIN_COLUMNS = ("alias", "note", "enabled", "mailboxes")
+# Of its export; mailboxes are separated by spaces.
+COLUMNS = ("alias", "note", "enabled", "mailboxes")
+
+
+def read(text: str) -> Document:
+    """The aliases in SimpleLogin's export. Raises ImportFileError."""
+    return read_table(text, _row, {"alias"})
+
+
+def _row(line: int, cells: Mapping[str, str]) -> Row:
+    return Row(
+        line,
+        cells.get("alias", "").strip(),
+        enabled=flag(cells, "enabled", missing=True, empty=True),
+        note=without_guard(cells.get("note", "")),
+        destinations=tuple(without_guard(cells.get("mailboxes", "")).split()),
+    )
 
 
 def simplelogin_csv(user: User) -> Iterator[str]:
@@ -22,4 +39,4 @@ def simplelogin_csv(user: User) -> Iterator[str]:
         )
         for alias in aliases.iterator(chunk_size=1000)
     )
-    return csv_lines(SIMPLELOGIN_COLUMNS, rows)
+    return csv_lines(COLUMNS, rows)

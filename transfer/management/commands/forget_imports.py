@@ -5,8 +5,8 @@ from transfer.models import PendingImport
 
 
 class Command(RuleCommand):
-    help = "Forget files that were checked for an import a day ago or earlier. Run it once a day."
+    help = "Delete files that were uploaded for an import at least a day ago. Run it once a day."
 
     def act(self, **options: Any) -> str:
         forgotten, _rows = PendingImport.objects.all().old().delete()
-        return f"Forgot {forgotten} files that nobody imported."
+        return f"Deleted {forgotten} files that nobody imported."
