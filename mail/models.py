@@ -20,7 +20,7 @@ SENDER_MAX = 320
 REASON_MAX = 300
 
 
-class Deed(models.TextChoices):
+class Event(models.TextChoices):
     """What happened to a message."""
 
     FORWARD = "forward", _("forwarded")
@@ -39,7 +39,7 @@ class Activity(models.Model):
 
     alias = models.ForeignKey(Alias, models.CASCADE, related_name="activities")
     moment = models.DateTimeField(default=timezone.now)
-    deed = models.CharField(max_length=10, choices=Deed)
+    event = models.CharField(max_length=10, choices=Event, db_column="deed")
     sender = models.CharField(max_length=SENDER_MAX, blank=True)
     destination = models.ForeignKey(EmailAddress, models.SET_NULL, null=True, related_name="+")
     # Of a bounce: the other server's words, in one line; "" where it said none.
@@ -56,7 +56,7 @@ class Activity(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.deed} {self.alias_id}"
+        return f"{self.event} {self.alias_id}"
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):

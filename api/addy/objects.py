@@ -13,7 +13,7 @@ from api.addy.ids import public_id
 from api.addy.inputs import EXAMPLE_ID
 from api.schema import EXAMPLES
 from domains.models import Domain
-from mail.models import Activity, Deed
+from mail.models import Activity, Event
 
 
 def stamp(moment: datetime) -> str:
@@ -83,13 +83,13 @@ NO_MAIL: LastMail = {"last_forwarded": None, "last_blocked": None}
 def with_last_mail(aliases: AliasQuerySet) -> AliasQuerySet:
     """The same aliases with the times of their last forward and block, as far back as activity is kept."""
 
-    def last(deed: Deed, is_any: Q) -> Case:
-        rows = Activity.objects.filter(alias=OuterRef("pk"), deed=deed).order_by("-moment", "-pk")
+    def last(event: Event, is_any: Q) -> Case:
+        rows = Activity.objects.filter(alias=OuterRef("pk"), event=event).order_by("-moment", "-pk")
         # Without the condition, all activity of an alias that never blocked would be searched.
         return Case(When(is_any, then=Subquery(rows.values("moment")[:1])))
 
     return aliases.annotate(
-        last_forward=last(Deed.FORWARD, Q(forwards__gt=0)), last_block=last(Deed.BLOCK, Q(blocks__gt=0))
+        last_forward=last(Event.FORWARD, Q(forwards__gt=0)), last_block=last(Event.BLOCK, Q(blocks__gt=0))
     )
 
 

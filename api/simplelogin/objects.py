@@ -9,13 +9,13 @@ from django.db.models import OuterRef, Subquery
 
 from aliases.models import Alias
 from api.schema import EXAMPLES
-from mail.models import Activity, Deed
+from mail.models import Activity, Event
 
 Action = Literal["forward", "block", "bounced"]
-ACTION_OF_DEED: dict[Deed, Action] = {
-    Deed.FORWARD: "forward",
-    Deed.BLOCK: "block",
-    Deed.BOUNCE: "bounced",
+ACTION_OF_EVENT: dict[Event, Action] = {
+    Event.FORWARD: "forward",
+    Event.BLOCK: "block",
+    Event.BOUNCE: "bounced",
 }
 
 
@@ -61,7 +61,7 @@ class LatestActivityObject(TypedDict):
 def latest_activity_object(activity: Activity) -> LatestActivityObject:
     return {
         "timestamp": int(activity.moment.timestamp()),
-        "action": ACTION_OF_DEED[Deed(activity.deed)],
+        "action": ACTION_OF_EVENT[Event(activity.event)],
         "contact": {"email": activity.sender, "name": None, "reverse_alias": ""},
     }
 
@@ -91,7 +91,7 @@ def activity_object(activity: Activity, alias: Alias) -> ActivityObject:
     """One row of `GET /api/aliases/:id/activities`."""
     return {
         "timestamp": int(activity.moment.timestamp()),
-        "action": ACTION_OF_DEED[Deed(activity.deed)],
+        "action": ACTION_OF_EVENT[Event(activity.event)],
         "from": activity.sender,
         "to": alias.address,
         "reverse_alias": "",

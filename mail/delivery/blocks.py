@@ -20,7 +20,7 @@ from django.utils import timezone
 from aliases.models import Alias
 from core.db.compiled import CompiledChange, insert_rows, pipelined
 from mail.delivery.database import call_with_database
-from mail.models import Activity, Deed, readable
+from mail.models import Activity, Event, readable
 
 logger = logging.getLogger(__name__)
 
@@ -116,8 +116,8 @@ def _write(gathered: Sequence[_Block], more: Counter[int]) -> None:
     numbers = Counter(block.alias_id for block in gathered) + more
     now = timezone.now()
     activities = [
-        Activity(alias_id=block.alias_id, moment=block.moment, deed=Deed.BLOCK, sender=readable(block.sender))
-        for block in gathered
+        Activity(alias_id=alias_id, event=Event.BLOCK, sender=readable(sender), moment=moment)
+        for alias_id, sender, moment in gathered
     ]
     with transaction.atomic(), pipelined():
         # In the order of their keys, so that two processes do not wait for each other.

@@ -11,7 +11,7 @@ from core.addresses import Address
 from mail.delivery.pausing import note_bounce
 from mail.delivery.report import read_report
 from mail.delivery.return_path import read_return_path
-from mail.models import Activity, Bounce, Deed
+from mail.models import Activity, Bounce, Event
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def receive_bounce(address: Address, message: bytes) -> None:
             return
         note_bounce(destination, report.status, tag.report)
         Activity.objects.create(
-            alias_id=tag.alias_id, deed=Deed.BOUNCE, destination=destination, reason=report.words
+            alias_id=tag.alias_id, event=Event.BOUNCE, destination=destination, reason=report.words
         )
     status = report.status or "unknown"
     logger.info("alias %s destination %s bounced: %s", tag.alias_id, destination.pk, status)

@@ -23,7 +23,7 @@ from core.db.compiled import CompiledChange, insert_rows, pipelined
 from mail.delivery.batches import BatchWriter
 from mail.delivery.database import WRITE_TIMEOUT, is_locked, limit_lock_wait
 from mail.delivery.pausing import note_bounce
-from mail.models import Activity, Deed, Delivery
+from mail.models import Activity, Delivery, Event
 
 logger = logging.getLogger(__name__)
 
@@ -290,7 +290,7 @@ def _activity(copy: Settled, now: datetime) -> Activity:
     return Activity(
         alias_id=copy.alias_id,
         moment=now,
-        deed=Deed.FORWARD if copy.is_accepted else Deed.BOUNCE,
+        event=Event.FORWARD if copy.is_accepted else Event.BOUNCE,
         sender=copy.sender,
         destination_id=copy.destination_id,
         reason=copy.reason,

@@ -409,10 +409,10 @@ def test_activities_tell_what_happened_the_latest_first(alice: User, api: Api) -
     now = timezone.now()
     for number in range(25):
         Activity.objects.create(
-            alias=alias, deed="forward", sender=f"{number}@shop.test", moment=now - timedelta(minutes=number)
+            alias=alias, event="forward", sender=f"{number}@shop.test", moment=now - timedelta(minutes=number)
         )
-    Activity.objects.create(alias=alias, deed="bounce", moment=now - timedelta(hours=1))
-    Activity.objects.create(alias=other, deed="block", sender="eve@evil.test", moment=now)
+    Activity.objects.create(alias=alias, event="bounce", moment=now - timedelta(hours=1))
+    Activity.objects.create(alias=other, event="block", sender="eve@evil.test", moment=now)
     client = api(alice)
 
     pages = [

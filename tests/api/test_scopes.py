@@ -176,7 +176,7 @@ def busy(alice: User) -> tuple[Alias, Alias]:
     old, new = issue(owner=alice), issue(owner=alice)
     later = timezone.now() + timedelta(minutes=1)
     Alias.objects.filter(pk=old.pk).update(forwards=3, blocks=2, replies=1, active_at=later)
-    Activity.objects.create(alias=old, deed="forward", sender="shop@sender.test")
+    Activity.objects.create(alias=old, event="forward", sender="shop@sender.test")
     return old, new
 
 

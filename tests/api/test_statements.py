@@ -101,7 +101,7 @@ def fill(owner: User, address: EmailAddress, number: int) -> Alias:
     )
     AliasDestination.objects.bulk_create(AliasDestination(alias=alias, address=address) for alias in rows)
     AliasExpiry.objects.bulk_create(AliasExpiry(alias=alias, idle_days=30) for alias in rows)
-    Activity.objects.bulk_create(Activity(alias=alias, deed="forward", sender="a@b.test") for alias in rows)
+    Activity.objects.bulk_create(Activity(alias=alias, event="forward", sender="a@b.test") for alias in rows)
     return rows[-1]
 
 

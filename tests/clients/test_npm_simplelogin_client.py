@@ -24,7 +24,7 @@ from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias, AliasPreferences
 from domains.models import Domain
-from mail.models import Activity, Deed
+from mail.models import Activity, Event
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -137,7 +137,7 @@ def test_it_lists_searches_and_gets_aliases(outcomes: Calls, values: Values, ali
     bank = issue(owner=alice)
     bank.disable()
     bank.change(pinned=True)
-    Activity.objects.create(alias=shop, deed=Deed.BLOCK, sender="eve@sender.test")
+    Activity.objects.create(alias=shop, event=Event.BLOCK, sender="eve@sender.test")
 
     everything, pinned, disabled, enabled, beyond, found, one = values(
         ("alias", "getAliases", {"pageId": 0}),
@@ -183,7 +183,7 @@ def test_it_changes_toggles_and_deletes_an_alias(values: Values, alice: User) ->
 def test_it_reads_activities(values: Values, alice: User) -> None:
     alias = issue(owner=alice)
     for number in range(21):
-        Activity.objects.create(alias=alias, deed=Deed.FORWARD, sender=f"eve-{number}@sender.test")
+        Activity.objects.create(alias=alias, event=Event.FORWARD, sender=f"eve-{number}@sender.test")
 
     first, second = values(
         ("alias", "getActivities", {"aliasId": alias.pk, "pageId": 0}),

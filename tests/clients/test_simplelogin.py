@@ -15,7 +15,7 @@ from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
 from domains.models import Domain
-from mail.models import Activity, Deed
+from mail.models import Activity, Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -91,7 +91,7 @@ def test_it_lists_and_shows_aliases(run: Run, alice: User) -> None:
     bank = issue(owner=alice)
     bank.disable()
     bank.change(pinned=True)
-    Activity.objects.create(alias=shop, deed=Deed.BLOCK, sender="eve@sender.test")
+    Activity.objects.create(alias=shop, event=Event.BLOCK, sender="eve@sender.test")
 
     everything = run("aliases", "list")
     shown = run("aliases", "info", shop.pk)

@@ -13,7 +13,7 @@ from pytest_django.live_server_helper import LiveServer
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
-from mail.models import Activity, Deed
+from mail.models import Activity, Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -56,7 +56,7 @@ def test_it_filters_and_turns_pages(library: Any, alice: User, key: str) -> None
     aliases[0].disable()
     aliases[1].change(pinned=True)
     aliases[2].soft_delete()
-    Activity.objects.create(alias=aliases[1], deed=Deed.FORWARD, sender="eve@sender.test")
+    Activity.objects.create(alias=aliases[1], event=Event.FORWARD, sender="eve@sender.test")
 
     pages = [client.list_aliases(page=page) for page in range(2)]
 

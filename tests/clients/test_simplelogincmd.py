@@ -18,7 +18,7 @@ from pytest_django.live_server_helper import LiveServer
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
-from mail.models import Activity, Deed
+from mail.models import Activity, Event
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -183,12 +183,12 @@ def test_it_shows_activity(keyed: Run, alice: User) -> None:
     alias = issue(owner=alice)
     assert keyed("alias", "activity", alias.pk) == "No activities found\n"
     for number in range(21):
-        Activity.objects.create(alias=alias, deed=Deed.FORWARD, sender=f"eve-{number}@sender.test")
-    Activity.objects.create(alias=alias, deed=Deed.BLOCK, sender="mallory@sender.test")
+        Activity.objects.create(alias=alias, event=Event.FORWARD, sender=f"eve-{number}@sender.test")
+    Activity.objects.create(alias=alias, event=Event.BLOCK, sender="mallory@sender.test")
 
     lines = keyed("alias", "activity", alias.pk, "--no-header", "-i", "action,timestamp").split()
 
-    latest = alias.activities.get(deed=Deed.BLOCK)
+    latest = alias.activities.get(event=Event.BLOCK)
     assert lines[0] == f"block|{int(latest.moment.timestamp())}"
     assert [line.partition("|")[0] for line in lines[1:]] == ["forward"] * 21
 

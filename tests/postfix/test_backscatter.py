@@ -94,7 +94,7 @@ def test_a_loop_ends_in_the_figures(alice: User, fresh_site: Site) -> None:
     assert [answer[:9] for answer in told.data] == [ACCEPTED]
     settled(site, 1)
     assert figures(alias) == (1, 1)
-    assert Activity.objects.filter(alias=alias, deed="block").count() == 1
+    assert Activity.objects.filter(alias=alias, event="block").count() == 1
 
 
 CHANGES: dict[str, Callable[[Alias], object]] = {
@@ -138,7 +138,7 @@ def test_a_refusal_of_the_next_hop_is_told_to_the_owner_alone(
 
     assert [answer[:9] for answer in told.data] == [ACCEPTED]
     assert settled(site, 0) == []
-    assert Activity.objects.get(alias=alias).deed == "bounce"
+    assert Activity.objects.get(alias=alias).event == "bounce"
 
 
 @pytest.mark.parametrize("direct_site", ["fresh_postfix"], indirect=True)

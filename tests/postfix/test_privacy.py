@@ -76,8 +76,8 @@ def test_a_destination_that_refuses_after_the_sender_has_gone_tells_nobody(alice
     bounce = Bounce.objects.get()
     assert (bounce.destination.email, bounce.status, bounce.is_no_mailbox) == (HIDDEN, "5.1.1", True)
     # It went on, and bounced further down.
-    deeds = Activity.objects.filter(alias=alias).order_by("pk").values_list("deed", flat=True)
-    assert list(deeds) == ["forward", "bounce"]
+    events = Activity.objects.filter(alias=alias).order_by("pk").values_list("event", flat=True)
+    assert list(events) == ["forward", "bounce"]
     assert figures(alias) == (1, 0)
 
 
@@ -99,7 +99,7 @@ def test_a_destination_that_refuses_while_the_sender_waits_tells_nobody(
     assert settled(site, 0) == []
     assert_nothing_is_known(bytes(sender.heard))
     assert Bounce.objects.get().status == "5.1.1"
-    assert Activity.objects.get(alias=alias).deed == "bounce"
+    assert Activity.objects.get(alias=alias).event == "bounce"
     assert figures(alias) == (0, 0)
 
 

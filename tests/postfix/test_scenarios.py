@@ -91,7 +91,7 @@ def test_all_that_takes_no_mail_is_told_the_same(alice: User, bob: User, site: S
     assert told.data == []
     assert settled(site, 0) == []
     assert [figures(alias) for alias in (disabled, deleted, orphaned)] == [(0, 1)] * 3
-    assert Activity.objects.filter(deed="block", sender=EVE).count() == 4
+    assert Activity.objects.filter(event="block", sender=EVE).count() == 4
 
 
 @pytest.mark.parametrize("write", [str.upper, lambda text: text.replace("@", "+Shop.x@")])
@@ -382,6 +382,6 @@ def test_the_owner_sees_what_was_forwarded_blocked_and_bounced(
     text = client.get(f"/aliases/{alias.pk}/").content.decode()
 
     # The second one went on, and bounced further down.
-    deeds = sorted(Activity.objects.values_list("deed", flat=True))
-    assert deeds == ["block", "bounce", "forward", "forward"]
+    events = sorted(Activity.objects.values_list("event", flat=True))
+    assert events == ["block", "bounce", "forward", "forward"]
     assert all(word in text for word in ("forwarded", "blocked", "bounced", EVE))

@@ -560,7 +560,7 @@ def test_what_is_forgotten_leaves_an_address_that_is_never_given_out_again(
     client = api(alice)
     made = make(client, format="custom", local_part="shop", description="secret").json()["data"]
     alias = Alias.objects.get()
-    Activity.objects.create(alias=alias, deed="forward", sender="a@shop.test")
+    Activity.objects.create(alias=alias, event="forward", sender="a@shop.test")
     if deleted:
         alias.soft_delete()
 
@@ -619,8 +619,8 @@ def test_recipients_are_changed_and_none_means_the_primary_one(
 def test_the_last_mail_is_told_as_far_as_it_is_known(alice: User, api: Api) -> None:
     alias, old = issue(owner=alice), issue(owner=alice)
     noon = datetime(2026, 5, 1, 12, tzinfo=UTC)
-    for hours, deed in enumerate(["forward", "forward", "block", "bounce"]):
-        Activity.objects.create(alias=alias, deed=deed, moment=noon + timedelta(hours=hours))
+    for hours, event in enumerate(["forward", "forward", "block", "bounce"]):
+        Activity.objects.create(alias=alias, event=event, moment=noon + timedelta(hours=hours))
     Alias.objects.filter(pk=alias.pk).update(forwards=2, blocks=1, active_at=noon + timedelta(hours=3))
     # Its activity is not kept any more.
     Alias.objects.filter(pk=old.pk).update(forwards=5, active_at=noon)

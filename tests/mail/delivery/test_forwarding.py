@@ -105,7 +105,7 @@ def test_a_message_arrives_octet_for_octet_below_our_trace_fields(alice: User, s
     assert (alias.forwards, alias.blocks) == (1, 0)
     assert alias.last_activity is not None
     activity = Activity.objects.get()
-    assert (activity.alias, activity.deed, activity.sender) == (alias, "forward", "bob@sender.test")
+    assert (activity.alias, activity.event, activity.sender) == (alias, "forward", "bob@sender.test")
 
 
 @pytest.mark.parametrize("write", [str.upper, lambda text: text.replace("@", "+Tag@"), str])
@@ -218,7 +218,7 @@ def test_the_sender_does_not_learn_the_destination_when_it_refuses(alice: User, 
 
     assert answer == (550, b"5.7.1 Message refused")
     assert Bounce.objects.get().is_no_mailbox
-    assert Activity.objects.get().deed == "bounce"
+    assert Activity.objects.get().event == "bounce"
     alias.refresh_from_db()
     assert alias.forwards == 0
 

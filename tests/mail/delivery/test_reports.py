@@ -185,7 +185,7 @@ def test_the_same_copy_counts_once_however_often_and_however_it_is_reported(alia
     come_back(path_of(alias, "9999"), report(FAILED))
 
     assert Bounce.objects.count() == 2
-    assert Activity.objects.filter(alias=alias, deed="bounce").count() == 2
+    assert Activity.objects.filter(alias=alias, event="bounce").count() == 2
 
 
 def test_a_destination_that_was_resumed_is_not_paused_by_the_same_reports(alias: Alias) -> None:
@@ -253,7 +253,7 @@ def make_owner(example_com: Domain) -> Callable[[str], EmailAddress]:
 
 def forwarded_to(address: EmailAddress) -> None:
     alias = issue(owner=address.user)
-    Activity.objects.create(alias=alias, deed="forward", destination=address)
+    Activity.objects.create(alias=alias, event="forward", destination=address)
 
 
 def test_the_same_refusal_of_many_peoples_servers_pauses_nobody_and_is_told(

@@ -109,7 +109,7 @@ def test_the_policy_tells_blocked_from_unknown_to_nobody(alice: User, root: User
     assert policy(enabled.address) == UNKNOWN
     blocks.write()
     assert [Alias.objects.get(pk=alias.pk).blocks for alias in (enabled, disabled, deleted)] == [1, 1, 1]
-    assert Activity.objects.filter(deed="block").count() == 4
+    assert Activity.objects.filter(event="block").count() == 4
 
 
 @pytest.mark.parametrize("tag", ["ü", "a..b", "x" * 80, "+", "", ".", '"x"', "日本", "a b", "\udcff"])
@@ -337,10 +337,10 @@ def test_lmtp_answers_for_each_recipient(alice: User, root: User, lmtp: Lmtp, ho
     # A refusal would make a report to whoever is named as the sender.
     assert answers == [done, done, done, later, done, done]
     blocks.write()
-    deeds = {
-        alias.pk: list(alias.activities.values_list("deed", flat=True)) for alias in (refusing, disabled)
+    events = {
+        alias.pk: list(alias.activities.values_list("event", flat=True)) for alias in (refusing, disabled)
     }
-    assert deeds == {refusing.pk: ["bounce"], disabled.pk: ["block"]}
+    assert events == {refusing.pk: ["bounce"], disabled.pk: ["block"]}
     assert sorted(recipient for _sender, recipient, _content in hop.sent) == [
         "alice@example.com",
         "alice@example.com",
@@ -388,7 +388,7 @@ def test_a_destination_that_became_an_alias_ends_there(alice: User, lmtp: Lmtp, 
 
     assert lmtp.hand_over(alias.address) == ["250 2.0.0 Accepted"]
     assert hop.sent == []
-    assert alias.activities.get().deed == "bounce"
+    assert alias.activities.get().event == "bounce"
 
 
 def test_lmtp_speaks_lmtp_alone(places: Places) -> None:

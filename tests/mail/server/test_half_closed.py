@@ -174,7 +174,7 @@ def test_a_bounce_is_counted_once(places: Places, alias: Alias, door: str) -> No
         octets = envelope(door, path, b""), REPORT + b".\r\nQUIT\r\n"
         assert last_words(places[door], *octets) == [DONE, b"221 Bye"]
 
-    assert Bounce.objects.count() == Activity.objects.filter(deed="bounce").count() == 1
+    assert Bounce.objects.count() == Activity.objects.filter(event="bounce").count() == 1
 
 
 def netstring(octets: bytes) -> bytes:

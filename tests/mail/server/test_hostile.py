@@ -595,12 +595,12 @@ def test_odd_octets_at_the_doors_of_mail(
             if taken[:3] == b"250":
                 assert refusal == (UNKNOWN if door == "smtp" else b"250 2.1.5 OK")
                 blocks.write()
-                assert Activity.objects.filter(alias=disabled, deed="block").exists()
+                assert Activity.objects.filter(alias=disabled, event="block").exists()
             peer.say(b"RSET\r\n" + transaction(enabled.address, content, b"x@y.test"))
             assert [reply[:3] for reply in peer.replies(5)] == [b"250", b"250", b"250", b"354", b"250"]
 
     assert [sent[2].partition(b"One-Click\r\n")[2] for sent in hop.sent] == contents
-    assert Activity.objects.filter(alias=enabled, deed="forward").count() == 2
+    assert Activity.objects.filter(alias=enabled, event="forward").count() == 2
     assert not [record for record in caplog.records if record.exc_info]
 
 
@@ -627,7 +627,7 @@ def test_odd_octets_at_the_doors_of_questions(
                 assert peer.stream.read(12) == b"9:NOTFOUND ,"
     blocks.write()
     alias.refresh_from_db()
-    assert alias.blocks == Activity.objects.filter(deed="block").count() == 1
+    assert alias.blocks == Activity.objects.filter(event="block").count() == 1
     assert "\0" not in Activity.objects.get().sender
 
 

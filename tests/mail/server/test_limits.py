@@ -480,7 +480,7 @@ def test_a_blocked_alias_costs_what_an_unknown_address_costs(
     assert not Activity.objects.exists()
     blocks.write()
     alias.refresh_from_db()
-    assert alias.blocks == Activity.objects.filter(deed="block").count() == 2 * (kind != "unknown")
+    assert alias.blocks == Activity.objects.filter(event="block").count() == 2 * (kind != "unknown")
 
 
 def test_blocks_wait_for_the_database(alias: Alias, monkeypatch: pytest.MonkeyPatch) -> None:
