@@ -128,7 +128,7 @@ class AliasForm(forms.Form):
         label=_("Expires on"),
         required=False,
         help_text=_(
-            "From this date, mail to the alias is refused. We warn you a week before, and you can enable it again."
+            "From this date, mail to it is refused. We warn you a week before, and you can enable it again."
         ),
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
     )
