@@ -51,7 +51,7 @@ LIFETIMES = {
 
 
 class AddySignIn(Input):
-    expiration = ChoiceField(LIFETIMES)
+    expiration = ChoiceField(*LIFETIMES)
 
 
 class NotActivated(RuleError):

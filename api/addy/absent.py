@@ -72,9 +72,7 @@ VIEWS: dict[str, type[ApiView]] = {
 
 
 class AttachedRecipientsOnly(AliasView):
-    """`POST /api/v1/attached-recipients-only`: which of one's own addresses may reply through an alias."""
-
-    scope = Scope.MANAGE
+    """Which of your addresses may reply through an alias."""
 
     @AddyCall("Let only an alias's recipients reply: refused", takes=AliasId, refuses=(403, 404, 422))
     def post(self, request: Request) -> Response:
@@ -83,10 +81,6 @@ class AttachedRecipientsOnly(AliasView):
 
 
 class OneAttachedRecipientsOnly(AliasView):
-    """`DELETE /api/v1/attached-recipients-only/:id`: it is off for every alias."""
-
-    scope = Scope.MANAGE
-
     @AddyCall("Let all your recipients reply: nothing changes", status=204)
     def delete(self, request: Request, uuid: UUID) -> Response:
         self.alias(uuid)

@@ -16,7 +16,7 @@ from aliases.choosing import Choice, choose
 from aliases.issuing import NEEDS_SUFFIX, needs_suffix
 from aliases.models import Alias
 from api.addy.ids import public_id
-from api.addy.inputs import Query, WordField
+from api.addy.inputs import ChoiceField, Query
 from api.addy.objects import (
     SINCE,
     CountedRecipientObject,
@@ -226,16 +226,12 @@ class AccountView(ApiView):
 
 
 class DomainOptions(AccountView):
-    """`GET /api/v1/domain-options`."""
-
     @AddyCall("The domains that you may use, and what you prefer", OptionsObject)
     def get(self, request: Request) -> Response:
         return Response(self.options_of_caller())
 
 
 class TokenDetails(ApiView):
-    """`GET /api/v1/api-token-details`."""
-
     scope = ANY_TOKEN
 
     @AddyCall("The token that this is called with", TokenObject)
@@ -247,8 +243,6 @@ class TokenDetails(ApiView):
 
 
 class AccountDetails(AccountView):
-    """`GET /api/v1/account-details`: what addy.io's apps ask for first."""
-
     @AddyCall("Your account and its figures", {"data": AccountObject})
     def get(self, request: Request) -> Response:
         user = self.caller
@@ -258,8 +252,6 @@ class AccountDetails(AccountView):
 
 
 class SignOut(ApiView):
-    """`POST /api/auth/logout`."""
-
     scope = ANY_TOKEN
 
     @Call("Revoke the token that this is called with (addy.io's apps)", status=204, dialect="addy.io")
@@ -270,14 +262,10 @@ class SignOut(ApiView):
 
 
 class RecipientQuery(Query):
-    filter_verified = WordField("true", "false", help_text="Only those that are verified, or not.")
+    filter_verified = ChoiceField("true", "false", help_text="Only those that are verified, or not.")
 
 
-class Recipients(ApiView):
-    """`GET /api/v1/recipients`: own addresses."""
-
-    scope = Scope.CREATE
-
+class Recipients(AccountView):
     @AddyCall(
         "Your own addresses",
         {"data": list[CountedRecipientObject]},
@@ -296,11 +284,7 @@ class Recipients(ApiView):
         return Response({"data": recipients})
 
 
-class OneRecipient(ApiView):
-    """`GET /api/v1/recipients/:id`."""
-
-    scope = Scope.CREATE
-
+class OneRecipient(AccountView):
     @AddyCall("One of your own addresses", {"data": RecipientObject})
     def get(self, request: Request, uuid: UUID) -> Response:
         for row in EmailAddress.objects.filter(user=self.caller):
@@ -310,8 +294,6 @@ class OneRecipient(ApiView):
 
 
 class AppVersion(ApiView):
-    """`GET /api/v1/app-version`."""
-
     scope = ANY_TOKEN
 
     @AddyCall("The version of addy.io whose calls these are", VersionObject)

@@ -1,7 +1,7 @@
 """addy.io's calls about aliases."""
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.utils.translation import gettext
@@ -25,7 +25,7 @@ from api.addy.lists import AliasPage, ListQuery, Page, filtered, ordered
 from api.addy.objects import AliasObject, alias_object, with_last_mail
 from api.addy.schema import AddyCall
 from api.errors import NotFound, Unprocessable
-from api.views import ApiView
+from api.views import ApiView, Rights
 from tokens.scopes import Scope
 
 ONE = {"data": AliasObject}
@@ -40,8 +40,6 @@ def site_of(description: str) -> str:
 
 
 class Aliases(ApiView):
-    """`GET` and `POST /api/v1/aliases`."""
-
     scope = Scope.CREATE
 
     @AddyCall("List aliases, pinned and recent ones first", AliasPage, parameters=[ListQuery], refuses=(422,))
@@ -83,7 +81,9 @@ class Aliases(ApiView):
 
 
 class AliasView(ApiView):
-    """A view of one alias of the caller's, deleted or not; another's does not exist."""
+    """A view of one alias of the caller's, deleted or not; other people's do not exist."""
+
+    scope: ClassVar[Rights] = Scope.MANAGE
 
     def all_mine(self) -> AliasQuerySet:
         """The caller's aliases, with all that is shown of them."""
@@ -104,8 +104,6 @@ class AliasView(ApiView):
 
 
 class OneAlias(AliasView):
-    """`GET`, `PATCH` and `DELETE /api/v1/aliases/:id`."""
-
     scope = {"get": Scope.CREATE, "patch": Scope.MANAGE, "delete": Scope.MANAGE}
 
     @AddyCall("One alias, deleted or not", ONE)
@@ -125,10 +123,6 @@ class OneAlias(AliasView):
 
 
 class Restore(AliasView):
-    """`PATCH /api/v1/aliases/:id/restore`: the switch is as it was before."""
-
-    scope = Scope.MANAGE
-
     @AddyCall("Restore a deleted alias", ONE, refuses=(403, 409))
     def patch(self, request: Request, uuid: UUID) -> Response:
         alias = self.alias(uuid)
@@ -138,10 +132,6 @@ class Restore(AliasView):
 
 
 class Forget(AliasView):
-    """`DELETE /api/v1/aliases/:id/forget`: all but the address, which is never given out again, goes."""
-
-    scope = Scope.MANAGE
-
     @AddyCall("Erase everything about an alias but its address, which is never given out again", status=204)
     def delete(self, request: Request, uuid: UUID) -> Response:
         alias = self.alias(uuid)
@@ -150,10 +140,6 @@ class Forget(AliasView):
 
 
 class ActiveAliases(AliasView):
-    """`POST /api/v1/active-aliases`: switch on."""
-
-    scope = Scope.MANAGE
-
     @AddyCall("Switch an alias on", ONE, takes=AliasId, refuses=(404, 422))
     def post(self, request: Request) -> Response:
         alias = self.alias(AliasId.read(self.fields)["id"])
@@ -164,10 +150,6 @@ class ActiveAliases(AliasView):
 
 
 class ActiveAlias(AliasView):
-    """`DELETE /api/v1/active-aliases/:id`: switch off."""
-
-    scope = Scope.MANAGE
-
     @AddyCall("Switch an alias off", status=204)
     def delete(self, request: Request, uuid: UUID) -> Response:
         self.alias(uuid).disable()
@@ -175,10 +157,6 @@ class ActiveAlias(AliasView):
 
 
 class PinnedAliases(AliasView):
-    """`POST /api/v1/pinned-aliases`."""
-
-    scope = Scope.MANAGE
-
     @AddyCall("Pin an alias", ONE, takes=AliasId, refuses=(404, 422))
     def post(self, request: Request) -> Response:
         alias = self.alias(AliasId.read(self.fields)["id"])
@@ -187,10 +165,6 @@ class PinnedAliases(AliasView):
 
 
 class PinnedAlias(AliasView):
-    """`DELETE /api/v1/pinned-aliases/:id`."""
-
-    scope = Scope.MANAGE
-
     @AddyCall("Unpin an alias", status=204)
     def delete(self, request: Request, uuid: UUID) -> Response:
         self.alias(uuid).edit(pinned=False)
@@ -198,10 +172,6 @@ class PinnedAlias(AliasView):
 
 
 class AliasRecipients(AliasView):
-    """`POST /api/v1/alias-recipients`: forward to these; to none of them: to the primary address."""
-
-    scope = Scope.MANAGE
-
     @AddyCall(
         "Forward an alias to these addresses; without any, to the primary one",
         ONE,

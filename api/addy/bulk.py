@@ -45,9 +45,7 @@ EXAMPLES[ChangedObject] = lambda: changed_object([UUID(EXAMPLE_ID)])
 
 
 class BulkView(AliasView):
-    """`POST /api/v1/aliases/:action/bulk`."""
-
-    scope = Scope.MANAGE
+    """A view of the aliases that the body names."""
 
     def named(self, choose: Choose) -> list[Alias]:
         """The caller's aliases that `ids` names and `choose` keeps. Raises Unprocessable, NotFound."""
@@ -61,7 +59,7 @@ class BulkView(AliasView):
 
 
 class BulkGet(BulkView):
-    """`POST /api/v1/aliases/get/bulk`: without their recipients, as addy.io has it."""
+    """The aliases without their recipients, as addy.io has it."""
 
     scope = Scope.CREATE
 

@@ -1,4 +1,4 @@
-"""Ids for addy.io's clients that tell nothing: not how many there are, nor which came first."""
+"""Ids for addy.io's clients that reveal neither how many rows there are nor which came first."""
 
 import uuid
 

@@ -1,7 +1,7 @@
 """What addy.io's clients send; what breaks a rule is refused by the name of its field (422)."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -77,7 +77,7 @@ class TextField(inputs.TextField):
     """A text, trimmed; "" for null. `check` may raise InvalidValue for it."""
 
     def __init__(self, *, check: Callable[[str], object] | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"allow_null": False, **kwargs})
         self.check = check
 
     def run_validation(self, data: Any = empty) -> Any:
@@ -96,9 +96,6 @@ class TextField(inputs.TextField):
 class RequiredTextField(TextField):
     """A text that may not be missing or empty."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"allow_null": False, **kwargs})
-
     def run_validation(self, data: Any = empty) -> Any:
         if text := super().run_validation(data):
             return text
@@ -108,11 +105,11 @@ class RequiredTextField(TextField):
 class ChoiceField(TextField):
     """One of these words, or nothing."""
 
-    def __init__(self, choices: Iterable[str], **kwargs: Any) -> None:
+    def __init__(self, *choices: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.choices = tuple(choices)
+        self.choices = choices
         null = (None,) if self.allow_null else ()
-        set_override(self, "field", {"type": "string", "enum": [*self.choices, *null]})
+        set_override(self, "field", {"type": "string", "enum": [*choices, *null]})
 
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
@@ -143,9 +140,6 @@ class IdField(RequiredTextField):
 class IdsField(inputs.OptionalField):
     """The ids in an array of 1 to 25, without repetitions."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"allow_null": False, **kwargs})
-
     def run_validation(self, data: Any = empty) -> list[UUID | None]:
         ids = [parse_id(value) for value in data] if isinstance(data, list) else []
         if None in ids or not 1 <= len(ids) <= BULK_MAX:
@@ -170,7 +164,7 @@ class WholeField(inputs.OptionalField):
     """A whole number from 1 in a query string."""
 
     def __init__(self, *, most: int, **kwargs: Any) -> None:
-        super().__init__(**{"allow_null": False, **kwargs})
+        super().__init__(allow_null=False, **kwargs)
         self.most = most
         set_override(self, "field", {"type": "integer", "minimum": 1, "maximum": most})
 
@@ -183,13 +177,6 @@ class WholeField(inputs.OptionalField):
         return int(data)
 
 
-class WordField(ChoiceField):
-    """One of these words in a query string, or nothing."""
-
-    def __init__(self, *choices: str, **kwargs: Any) -> None:
-        super().__init__(choices, **{"allow_null": False, **kwargs})
-
-
 class Query(Input):
     """A query string: a field `page_size` reads `page[size]`."""
 
@@ -199,8 +186,8 @@ class Query(Input):
 
 class NewAlias(Input):
     domain = RequiredTextField(initial="example.com")
-    description = TextField(check=clean_note, initial="Website: www.github.com. work")
-    format = ChoiceField((*STYLE_OF_FORMAT, CUSTOM))
+    description = TextField(check=clean_note, allow_null=True, initial="Website: www.github.com. work")
+    format = ChoiceField(*STYLE_OF_FORMAT, CUSTOM, allow_null=True)
     recipient_ids = RecipientIdsField()
 
 
@@ -209,8 +196,8 @@ class NewChosenAlias(NewAlias):
 
 
 class AliasChanges(Input):
-    description = TextField(check=clean_note, initial="work")
-    from_name = TextField(check=clean_name)
+    description = TextField(check=clean_note, allow_null=True, initial="work")
+    from_name = TextField(check=clean_name, allow_null=True)
 
 
 class AliasId(Input):
@@ -223,7 +210,7 @@ class AliasRecipientIds(Input):
 
 
 class AliasIds(Input):
-    ids = IdsField(initial=[EXAMPLE_ID])
+    ids = IdsField(allow_null=False, initial=[EXAMPLE_ID])
 
 
 class AliasIdsAndRecipientIds(AliasIds):

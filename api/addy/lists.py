@@ -13,7 +13,7 @@ from accounts.models import User
 from aliases.exceptions import InvalidValue
 from aliases.models import Alias, AliasQuerySet
 from api.addy.ids import public_id
-from api.addy.inputs import Query, TextField, WholeField, WordField, parse_id
+from api.addy.inputs import ChoiceField, Query, TextField, WholeField, parse_id
 from api.addy.objects import AliasObject
 from api.schema import EXAMPLES, example_of
 from domains.models import Domain
@@ -65,20 +65,17 @@ def check_search(text: str) -> None:
 class ListQuery(PageQuery):
     filter_search = TextField(
         check=check_search,
-        allow_null=False,
         help_text="3 to 50 characters of the address, description, site or name; empty for all.",
     )
-    filter_deleted = WordField("with", "without", "only", help_text="Deleted ones too, or only them.")
-    deleted = WordField("with", "without", "only")
-    filter_active = WordField("true", "false", help_text="Only those that are switched on, or off.")
-    filter_pinned = WordField("true", "false", help_text="Only those that are pinned, or not.")
-    sort = WordField(*SORTS, help_text="The order; by default by the last mail. Pinned ones come first.")
-    recipient = TextField(allow_null=False, help_text="Only those that forward to the recipient of this id.")
-    domain = TextField(
-        allow_null=False, help_text="Only those on the domain of this id (an alias's `aliasable_id`)."
-    )
+    filter_deleted = ChoiceField("with", "without", "only", help_text="Deleted ones too, or only them.")
+    deleted = ChoiceField("with", "without", "only")
+    filter_active = ChoiceField("true", "false", help_text="Only those that are switched on, or off.")
+    filter_pinned = ChoiceField("true", "false", help_text="Only those that are pinned, or not.")
+    sort = ChoiceField(*SORTS, help_text="The order; by default by the last mail. Pinned ones come first.")
+    recipient = TextField(help_text="Only those that forward to the recipient of this id.")
+    domain = TextField(help_text="Only those on the domain of this id (an alias's `aliasable_id`).")
     # Aliases do not belong to user names here.
-    username = TextField(allow_null=False)
+    username = TextField()
 
 
 def filtered(user: User, query: dict[str, Any]) -> AliasQuerySet:

@@ -643,9 +643,9 @@ def test_many_aliases_are_changed_at_once(alice: User, root: User, api: Api, hom
     client = api(alice)
     ids = [str(alias.uuid) for alias in mine]
 
-    def bulk(deed: str, **extra: Any) -> Any:
+    def bulk(action: str, **extra: Any) -> Any:
         body = {"ids": [*ids, str(theirs.uuid), NOBODY], **extra}
-        return client.post(f"{ALIASES}/{deed}/bulk", body, format="json")
+        return client.post(f"{ALIASES}/{action}/bulk", body, format="json")
 
     def states() -> set[tuple[bool, bool, bool]]:
         return {(alias.enabled, alias.pinned, alias.is_deleted) for alias in Alias.objects.owned_by(alice)}
@@ -700,9 +700,9 @@ def test_many_are_forgotten_in_as_many_statements_as_one(
 
 
 @pytest.mark.parametrize("ids", [None, [], "x", {}, ["x"], [5], [NOBODY, None], [NOBODY] * 26, [[NOBODY]]])
-@pytest.mark.parametrize("deed", ["get", "delete", "recipients"])
-def test_many_are_named_by_an_array_of_ids(alice: User, api: Api, deed: str, ids: Any) -> None:
-    answer = api(alice).post(f"{ALIASES}/{deed}/bulk", {"ids": ids}, format="json")
+@pytest.mark.parametrize("action", ["get", "delete", "recipients"])
+def test_many_are_named_by_an_array_of_ids(alice: User, api: Api, action: str, ids: Any) -> None:
+    answer = api(alice).post(f"{ALIASES}/{action}/bulk", {"ids": ids}, format="json")
 
     assert (answer.status_code, list(answer.json()["errors"])) == (422, ["ids"])
 
