@@ -1,10 +1,11 @@
-"""The whole installation as one JSON document, out and in again without loss (docs/administration.md).
+"""The whole installation as one JSON document, out and in again without loss.
 
 It holds password hashes, second factors and token digests: keep it as you keep the database.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from uuid import UUID
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from django.core.exceptions import ValidationError
+from django.core.serializers.python import Serializer as PythonSerializer
 from django.db import models, transaction
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -31,25 +33,14 @@ FORMAT = "anonmail-config"
 VERSION = 1
 BATCH = 2000
 
-# The fields that go out and come in as they are; dates apart, which are ISO 8601 texts.
-DOMAIN_FIELDS = (
-    "anonmail_enabled audience is_shared minimum_style alias_quota comment created".split()  # noqa: SIM905
-)
-USER_FIELDS = (
-    "name is_active is_superuser password date_joined last_login".split()  # noqa: SIM905
-    + ["credentials_valid_from", "password_changed"]
-)
-ALIAS_FIELDS = (
-    "uuid enabled pinned note name hostname forwards blocks replies created active_at deleted_at".split()  # noqa: SIM905
-)
-EXPIRY_FIELDS = ("expires_at", "idle_days", "unused_days", "warned_at", "expired_at")
-TOKEN_FIELDS = "name digest created last_used expires networks by_password".split()  # noqa: SIM905
+# What a related object is called in the document.
+NATURAL_KEYS: dict[type[models.Model], str] = {User: "email", Domain: "name"}
 
 Row = dict[str, Any]
 
 
 class ConfigError(Exception):
-    """The document cannot be imported. `problems` has one sentence, with its place, for each reason."""
+    """The document cannot be imported. `problems` has a sentence with its place for each reason."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -62,109 +53,77 @@ class ConfigError(Exception):
 def export_config() -> Row:
     """The document, ready for `json.dump`, of one consistent moment."""
     with transaction.atomic():
+        users = User.objects.prefetch_related("emailaddress_set__destination_only", "authenticator_set")
+        aliases = Alias.objects.select_related("owner", "expiry").with_destinations().order_by("pk")
         return {
             "format": FORMAT,
             "version": VERSION,
             "exported": timezone.now().isoformat(),
-            "users": [_user_row(user) for user in _users()],
-            "domains": [_domain_row(domain) for domain in Domain.objects.prefetch_related("managers")],
-            "preferences": [
-                {
-                    "user": row.user.email,
-                    "default_domain": row.default_domain.name if row.default_domain else None,
-                    "style": row.style,
-                    "idle_days": row.idle_days,
-                    "unused_days": row.unused_days,
-                }
-                for row in AliasPreferences.objects.select_related("user", "default_domain").order_by("user")
-            ],
-            "grants": [
-                {
-                    "domain": grant.domain.name,
-                    "user": grant.user.email,
-                    "granted_by": grant.granted_by.email if grant.granted_by else None,
-                    "created": grant.created.isoformat(),
-                }
-                for grant in AccessGrant.objects.select_related("domain", "user", "granted_by").order_by("pk")
-            ],
-            "tokens": [
-                {
-                    "owner": token.owner.email,
-                    **_values(token, TOKEN_FIELDS),
-                    "scopes": token.rights.words,
-                }
-                for token in Token.objects.select_related("owner").order_by("pk")
-            ],
-            "aliases": [_alias_row(alias) for alias in _aliases()],
+            "users": _rows(users.order_by("pk"), _belongings),
+            "domains": _rows(Domain.objects.prefetch_related("managers"), _managers),
+            "preferences": _rows(
+                AliasPreferences.objects.select_related("user", "default_domain").order_by("user"),
+                lambda preferences: {"user": preferences.user.email},
+            ),
+            "grants": _rows(
+                AccessGrant.objects.select_related("domain", "user", "granted_by").order_by("pk")
+            ),
+            "tokens": _rows(Token.objects.select_related("owner").order_by("pk"), _scopes),
+            "aliases": _rows(aliases.iterator(chunk_size=BATCH), _links, without=["domain"]),
         }
 
 
-def _users() -> Iterable[User]:
-    return User.objects.prefetch_related("emailaddress_set__destination_only", "authenticator_set").order_by(
-        "pk"
+class _Serializer(PythonSerializer):
+    """Django's serializer, with dates as texts and a related object as the one value of its natural key."""
+
+    _current: Row
+
+    def get_dump_object(self, obj: models.Model) -> Row:
+        return dict(self._current)
+
+    def handle_field(self, obj: models.Model, field: Any) -> None:
+        value = field.value_from_object(obj)
+        self._current[field.name] = (
+            field.value_to_string(obj) if isinstance(value, datetime | UUID) else value
+        )
+
+    def handle_fk_field(self, obj: models.Model, field: Any) -> None:
+        related = getattr(obj, field.name)
+        key = NATURAL_KEYS[field.related_model]
+        self._current[field.name] = getattr(related, key) if related else None
+
+
+def _rows(
+    objects: Iterable[Any], others: Callable[[Any], Row] = lambda row: {}, without: Sequence[str] = ()
+) -> list[Row]:
+    """The objects' fields, and the other values of each."""
+    listed = list(objects)
+    fields = [field.name for field in listed[0]._meta.concrete_fields] if listed else []
+    fields = [name for name in fields if name not in {"id", *without}]
+    rows = _Serializer().serialize(listed, fields=fields)
+    return [{**row, **others(one)} for row, one in zip(rows, listed, strict=True)]
+
+
+def _belongings(user: User) -> Row:
+    addresses = _rows(
+        user.emailaddress_set.all(),
+        lambda address: {"destination_only": hasattr(address, "destination_only")},
+        without=["user"],
     )
+    return {"addresses": addresses, "authenticators": _rows(user.authenticator_set.all(), without=["user"])}
 
 
-def _aliases() -> Iterator[Alias]:
-    return (
-        Alias.objects.select_related("owner", "expiry")
-        .with_destinations()
-        .order_by("pk")
-        .iterator(chunk_size=BATCH)
-    )
+def _managers(domain: Domain) -> Row:
+    return {"managers": sorted(manager.email for manager in domain.managers.all())}
 
 
-def _values(row: models.Model, fields: Iterable[str]) -> Row:
-    values = {}
-    for field in fields:
-        value = getattr(row, field)
-        if isinstance(value, datetime):
-            value = value.isoformat()
-        values[field] = str(value) if isinstance(value, UUID) else value
-    return values
+def _scopes(token: Token) -> Row:
+    return {"scopes": token.rights.words}
 
 
-def _user_row(user: User) -> Row:
-    return {
-        "email": user.email,
-        **_values(user, USER_FIELDS),
-        "addresses": [
-            {
-                "email": address.email,
-                "verified": address.verified,
-                "primary": address.primary,
-                "destination_only": hasattr(address, "destination_only"),
-            }
-            for address in user.emailaddress_set.all()
-        ],
-        "authenticators": [
-            {
-                "type": factor.type,
-                "data": factor.data,
-                "created_at": factor.created_at.isoformat(),
-                "last_used_at": factor.last_used_at.isoformat() if factor.last_used_at else None,
-            }
-            for factor in user.authenticator_set.all()
-        ],
-    }
-
-
-def _domain_row(domain: Domain) -> Row:
-    return {
-        "name": domain.name,
-        **_values(domain, DOMAIN_FIELDS),
-        "managers": sorted(manager.email for manager in domain.managers.all()),
-    }
-
-
-def _alias_row(alias: Alias) -> Row:
-    return {
-        "address": alias.address,
-        "owner": alias.owner.email if alias.owner else None,
-        "destinations": [address.email for address in alias.destination_addresses],
-        **_values(alias, ALIAS_FIELDS),
-        "expiry": _values(alias.expiry, EXPIRY_FIELDS) if hasattr(alias, "expiry") else None,
-    }
+def _links(alias: Alias) -> Row:
+    expiry = _rows([alias.expiry], without=["alias"])[0] if hasattr(alias, "expiry") else None
+    return {"destinations": [address.email for address in alias.destination_addresses], "expiry": expiry}
 
 
 # --- In ------------------------------------------------------------------------------------------
@@ -173,10 +132,11 @@ def _alias_row(alias: Alias) -> Row:
 def import_config(document: Any) -> dict[str, int]:
     """Create everything in the document and return how many of each kind; all of it, or nothing.
 
-    What is there already must not be in the document. Raises ConfigError with every problem found.
+    Nothing is merged: a user, domain or alias that is there already must not be in the document. Raises
+    ConfigError with the problems found.
     """
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise ConfigError(["This is no export of Anonmail's configuration."])
+        raise ConfigError(["This is not an export of Anonmail's configuration."])
     if document.get("version") != VERSION:
         raise ConfigError(
             [f"The export has version {document.get('version')}; this Anonmail reads {VERSION}."]
@@ -228,14 +188,25 @@ class _Importer:
 
         return load
 
-    def _reporting(self, place: str) -> "_Reporting":
-        return _Reporting(self.problems, place)
+    @contextmanager
+    def _reporting(self, place: str) -> Iterator[None]:
+        """Notes what is wrong with the row at this place, and goes on with the next one."""
+        try:
+            yield
+        except ValidationError as error:
+            fields = error.message_dict if hasattr(error, "error_dict") else {"": error.messages}
+            sentence = " ".join(f"{field}: {', '.join(words)}" for field, words in fields.items())
+            self.problems.append(f"{place}: {sentence}")
+        except KeyError as error:
+            self.problems.append(f"{place}: the key {error} is missing")
+        except (RuleError, AddressError, ValueError, TypeError, AttributeError) as error:
+            self.problems.append(f"{place}: {error}")
 
     def _user(self, row: Row) -> None:
         email = normalise_address(_text(row, "email"))
         if email in self.users:
             raise ValueError(f"the user {email} is there already")
-        user = User(email=email, **_read(row, USER_FIELDS))
+        user = User(email=email, **_read(User, row, "email"))
         user.full_clean()
         user.save(force_insert=True)
         self.users[email] = user
@@ -245,8 +216,7 @@ class _Importer:
             address = EmailAddress(
                 user=user,
                 email=normalise_address(_text(item, "email")),
-                verified=bool(item.get("verified")),
-                primary=bool(item.get("primary")),
+                **_read(EmailAddress, item, "email"),
             )
             if Alias.objects.holding(address.email).exists():
                 raise ValueError(f"the address {address.email} is an alias")
@@ -260,21 +230,15 @@ class _Importer:
                 DestinationOnly.objects.create(address=address)
             self.own[user.pk, address.email] = address
         for item in row.get("authenticators", []):
-            factor = Authenticator(
-                user=user,
-                type=item["type"],
-                data=item["data"],
-                created_at=_moment(item.get("created_at")) or timezone.now(),
-                last_used_at=_moment(item.get("last_used_at")),
-            )
-            factor.full_clean(exclude=["last_used_at"])  # null there, but not blank
+            factor = Authenticator(user=user, **_read(Authenticator, item))
+            factor.full_clean(exclude=["last_used_at"])  # null, but not blank
             factor.save(force_insert=True)
 
     def _domain(self, row: Row) -> None:
         name = domain_to_ascii(_text(row, "name"))
         if name in self.domains:
             raise ValueError(f"the domain {name} is there already")
-        domain = Domain(name=name, **_read(row, DOMAIN_FIELDS))
+        domain = Domain(name=name, **_read(Domain, row, "name"))
         domain.full_clean()
         domain.save(force_insert=True)
         domain.managers.set([self._known_user(email) for email in row.get("managers", [])])
@@ -285,8 +249,7 @@ class _Importer:
         preferences = AliasPreferences(
             user=self._known_user(row.get("user")),
             default_domain=self._known_domain(default) if default else None,
-            style=_text(row, "style"),
-            **_read(row, ["idle_days", "unused_days"]),
+            **_read(AliasPreferences, row),
         )
         preferences.full_clean()
         preferences.save(force_insert=True)
@@ -297,13 +260,13 @@ class _Importer:
             domain=self._known_domain(row.get("domain")),
             user=self._known_user(row.get("user")),
             granted_by=self._known_user(by) if by else None,
-            **_read(row, ["created"]),
+            **_read(AccessGrant, row),
         )
         grant.full_clean()
         grant.save(force_insert=True)
 
     def _token(self, row: Row) -> None:
-        values = _read(row, TOKEN_FIELDS)
+        values = _read(Token, row, "scopes")
         values["networks"] = clean_networks(values.get("networks", []))
         if not re.fullmatch(r"[0-9a-f]{64}", _text(values, "digest")):
             raise ValueError("digest must be 64 hexadecimal digits")
@@ -352,7 +315,7 @@ class _Importer:
         check_local_part(parsed.local_part)
         address = str(parsed)
         owner = self._known_user(row["owner"]) if row.get("owner") else None
-        values = _read(row, ALIAS_FIELDS)
+        values = _read(Alias, row, "address")
         values["note"] = clean_note(values.get("note", ""))
         values["name"] = clean_name(values.get("name", ""))
         values["hostname"] = bare_host(values.get("hostname", ""))
@@ -362,14 +325,14 @@ class _Importer:
         # What is known to be there, and what the batch looks up at once, need no query for each row.
         alias.full_clean(exclude=["owner", "domain"], validate_unique=False, validate_constraints=False)
         if row.get("expiry"):
-            expiry = AliasExpiry(alias=alias, **_read(row["expiry"], EXPIRY_FIELDS))
+            expiry = AliasExpiry(alias=alias, **_read(AliasExpiry, row["expiry"]))
             expiry.full_clean(exclude=["alias"], validate_unique=False, validate_constraints=False)
             alias.__dict__["read_expiry"] = expiry
         links = []
         for email in row.get("destinations", []):
             link = self.own.get((owner.pk, email)) if owner else None
             if link is None or not link.verified:
-                raise ValueError(f"{email} is no verified address of the alias's owner")
+                raise ValueError(f"{email} is not a verified address of the alias's owner")
             if link not in links:
                 links.append(link)
         if owner is not None and not links:
@@ -387,41 +350,25 @@ class _Importer:
         return self.domains[name]
 
 
-class _Reporting:
-    """Notes what goes wrong inside as a problem at a place, and goes on with the next row."""
-
-    def __init__(self, problems: list[str], place: str) -> None:
-        self.problems = problems
-        self.place = place
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if error is None:
-            return False
-        if isinstance(error, ValidationError):
-            sentence = " ".join(f"{field}: {', '.join(map(str, words))}" for field, words in _fields(error))
-        elif isinstance(error, KeyError):
-            sentence = f"the key {error} is missing"
-        elif isinstance(error, RuleError | AddressError | ValueError | TypeError | AttributeError):
-            sentence = str(error)
-        else:
-            return False
-        self.problems.append(f"{self.place}: {sentence}")
-        return True
-
-
-def _fields(error: ValidationError) -> list[tuple[str, list[str]]]:
-    if hasattr(error, "error_dict"):
-        return list(error.message_dict.items())
-    return [("", error.messages)]
-
-
 def _text(row: Row, key: str) -> str:
     if not isinstance(value := row.get(key), str):
         raise ValueError(f"{key} must be a text")
     return value
+
+
+def _read(model: type[models.Model], row: Row, *others: str) -> Row:
+    """The row's values for the model's own fields but `others`; what it lacks takes the model's default."""
+    values = {}
+    for field in model._meta.concrete_fields:
+        if field.is_relation or field.primary_key or field.name in others or field.name not in row:
+            continue
+        value = row[field.name]
+        if isinstance(value, str):
+            clean_text(value)
+        if isinstance(field, models.DateTimeField):
+            value = _moment(value)
+        values[field.name] = value
+    return values
 
 
 def _moment(value: Any) -> datetime | None:
@@ -429,24 +376,8 @@ def _moment(value: Any) -> datetime | None:
         return None
     moment = parse_datetime(value) if isinstance(value, str) else None
     if moment is None or moment.tzinfo is None:
-        raise ValueError(f"{value!r} is no moment in ISO 8601 with a time zone")
+        raise ValueError(f"{value!r} is not a date and time in ISO 8601 with a time zone")
     try:
         return moment.astimezone(UTC)
     except OverflowError as error:
-        raise ValueError(f"{value!r} is no moment of our calendar") from error
-
-
-_MOMENTS = frozenset(
-    "created active_at deleted_at last_used expires date_joined last_login".split()  # noqa: SIM905
-    + ["credentials_valid_from", "password_changed"]
-)
-
-
-def _read(row: Row, fields: Iterable[str]) -> Row:
-    """The row's values for these model fields; what it lacks takes the model's default."""
-    for field in fields:
-        if isinstance(row.get(field), str):
-            clean_text(row[field])
-    return {
-        field: _moment(row[field]) if field in _MOMENTS else row[field] for field in fields if field in row
-    }
+        raise ValueError(f"{value!r} is not a date of our calendar") from error

@@ -2,7 +2,7 @@
 
 import json
 from datetime import timedelta
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -194,15 +194,15 @@ def broken(change: str) -> dict[str, Any]:
     ("change", "sentence"),
     [
         ("taken", "aliases[4]: the address"),
-        ("stranger's destination", "aliases[0]: root@admin.test is no verified address"),
-        ("unverified destination", "aliases[0]: new@elsewhere.test is no verified address"),
+        ("stranger's destination", "aliases[0]: root@admin.test is not a verified address"),
+        ("unverified destination", "aliases[0]: new@elsewhere.test is not a verified address"),
         ("no destination", "aliases[0]: an alias needs a destination"),
         ("reserved", "aliases[0]: This name is reserved."),
         ("unknown owner", "aliases[0]: there is no user nobody@example.com"),
         ("no owner", "aliases[0]: an alias without an owner must be a deleted one"),
         ("long note", "aliases[0]: A note has at most 10,000 characters."),
         ("an own address", "aliases[0]: the address alice@example.com is taken."),
-        ("no moment", "aliases[0]: 'yesterday' is no moment"),
+        ("no moment", "aliases[0]: 'yesterday' is not a date and time"),
         ("domain", "domains[0]:"),
         ("digest", "tokens[0]: digest must be 64"),
         ("not rows", "users: must be an array of objects."),
@@ -253,10 +253,30 @@ def test_the_commands_write_a_private_file_and_read_it(tmp_path: Path) -> None:
 
     assert file.stat().st_mode & 0o777 == 0o600
     assert "4 aliases" in said
-    with pytest.raises(CommandError, match="cannot be made"):
+    with pytest.raises(CommandError, match="cannot be created"):
         call_command("export_config", output=str(file))
     file.write_text("{")
-    with pytest.raises(CommandError, match="is no JSON"):
+    with pytest.raises(CommandError, match="is not valid JSON"):
         call_command("import_config", str(file))
     with pytest.raises(CommandError, match="cannot be read"):
         call_command("import_config", str(tmp_path / "missing"))
+
+
+def test_a_file_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "large"
+    with file.open("wb") as opened:
+        opened.truncate(2**30)
+
+    with pytest.raises(CommandError, match="larger than 512 MB"):
+        call_command("import_config", str(file))
+
+
+def test_standard_input_is_read_up_to_the_same_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transfer.management.commands.import_config.FILE_MAX_BYTES", 2**20)
+    sent = BytesIO(b" " * 2**21)
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(sent))
+
+    with pytest.raises(CommandError, match="larger than 1 MB"):
+        call_command("import_config", "-")
+
+    assert sent.tell() < 2**21
