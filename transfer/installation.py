@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from allauth.account.models import EmailAddress
@@ -37,6 +37,7 @@ BATCH = 2000
 NATURAL_KEYS: dict[type[models.Model], str] = {User: "email", Domain: "name"}
 
 Row = dict[str, Any]
+Built = TypeVar("Built", bound=models.Model)
 
 
 class ConfigError(Exception):
@@ -152,41 +153,39 @@ def import_config(document: Any) -> dict[str, int]:
 class _Importer:
     def __init__(self) -> None:
         self.problems: list[str] = []
-        self.users = {user.email: user for user in User.objects.all()}
-        self.domains = {domain.name: domain for domain in Domain.objects.all()}
-        self.own: dict[tuple[int, str], EmailAddress] = {
-            (row.user_id, row.email): row for row in EmailAddress.objects.all()
+        self.known: dict[type[models.Model], dict[str, Any]] = {
+            model: {getattr(one, key): one for one in model._default_manager.all()}
+            for model, key in NATURAL_KEYS.items()
         }
+        self.own = {(row.user_id, row.email): row for row in EmailAddress.objects.all()}
 
     def load(self, document: Row) -> dict[str, int]:
-        kinds: list[tuple[str, Callable[[list[tuple[str, Row]]], int]]] = [
-            ("users", self._each(self._user)),
-            ("domains", self._each(self._domain)),
-            ("preferences", self._each(self._preferences)),
-            ("grants", self._each(self._grant)),
-            ("tokens", self._each(self._token)),
-            ("aliases", self._aliases),
-        ]
-        counts = {}
-        for kind, load in kinds:
+        """Create the rows, and return how many of each kind there are."""
+        create: dict[str, Callable[[Row], object]] = {
+            "users": self._user,
+            "domains": self._domain,
+            "preferences": lambda row: _created(self._read(AliasPreferences, row)),
+            "grants": lambda row: _created(self._read(AccessGrant, row)),
+            "tokens": self._token,
+        }
+        counts: dict[str, int] = {}
+        for kind in (*create, "aliases"):
             rows = document.get(kind, [])
             if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
                 self.problems.append(f"{kind}: must be an array of objects.")
                 continue
-            counts[kind] = load([(f"{kind}[{number}]", row) for number, row in enumerate(rows)])
+            counts[kind] = len(rows)
+            places = [(f"{kind}[{number}]", row) for number, row in enumerate(rows)]
+            if kind == "aliases":
+                self._aliases(places)
+                continue
+            for place, row in places:
+                with self._reporting(place):
+                    create[kind](row)
             if self.problems:
                 # What follows would only complain about what is missing now.
                 break
         return counts
-
-    def _each(self, create: Callable[[Row], None]) -> Callable[[list[tuple[str, Row]]], int]:
-        def load(rows: list[tuple[str, Row]]) -> int:
-            for place, row in rows:
-                with self._reporting(place):
-                    create(row)
-            return len(rows)
-
-        return load
 
     @contextmanager
     def _reporting(self, place: str) -> Iterator[None]:
@@ -202,96 +201,84 @@ class _Importer:
         except (RuleError, AddressError, ValueError, TypeError, AttributeError) as error:
             self.problems.append(f"{place}: {error}")
 
+    def _read(self, model: type[Built], row: Row, **values: Any) -> Built:
+        """An object of the row's values, not saved. `values` go before; what is missing takes the default."""
+        for field in model._meta.concrete_fields:
+            if field.name == "id" or field.name in values or field.name not in row:
+                continue
+            value = row[field.name]
+            if isinstance(value, str):
+                clean_text(value)
+            if field.related_model in self.known:
+                value = self._one(field.related_model, value) if value else None
+            elif isinstance(field, models.DateTimeField):
+                value = _moment(value)
+            values[field.name] = value
+        return model(**values)
+
+    def _one(self, model: Any, key: Any) -> Any:
+        """The object with this natural key. Raises ValueError."""
+        if key not in self.known[model]:
+            raise ValueError(f"there is no {model._meta.model_name} {key}")
+        return self.known[model][key]
+
+    def _add(self, one: User | Domain, key: str) -> None:
+        """Create a user or domain, to be known from now on. Raises ValueError, ValidationError."""
+        if key in self.known[type(one)]:
+            raise ValueError(f"the {one._meta.model_name} {key} is there already")
+        self.known[type(one)][key] = _created(one)
+
     def _user(self, row: Row) -> None:
         email = normalise_address(_text(row, "email"))
-        if email in self.users:
-            raise ValueError(f"the user {email} is there already")
-        user = User(email=email, **_read(User, row, "email"))
-        user.full_clean()
-        user.save(force_insert=True)
-        self.users[email] = user
+        user = self._read(User, row, email=email)
+        self._add(user, email)
         if not any(item.get("email") == email and item.get("primary") for item in row.get("addresses", [])):
             raise ValueError(f"{email} must be among the user's addresses, as the primary one")
         for item in row.get("addresses", []):
-            address = EmailAddress(
-                user=user,
-                email=normalise_address(_text(item, "email")),
-                **_read(EmailAddress, item, "email"),
-            )
+            address = self._read(EmailAddress, item, user=user, email=normalise_address(_text(item, "email")))
             if Alias.objects.holding(address.email).exists():
                 raise ValueError(f"the address {address.email} is an alias")
             if AddressChange.objects.holding(address.email).exists():
                 raise ValueError(f"the address {address.email} is kept for whoever had it until lately")
-            address.full_clean()
-            address.save(force_insert=True)
+            _created(address)
             if item.get("destination_only"):
                 if address.primary:
                     raise ValueError(f"the primary address {address.email} cannot be for receiving only")
                 DestinationOnly.objects.create(address=address)
             self.own[user.pk, address.email] = address
         for item in row.get("authenticators", []):
-            factor = Authenticator(user=user, **_read(Authenticator, item))
-            factor.full_clean(exclude=["last_used_at"])  # null, but not blank
-            factor.save(force_insert=True)
+            # last_used_at may be null, but not blank
+            _created(self._read(Authenticator, item, user=user), exclude=["last_used_at"])
 
     def _domain(self, row: Row) -> None:
         name = domain_to_ascii(_text(row, "name"))
-        if name in self.domains:
-            raise ValueError(f"the domain {name} is there already")
-        domain = Domain(name=name, **_read(Domain, row, "name"))
-        domain.full_clean()
-        domain.save(force_insert=True)
-        domain.managers.set([self._known_user(email) for email in row.get("managers", [])])
-        self.domains[name] = domain
-
-    def _preferences(self, row: Row) -> None:
-        default = row.get("default_domain")
-        preferences = AliasPreferences(
-            user=self._known_user(row.get("user")),
-            default_domain=self._known_domain(default) if default else None,
-            **_read(AliasPreferences, row),
-        )
-        preferences.full_clean()
-        preferences.save(force_insert=True)
-
-    def _grant(self, row: Row) -> None:
-        by = row.get("granted_by")
-        grant = AccessGrant(
-            domain=self._known_domain(row.get("domain")),
-            user=self._known_user(row.get("user")),
-            granted_by=self._known_user(by) if by else None,
-            **_read(AccessGrant, row),
-        )
-        grant.full_clean()
-        grant.save(force_insert=True)
+        domain = self._read(Domain, row, name=name)
+        self._add(domain, name)
+        domain.managers.set([self._one(User, email) for email in row.get("managers", [])])
 
     def _token(self, row: Row) -> None:
-        values = _read(Token, row, "scopes")
-        values["networks"] = clean_networks(values.get("networks", []))
-        if not re.fullmatch(r"[0-9a-f]{64}", _text(values, "digest")):
+        if not re.fullmatch(r"[0-9a-f]{64}", _text(row, "digest")):
             raise ValueError("digest must be 64 hexadecimal digits")
-        # An export without them was made when every token could do everything.
-        values["scopes"] = scopes_of(row["scopes"]) if "scopes" in row else EVERYTHING
-        token = Token(owner=self._known_user(row.get("owner")), **values)
-        token.full_clean()
-        token.save(force_insert=True)
+        # An export without scopes was made when every token could do everything.
+        scopes = scopes_of(row["scopes"]) if "scopes" in row else EVERYTHING
+        _created(self._read(Token, row, scopes=scopes, networks=clean_networks(row.get("networks", []))))
 
-    def _aliases(self, rows: list[tuple[str, Row]]) -> int:
+    def _aliases(self, rows: list[tuple[str, Row]]) -> None:
         """Insert the aliases in batches; an installation may have a million."""
         # Own addresses as mail to them is looked up: one with a tag stands in an alias's way too.
         receiving = {resolved_form(email) for _user, email in self.own}
         receiving |= set(AddressChange.objects.exclude(held_as="").values_list("held_as", flat=True))
         for start in range(0, len(rows), BATCH):
-            made: list[tuple[str, Alias, list[EmailAddress]]] = []
+            made: list[tuple[str, Alias, AliasExpiry | None, list[EmailAddress]]] = []
             for place, row in rows[start : start + BATCH]:
                 with self._reporting(place):
                     made.append((place, *self._alias(row)))
-            addresses = [alias.address for _place, alias, _links in made]
+            addresses = [alias.address for _place, alias, *_others in made]
             taken = set(Alias.objects.filter(address__in=addresses).values_list("address", flat=True))
             taken |= receiving & set(addresses)
-            named = Alias.objects.filter(uuid__in=[alias.uuid for _place, alias, _links in made])
+            named = Alias.objects.filter(uuid__in=[alias.uuid for _place, alias, *_others in made])
             ids = set(named.values_list("uuid", flat=True))
-            for place, alias, _links in made:
+            for place, alias, *_others in made:
                 if alias.address in taken:
                     self.problems.append(f"{place}: the address {alias.address} is taken.")
                 if alias.uuid in ids:
@@ -300,75 +287,57 @@ class _Importer:
                 ids.add(alias.uuid)
             if self.problems:
                 continue
-            Alias.objects.bulk_create(alias for _place, alias, _links in made)
-            expiries = [alias.__dict__.pop("read_expiry", None) for _place, alias, _links in made]
-            AliasExpiry.objects.bulk_create(row for row in expiries if row)
+            Alias.objects.bulk_create(alias for _place, alias, *_others in made)
+            AliasExpiry.objects.bulk_create(expiry for *_others, expiry, _links in made if expiry)
             AliasDestination.objects.bulk_create(
                 AliasDestination(alias=alias, address=address)
-                for _place, alias, links in made
+                for _place, alias, _expiry, links in made
                 for address in links
             )
-        return len(rows)
 
-    def _alias(self, row: Row) -> tuple[Alias, list[EmailAddress]]:
+    def _alias(self, row: Row) -> tuple[Alias, AliasExpiry | None, list[EmailAddress]]:
         parsed = parse_address(_text(row, "address"))
         check_local_part(parsed.local_part)
-        address = str(parsed)
-        owner = self._known_user(row["owner"]) if row.get("owner") else None
-        values = _read(Alias, row, "address")
-        values["note"] = clean_note(values.get("note", ""))
-        values["name"] = clean_name(values.get("name", ""))
-        values["hostname"] = bare_host(values.get("hostname", ""))
-        if owner is None and values.get("deleted_at") is None:
+        alias = self._read(
+            Alias,
+            row,
+            address=str(parsed),
+            domain=self._one(Domain, parsed.domain),
+            note=clean_note(row.get("note", "")),
+            name=clean_name(row.get("name", "")),
+            hostname=bare_host(row.get("hostname", "")),
+        )
+        owner = alias.owner
+        if owner is None and alias.deleted_at is None:
             raise ValueError("an alias without an owner must be a deleted one")
-        alias = Alias(address=address, domain=self._known_domain(parsed.domain), owner=owner, **values)
         # What is known to be there, and what the batch looks up at once, need no query for each row.
-        alias.full_clean(exclude=["owner", "domain"], validate_unique=False, validate_constraints=False)
-        if row.get("expiry"):
-            expiry = AliasExpiry(alias=alias, **_read(AliasExpiry, row["expiry"]))
-            expiry.full_clean(exclude=["alias"], validate_unique=False, validate_constraints=False)
-            alias.__dict__["read_expiry"] = expiry
+        unasked = {"validate_unique": False, "validate_constraints": False}
+        alias.full_clean(exclude=["owner", "domain"], **unasked)
+        expiry = self._read(AliasExpiry, row["expiry"], alias=alias) if row.get("expiry") else None
+        if expiry:
+            expiry.full_clean(exclude=["alias"], **unasked)
         links = []
-        for email in row.get("destinations", []):
+        for email in dict.fromkeys(row.get("destinations", [])):
             link = self.own.get((owner.pk, email)) if owner else None
             if link is None or not link.verified:
                 raise ValueError(f"{email} is not a verified address of the alias's owner")
-            if link not in links:
-                links.append(link)
+            links.append(link)
         if owner is not None and not links:
             raise ValueError("an alias needs a destination")
-        return alias, links
+        return alias, expiry, links
 
-    def _known_user(self, email: Any) -> User:
-        if email not in self.users:
-            raise ValueError(f"there is no user {email}")
-        return self.users[email]
 
-    def _known_domain(self, name: Any) -> Domain:
-        if name not in self.domains:
-            raise ValueError(f"there is no domain {name}")
-        return self.domains[name]
+def _created(one: Built, exclude: Sequence[str] = ()) -> Built:
+    """The object, saved. Raises ValidationError."""
+    one.full_clean(exclude=exclude)
+    one.save(force_insert=True)
+    return one
 
 
 def _text(row: Row, key: str) -> str:
     if not isinstance(value := row.get(key), str):
         raise ValueError(f"{key} must be a text")
     return value
-
-
-def _read(model: type[models.Model], row: Row, *others: str) -> Row:
-    """The row's values for the model's own fields but `others`; what it lacks takes the model's default."""
-    values = {}
-    for field in model._meta.concrete_fields:
-        if field.is_relation or field.primary_key or field.name in others or field.name not in row:
-            continue
-        value = row[field.name]
-        if isinstance(value, str):
-            clean_text(value)
-        if isinstance(field, models.DateTimeField):
-            value = _moment(value)
-        values[field.name] = value
-    return values
 
 
 def _moment(value: Any) -> datetime | None:

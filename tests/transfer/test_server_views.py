@@ -335,6 +335,25 @@ def test_what_is_in_the_file_is_no_markup_and_no_odd_character(boss: Client) -> 
     assert User.objects.get(email="new@new.test").name == "<b>���"
 
 
+def test_what_no_database_can_store_makes_a_row_wrong_and_is_kept_readable(boss: Client) -> None:
+    odd = "\x00\ud800"
+    document = {
+        "alias": [
+            {"email": f"{odd}@new.test", "owner_email": "new@new.test"},
+            {"email": "a@new.test", "owner_email": odd},
+            {"email": "b@new.test", "owner_email": "new@new.test", "note": odd},
+            {"email": "c@new.test", "owner_email": "new@new.test", "destination": [odd]},
+        ],
+        "user": [{"email": "new@new.test"}],
+    }
+
+    page = check(boss, document)
+
+    assert "4 rows have errors." in page
+    assert '<span class="address">��@new.test</span>' in page
+    assert "There is no user �� here." in page
+
+
 # What Mailu's own generator makes, a name that stays with the server, and a mailbox's alias to itself.
 WRONG = {
     "domain": [{"name": "example.com"}, {"name": "-"}],
