@@ -1,4 +1,4 @@
-# `make help` lists what there is. Each target does all of its own set-up.
+# `make help` lists the targets. Each installs what it needs.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,37 +8,37 @@ CLIENTS := $(VENV)/clients
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench bench-lists bench-mail screenshots clean
 
-help: ## this list
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.run: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Anonmail needs Python 3.11 or later.") if sys.version_info < (3, 11) else None'
-	@echo "Making the virtual environment and installing what requirements.txt names."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Making the virtual environment failed. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Creating the virtual environment and installing requirements.txt."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "The virtual environment could not be created. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 $(VENV)/.dev: requirements.txt requirements-dev.txt requirements-clients.txt tests/clients/package.json $(VENV)/.run
-	@echo "Installing what requirements-dev.txt names."
+	@echo "Installing requirements-dev.txt."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@echo "Installing the published clients of the API that the tests run."
+	@echo "Installing the published API clients for the tests."
 	@rm -rf $(CLIENTS) && mkdir -p $(CLIENTS)/npm && cp tests/clients/package.json $(CLIENTS)/npm/
 	@grep == requirements-clients.txt | while read -r client; do \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 			--target "$(CLIENTS)/$${client%%==*}" "$$client" || exit 1; \
 	done
 	@command -v node >/dev/null && npm install --no-package-lock --no-audit --no-fund --ignore-scripts \
-		--loglevel=error --fetch-retries=0 --fetch-timeout=20000 --prefix $(CLIENTS)/npm || echo "The npm client is not there: its tests are skipped."
+		--loglevel=error --fetch-retries=0 --fetch-timeout=20000 --prefix $(CLIENTS)/npm || echo "The npm client could not be installed, so its tests are skipped."
 	@touch $@
 
-run: $(VENV)/.run ## prepare and serve at http://127.0.0.1:8000/ (another port: make run PORT=8080)
+run: $(VENV)/.run ## set everything up and serve at http://127.0.0.1:8000/ (other port: make run PORT=8080)
 	@$(if $(PORT),PORT=$(PORT)) $(BIN)/python manage.py runall
 
-test: $(VENV)/.dev ## the whole suite, on SQLite and then on PostgreSQL
+test: $(VENV)/.dev ## run all tests on SQLite, then on PostgreSQL
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 	$(BIN)/python -m tests.rig.postgresql $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-check: $(VENV)/.dev ## lint, types, import contracts, templates, migrations, deployment settings
+check: $(VENV)/.dev ## check style, types, imports, templates, migrations and deployment settings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -48,19 +48,19 @@ check: $(VENV)/.dev ## lint, types, import contracts, templates, migrations, dep
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 	$(BIN)/python -m tests.deploy_check
 
-bench: $(VENV)/.dev ## measure the create call against a floor, and mail against a plain Postfix (as root); writes bench/results/
+bench: $(VENV)/.dev ## measure the create call, lists and mail (mail as root); writes bench/results/
 	$(BIN)/python -m bench.create $(ARGS)
 	$(BIN)/python -m bench.lists
 	$(BIN)/python -m bench.mail
 
-bench-lists: $(VENV)/.dev ## the list call alone
+bench-lists: $(VENV)/.dev ## measure lists only
 	$(BIN)/python -m bench.lists $(ARGS)
 
-bench-mail: $(VENV)/.dev ## mail alone: make bench-mail ARGS="--messages 2000 --rounds 1"
+bench-mail: $(VENV)/.dev ## measure mail only, for example ARGS="--messages 2000 --rounds 1"
 	$(BIN)/python -m bench.mail $(ARGS)
 
-screenshots: $(VENV)/.dev ## every page, light, dark and on a phone, into var/screenshots/
+screenshots: $(VENV)/.dev ## save every page (light, dark, phone) to var/screenshots/
 	SCREENSHOTS=var/screenshots $(BIN)/python -m pytest -q tests/e2e/test_scenes.py -n 2
 
-clean: ## remove the virtual environment and caches; var/ stays
+clean: ## remove the virtual environment and caches, but not var/
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,4 +1,4 @@
-"""What the rules about aliases refuse, each with its code and HTTP status."""
+"""Refusals by the rules for aliases, with their codes and HTTP statuses."""
 
 from core.exceptions import RuleError
 
@@ -11,42 +11,42 @@ class DomainNotFound(RuleError):
 
 
 class DomainForbidden(RuleError):
-    """The domain is there, but this user may not create on it."""
+    """The domain exists, but this user cannot create aliases on it."""
 
     code = "domain_forbidden"
     status = 403
 
 
 class NoUsableDomain(RuleError):
-    """There is no domain on which this user may create."""
+    """There is no domain on which this user can create aliases."""
 
     code = "no_usable_domain"
     status = 403
 
 
 class NotAnAddress(RuleError):
-    """A destination is no e-mail address."""
+    """A destination is not a valid e-mail address."""
 
     code = "destination_invalid"
     status = 400
 
 
 class DestinationForbidden(RuleError):
-    """A destination is no verified address of the alias's owner."""
+    """A destination is not one of the owner's verified addresses."""
 
     code = "destination_forbidden"
     status = 403
 
 
 class QuotaReached(RuleError):
-    """The user has as many aliases on the domain as it allows."""
+    """The user has reached the domain's quota of aliases."""
 
     code = "alias_quota_reached"
     status = 403
 
 
 class AddressTaken(RuleError):
-    """The address was given out before, or is somebody's own."""
+    """The address was given out before or belongs to someone."""
 
     code = "address_taken"
     status = 409
@@ -60,7 +60,7 @@ class InvalidValue(RuleError):
 
 
 class NotRestorable(RuleError):
-    """The alias is not deleted, or its time for restoring is over."""
+    """The alias is not deleted, or it is too late to restore it."""
 
     code = "not_restorable"
     status = 409

@@ -1,4 +1,4 @@
-"""The alias pages' forms: they read and keep what was typed; the verbs decide."""
+"""Forms of the alias pages."""
 
 from datetime import datetime, time
 from typing import Any
@@ -21,12 +21,12 @@ from core.exceptions import RuleError
 from core.forms import TextField
 from domains.models import AliasStyle, Domain
 
-# A URL pasted from a browser's address bar; what is longer is none that anybody reads.
+# Enough for a URL pasted from a browser's address bar.
 SITE_MAX_CHARACTERS = 2000
 
 
 class DestinationsField(forms.ModelMultipleChoiceField[EmailAddress]):
-    """Some of a user's verified addresses."""
+    """A choice of a user's verified addresses."""
 
     widget = forms.CheckboxSelectMultiple
 
@@ -34,7 +34,7 @@ class DestinationsField(forms.ModelMultipleChoiceField[EmailAddress]):
         return str(obj.email)
 
     def clean(self, value: Any) -> Any:
-        """The addresses; a key that no row can have is none of the choices."""
+        """The addresses. A key that is too long for the database is an invalid choice."""
         keys = value if isinstance(value, list | tuple) else []
         if any(len(str(key)) > KEY_DIGITS_MAX for key in keys):
             raise forms.ValidationError(
@@ -49,7 +49,7 @@ def own_addresses(user: User) -> Any:
 
 
 class NewAliasForm(forms.Form):
-    """What a new alias is for."""
+    """Creates an alias."""
 
     domain = forms.ModelChoiceField(Domain.objects.none(), label=_("Domain"), empty_label=None)
     hostname = TextField(
@@ -84,7 +84,7 @@ class NewAliasForm(forms.Form):
         addresses.queryset = own_addresses(user)
 
     def issue(self) -> Alias | None:
-        """The new alias; None, and the reason among the form's errors, where it was refused."""
+        """The new alias, or None with the reason in the form's errors if it was refused."""
         data = self.cleaned_data
         try:
             return issue(
@@ -100,7 +100,7 @@ class NewAliasForm(forms.Form):
 
 
 class AliasForm(forms.Form):
-    """What the owner may change on an alias."""
+    """Changes an alias."""
 
     note = TextField(
         label=_("Note"),
@@ -164,7 +164,7 @@ class AliasForm(forms.Form):
         addresses.queryset = own_addresses(user)
 
     def apply(self) -> bool:
-        """Change the alias; False, and the reason among the form's errors, where it was refused."""
+        """Change the alias. False, with the reason in the form's errors, if it was refused."""
         data = self.cleaned_data
         try:
             with transaction.atomic():
@@ -196,7 +196,7 @@ class AliasForm(forms.Form):
 
 
 class FilterForm(forms.Form):
-    """What part of the list to show, in which order; anything odd means “everything”."""
+    """Filters and order of the list. An invalid value counts as none."""
 
     STATUSES = (
         ("", _("Any status")),
@@ -229,14 +229,14 @@ class FilterForm(forms.Form):
         super().__init__(*args, **kwargs)
         domains = self.fields["domain"]
         assert isinstance(domains, forms.ModelChoiceField)
-        # Also those on which nothing may be created any more.
+        # Includes domains on which the user can no longer create aliases.
         domains.queryset = Domain.objects.filter(
             pk__in=Alias.objects.owned_by(user).present().values("domain")
         )
 
 
 class PreferencesForm(forms.ModelForm[AliasPreferences]):
-    """How a user likes new aliases."""
+    """A user's preferences for new aliases."""
 
     class Meta:
         model = AliasPreferences

@@ -1,4 +1,4 @@
-"""What people write on an alias, as it is stored; refused where it cannot be."""
+"""Checks texts and destinations of an alias and returns them as they are stored."""
 
 import re
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ DESTINATIONS_MAX = 20
 
 
 def is_text(character: str) -> bool:
-    """Whether the database can hold it: no NUL, no half of a surrogate pair."""
+    """Whether the database can store the character: not NUL, not half of a surrogate pair."""
     return character != "\x00" and not "\ud800" <= character <= "\udfff"
 
 
 def clean_text(text: str) -> str:
-    """The text, if the database and a mail header can hold it. Raises InvalidValue."""
+    """The text, if the database and a mail header can contain it. Raises InvalidValue otherwise."""
     if not all(map(is_text, text)):
         raise refusals.InvalidValue(gettext("The text contains invalid characters."))
     return text
 
 
 def clean_note(note: str, site: str = "") -> str:
-    """The note as it is stored: whole, but line ends as LF and a web site's URL cut to its host.
+    """The note as it is stored: with LF as line ends and a website's URL cut to its host.
 
-    `site` is the web site as the client named it. Raises InvalidValue.
+    `site` is the website as the client sent it. Raises InvalidValue.
     """
     note = with_plain_newlines(note)
     if len(note) > NOTE_MAX_CHARACTERS:
@@ -45,7 +45,7 @@ def clean_note(note: str, site: str = "") -> str:
 def clean_name(name: str) -> str:
     """The display name as it is stored: line ends and other control characters become spaces.
 
-    Raises InvalidValue where it is longer than 128 characters.
+    Raises InvalidValue if it is longer than 128 characters.
     """
     name = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", name).strip()
     if len(name) > NAME_MAX_CHARACTERS:
@@ -56,7 +56,7 @@ def clean_name(name: str) -> str:
 
 
 def clean_destinations(destinations: Sequence[str]) -> list[str]:
-    """The addresses in their one form, without repetitions. Raises NotAnAddress."""
+    """The addresses in normal form, without duplicates. Raises NotAnAddress."""
     if not destinations:
         raise refusals.NotAnAddress(gettext("Enter at least one destination."))
     if len(destinations) > DESTINATIONS_MAX:

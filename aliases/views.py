@@ -1,4 +1,4 @@
-"""The alias pages: each view looks up through the owner, calls one verb, and answers a page or a fragment."""
+"""The alias pages: each view finds the owner's aliases, calls one function, and renders the result."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ from core.pagination import Page, page_of
 
 PAGE_SIZE = 25
 ACTIVITIES_SHOWN = 30
-# As many rows as one page shows: what a person can have selected.
+# The most aliases that one request can change.
 BULK_MAX = PAGE_SIZE * 4
 
 ORDERS: dict[str, tuple[str, ...]] = {
@@ -39,12 +39,12 @@ UNDO = "undo_aliases"
 
 
 def mine(request: HttpRequest) -> AliasQuerySet:
-    """The reader's aliases, with what a row shows."""
+    """The reader's aliases, with the related objects that a row shows."""
     return Alias.objects.owned_by(user_of(request)).select_related("domain", "expiry").with_destinations()
 
 
 def shown(request: HttpRequest, form: FilterForm) -> Page[Alias]:
-    """The page of the reader's aliases that the filters and the cursor ask for."""
+    """The page of the reader's aliases that the filters and the cursor select."""
     aliases = mine(request).present()
     data = form.cleaned_data if form.is_valid() else {}
     aliases = aliases.search(data.get("q") or "")
@@ -62,7 +62,7 @@ def shown(request: HttpRequest, form: FilterForm) -> Page[Alias]:
 
 
 def without_cursor(query: QueryDict) -> str:
-    """The query string of the same filters' first page."""
+    """The query string for the first page with the same filters."""
     kept = query.copy()
     kept.pop("cursor", None)
     return kept.urlencode()
@@ -70,7 +70,7 @@ def without_cursor(query: QueryDict) -> str:
 
 @require_GET
 def alias_list(request: HttpRequest) -> HttpResponse:
-    """The reader's aliases; for htmx only the rows."""
+    """The list of the reader's aliases; for htmx, only the rows."""
     form = FilterForm(request.GET, user=user_of(request))
     page = shown(request, form)
     context: dict[str, Any] = {
@@ -94,7 +94,7 @@ def alias_list(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def alias_new(request: HttpRequest) -> HttpResponse:
-    """The form for a new alias, and its making."""
+    """The form that creates an alias."""
     user = user_of(request)
     initial: dict[str, Any] = {}
     try:
@@ -111,7 +111,7 @@ def alias_new(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def alias_shape(request: HttpRequest) -> HttpResponse:
-    """A fragment: what a new alias for this site on this domain will look like."""
+    """A fragment that shows what a new alias for this site and domain will look like."""
     form = NewAliasForm(request.GET, user=user_of(request))
     form.is_valid()
     domain = form.cleaned_data.get("domain")
@@ -122,7 +122,7 @@ def alias_shape(request: HttpRequest) -> HttpResponse:
     style = naming.stronger(preferred, chosen.minimum_style)
     shape = naming.shape(request.GET.get("hostname", "")[:2000], style)
     context = {
-        # “word” stands for any word here; the words themselves are English everywhere.
+        # Only the placeholder “word” is translated; the words themselves are always English.
         "shape": shape.replace("‹word", gettext("‹word")),
         "domain": chosen.display_name,
     }
@@ -131,7 +131,7 @@ def alias_shape(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def alias_quick(request: HttpRequest) -> HttpResponse:
-    """One-click creation: on the default domain, to the primary address."""
+    """Create an alias with one click, on the default domain and for the primary address."""
     try:
         alias = issue(owner=user_of(request), hostname=request.POST.get("hostname", "")[:2000])
     except RuleError as error:
@@ -147,15 +147,15 @@ def alias_quick(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def alias_detail(request: HttpRequest, pk: int) -> HttpResponse:
-    """One alias: what it is, what it did, and what may be changed."""
+    """One alias, with its activity and a form to change it."""
     alias = get_object_or_404(mine(request).present(), pk=pk)
     form = AliasForm(request.POST or None, alias=alias, user=user_of(request))
     if request.method == "POST" and form.is_valid() and form.apply():
         messages.success(request, gettext("Saved."))
         return redirect("alias", alias.pk)
-    # The form's attempt may have left refused values on the object.
+    # A failed attempt may have left refused values on the object.
     alias = get_object_or_404(mine(request).present(), pk=pk) if form.errors else alias
-    # What the mail app keeps about it, by the relation's name: this app knows nothing of mail.
+    # By the relation's name, because this app cannot import the mail app.
     activities = alias.activities.select_related("destination").order_by("-moment", "-pk")
     context = {
         "alias": alias,
@@ -169,7 +169,7 @@ def alias_detail(request: HttpRequest, pk: int) -> HttpResponse:
 def row_answer(
     request: HttpRequest, alias: Alias, said: str, template: str = "aliases/_row.html"
 ) -> HttpResponse:
-    """After a change: the row anew for htmx, else back to where the button was."""
+    """The answer after a change: for htmx the new row, otherwise a redirect to the page with the button."""
     if request.htmx:  # type: ignore[attr-defined]
         return render(request, template, {"alias": alias, "said": said})
     messages.success(request, said)
@@ -179,24 +179,26 @@ def row_answer(
 
 
 def back_to_list(request: HttpRequest) -> HttpResponse:
-    """To the list as it was filtered. Only a query string comes from the form, never a place."""
+    """Redirect to the list with its filters. Only a query string is taken from the form, never a URL."""
     query = QueryDict(request.POST.get("back", "")[:4000]).urlencode()
     return redirect(reverse("alias-list") + (f"?{query}" if query else ""))
 
 
 def chosen_keys(request: HttpRequest) -> list[int]:
-    """The ids of the rows that were selected; what is no id is left out."""
+    """The ids of the selected rows, without invalid ones."""
     keys = request.POST.getlist("selected")[:BULK_MAX]
     return [int(key) for key in keys if key.isascii() and key.isdigit() and len(key) <= KEY_DIGITS_MAX]
 
 
-def row_action(deed: Callable[[Alias], object], said: Callable[[Alias], str]) -> Callable[..., HttpResponse]:
-    """A view that does `deed` to one of the reader's present aliases."""
+def row_action(
+    action: Callable[[Alias], object], said: Callable[[Alias], str]
+) -> Callable[..., HttpResponse]:
+    """A view that applies `action` to one of the reader's aliases."""
 
     @require_POST
     def view(request: HttpRequest, pk: int) -> HttpResponse:
         alias = get_object_or_404(mine(request).present(), pk=pk)
-        deed(alias)
+        action(alias)
         return row_answer(request, alias, said(alias))
 
     return view
@@ -220,7 +222,7 @@ alias_unpin = row_action(
 
 @require_POST
 def alias_delete(request: HttpRequest, pk: int) -> HttpResponse:
-    """Delete one alias, with undo."""
+    """Delete an alias, which can be undone."""
     alias = get_object_or_404(mine(request).present(), pk=pk)
     alias.soft_delete()
     if not request.htmx:  # type: ignore[attr-defined]
@@ -235,7 +237,7 @@ def alias_delete(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_POST
 def alias_restore(request: HttpRequest, pk: int) -> HttpResponse:
-    """Take a deletion back."""
+    """Restore a deleted alias."""
     alias = get_object_or_404(mine(request).deleted(), pk=pk)
     try:
         alias.restore()
@@ -250,7 +252,7 @@ def alias_restore(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_GET
 def alias_deleted(request: HttpRequest) -> HttpResponse:
-    """The deleted aliases that can still be restored, the last one first."""
+    """The deleted aliases that can still be restored, the latest first."""
     aliases = mine(request).deleted()
     page = page_of(aliases, ("-deleted_at", "-id"), request.GET.get("cursor", ""), PAGE_SIZE)
     return render(request, "aliases/deleted.html", {"page": page, "aliases": page.rows})
@@ -258,7 +260,7 @@ def alias_deleted(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def alias_remove(request: HttpRequest, pk: int) -> HttpResponse:
-    """Strip a deleted alias of everything now, after a question."""
+    """Delete everything but the address of a deleted alias, after a confirmation."""
     alias = get_object_or_404(mine(request).deleted(), pk=pk)
     if request.method == "GET":
         return render(request, "aliases/remove.html", {"alias": alias})
@@ -292,15 +294,15 @@ BULK: dict[str, tuple[Callable[[Alias], object], Callable[[int], str]]] = {
 
 @require_POST
 def alias_bulk(request: HttpRequest) -> HttpResponse:
-    """Do the same to every selected alias."""
-    deed, sentence = BULK.get(request.POST.get("action", ""), (None, None))
+    """Apply the same action to all selected aliases."""
+    action, sentence = BULK.get(request.POST.get("action", ""), (None, None))
     chosen = list(mine(request).present().filter(pk__in=chosen_keys(request)))
-    if deed is None or sentence is None or not chosen:
+    if action is None or sentence is None or not chosen:
         messages.warning(request, gettext("Select aliases first, then choose what to do with them."))
     else:
         for alias in chosen:
-            deed(alias)
-        if deed is Alias.soft_delete:
+            action(alias)
+        if action is Alias.soft_delete:
             request.session[UNDO] = [alias.pk for alias in chosen]
         else:
             messages.success(request, sentence(len(chosen)) % {"count": len(chosen)})
@@ -309,7 +311,7 @@ def alias_bulk(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def alias_undo(request: HttpRequest) -> HttpResponse:
-    """Restore the aliases that were deleted together."""
+    """Restore the aliases of the last deletion."""
     restored = 0
     for alias in mine(request).deleted().filter(pk__in=chosen_keys(request)):
         try:

@@ -1,4 +1,4 @@
-"""How large the body of a request may be. The server asks before it reads one, the pages once more."""
+"""How large the body of a request can be. The server checks it first, and then the pages."""
 
 from collections.abc import Callable
 
@@ -12,16 +12,16 @@ from transfer.views import UPLOAD_MAX_BYTES
 
 
 def body_limit(path: str) -> int:
-    """Octets that the body of a request to this path has at most."""
+    """The maximum number of octets in the body of a request to this path."""
     if API_PATHS.match(path):
         return settings.API_MAX_BODY_BYTES
     return UPLOAD_MAX_BYTES if path == reverse("alias-import") else settings.PAGE_MAX_BODY_BYTES
 
 
 class BodyLimitMiddleware:
-    """Answers 413 to a page's request with too large a body, of which nothing is read.
+    """Answers 413 to a request to a page if its body is too large, without reading the body.
 
-    The API and the page that takes files do so in their own words.
+    The API and the page that accepts files have their own answers.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

@@ -1,4 +1,4 @@
-"""System checks: settings that are wrong or missing, and what to do about it."""
+"""System checks: invalid or missing settings, and how to correct them."""
 
 import os
 import stat
@@ -57,10 +57,9 @@ def _site(check: Check) -> Check:
 
 @_site
 def check_readable() -> list[CheckMessage]:
-    """Every value in the environment could be understood."""
+    """Every value in the environment is valid."""
     return [
-        Error(f"{name} could not be understood.", hint=hint, id="anonmail.E006")
-        for name, hint in settings.MISREAD.items()
+        Error(f"{name} is invalid.", hint=hint, id="anonmail.E006") for name, hint in settings.MISREAD.items()
     ]
 
 
@@ -72,7 +71,7 @@ def check_secret_key() -> list[CheckMessage]:
     return [
         Error(
             "SECRET_KEY is shorter than 50 characters.",
-            hint="Remove it and run `manage.py prepare`, which makes one, or set a longer random one.",
+            hint="Remove it and run `manage.py prepare`, which creates one, or set a longer random one.",
             id="anonmail.E001",
         )
     ]
@@ -86,7 +85,7 @@ def check_site_url() -> list[CheckMessage]:
         return []
     return [
         Error(
-            "SITE_URL is no address of a web site.",
+            "SITE_URL is not the URL of a website.",
             hint="Write it as https://mail.example.com or http://127.0.0.1:8000, without a path.",
             id="anonmail.E002",
         )
@@ -95,10 +94,10 @@ def check_site_url() -> list[CheckMessage]:
 
 @_site
 def check_trusted_networks() -> list[CheckMessage]:
-    """Every entry of the lists of those who are trusted is a network, or `unix`; not the whole internet."""
+    """Trusted networks are valid, and not the whole internet."""
     dangers = {
-        "TRUSTED_PROXIES": "any client can then choose its own address.",
-        "MAIL_TRUSTED_CLIENTS": "any client can then take a whole door for itself.",
+        "TRUSTED_PROXIES": "any client can choose its own address.",
+        "MAIL_TRUSTED_CLIENTS": "any client can use a whole listener for itself.",
     }
     return [message for name, danger in dangers.items() for message in _check_networks(name, danger)]
 
@@ -113,7 +112,7 @@ def _check_networks(name: str, danger: str) -> list[CheckMessage]:
         except ValueError:
             messages.append(
                 Error(
-                    f"{name} has an entry that is no network.",
+                    f"{name} contains an entry that is not a network.",
                     hint="Write networks in CIDR form, as 10.0.0.0/8,fd00::/8, or unix for a UNIX socket.",
                     id="anonmail.E003",
                 )
@@ -122,8 +121,8 @@ def _check_networks(name: str, danger: str) -> list[CheckMessage]:
         if network.prefixlen == 0:
             messages.append(
                 Warning(
-                    f"{name} trusts everybody: {danger}",
-                    hint="Name the proxy's own address or network.",
+                    f"{name} trusts everyone: {danger}",
+                    hint="Enter only the server's own address or network.",
                     id="anonmail.W001",
                 )
             )
@@ -132,7 +131,7 @@ def _check_networks(name: str, danger: str) -> list[CheckMessage]:
 
 @_site
 def check_limits() -> list[CheckMessage]:
-    """Every limit is a number from 1."""
+    """Every limit is at least 1."""
     return [
         Error(f"{name} must be at least 1.", hint=f"Correct or remove {name}.", id="anonmail.E004")
         for name in LIMITS
@@ -142,12 +141,12 @@ def check_limits() -> list[CheckMessage]:
 
 @_site
 def check_database() -> list[CheckMessage]:
-    """The database is one of those whose locks the code relies on."""
+    """The database is one that the code supports."""
     if settings.DATABASES["default"].get("ENGINE") in ENGINES:
         return []
     return [
         Error(
-            "DATABASE_URL names a database that Anonmail does not run on.",
+            "DATABASE_URL names a database that Anonmail does not support.",
             hint="Use sqlite:////path/to/file or postgres://user:password@host:5432/name.",
             id="anonmail.E005",
         )
@@ -156,7 +155,7 @@ def check_database() -> list[CheckMessage]:
 
 @_site
 def check_mail() -> list[CheckMessage]:
-    """The mail server can listen, and knows a next hop."""
+    """The mail server's listeners and next hop are valid."""
     messages: list[CheckMessage] = []
     readers: dict[str, Callable[[], object]] = {
         name: partial(endpoint, getattr(settings, name)) for name in DOORS.values() if getattr(settings, name)
@@ -168,24 +167,26 @@ def check_mail() -> list[CheckMessage]:
         try:
             read()
         except ValueError as error:
-            hint = f"{error} Or remove {name}; docs/mail.md shows its forms."
-            messages.append(Error(f"{name} could not be understood.", hint=hint, id="anonmail.E007"))
+            hint = f"{error} Or remove {name}. docs/mail.md shows its forms."
+            messages.append(Error(f"{name} is invalid.", hint=hint, id="anonmail.E007"))
         except OSError:
-            hint = "It is the path of a PEM file that this process can read."
-            messages.append(Error("MAIL_NEXT_HOP_CA holds no certificates.", hint=hint, id="anonmail.E007"))
+            hint = "Enter the path of a PEM file that this process can read."
+            messages.append(
+                Error("MAIL_NEXT_HOP_CA contains no certificates.", hint=hint, id="anonmail.E007")
+            )
     return messages
 
 
 @_site
 def check_passwords() -> list[CheckMessage]:
-    """Passwords of mail servers can be sent, and only over TLS or within this machine."""
+    """Passwords for mail servers can be sent, and are sent only over TLS or within this machine."""
     messages: list[CheckMessage] = []
     password = str(settings.EMAIL_HOST_PASSWORD or "") + str(settings.EMAIL_HOST_USER or "")
     if not password.isascii():
         messages.append(
             Error(
-                "EMAIL_URL has a user or a password with other characters than ASCII.",
-                hint="Django cannot send these: choose another password, or send through a Postfix here.",
+                "EMAIL_URL has a user or a password with non-ASCII characters.",
+                hint="Django cannot send these. Choose another password, or send through a local Postfix.",
                 id="anonmail.E008",
             )
         )
@@ -209,13 +210,13 @@ def check_passwords() -> list[CheckMessage]:
 
 
 def _is_here(host: str) -> bool:
-    """Whether the name or address is this machine's own."""
+    """Whether the name or address is this machine's."""
     return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 @_site
 def check_privacy() -> list[CheckMessage]:
-    """The secret key, the SQLite database and the mailed links are readable by their owner alone."""
+    """Only their owner can read the secret key, the SQLite database and the mailed links."""
     messages: list[CheckMessage] = []
     database = settings.DATABASES["default"]
     paths = [Path(settings.SECRET_KEY_PATH), Path(settings.OUTBOX)]

@@ -1,4 +1,4 @@
-"""What an empty installation needs: private files, a key, tables, and somebody to sign in."""
+"""What a new installation needs: private files, a secret key and a first account."""
 
 import os
 import secrets
@@ -20,12 +20,12 @@ _ALPHABET = string.ascii_letters + string.digits
 
 
 def make_private_directory(path: Path) -> None:
-    """Make the directory, where it is not there, with access for its owner alone."""
+    """Create the directory if it does not exist, with access only for its owner."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def make_private(path: Path) -> None:
-    """Take access from everybody but the owner, to a directory and all in it. Nothing where there is none."""
+    """Restrict access to the directory, if it exists, and everything in it to the owner."""
     for directory, _names, files in os.walk(path):
         os.chmod(directory, 0o700)
         for name in files:
@@ -33,7 +33,7 @@ def make_private(path: Path) -> None:
 
 
 def make_secret_key(path: Path) -> None:
-    """Write a new secret key, readable by its owner alone. Raises FileExistsError where there is one."""
+    """Write a new secret key that only its owner can read. Raises FileExistsError if there is one."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(get_random_secret_key() + get_random_secret_key() + "\n")
@@ -41,7 +41,7 @@ def make_secret_key(path: Path) -> None:
 
 @dataclass(frozen=True)
 class FirstAccount:
-    """What the first admin needs, shown once and kept nowhere."""
+    """The first admin's credentials, which are shown once and not stored."""
 
     email: str
     password: str
@@ -53,9 +53,9 @@ class FirstAccount:
   Sign in at       {site}/
   Django admin     {site}/admin/
   E-mail address   {self.email}
-  Password         {self.password}      (shown this once)
+  Password         {self.password}      (shown only once)
 
-  Make an alias:
+  Create an alias:
 
   curl -X POST '{site}/api/alias/random/new?hostname=www.github.com' \\
     -H 'Authentication: {self.email}:{self.secret}'
@@ -64,11 +64,11 @@ class FirstAccount:
 
 @transaction.atomic
 def make_first_account() -> FirstAccount | None:
-    """On an empty database: a global admin, example.com with Anonmail on, a token. Else None."""
+    """A new global admin with a token, and example.com with Anonmail on. None if the database has data."""
     if User.objects.exists() or Domain.objects.exists():
         return None
     password = "".join(secrets.choice(_ALPHABET) for _ in range(20))
     admin = User.objects.create_superuser(ADMIN_ADDRESS, password)
-    Domain.objects.create(name=DOMAIN, anonmail_enabled=True, comment="Made by the first start.")
+    Domain.objects.create(name=DOMAIN, anonmail_enabled=True, comment="Created at the first start.")
     _token, secret = Token.objects.issue(owner=admin, name="First token")
     return FirstAccount(ADMIN_ADDRESS, password, secret)

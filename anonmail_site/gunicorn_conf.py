@@ -6,25 +6,25 @@ from typing import Any
 from core.logs import logging_config
 from core.parent import end_with_supervisor
 
-# What this process and its workers write is private to this user, whoever starts it.
+# Files that this process and its workers write are private to this user.
 os.umask(0o077)
 
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_WORKERS", "2"))
-# Threads, so that a waiting commit does not stop the others of its worker. Slow clients hold none.
+# Threads, so that a request that waits for a commit does not block the worker's other requests.
 worker_class = "anonmail_site.web_worker.WebWorker"
-# Clients that one worker talks to at once.
+# Clients that one worker serves at the same time.
 worker_connections = 2000
 threads = int(os.environ.get("WEB_THREADS", "16"))
 keepalive = 5
 graceful_timeout = 20
-# Nothing here runs it from outside, so there is no socket for that.
+# gunicorn is not controlled from outside.
 control_socket_disable = True
-# No access log: its lines would hold client addresses and query strings.
+# An access log would contain client addresses and query strings.
 accesslog = None
 logconfig_dict = logging_config(os.environ.get("LOG_LEVEL", "INFO"))
 
 
 def on_starting(server: Any) -> None:
-    """Before anything is served: stop when `runall` is gone, however it ended."""
+    """Make gunicorn stop when `runall` ends, however it ends."""
     end_with_supervisor()

@@ -1,7 +1,7 @@
-"""Anonmail's settings, all of them, read top to bottom.
+"""All of Anonmail's settings.
 
-Input comes from the environment and from a file `.env` beside manage.py (see `.env.example`); any
-NAME may also be given as NAME_FILE, the path of a file that holds the value.
+They are read from the environment and from a file `.env` beside manage.py (see `.env.example`). Each
+NAME can also be given as NAME_FILE, the path of a file that contains the value.
 """
 
 import warnings
@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from core.logs import logging_config
 
-# So that classes can say what they hold (ModelForm[User]) at run time too.
+# Allows generic types such as ModelForm[User] at run time.
 django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -28,12 +28,12 @@ ENV_FILE = env.str("ENV_FILE", default=str(BASE_DIR / ".env"))
 if ENV_FILE and Path(ENV_FILE).is_file():
     env.read_env(ENV_FILE)
 
-# Values that could not be understood, and what to do about each: a system check reports them all.
+# Settings with an invalid value, and what to write instead. A system check reports them all at once.
 MISREAD: dict[str, str] = {}
 
 
 def number(name: str, default: int) -> int:
-    """The whole number in the environment, or the default; what is no number is noted in MISREAD."""
+    """The whole number in the environment, or the default. An invalid value is noted in MISREAD."""
     try:
         return int(env.str(name, default="") or default)
     except ValueError:
@@ -41,14 +41,15 @@ def number(name: str, default: int) -> int:
         return default
 
 
-# What holds the path in what is read from a URL of a file.
+# URL schemes of files, and the key under which the parsed URL has the path.
 FILE_PATHS = {"sqlite": "NAME", "filemail": "EMAIL_FILE_PATH"}
 
 
-def with_whole_path(name: str, found: dict[str, Any]) -> str:
-    """Make the path in a file's URL a whole one, below BASE_DIR, wherever a process was started.
+def make_path_absolute(name: str, found: dict[str, Any]) -> str:
+    """Make a relative path in a file's URL start at BASE_DIR, whatever the current directory is.
 
-    What to write instead, where two slashes make a host of its first folder; else "".
+    Returns what to write instead if the URL is invalid (after two slashes, the first folder would be
+    read as a host), or "".
     """
     scheme, _colon, rest = env.str(name, default="").partition(":")
     key = FILE_PATHS.get(scheme)
@@ -61,34 +62,37 @@ def with_whole_path(name: str, found: dict[str, Any]) -> str:
 
 
 def url(reader: Callable[..., Any], name: str, default: str, needs: str) -> Any:
-    """The configuration behind a URL in the environment; one without `needs` is noted in MISREAD."""
+    """The configuration that a URL in the environment describes, or the default's.
+
+    A URL that is invalid, or whose configuration has no `needs`, is noted in MISREAD.
+    """
     problem = ""
     try:
         with warnings.catch_warnings():
-            # django-environ's warning would print the password
+            # django-environ's warning would print the password.
             warnings.simplefilter("ignore")
             found = reader(name, default=default)
-        if found.get(needs) and not (problem := with_whole_path(name, found)):
+        if found.get(needs) and not (problem := make_path_absolute(name, found)):
             return found
-    except Exception:  # noqa: S110 - the readers raise whatever their parsing meets
+    except Exception:  # noqa: S110 - the parsers raise all kinds of exceptions
         pass
     MISREAD[name] = problem or "Write a URL as in .env.example."
     return reader("", default=default)
 
 
-# --- What this installation is -----------------------------------------------------------------
+# --- This installation --------------------------------------------------------------------------
 
 VAR_DIR = BASE_DIR / env.str("VAR_DIR", default="var")
 DEBUG = env.bool("DEBUG", default=False)
 
-# Made by `manage.py prepare` where none is given; without one Django does not start.
+# `manage.py prepare` creates a key if none is set. Without a key, Django does not start.
 SECRET_KEY_PATH = VAR_DIR / "secret_key"
 SECRET_KEY = env.str("SECRET_KEY", default="")
 if not SECRET_KEY and SECRET_KEY_PATH.is_file():
     SECRET_KEY = SECRET_KEY_PATH.read_text().strip()
 
-# Where people reach this server, without a trailing slash. https switches on secure cookies,
-# HSTS and the redirect from http.
+# The public URL of this server, without a trailing slash. https turns on secure cookies, HSTS and the
+# redirect from http.
 PORT = number("PORT", 8000)
 SITE_URL = env.str("SITE_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
 _site = urlsplit(SITE_URL)
@@ -98,34 +102,34 @@ if _site.hostname and _site.hostname not in ALLOWED_HOSTS:
     ALLOWED_HOSTS.append(_site.hostname)
 CSRF_TRUSTED_ORIGINS = [SITE_URL]
 
-# Networks (CIDR) whose X-Forwarded-For and X-Forwarded-Proto are believed. Empty: nobody's.
+# Networks (CIDR) of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted.
 TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=[])
 
-# --- Rules that an installation may set --------------------------------------------------------
+# --- Limits and policies ------------------------------------------------------------------------
 
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", default=False)
 ALIASES_PER_HOUR = number("ALIASES_PER_HOUR", 300)
 ALIASES_PER_DAY = number("ALIASES_PER_DAY", 1000)
-# Failed token authentications before the answer becomes 429. They never shut out a valid token.
+# Failed token authentications before the answer becomes 429. A valid token always works.
 AUTH_FAILURES_PER_ADDRESS_PER_HOUR = number("AUTH_FAILURES_PER_ADDRESS_PER_HOUR", 60)
 AUTH_FAILURES_PER_ACCOUNT_PER_HOUR = number("AUTH_FAILURES_PER_ACCOUNT_PER_HOUR", 60)
-# Whether an address may be added tells whether it is an alias: so many tries a user gets.
+# Adding an own address reveals whether it is an alias, so attempts are limited.
 ADDRESSES_PER_HOUR = number("ADDRESSES_PER_HOUR", 20)
-# A chosen name, an imported row or an added address tells whether it is somebody else's alias: so many
-# of these a user gets to know in a day.
+# Addresses of other people that a user can discover in a day by choosing names, importing rows and
+# adding own addresses.
 TAKEN_PER_DAY = number("TAKEN_PER_DAY", 30)
-# Sign-ins by apps and from new browsers that one user is told of by mail.
+# E-mails to one user about sign-ins by apps and from new browsers.
 SIGN_IN_MAILS_PER_DAY = number("SIGN_IN_MAILS_PER_DAY", 10)
-# A grant tells whether an address has an account: so many answers a manager gets.
+# Granting access reveals whether an address has an account, so a manager's grants are limited.
 GRANTS_PER_HOUR = number("GRANTS_PER_HOUR", 60)
-# Days for which it is kept what admins and managers did to other people's things.
+# Days for which audit entries are kept.
 AUDIT_DAYS = number("AUDIT_DAYS", 365)
-# Whether apps may sign in with an e-mail address and a password (POST /api/auth/login) for a token.
+# Whether apps can exchange an e-mail address and a password for a token (POST /api/auth/login).
 API_PASSWORD_LOGIN = env.bool("API_PASSWORD_LOGIN", default=True)
-# How long a deleted alias can be restored, in days.
+# Days for which a deleted alias can be restored.
 ALIAS_RESTORE_DAYS = number("ALIAS_RESTORE_DAYS", 30)
 
-# --- Django ------------------------------------------------------------------------------------
+# --- Django -------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -201,7 +205,7 @@ TEMPLATES: list[dict[str, Any]] = [
     },
 ]
 
-# --- Database ----------------------------------------------------------------------------------
+# --- Database -----------------------------------------------------------------------------------
 
 DATABASES: dict[str, dict[str, Any]] = {
     "default": url(env.db_url, "DATABASE_URL", f"sqlite:///{VAR_DIR / 'anonmail.sqlite3'}", "ENGINE"),
@@ -211,43 +215,43 @@ _options = _database.setdefault("OPTIONS", {})
 DATABASE_POOL_SIZE = number("DATABASE_POOL_SIZE", 8)
 if _database["ENGINE"] == "django.db.backends.postgresql":
     _database["ENGINE"] = "core.db.postgresql"
-    # timeout: seconds that a request waits for a connection before it answers 503.
+    # timeout: seconds that a request waits for a connection before it is answered 503.
     _options.setdefault("pool", {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5})
-    # The server keeps the plans of the statements that recur. Off for a pooler in transaction mode.
+    # The server keeps the plans of repeated statements. Turn it off for a pooler in transaction mode.
     if env.bool("DATABASE_PREPARE", default=True):
         _options.setdefault("server_side_binding", True)
         _options.setdefault("prepare_threshold", 5)
-    # seconds until an unreachable server counts as away, instead of the system's two minutes
+    # Seconds until an unreachable server counts as down, instead of the system's two minutes.
     _options.setdefault("connect_timeout", 3)
-    # milliseconds until a server that acknowledges nothing any more counts as away too (libpq)
+    # Milliseconds until a server that no longer acknowledges anything counts as down (libpq).
     _options.setdefault("tcp_user_timeout", 10_000)
 elif _database["ENGINE"] == "django.db.backends.sqlite3":
     # Each thread keeps its connection: opening the file and the PRAGMAs cost more than the statements.
     _database.setdefault("CONN_MAX_AGE", None)
-    # WAL: readers and a writer at once. FULL: an acknowledged commit survives a power cut.
-    # IMMEDIATE: a transaction that will write waits for the lock at its start, where waiting works.
+    # WAL: readers and a writer at the same time. FULL: a commit survives a power failure.
+    # IMMEDIATE: a transaction waits for the lock at its start, the only point where SQLite can wait.
     _options.setdefault("transaction_mode", "IMMEDIATE")
     _options.setdefault("timeout", 20)
     _options.setdefault("init_command", "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# The sign-in pages' rate limits count here, so that all processes share them.
+# The sign-in pages' rate limits are counted in the cache, which all processes share.
 CACHES = {
     "default": {
         "BACKEND": "core.cache.SharedCache",
         "LOCATION": "core_cache",
-        # Django's default of 300 would let anybody flush the limits out with noise.
+        # With Django's default of 300, anyone could flush the limits out with noise.
         "OPTIONS": {"MAX_ENTRIES": 1_000_000},
     },
 }
 
-# --- People ------------------------------------------------------------------------------------
+# --- People -------------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.backends.PrimaryAddressBackend"]
-# The web server's threads, for each process.
+# Threads of each web process.
 WEB_THREADS = number("WEB_THREADS", 16)
-# So many passwords are checked at the same moment, in each process: each takes 100 MiB.
+# Passwords that each process checks at the same time. Each takes 100 MiB.
 PASSWORD_HASHES_AT_ONCE = number("PASSWORD_HASHES_AT_ONCE", 1)
 PASSWORD_HASHERS = [
     "core.passwords.Argon2PasswordHasher",
@@ -275,15 +279,15 @@ ACCOUNT_FORMS = {
     "signup": "accounts.forms.SignupForm",
     "user_token": "accounts.forms.UserTokenForm",
 }
-# In addition to the package's. Wrong passwords are counted by accounts.tries, and mails to one address by
-# accounts.strangers: counted for an account alone, a stranger could use up the owner's.
+# These extend the package's limits. accounts.tries counts wrong passwords and accounts.strangers counts
+# mails to one address, because a stranger could use up a limit that counts by account alone.
 ACCOUNT_RATE_LIMITS = {
     "change_password": "5/m/user,20/h/user",
-    "login_failed": "10/m/ip,5/5m/key",  # second factors, which only somebody with the password gets to try
+    "login_failed": "10/m/ip,5/5m/key",  # second factors; only someone with the password gets that far
     "reset_password": "10/m/ip,60/h/ip",
     "signup": "10/m/ip,60/h/ip",
 }
-# Who has no account hears nothing from us.
+# An address without an account gets no mail.
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
@@ -291,10 +295,10 @@ ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_UNIQUE_EMAIL = True
 ACCOUNT_MAX_EMAIL_ADDRESSES = 20
-# Whoever followed the mailed link and chose a password is in (the second factor is still asked for).
+# Choosing a password through the mailed link signs the user in (the second factor is still required).
 ACCOUNT_LOGIN_ON_PASSWORD_RESET = True
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
-# A new password, primary address or second factor is told by mail: it may not have been the owner.
+# Notify the owner of a new password, primary address or second factor.
 ACCOUNT_EMAIL_NOTIFICATIONS = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 # Seconds for which a sign-in counts as recent.
@@ -303,14 +307,14 @@ ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if HTTPS else "http"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Anonmail] "
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
-# Nobody gets in before the first address is verified; a further, unverified destination must not
-# stand in the way of a second factor, nor the other way round.
+# Nobody can sign in before the first address is verified. An additional, unverified destination must not
+# prevent setting up a second factor, or the other way round.
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_TOTP_ISSUER = "Anonmail"
-# Browsers offer passkeys on https and on localhost only.
+# Browsers offer passkeys only on https and on localhost.
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = _site.hostname == "localhost"
 
-# --- The API -----------------------------------------------------------------------------------
+# --- The API ------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["tokens.authentication.TokenAuthentication"],
@@ -328,7 +332,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": (
         "Aliases for password managers and scripts, in SimpleLogin's and addy.io's language.\n\n"
         "To try a call: make a token on the page [Tokens](/tokens/), press “Authorize”, enter it as "
-        "`<e-mail>:<token>`; then open a call and press “Try it out”. What is made here is real."
+        "`<e-mail>:<token>`; then open a call and press “Try it out”. The calls change your real data."
     ),
     "VERSION": "1",
     "SERVERS": [{"url": SITE_URL}],
@@ -336,7 +340,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "PREPROCESSING_HOOKS": ["api.schema.plain_paths"],
-    # The page's assets come from the package: no other server is asked.
+    # The page's assets come from the package, not from another server.
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "ENFORCE_NON_BLANK_FIELDS": False,
@@ -344,10 +348,10 @@ SPECTACULAR_SETTINGS = {
 }
 # Bytes; a larger request body under /api/ is answered 413.
 API_MAX_BODY_BYTES = 256 * 1024
-# The same for pages, but for the one that takes files (anonmail_site.bodies).
+# The same for pages, except the one that accepts files (anonmail_site.bodies).
 PAGE_MAX_BODY_BYTES = 1024 * 1024
 
-# Any page may call the API: it takes tokens only, never a cookie.
+# Any site's pages can call the API, because it accepts tokens and no cookies.
 CORS_ALLOW_ALL_ORIGINS = True
 CORS_URLS_REGEX = r"^/+api(/|$)"
 CORS_ALLOW_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
@@ -363,10 +367,10 @@ CORS_ALLOW_HEADERS = [
 ]
 CORS_EXPOSE_HEADERS = ["Retry-After"]
 CORS_PREFLIGHT_MAX_AGE = 86400
-# A web vault on the internet may call a server on the reader's own network.
+# A web vault on the internet can call a server on the user's own network.
 CORS_ALLOW_PRIVATE_NETWORK = True
 
-# --- Browsers ----------------------------------------------------------------------------------
+# --- Browsers -----------------------------------------------------------------------------------
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
@@ -381,8 +385,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 X_FRAME_OPTIONS = "DENY"
 SILENCED_SYSTEM_CHECKS = [
-    # HSTS for subdomains and the preload list bind hosts that are not ours to speak for: opt in
-    # with HSTS_INCLUDE_SUBDOMAINS.
+    # HSTS for subdomains and the preload list affect other hosts, so they are opt-in
+    # (HSTS_INCLUDE_SUBDOMAINS).
     "security.W005",
     "security.W021",
 ]
@@ -406,7 +410,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 
-# --- Language and time -------------------------------------------------------------------------
+# --- Language and time --------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("de", _("German"))]
@@ -415,12 +419,12 @@ USE_I18N = True
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 USE_TZ = True
 
-# --- Mail of the site itself (links for passwords and verification) ----------------------------
+# --- Mail of the site itself (links for passwords and verification) -----------------------------
 
 # Without EMAIL_URL such mail is written to files below var/outbox.
 OUTBOX = VAR_DIR / "outbox"
 vars().update(url(env.email_url, "EMAIL_URL", f"filemail:///{OUTBOX}", "EMAIL_BACKEND"))
-# Seconds until a mail server that says nothing counts as away: threads wait for it.
+# Seconds until a silent mail server counts as down, because threads wait for it.
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str(
     "DEFAULT_FROM_EMAIL", default=f"Anonmail <noreply@{_site.hostname or 'localhost'}>"
@@ -429,48 +433,49 @@ DEFAULT_FROM_ADDRESS = parseaddr(DEFAULT_FROM_EMAIL)[1]
 
 # --- Mail for aliases ---------------------------------------------------------------------------
 
-# What we call ourselves in SMTP and in trace fields.
+# Our name in SMTP and in trace fields.
 MAIL_HOSTNAME = env.str("MAIL_HOSTNAME", default=_site.hostname or "localhost")
-# The doors: an address and a port, or unix:/path; empty shuts one. SMTP for the embedded default and
-# small sites; LMTP, policy and socket map for a Postfix in front.
+# Listeners: an address and a port, or unix:/path; empty turns one off. SMTP is for the default setup and
+# small sites; LMTP, policy and socket map are for a Postfix in front.
 MAIL_LISTEN = env.str("MAIL_LISTEN", default="127.0.0.1:2525")
 _sockets = VAR_DIR.resolve() / "sockets"
-# A UNIX socket's path has at most 107 octets (unix(7)): below a deeper VAR_DIR, these are shut by default.
+# A UNIX socket's path has at most 107 octets (unix(7)). If VAR_DIR is longer, these are off by default.
 _unix = f"unix:{_sockets}/" if len(str(_sockets).encode()) < 97 else ""
 MAIL_LMTP_LISTEN = env.str("MAIL_LMTP_LISTEN", default=_unix and _unix + "lmtp")
 MAIL_POLICY_LISTEN = env.str("MAIL_POLICY_LISTEN", default=_unix and _unix + "policy")
 MAIL_SOCKETMAP_LISTEN = env.str("MAIL_SOCKETMAP_LISTEN", default=_unix and _unix + "socketmap")
-# Who may connect to a UNIX socket: its owner and group.
+# The owner and group of a UNIX socket can connect to it.
 MAIL_SOCKET_MODE = 0o660
 # maildir:///path, smtp://host:port, smtps://… or smtp+starttls://user:password@host:port
 MAIL_NEXT_HOP = env.str("MAIL_NEXT_HOP", default=f"maildir://{VAR_DIR / 'mail'}")
-# A PEM file of the certificates that vouch for the next hop's; without it, the system's authorities do.
+# A PEM file of authorities for the next hop's certificate. Default: the system's authorities.
 MAIL_NEXT_HOP_CA = env.str("MAIL_NEXT_HOP_CA", default="")
-# Where postmaster@ and abuse@ of our domains go. Empty: they are refused.
+# The address for mail to postmaster@ and abuse@ of our domains. If empty, such mail is refused.
 MAIL_POSTMASTER = env.str("MAIL_POSTMASTER", default="")
 MAIL_SIZE_LIMIT = number("MAIL_SIZE_LIMIT", 25 * 1024 * 1024)  # octets
 MAIL_THREADS = number("MAIL_THREADS", 8)
-# Octets of all messages that one door of one process takes at the same moment; more are told to wait.
+# Octets of all messages that one listener of a process receives at the same time; others must wait.
 MAIL_MEMORY = number("MAIL_MEMORY", 256 * 1024 * 1024)
 MAIL_PROCESSES = number("MAIL_PROCESSES", 1)
-# Networks (CIDR; `unix` for UNIX sockets) of mail servers of yours in front, which bring everybody's mail:
-# what is limited for each client, an IPv4 address or an IPv6 /64, is not limited for them.
+# Networks (CIDR; `unix` for UNIX sockets) of your own mail servers in front, which bring everyone's mail.
+# The limits for a client (an IPv4 address or an IPv6 /64) do not apply to them.
 MAIL_TRUSTED_CLIENTS = env.list("MAIL_TRUSTED_CLIENTS", default=["127.0.0.0/8", "::1/128", "unix"])
-# Connections at once, for each door and process, and for one client.
+# Simultaneous connections of each listener and process, and of one client.
 MAIL_CONNECTIONS = number("MAIL_CONNECTIONS", 200)
 MAIL_CONNECTIONS_PER_CLIENT = number("MAIL_CONNECTIONS_PER_CLIENT", 20)
-# A message that comes in at less than so many octets a second is ended once it is so many seconds behind.
+# A message that arrives at less than MAIL_LEAST_RATE octets a second is aborted once it is MAIL_PATIENCE
+# seconds behind.
 MAIL_LEAST_RATE = number("MAIL_LEAST_RATE", 1000)
 MAIL_PATIENCE = number("MAIL_PATIENCE", 60)
-# Unknown recipients that one client may name within ten minutes, before it is told to come later, at the SMTP
-# door and by the policy service together; and within a day, before it may name five in ten minutes. 0: any.
+# Unknown recipients that a client can name within ten minutes before it must wait, and within a day before
+# only five in ten minutes are allowed. The SMTP listener and the policy service count together. 0: no limit.
 MAIL_UNKNOWN_PER_CLIENT = number("MAIL_UNKNOWN_PER_CLIENT", 50)
 MAIL_UNKNOWN_PER_DAY = number("MAIL_UNKNOWN_PER_DAY", 500)
 MAIL_TLS_CERTIFICATE = env.str("MAIL_TLS_CERTIFICATE", default="")
 MAIL_TLS_KEY = env.str("MAIL_TLS_KEY", default="")
-# Days for which activity (when, what, who wrote) is kept.
+# Days for which mail activity (when, what, who wrote) is kept.
 ACTIVITY_DAYS = number("ACTIVITY_DAYS", 30)
 
-# --- Logs: ids and codes, never addresses, tokens, query strings or bodies ---------------------
+# --- Logs: ids and codes, never addresses, tokens, query strings or bodies ----------------------
 
 LOGGING = logging_config(env.str("LOG_LEVEL", default="INFO"))

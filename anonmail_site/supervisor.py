@@ -1,4 +1,4 @@
-"""Runs several processes as one: they stop together, and none dies unnoticed."""
+"""Runs several processes together: if one ends, all stop."""
 
 import os
 import signal
@@ -9,13 +9,13 @@ from types import FrameType
 
 from core.parent import SUPERVISOR
 
-# Seconds that a process gets to finish what it is doing.
+# Seconds that a process has to finish what it is doing.
 STOP_TIMEOUT = 25
 _POLL = 0.2
 
 
 class Supervisor:
-    """Starts the given command lines and waits until one ends or this process is told to stop."""
+    """Starts the given command lines and waits until one ends or this process receives a signal."""
 
     def __init__(self, commands: Mapping[str, Sequence[str]]) -> None:
         self.commands = commands
@@ -23,14 +23,14 @@ class Supervisor:
         self.stopping = False
 
     def run(self) -> str | None:
-        """Run until SIGINT or SIGTERM: None. If a process ends by itself, stop the rest: its name."""
+        """None after SIGINT or SIGTERM, or the name of the process that ended by itself. All have stopped."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
         try:
-            # Whoever starts knows whom to watch: it may be gone by the time they look.
+            # The id is passed on, because this process may have ended by the time the others look for it.
             environment = os.environ | {SUPERVISOR: str(os.getpid())}
             for name, command in self.commands.items():
-                # A session of its own: Ctrl-C reaches this process alone, which stops the others in peace.
+                # In a session of its own, so that Ctrl-C reaches only this process, which stops the others.
                 self.running[name] = subprocess.Popen(  # noqa: S603
                     command, start_new_session=True, env=environment
                 )

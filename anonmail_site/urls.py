@@ -17,15 +17,15 @@ from mailboxes.views import address_confirm
 register_converter(KeyConverter, "key")
 
 admin.site.site_header = admin.site.site_title = "Anonmail"
-# Sign-in goes through allauth, so that its limits and the second factor guard the admin too.
+# Sign-in goes through allauth, so that its limits and the second factor protect the admin too.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
-# One way to a new password: limited, and told by mail.
+# There is one page for a new password, which is limited and notifies the owner.
 to_new_password: Any = RedirectView.as_view(pattern_name="account_change_password")
 admin.site.password_change = admin.site.password_change_done = to_new_password  # type: ignore[method-assign]
 
 
 def leads_to(name: str) -> Any:
-    """A page of SimpleLogin's that clients open, as the way to ours."""
+    """A redirect from a SimpleLogin page that clients open to the corresponding page here."""
     return login_not_required(RedirectView.as_view(pattern_name=name))
 
 
@@ -51,10 +51,10 @@ urlpatterns = [
     path("onboarding", leads_to("alias-list"), name="simplelogin-onboarding"),
     path("auth/register", leads_to("account_signup"), name="simplelogin-register"),
     path("admin/", admin.site.urls),
-    # Own addresses have pages of their own: removing one must not leave an alias without destination.
+    # allauth's page would let people remove an address and leave an alias without a destination.
     path("accounts/email/", RedirectView.as_view(pattern_name="address-list"), name="account_email"),
     re_path(r"^accounts/confirm-email/(?P<key>[-:\w]+)/$", address_confirm, name="account_confirm_email"),
-    # The package asks for no password there: there is none. A passkey is one too.
+    # allauth asks for no recent sign-in here because there is no password, but there may be a passkey.
     path("accounts/password/set/", reauthentication_required(password_set), name="account_set_password"),
     path("accounts/", include("allauth.urls")),
 ]

@@ -1,4 +1,4 @@
-"""Pages of no one app: the door, and a person's account."""
+"""Pages that belong to no single app: the home page and a user's account."""
 
 from allauth.account.decorators import reauthentication_required
 from django.conf import settings
@@ -29,7 +29,7 @@ from transfer.personal_download import everything
 
 @require_GET
 def home(request: HttpRequest) -> HttpResponse:
-    """The door: the alias list is where a signed-in user begins."""
+    """A redirect to the alias list."""
     return redirect("alias-list")
 
 
@@ -37,7 +37,7 @@ def home(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 def health(request: HttpRequest) -> HttpResponse:
-    """For load balancers and monitors: 200 and `success`, as SimpleLogin's; 503 without the database."""
+    """200 and `success`, like SimpleLogin's, for load balancers and monitors; 503 without the database."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -47,7 +47,7 @@ def health(request: HttpRequest) -> HttpResponse:
 
 
 def navigation(request: HttpRequest) -> dict[str, object]:
-    """A context processor: what the menu shows, and which destinations are paused."""
+    """A context processor: what the menu needs, and the paused destinations."""
     user = getattr(request, "user", None)
     if not isinstance(user, User):
         return {"signup_open": settings.SIGNUP_OPEN}
@@ -60,7 +60,7 @@ def navigation(request: HttpRequest) -> dict[str, object]:
 
 @require_http_methods(["GET", "POST"])
 def account(request: HttpRequest) -> HttpResponse:
-    """Preferences, with a live example of each style, and the ways to everything else."""
+    """Preferences, with an example of each style, and links to the rest of the account."""
     user = user_of(request)
     preferences = AliasPreferences.objects.filter(user=user).first() or AliasPreferences(user=user)
     form = PreferencesForm(request.POST or None, instance=preferences, user=user)
@@ -106,7 +106,7 @@ def download_csv(request: HttpRequest) -> HttpResponseBase:
 @require_http_methods(["GET", "POST"])
 @reauthentication_required  # type: ignore[untyped-decorator]
 def account_delete(request: HttpRequest) -> HttpResponse:
-    """The end of the reader's account, after a question that is answered with the own address."""
+    """Delete the reader's account after they have typed their address."""
     user = user_of(request)
     wrong = False
     if request.method == "POST":

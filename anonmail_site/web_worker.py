@@ -1,8 +1,8 @@
-"""gunicorn's worker that lets no slow client hold a thread.
+"""A gunicorn worker in which slow clients do not block threads.
 
-gunicorn looks after the processes; inside each of them waitress talks to the clients: one loop gathers
-whole requests and sends answers, and threads run Django between the two. What waitress leaves to
-its user is here: deadlines, a body limit by path, a close that lets the answer arrive, and a stop in peace.
+gunicorn manages the processes. In each of them, waitress serves the clients: one loop reads whole requests
+and sends answers, and threads run Django. This module adds what waitress lacks: deadlines, a body limit by
+path, a close that does not cut off the answer, and a clean stop.
 """
 
 import os
@@ -19,32 +19,32 @@ from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer, UnixWSGIServer
 from waitress.task import ThreadedTaskDispatcher, WSGITask
 
-# Seconds that a client gets for the head of a request, and before its least rate counts; and where there
-# are too many clients.
+# Seconds that a client has for the head of a request, and before its minimum rate counts; the second number
+# applies if there are too many clients.
 PATIENCE, HURRY = 10, 1
-# Octets a second, on average, of a request's body and of an answer that a client takes.
+# Minimum octets a second, on average, for a request's body and for taking an answer.
 LEAST_RATE = 4096
-# Seconds, and octets, for which a closed connection goes on reading: a reset must not overtake the answer.
+# Seconds, and octets, for which a closed connection is still read: a reset must not cut off the answer.
 LINGER = 5
 LINGER_BYTES = 16 * 1024 * 1024
-# Seconds for which a worker that stops still answers on connections that are open.
+# Seconds for which a stopping worker still answers on open connections.
 STOP_LINGER = 2
 HEAD_MAX_BYTES = 64 * 1024
-# More of a body or an answer goes to a temporary file.
+# A larger body or answer is buffered in a temporary file.
 MEMORY_BYTES = 256 * 1024
-# Octets of an answer that the kernel keeps for a client.
+# Octets of an answer that the kernel buffers for a client.
 KERNEL_BYTES = 128 * 1024
-# Octets of one answer that wait for their client before the thread that makes them does.
+# Octets of one answer that are buffered before the thread that produces it must wait for the client.
 ANSWER_MAX_BYTES = 64 * 1024 * 1024
-# Files that a worker has open besides its clients: databases, what is served, bodies on their way.
+# Files that a worker opens besides its clients' connections: databases, static files, buffered bodies.
 FILES_OF_ITS_OWN = 200
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]
-    """A request whose body may have as many octets as the application allows for its path.
+    """A request, with the body limit that the application sets for its path.
 
-    One that has more goes to the application without its body, announced as it was: the application
-    refuses it in its own words.
+    A larger request is passed to the application without its body but with its length, so that the
+    application can refuse it in its own words.
     """
 
     body_max = 0
@@ -63,7 +63,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         consumed: int = super().received(data)
         if self.chunked and self.body_rcv is not None:
             length = self.body_rcv.__len__()
-            # Sizes, extensions and trailers count too: they are kept in memory.
+            # Sizes, extensions and trailers count too, because they are kept in memory.
             if length > self.body_max or self.body_bytes_received > 2 * length + HEAD_MAX_BYTES:
                 self._refuse_body(max(length, self.body_max + 1))
         return consumed
@@ -79,9 +79,9 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 
 
 class Task(WSGITask):  # type: ignore[misc]
-    """An answer, which goes out in one piece if it is small.
+    """An answer, sent in one piece if it is small.
 
-    It says that it is the last one of its connection where the worker is stopping.
+    If the worker is stopping, the answer also closes the connection.
     """
 
     def finish(self) -> None:
@@ -124,7 +124,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             super().handle_read()
             return
         try:
-            # At the end of what comes, it closes.
+            # This closes the connection if the client has closed it.
             self.ignored += len(self.recv(self.adj.recv_bytes))
         except OSError:
             self.handle_close()
@@ -132,7 +132,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.handle_close()
 
     def flush(self) -> None:
-        """Send now what can be sent; the loop does the rest."""
+        """Send what can be sent now; the loop sends the rest."""
         with self.outbuf_lock:
             self._flush_exception(self._flush_some, do_close=False)
 
@@ -144,7 +144,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if self.will_close:
             self.handle_close()
         elif self.connected and not self.total_outbufs_len:
-            # All is sent: say so, and read on what the client is sending still.
+            # Everything is sent: close this half, and read what the client still sends.
             self.lingers_since = time.monotonic()
             try:
                 self.socket.shutdown(socket.SHUT_WR)
@@ -152,13 +152,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                 self.handle_close()
 
     def handle_error(self) -> None:
-        """Close it. Its own words would hold the client's address."""
+        """Close the connection. waitress's own log line would contain the client's address."""
         kind = wasyncore.compact_traceback()[1]
         self.logger.error("a connection was closed after %s", getattr(kind, "__name__", kind))
         self.handle_close()
 
     def is_overdue(self, now: float, patience: float, keep_alive: float) -> bool:
-        """Whether the client has had its time: for a request, for taking an answer, for nothing at all."""
+        """Whether the client has exceeded its time for a request, for taking an answer, or for being idle."""
         if self.lingers_since is not None:
             return now - self.lingers_since > LINGER
         if self.total_outbufs_len:
@@ -176,7 +176,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
 
 class Settings(Adjustments):  # type: ignore[misc]
-    """waitress's settings, and the application's word on how large a body may be."""
+    """waitress's settings, and the application's body limit."""
 
     def __init__(self, body_limit: Any, **named: Any) -> None:
         super().__init__(**named)
@@ -184,17 +184,17 @@ class Settings(Adjustments):  # type: ignore[misc]
 
 
 class _Server:
-    """What our servers share, whatever their sockets are."""
+    """What servers on TCP and UNIX sockets share."""
 
     channel_class = Channel
     is_stopping = False
     in_connection_overflow: bool
-    # Seconds for which a connection is kept on which nothing comes.
+    # Seconds for which an idle connection is kept open.
     keep_alive = 5.0
     active_channels: dict[int, Channel]
 
     def maintenance(self, now: float) -> None:
-        """Close the connections of clients that are too slow; when there are too many, sooner."""
+        """Close the connections of slow clients, sooner if there are too many."""
         patience, keep_alive = (HURRY, HURRY) if self.in_connection_overflow else (PATIENCE, self.keep_alive)
         clock = time.monotonic()
         for channel in list(self.active_channels.values()):
@@ -211,10 +211,10 @@ class UnixServer(_Server, UnixWSGIServer):  # type: ignore[misc]
 
 
 class WebWorker(Worker):  # type: ignore[misc]
-    """A process of gunicorn's in which waitress serves."""
+    """A gunicorn process in which waitress serves requests."""
 
     def run(self) -> None:
-        """Serve until gunicorn says stop, or is gone; then finish what was begun."""
+        """Serve until gunicorn stops the worker or ends itself, then finish the open requests."""
         dispatcher = ThreadedTaskDispatcher()
         dispatcher.set_thread_count(self.cfg.threads)
         sockets: dict[int, Any] = {}
@@ -230,7 +230,7 @@ class WebWorker(Worker):  # type: ignore[misc]
             sockets=[listener],
             ident="",
             connection_limit=min(self.cfg.worker_connections, files_at_most() - FILES_OF_ITS_OWN),
-            # each second
+            # Check every second.
             cleanup_interval=1,
             asyncore_use_poll=True,
             recv_bytes=64 * 1024,
@@ -239,11 +239,11 @@ class WebWorker(Worker):  # type: ignore[misc]
             outbuf_overflow=MEMORY_BYTES,
             outbuf_high_watermark=ANSWER_MAX_BYTES,
             max_request_header_size=HEAD_MAX_BYTES,
-            # core.client_address decides whom to believe
+            # core.client_address decides which proxies to trust.
             clear_untrusted_proxy_headers=False,
             log_socket_errors=False,
         )
-        # Its connections take it over. Without it the kernel keeps megabytes for whoever reads nothing.
+        # Connections inherit this. Without it, the kernel buffers megabytes for a client that does not read.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
         is_unix = listener.family == socket.AF_UNIX
         server = (UnixServer if is_unix else TcpServer)(
@@ -278,7 +278,7 @@ class WebWorker(Worker):  # type: ignore[misc]
 
 
 def files_at_most() -> int:
-    """How many files this process may open; the system's first word on it is often 1024."""
+    """How many files this process can open, after raising the soft limit (often 1024) to the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,4 @@
-"""What gunicorn serves."""
+"""The WSGI application that gunicorn serves."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -8,7 +8,7 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anonmail_site.settings")
 
-# What is written below var/ (mailed links, for one) is private to this user, whatever server this is.
+# Files below var/, such as mailed links, are private to this user, whatever the server is.
 os.umask(0o077)
 
 _django = get_wsgi_application()
@@ -17,11 +17,11 @@ from anonmail_site.bodies import body_limit  # noqa: E402 - needs the settings
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Django, behind a rule that must hold before it reads the request.
+    """Django, after the charset has been removed from Content-Type.
 
-    Django decodes form fields and the query by the charset in Content-Type, whatever codec that names
-    (rot13, punycode), and before any middleware runs. Forms are UTF-8 here (HTML 5 §4.10.21.8); the API
-    reads the parameter itself (api.parsers).
+    Django decodes form fields and the query with any codec that the charset names (rot13, punycode), before
+    any middleware runs. Forms here are UTF-8 (HTML 5 §4.10.21.8); the API reads the charset itself
+    (api.parsers).
     """
     content_type = environ.get("CONTENT_TYPE", "")
     if "charset" in content_type.lower():
@@ -31,5 +31,5 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     return _django(environ, start_response)
 
 
-# The server asks before it reads (anonmail_site.web_worker).
+# The server checks this before it reads a body (anonmail_site.web_worker).
 application.body_limit = body_limit  # type: ignore[attr-defined]

@@ -177,7 +177,7 @@ def test_when_one_server_dies_the_start_says_so_and_ends(tmp_path: Path, server:
         start.process.wait(40)
 
     assert start.process.returncode == 1
-    assert f"The {word} server ended by itself" in start.said
+    assert f"The {word} process ended unexpectedly" in start.said
 
 
 def descendants(process: int) -> set[int]:

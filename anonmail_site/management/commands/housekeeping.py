@@ -9,7 +9,7 @@ from django.db import Error, connections
 from core.commands import DatabaseCommand
 from core.parent import end_with_supervisor
 
-# What is to be done once a day, in this order.
+# The daily tasks, in this order.
 CHORES = (
     "expire_aliases",
     "purge_deleted_aliases",
@@ -25,10 +25,10 @@ DAY = 24 * 60 * 60
 
 
 class Command(DatabaseCommand):
-    help = "Do what is to be done once a day: expire aliases, purge and prune what is old."
+    help = "Run the daily tasks: expire aliases and delete old data."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--forever", action="store_true", help="again and again, once a day (for runall)")
+        parser.add_argument("--forever", action="store_true", help="repeat once a day (used by runall)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         end_with_supervisor()
@@ -36,11 +36,11 @@ class Command(DatabaseCommand):
             failed = []
             for chore in CHORES:
                 try:
-                    # In the terminal of runall, nobody wants to read this every day.
+                    # runall does not print this every day.
                     said = StringIO() if options["forever"] else self.stdout
                     call_command(chore, stdout=said, stderr=self.stderr)
                 except (CommandError, Error) as error:
-                    # A database that is away today is there tomorrow; the other chores do not wait.
+                    # One task's failure, such as a database that is down, must not hold up the others.
                     reason = str(error) if isinstance(error, CommandError) else type(error).__name__
                     self.stderr.write(f"{chore} failed: {reason}")
                     failed.append(chore)

@@ -14,28 +14,28 @@ from core.commands import DatabaseCommand
 
 class Command(DatabaseCommand):
     help = (
-        "Make everything ready to serve: the private directory var/, a secret key, the tables, the static "
-        "files, and on an empty database a first admin, the domain example.com and a token. Safe to repeat."
+        "Set everything up: the private directory var/, a secret key, the tables and the static files; and, "
+        "if the database is empty, a first admin, the domain example.com and a token. Safe to repeat."
     )
-    # Before there is a secret key nothing can be checked.
+    # Nothing can be checked without a secret key.
     requires_system_checks: list[str] = []  # noqa: RUF012
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--no-first-account",
             action="store_true",
-            help="leave an empty database empty: for your own first admin, or for import_config",
+            help="leave an empty database empty, to create your own first admin or to run import_config",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        # The database and all else made here is private to this user.
+        # Everything created here, such as the database, is private to this user.
         os.umask(0o077)
         first_steps.make_private_directory(settings.VAR_DIR)
-        # Mailed links; a version before this one could leave them open to all.
+        # It contains mailed links. An earlier version could leave them readable for everyone.
         first_steps.make_private(settings.OUTBOX)
         if not has_secret_key():
             first_steps.make_secret_key(settings.SECRET_KEY_PATH)
-            # Settings were read without the key: begin again with it.
+            # The settings were read without the key, so start again.
             os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - our own command line
         self.check()
         call_command("migrate", interactive=False, verbosity=0)
@@ -53,7 +53,7 @@ class Command(DatabaseCommand):
 
 
 def has_secret_key() -> bool:
-    """Whether the settings found a key; Django refuses to show an empty one."""
+    """Whether there is a secret key. Django raises an exception for an empty one."""
     try:
         return bool(settings.SECRET_KEY)
     except ImproperlyConfigured:

@@ -12,8 +12,8 @@ from mail.server.listening import DOORS, endpoints
 
 
 class Command(BaseCommand):
-    help = "Prepare everything (see `prepare`) and serve it in this terminal. Ctrl-C stops it all."
-    # `prepare` checks, once there is a secret key to check with.
+    help = "Set everything up (see `prepare`) and serve it in this terminal. Ctrl-C stops it."
+    # `prepare` runs the checks once there is a secret key.
     requires_system_checks: list[str] = []  # noqa: RUF012
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -29,22 +29,21 @@ class Command(BaseCommand):
                     place.host, place.port, f"{DOORS[name]}={place.host}:{place.port + 1} make run"
                 )
         call_command("prepare", stdout=self.stdout, stderr=self.stderr)
-        takes = f" and takes mail at {doors['smtp']}" if "smtp" in doors else ""
-        self.stdout.write(f"Anonmail serves {settings.SITE_URL}/{takes} (Ctrl-C stops it).")
+        mail_at = f" and receives mail at {doors['smtp']}" if "smtp" in doors else ""
+        self.stdout.write(f"Anonmail serves {settings.SITE_URL}/{mail_at} (Ctrl-C stops it).")
         self.stdout.flush()
         gunicorn = [sys.executable, "-m", "gunicorn", "-c", "python:anonmail_site.gunicorn_conf"]
         web = [*gunicorn, "anonmail_site.wsgi"]
         mail = [sys.executable, sys.argv[0], "mailserver"]
-        # Once a day: what expires, what is old.
         chores = [sys.executable, sys.argv[0], "housekeeping", "--forever"]
         ended = Supervisor({"web": web, "mail": mail, "housekeeping": chores}).run()
         if ended is not None:
-            raise CommandError(f"The {ended} server ended by itself; everything was stopped.")
+            raise CommandError(f"The {ended} process ended unexpectedly, so everything was stopped.")
         self.stdout.write("Stopped.")
 
 
 def refuse_taken_port(host: str, port: int, instead: str = "") -> None:
-    """Raise CommandError, with what to do, where something listens at this address already."""
+    """Raise CommandError, with what to do, if the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
