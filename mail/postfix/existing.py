@@ -1,8 +1,8 @@
-"""The lines for a Postfix that has mailboxes already, some in domains that are shared with aliases.
+"""The configuration of a Postfix that has mailboxes already, some in domains that are shared with aliases.
 
-Two promises. Nothing but mail for our domains ever asks us: filters by regular expression stand
-before each question. And an ordinary mailbox is found in Postfix's own tables before we are asked,
-so that it is never diverted, and has its mail while we are away.
+Two promises. Postfix asks us only about mail for our domains: filters by regular expression come before
+each question. And it looks for an ordinary mailbox in its own tables before it asks us, so that the
+mailbox's mail is never diverted, and arrives while we are away.
 
 An alias beside mailboxes is a recipient by virtual_alias_maps, which all kinds of domains share, and
 which rewrites it to a domain of our own: there it is routed by name. A socket map in transport_maps
@@ -16,27 +16,27 @@ from pathlib import Path
 from core.addresses import domain_to_unicode
 from domains.models import Domain
 from mail.delivery.resolve import ROUTE
-from mail.postfix.lines import (
+from mail.postfix.parameters import (
     DEFAULT_REINJECTION,
     NO_ANSWER,
     POLICY_TIMEOUT,
     Configuration,
-    Line,
     NotPossible,
-    fidelity,
+    Parameter,
     lmtp_transport,
     policy,
     privacy,
     reinjection_service,
     socketmap,
+    unchanged_content,
 )
 from mail.postfix.running import Running
 
 CLASS = "anonmail_policy"
-# What would change other people's mail: reports about waiting mail and headers completed for the
-# site's own users. None of it can tell where an alias leads: what waits for its destination waits
-# with an envelope sender of ours, and the re-injection service keeps headers as they are.
-NOT_HERE = frozenset(
+# These would change other people's mail: warnings about delayed mail, and headers completed for local
+# users. None of them can reveal a destination: what waits for one has an envelope sender of ours, and the
+# re-injection service keeps headers as they are.
+LEFT_ALONE = frozenset(
     {
         "delay_warning_time",
         "notify_classes",
@@ -51,7 +51,7 @@ CLASSES = ("mydestination", "virtual_alias_domains", "virtual_mailbox_domains", 
 
 
 def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJECTION) -> Configuration:
-    """What that Postfix needs; `directory`: where the tables will lie. Raises NotPossible."""
+    """What that Postfix needs. `directory`: where the tables will be. Raises NotPossible."""
     if set(directory) & set(" ,{}$"):
         raise NotPossible(f"Postfix cannot name a table in {directory}: choose a --directory without spaces.")
     domains = dict(Domain.objects.order_by("name").values_list("name", "is_shared"))
@@ -66,50 +66,52 @@ def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJE
     local = [name for name in shared if name in members["mydestination"]]
     asked = _unless_mailbox(others, directory, has_accounts=bool(local))
 
-    def part(name: str, *own: str, why: str) -> Line:
+    def with_others(name: str, *own: str, reason: str) -> Parameter:
         rest = running.written(name, without=is_own)
-        return Line(name, ", ".join((*own, *rest)), why, own)
+        return Parameter(name, ", ".join((*own, *rest)), reason, own)
 
     checks = []
     if alone:
         checks.append(f"check_recipient_access regexp:{directory}/policy")
     if shared:
         checks.append(f"check_recipient_access pipemap:{{{asked},static:{CLASS}}}")
-    lines = [
-        part("smtpd_restriction_classes", CLASS, why="What our service is asked, and what comes after it:"),
-        Line(
+    parameters = [
+        with_others(
+            "smtpd_restriction_classes", CLASS, reason="The policy service of Anonmail, and what follows it:"
+        ),
+        Parameter(
             CLASS,
             f"check_policy_service {{ {policy()}, timeout={POLICY_TIMEOUT}, request_limit=0,"
             f" {{ default_action = {NO_ANSWER} }} }}, reject_unlisted_recipient",
-            "what an address of ours is, before a message is taken. An address that is unknown is refused"
-            " at the same point as a disabled alias, so that nobody can tell them apart.",
+            "it decides about each recipient before a message is taken. Unknown addresses are refused at the"
+            " same point as disabled aliases, so that nobody can tell them apart.",
         ),
-        part(
+        with_others(
             "smtpd_recipient_restrictions",
             *checks,
-            why="Only mail for our domains asks it, and not mail for the mailboxes there.",
+            reason="Postfix asks it only about mail for Anonmail's domains, except for mailboxes there.",
         ),
-        part(
+        with_others(
             "relay_domains",
             *([f"texthash:{directory}/alone"] if alone else []),
-            why="The domains that are Anonmail's alone.",
+            reason="The domains that are Anonmail's alone.",
         ),
-        part(
+        with_others(
             "relay_recipient_maps",
             *([f"regexp:{directory}/policy"] if alone and others["relay_recipient_maps"] else []),
-            why="Who is a recipient there, the policy service knows.",
+            reason="The policy service knows the recipients there.",
         ),
-        part(
+        with_others(
             "virtual_alias_maps",
             *([f"pipemap:{{{asked},{socketmap('recipients')},regexp:{directory}/route}}"] if shared else []),
-            why=f"An alias beside mailboxes is a recipient, and goes on as alias@its-domain{ROUTE}:",
+            reason=f"An alias beside mailboxes is a recipient, rewritten to alias@its-domain{ROUTE}:",
         ),
-        part(
+        with_others(
             "transport_maps",
             *([f"regexp:{directory}/transport"] if domains else []),
-            why="to Anonmail, as does all mail for the domains that are Anonmail's alone.",
+            reason="such mail goes to Anonmail, as does all mail for domains that are Anonmail's alone.",
         ),
-        *(line for line in (*privacy(), *fidelity()) if line.name not in NOT_HERE),
+        *(parameter for parameter in (*privacy(), *unchanged_content()) if parameter.name not in LEFT_ALONE),
     ]
     tables = {
         "policy": "".join(f"/@{_pattern(name)}$/ {CLASS}\n" for name in alone),
@@ -119,9 +121,9 @@ def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJE
             for pattern in (*(f"@{_pattern(name)}" for name in alone), _pattern(ROUTE))
         ),
         "shared": "".join(f"/^([^@]+@{_pattern(name)})$/ ${{1}}\n" for name in shared),
-        # With its +tag, if it has one: a mailbox may be called so.
+        # With its +tag, if it has one: it may be part of a mailbox's name.
         "tagged": "".join(f"/^([^+@]+[+][^@]*@{_pattern(name)})$/ ${{1}}\n" for name in shared),
-        # Without: Postfix takes no tag off before it asks a map with patterns in it.
+        # Without: Postfix removes no tag before it asks a map with patterns.
         "bare": "".join(f"/^([^+@]+)([+][^@]*)?@{_pattern(name)}$/ ${{1}}@{name}\n" for name in shared),
         "account": "".join(f"/^([^+@]+)([+][^@]*)?@{_pattern(name)}$/ ${{1}}\n" for name in local),
         # After unionmap, "mailbox,alias@example.com" ends here.
@@ -130,8 +132,12 @@ def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJE
     }
     return Configuration(
         "a Postfix that has mailboxes already",
-        # A list is left alone where nothing of ours belongs in, or out.
-        [line for line in lines if line.part != () or any(map(is_own, running.words(line.name)))],
+        # A list is left alone if nothing of ours must be added or removed.
+        [
+            parameter
+            for parameter in parameters
+            if parameter.own_entries != () or any(map(is_own, running.words(parameter.name)))
+        ],
         reinjection_service(reinjection),
         reinjection,
         tables,
@@ -155,7 +161,7 @@ def _unless_mailbox(others: dict[str, list[str]], directory: str, *, has_account
     ]
     filters = {name: ["tagged", "bare"] for name in _TABLES}
     if has_accounts:
-        # These tables know accounts by their local part.
+        # These tables know accounts by their local own_entries.
         filters["virtual_alias_maps"].append("account")
         filters["local_recipient_maps"].append("account")
     known = [

@@ -1,4 +1,4 @@
-"""A running Postfix's configuration, as postconf tells it."""
+"""A running Postfix's configuration, as postconf prints it."""
 
 import re
 import subprocess
@@ -10,11 +10,11 @@ _TAKES_ARGUMENT = re.compile(r"check_\w+|reject_r\w*bl_\w+|permit_\w+wl_\w+")
 
 
 class PostfixMissing(Exception):
-    """There is no postconf to ask, or it refuses."""
+    """There is no postconf, or it fails."""
 
 
 class Running:
-    """The parameters of a configuration directory; a parameter that is unknown there is empty."""
+    """The parameters in a configuration directory; an unknown one is empty."""
 
     def __init__(self, directory: Path | None) -> None:
         self._where = ["-c", str(directory)] if directory else []
@@ -26,10 +26,10 @@ class Running:
     def _ask(self, *options: str) -> str:
         try:
             command = ["postconf", *self._where, *options]
-            # Postfix's own program, of PATH; the options are ours.
+            # Postfix's own program, from PATH; the options are ours.
             done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)  # noqa: S603
         except FileNotFoundError as error:
-            raise PostfixMissing("There is no postconf here: is Postfix installed?") from error
+            raise PostfixMissing("postconf was not found: is Postfix installed?") from error
         except (subprocess.SubprocessError, OSError) as error:
             raise PostfixMissing(f"postconf does not answer: {error}") from error
         return done.stdout
@@ -38,15 +38,15 @@ class Running:
         return self.main.get(name, "")
 
     def words(self, name: str, without: Callable[[str], bool] = lambda _entry: False) -> list[str]:
-        """The entries of a list, split as Postfix splits it: at commas and white space outside braces."""
+        """The entries of a list, with each `$other_parameter` expanded."""
         return [entry for entry in split_list(self[name]) if not without(entry)]
 
     def written(self, name: str, without: Callable[[str], bool]) -> list[str]:
-        """The entries as main.cf has them, `$other_parameter` and all."""
+        """The entries as main.cf has them, with each `$other_parameter` as it is."""
         return [entry for entry in split_list(self._written.get(name, "")) if not without(entry)]
 
     def members(self, entries: Sequence[str], domains: Sequence[str]) -> set[str]:
-        """Those of the domains that are in a list of domains, which may name files and tables too."""
+        """The domains that are in a list of domains, which may also name files and tables."""
         found: set[str] = set()
         for entry in entries:
             if entry.startswith("/"):
@@ -62,12 +62,12 @@ class Running:
         return found
 
     def _keys(self, table: str, keys: Sequence[str]) -> set[str]:
-        """Those of the keys that a table holds; none where it cannot be asked."""
-        # Without proxy:, which waits for a Postfix that may not run.
+        """The keys that a table holds; none if the table cannot be read."""
+        # Without proxy:, which needs a running Postfix.
         command = ["postmap", *self._where, "-q", "-", table.removeprefix("proxy:")]
         question = "".join(f"{key}\n" for key in keys)
         try:
-            # Postfix's own program, of PATH; the table is the administrator's.
+            # Postfix's own program, from PATH; the table is the administrator's.
             done = subprocess.run(  # noqa: S603
                 command, input=question, capture_output=True, text=True, check=False, timeout=30
             )
@@ -76,7 +76,7 @@ class Running:
         return {line.partition("\t")[0] for line in done.stdout.splitlines()} & set(keys)
 
     def override(self, key: str) -> str:
-        """A parameter of a service, by `service/type/parameter`; "" where it has none."""
+        """A service's own value of a parameter, by `service/type/parameter`; "" if it has none."""
         return self.overrides.get(key, "")
 
 
@@ -90,7 +90,10 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 
 
 def split_list(text: str) -> list[str]:
-    """The entries of a list in main.cf: braces hold one together, and a restriction has its argument."""
+    """The entries of a list in main.cf, split at commas and white space outside braces.
+
+    A restriction keeps its argument.
+    """
     entries, depth, word = [], 0, ""
     for character in text + " ":
         depth += (character == "{") - (character == "}")

@@ -12,7 +12,8 @@ from pytest_django import Settings
 from accounts.models import User
 from mail.delivery.next_hop import SmtpHop
 from mail.postfix.files import main_cf, master_cf
-from mail.postfix.lines import Configuration, fresh
+from mail.postfix.fresh import fresh
+from mail.postfix.parameters import Configuration
 from tests.conftest import missing
 from tests.rig import mta
 from tests.rig.mail_doors import running_doors_at

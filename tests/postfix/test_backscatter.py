@@ -14,7 +14,8 @@ from aliases.models import Alias
 from domains.models import Domain
 from mail.delivery.forward import Answer
 from mail.models import Activity
-from mail.postfix.lines import Configuration, fresh
+from mail.postfix.fresh import fresh
+from mail.postfix.parameters import Configuration
 from tests.postfix.conftest import Running, Site, run_postfix, run_site
 from tests.postfix.sender import ACCEPTED, MESSAGE, figures, issue, send, settled, stranger
 

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.postgresql
 # Seconds. What the design promises is 3 for an answer and 5 for the way back; a busy machine takes longer.
 ANSWER = 15.0
 RECOVERY = 30.0
-# Postfix waits twice for 5 (mail.postfix.lines).
+# Postfix waits twice for 5 (mail.postfix.parameters).
 POLICY_TIMEOUT = 25.0
 DRAINED = 90.0
 KILLS = 10

@@ -4,16 +4,16 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from mail.postfix import files
+from mail.postfix.checking import missing
 from mail.postfix.existing import existing
-from mail.postfix.lines import DEFAULT_REINJECTION, Configuration, NotPossible, fresh
+from mail.postfix.files import write
+from mail.postfix.fresh import fresh
+from mail.postfix.parameters import DEFAULT_REINJECTION, Configuration, NotPossible
 from mail.postfix.running import PostfixMissing, Running
 
 
 class Command(BaseCommand):
-    help = (
-        "Write the configuration of a Postfix in front (main.cf, master.cf, README), or check a running one."
-    )
+    help = "Write main.cf, master.cf and a README for a Postfix in front, or check a running Postfix."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -22,11 +22,13 @@ class Command(BaseCommand):
             help="fresh: a Postfix for Anonmail alone; existing: one that has mailboxes already",
         )
         parser.add_argument("--directory", help="where to write (default: postfix/ in VAR_DIR)")
-        parser.add_argument("--postfix", help="the running Postfix's directory (default: postconf's own)")
+        parser.add_argument(
+            "--postfix", help="the running Postfix's configuration directory (default: postconf's own)"
+        )
         parser.add_argument(
             "--reinjection",
             default=DEFAULT_REINJECTION,
-            help=f"where Postfix takes back what is forwarded (default: {DEFAULT_REINJECTION})",
+            help=f"where Postfix takes back forwarded mail (default: {DEFAULT_REINJECTION})",
         )
         parser.add_argument(
             "--before-queue",
@@ -45,7 +47,7 @@ class Command(BaseCommand):
                 self._check(configuration, options)
                 return
             variant = options["variant"] + (" --before-queue" if options["before_queue"] else "")
-            paths = files.write(configuration, variant, directory)
+            paths = write(configuration, variant, directory)
         except (NotPossible, PostfixMissing) as error:
             raise CommandError(str(error)) from error
         except OSError as error:
@@ -54,7 +56,7 @@ class Command(BaseCommand):
             self.stdout.write(str(path))
         for problem in configuration.problems:
             self.stderr.write(f"- {problem}")
-        self.stdout.write(f"Read {directory / 'README'} for what to do with them.")
+        self.stdout.write(f"{directory / 'README'} says what to do with these files.")
 
     def _running(self, options: dict[str, Any]) -> Running:
         return Running(Path(options["postfix"]) if options["postfix"] else None)
@@ -65,11 +67,11 @@ class Command(BaseCommand):
         return existing(self._running(options), str(directory), options["reinjection"])
 
     def _check(self, configuration: Configuration, options: dict[str, Any]) -> None:
-        missing = files.missing(configuration, self._running(options))
-        for sentence in missing:
+        found = missing(configuration, self._running(options))
+        for sentence in found:
             self.stdout.write(f"- {sentence}")
-        if missing:
+        if found:
             raise CommandError(
-                "1 thing is missing." if len(missing) == 1 else f"{len(missing)} things are missing."
+                "1 thing is missing." if len(found) == 1 else f"{len(found)} things are missing."
             )
         self.stdout.write("Postfix and Anonmail agree: nothing is missing.")

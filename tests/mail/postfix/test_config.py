@@ -178,12 +178,12 @@ def test_nothing_is_missing_on_an_existing_one(existing: Place, doors: None) -> 
         ),
         (
             lambda place: (place.etc / "master.cf").write_text(MASTER_CF),
-            "master.cf has no service at 127.0.0.1:10026, which sends out what is forwarded.",
+            "master.cf has no service at 127.0.0.1:10026 to send out what is forwarded.",
         ),
         (
             lambda place: setattr(place.settings, "MAIL_POSTMASTER", ""),
             "MAIL_POSTMASTER is not set: mail to postmaster@ and abuse@ is refused, and what this machine"
-            " sends to root (cron, for one) waits in the queue until it is.",
+            " sends to root (for example, from cron) waits in the queue.",
         ),
         (
             lambda place: setattr(place.settings, "MAIL_NEXT_HOP", "maildir:///srv/mail"),
@@ -214,7 +214,7 @@ def test_a_postfix_that_takes_larger_messages_than_we_is_named(
 ) -> None:
     existing.append(f"message_size_limit = {limit}")
 
-    assert existing.check() == ["Postfix takes larger messages than MAIL_SIZE_LIMIT (10240000) lets through."]
+    assert existing.check() == ["Postfix accepts larger messages than MAIL_SIZE_LIMIT allows (10240000)."]
 
 
 def test_each_door_that_does_not_answer_is_named(fresh: Place) -> None:
@@ -316,8 +316,8 @@ def test_own_addresses_in_a_domain_that_is_ours_alone_are_named(existing: Place,
     EmailAddress.objects.create(user=owner, email="dan@ours.test", verified=False)
 
     assert existing.check() == [
-        "ours.test is Anonmail's alone, but 2 of its users' own addresses are there, and mail to them goes"
-        " nowhere: mark the domain as shared with ordinary mailboxes."
+        "ours.test is Anonmail's alone, but 2 of its users' own addresses are there, and get"
+        " no mail: mark the domain as shared with ordinary mailboxes."
     ]
 
 
@@ -328,7 +328,7 @@ def test_without_postfix_the_check_says_so(
     monkeypatch.setenv("PATH", str(place.etc))
     place.variant = (variant,)
 
-    with pytest.raises(CommandError, match=r"There is no postconf here: is Postfix installed\?"):
+    with pytest.raises(CommandError, match=r"postconf was not found: is Postfix installed\?"):
         place.command("--check")
 
 
