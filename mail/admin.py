@@ -1,4 +1,4 @@
-"""What refuses this site's mail, for the administrators to read."""
+"""Mail faults, for the administrators to read."""
 
 from django.contrib import admin
 from django.http import HttpRequest
@@ -9,7 +9,7 @@ from mail.models import SiteFault
 
 @admin.register(SiteFault)
 class SiteFaultAdmin(QuickAdmin):
-    """A fault goes away by itself: it is deleted some time after it was seen last."""
+    """Faults cannot be edited: each is deleted some time after it was last seen."""
 
     list_display = ("what", "first", "last", "told_at")
     fields = list_display

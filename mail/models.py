@@ -1,4 +1,4 @@
-"""What mail did: activity that its owner may look at, and what keeps a message from arriving twice."""
+"""Activity, which the owner can see, and what keeps a message from arriving twice."""
 
 from datetime import timedelta
 
@@ -35,14 +35,14 @@ class ActivityQuerySet(models.QuerySet["Activity"]):
 
 
 class Activity(models.Model):
-    """One message to an alias: when, what became of it, who wrote. Kept ACTIVITY_DAYS days."""
+    """One message to an alias: when it came, what happened, who sent it. Kept for ACTIVITY_DAYS days."""
 
     alias = models.ForeignKey(Alias, models.CASCADE, related_name="activities")
     moment = models.DateTimeField(default=timezone.now)
     event = models.CharField(max_length=10, choices=Event, db_column="deed")
     sender = models.CharField(max_length=SENDER_MAX, blank=True)
     destination = models.ForeignKey(EmailAddress, models.SET_NULL, null=True, related_name="+")
-    # Of a bounce: the other server's words, in one line; "" where it said none.
+    # Of a bounce: the other server's words, in one line; "" if there are none.
     reason = models.CharField(max_length=REASON_MAX, blank=True, default="", db_default="")
 
     objects = ActivityQuerySet.as_manager()
@@ -61,7 +61,7 @@ class Activity(models.Model):
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def outdated(self) -> "DeliveryQuerySet":
-        """Deliveries that nobody asks for any more."""
+        """Deliveries that are too old to be recognised."""
         return self.filter(moment__lt=timezone.now() - DELIVERY_MEMORY)
 
 
@@ -74,7 +74,7 @@ class Delivery(models.Model):
     alias = models.ForeignKey(Alias, models.CASCADE, related_name="deliveries", db_index=False, null=True)
     destination = models.ForeignKey(EmailAddress, models.CASCADE, related_name="+", null=True)
     digest = models.CharField(max_length=64)
-    # None: about to be sent. Nobody knows the outcome where this does not change any more.
+    # None: about to be sent. If it stays None, the outcome is unknown.
     accepted = models.BooleanField(null=True)
     moment = models.DateTimeField(default=timezone.now, db_index=True)
 
@@ -99,11 +99,11 @@ class BounceQuerySet(models.QuerySet["Bounce"]):
 
 
 class Bounce(models.Model):
-    """The next hop, or a later one, would not take mail for a destination."""
+    """The next hop, or a later one, refused mail for a destination."""
 
     destination = models.ForeignKey(EmailAddress, models.CASCADE, related_name="bounces")
     moment = models.DateTimeField(default=timezone.now)
-    # RFC 3463, as in 5.1.1; "" where nobody says
+    # RFC 3463, as in 5.1.1; "" if unknown
     status = models.CharField(max_length=12, blank=True)
     is_no_mailbox = models.BooleanField()
     # Which copy of which message came back (mail.delivery.return_path): it counts once. "": it never left.
@@ -143,7 +143,7 @@ class SiteFault(models.Model):
     what = models.CharField(_("what"), max_length=100, unique=True)
     first = models.DateTimeField(_("first"), default=timezone.now)
     last = models.DateTimeField(_("last"), default=timezone.now, db_index=True)
-    told_at = models.DateTimeField(_("told at"), null=True)
+    told_at = models.DateTimeField(_("reported at"), null=True)
 
     class Meta:
         verbose_name = _("mail fault")
@@ -154,6 +154,6 @@ class SiteFault(models.Model):
 
 
 def readable(sender: str) -> str:
-    """An envelope's or a header's address as it can be stored: whatever octets it was made of."""
+    """An envelope's or a header's address as it can be stored, whatever octets it consists of."""
     text = sender.encode("utf-8", "replace").decode("utf-8", "replace").replace("\0", "")
     return text[:SENDER_MAX]

@@ -13,7 +13,7 @@ _signer = signing.Signer(salt="mail.unsubscribe")
 
 
 def unsubscribe_token(alias_id: int) -> str:
-    """What the link carries. It says which alias, and is good for disabling it alone."""
+    """The signed part of the link, which can only disable this alias."""
     return _signer.sign(str(alias_id))
 
 
@@ -29,7 +29,7 @@ def _alias_id(token: str) -> int:
 @login_not_required
 @require_http_methods(["GET", "POST"])
 def alias_unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
-    """A question for a browser; for a POST, from the page or a mail client, the deed."""
+    """A page that asks; a POST, from that page or a mail client, disables the alias."""
     alias = get_object_or_404(Alias.objects.present(), pk=_alias_id(token))
     if request.method == "POST":
         alias.disable()

@@ -1,4 +1,4 @@
-"""The owner's side of mail: a paused destination is tested and resumed."""
+"""Testing and resuming a paused destination."""
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
@@ -9,7 +9,7 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_POST
 
 from accounts.requests import user_of
-from mail.delivery.next_hop import Accepted, Pending, next_hop_from
+from mail.delivery.next_hop import Accepted, Pending, configured_next_hop
 from mail.delivery.pausing import resume
 
 _TEST = (
@@ -23,7 +23,7 @@ _TEST = (
 def address_resume(request: HttpRequest, pk: int) -> HttpResponse:
     """Send a test to a paused destination; use it again if the next hop takes it."""
     address = get_object_or_404(EmailAddress, user=user_of(request), pk=pk, paused__isnull=False)
-    hop = next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME, settings.MAIL_NEXT_HOP_CA)
+    hop = configured_next_hop()
     test = _TEST.format(sender=settings.DEFAULT_FROM_ADDRESS, recipient=address.email)
     outcome = hop.send("", address.email, test.encode())
     hop.close()

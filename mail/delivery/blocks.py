@@ -1,7 +1,7 @@
-"""Counting blocks: together, a moment after they were answered for.
+"""Counting blocks: together, a moment after the answers.
 
-A blocked alias and an unknown address are told in the same words. Writing the block before the answer
-would tell them apart by its time; so would writing it at once after, to whoever times the next command.
+A blocked alias and an unknown address get the same answer. Writing the block before it would tell them
+apart by the time it takes; so would writing it right after, to a client that times the next command.
 """
 
 import logging
@@ -24,10 +24,10 @@ from mail.models import Activity, Event, readable
 
 logger = logging.getLogger(__name__)
 
-# Seconds, at random, until what has gathered is written; and between two tries while the database is away.
+# Seconds, at random, until the gathered blocks are written; and between two tries while the database is away.
 DELAY = (0.1, 0.9)
 PAUSE = 1.0
-# Blocks that wait for a database; of further ones only the number is kept.
+# Blocks that wait for the database; of further ones only the number is kept.
 GATHERED_MAX = 10_000
 
 
@@ -57,7 +57,7 @@ class Blocks:
         self._has_writer = False
 
     def count(self, alias_id: int, sender: str) -> None:
-        """A message to an alias was refused: it is counted, with who wrote, within a second."""
+        """Count a refused message to an alias, with its sender, within a second."""
         with self._lock:
             if len(self._gathered) < GATHERED_MAX:
                 self._gathered.append(_Block(alias_id, sender, timezone.now()))
@@ -69,7 +69,7 @@ class Blocks:
         threading.Thread(target=self._write_soon, name="blocks", daemon=True).start()
 
     def write(self) -> None:
-        """Write all that has gathered. Raises DatabaseError, and keeps it, while the database is away."""
+        """Write all gathered blocks. Raises DatabaseError, and keeps them, while the database is away."""
         with self._writing:
             with self._lock:
                 gathered, self._gathered = self._gathered, []
@@ -85,7 +85,7 @@ class Blocks:
                 raise
 
     def write_last(self) -> None:
-        """The same when the process ends: what cannot be written is lost, and the log says how many."""
+        """The same when the process ends: blocks that cannot be written are lost, which is logged."""
         try:
             call_with_database(self.write)
         except (DatabaseError, InterfaceError) as error:

@@ -1,4 +1,4 @@
-"""What comes back to our return paths is counted against the destination, and goes no further."""
+"""Bounces to our return paths: they are counted against the destination, and go no further."""
 
 import logging
 from datetime import timedelta
@@ -15,15 +15,15 @@ from mail.models import Activity, Bounce, Event
 
 logger = logging.getLogger(__name__)
 
-# Reports that are written down for one destination within a day.
+# Reports that are recorded for one destination within a day.
 REPORTS_PER_DAY = 100
 
 
 def receive_bounce(address: Address, message: bytes) -> None:
-    """Take a message to a return path: count it if it is signed by us and reports a failure.
+    """Take a message to a return path: count it if we signed the return path and it reports a failure.
 
-    Whoever has seen a return path can send anything there: a report counts once for each copy of a
-    message that we have sent, and no more than REPORTS_PER_DAY for a destination.
+    Anybody who has seen a return path can send anything there: a report counts once for each copy of a
+    message that we sent, and at most REPORTS_PER_DAY count for a destination.
     """
     now = timezone.now()
     tag = read_return_path(address.local_part, address.domain, now)

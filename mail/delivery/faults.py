@@ -1,4 +1,4 @@
-"""Faults of this site's own, which no sender and no owner can put right: its administrators are told."""
+"""Faults of this site itself, which only its administrators can put right: they get a mail."""
 
 import logging
 import threading
@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds in which one process writes the same fault once.
 PERIOD = 60.0
-# How often an administrator hears of the same fault, by mail; a little less, for a chore that is early.
-TELL_AGAIN = timedelta(hours=23)
+# How often administrators get a mail about the same fault; a little less than a day, for an early daily run.
+REPORT_AGAIN = timedelta(hours=23)
 
 _noted: dict[str, float] = {}
 _lock = threading.Lock()
@@ -44,14 +44,14 @@ def note_fault(what: str) -> None:
         logger.warning("mail fault not written: %s", type(error).__name__)
 
 
-def tell_administrators() -> int:
-    """Mail each global admin the faults of the last day of which they were not told today; how many faults.
+def report_faults() -> int:
+    """Mail each global admin the last day's faults that were not reported today, and return their number.
 
-    Raises OSError where the mail cannot be sent; then they are told the next time.
+    Raises OSError if the mail cannot be sent; the next call tries again.
     """
     now = timezone.now()
-    untold = Q(told_at=None) | Q(told_at__lt=now - TELL_AGAIN)
-    faults = list(SiteFault.objects.filter(untold, last__gte=now - timedelta(days=1)).order_by("first"))
+    unreported = Q(told_at=None) | Q(told_at__lt=now - REPORT_AGAIN)
+    faults = list(SiteFault.objects.filter(unreported, last__gte=now - timedelta(days=1)).order_by("first"))
     admins = list(User.objects.filter(is_superuser=True, is_active=True).values_list("email", flat=True))
     if not faults or not admins:
         return 0

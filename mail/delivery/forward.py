@@ -1,4 +1,4 @@
-"""Forwarding one message to one alias's destinations: each of them once, and the sender learns nothing."""
+"""Forwarding a message to an alias's destinations, once to each, without the sender learning about them."""
 
 import hashlib
 import logging
@@ -57,7 +57,7 @@ FORWARD_TIME = 240.0
 
 
 class Answer(Enum):
-    """What the sender is told for one recipient: ours alone, never the next hop's own words."""
+    """Our answer to the sender for one recipient, never the next hop's own words."""
 
     DONE = "250 2.0.0 Accepted"
     LATER = "451 4.4.1 Cannot deliver now, try again later"
@@ -83,7 +83,7 @@ class Message:
 
     @cached_property
     def digest(self) -> str:
-        """What a message that is handed over again is recognised by: 64 hexadecimal digits."""
+        """64 hexadecimal digits that identify the message when it is handed over again."""
         digest = hashlib.sha256(self.sender.encode("utf-8", "surrogateescape") + b"\0")
         digest.update(self.content if self.is_queued else without_first_received(self.content))
         return digest.hexdigest()
@@ -95,7 +95,7 @@ class Message:
 
     @cached_property
     def author(self) -> str:
-        """Who wrote, for the owner to look at."""
+        """The author, as the owner sees it."""
         return readable(author(self.fields, self.sender))
 
 
@@ -105,7 +105,7 @@ Key = tuple[int, str]
 def recognised_by(message: Message, resolution: Resolution) -> Key:
     """The alias, and the digest, by which the message is recognised when it is handed over again.
 
-    Without an alias (NO_ALIAS), the digest tells the address too.
+    Without an alias (NO_ALIAS), the digest covers the address too.
     """
     if resolution.alias_id is not None:
         return resolution.alias_id, message.digest
@@ -133,7 +133,7 @@ class _Copy:
         return self.moment is not None and abs(now - self.moment) < LEASE
 
 
-# Everything that is asked before sending, in one statement: a row for each destination.
+# Everything that must be known before sending, in one statement: a row for each destination.
 _COPIES = CompiledQuery(
     lambda alias_id, digest: (
         AliasDestination.objects.filter(alias_id=alias_id)
@@ -160,7 +160,7 @@ _COPIES = CompiledQuery(
 
 
 class _Underway:
-    """The messages that this process is forwarding: the same one, handed over again, waits its turn."""
+    """The messages that this process is forwarding: the same one, handed over again, must wait."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -168,7 +168,7 @@ class _Underway:
 
     @contextmanager
     def alone(self, key: Key) -> Iterator[bool]:
-        """Whether nobody else has the key; it is taken for the block then."""
+        """Whether the key was free; if so, it is taken for the duration of the block."""
         with self._lock:
             is_free = key not in self._keys
             if is_free:
@@ -185,10 +185,10 @@ _underway = _Underway()
 
 
 def take(message: Message, resolution: Resolution, next_hop: NextHop) -> Answer:
-    """Take a message for a recipient that was welcome, and say what became of it.
+    """Take a message for an accepted recipient, and return the answer.
 
-    Raises what the database raises while it is away or takes no changes: then nothing was sent, nothing
-    is lost, the sender tries again.
+    Raises what the database raises while it is away or takes no changes: then nothing was sent, and the
+    sender tries again.
     """
     key = recognised_by(message, resolution)
     match resolution.kind:
@@ -230,7 +230,7 @@ def forward(message: Message, alias_id: int, next_hop: NextHop) -> Answer:
 
 
 def _to_postmaster(message: Message, address: str, digest: str, next_hop: NextHop) -> Answer:
-    """Send the message on to MAIL_POSTMASTER, under the null sender: its bounces tell nobody who that is."""
+    """Send the message to MAIL_POSTMASTER, under the null sender: no bounce reveals that address."""
     if is_looping(message.fields, NO_ALIAS):
         return Answer.LOOP
     found = Delivery.objects.filter(alias=None, digest=digest).values_list("pk", "accepted", "moment")
@@ -249,7 +249,7 @@ class _Sending:
     sender_for: Callable[[_Copy], str]
 
     def answer(self, copies: Sequence[_Copy]) -> Answer:
-        """Send the copies that wait, and say what became of all of them."""
+        """Send the copies that are waiting, and return the answer for all of them."""
         alias_id, digest = self.key
         for copy in copies:
             known = unwritten_outcome(alias_id, copy.destination_id, digest)
@@ -273,7 +273,7 @@ class _Sending:
         """Send them, one after the other; how many of them are pending."""
         alias_id, digest = self.key
         deadline = time.monotonic() + FORWARD_TIME
-        # Refused when it was added; a domain that became ours since then makes one of an honest address.
+        # Such a destination cannot be added, but its domain may have become ours since then.
         ours = {copy.destination_id for copy in copies if alias_id and _is_one_of_ours(copy.email)}
         content = _with_trace(self.message, self.address, alias_id)
         stale = tuple(copy.delivery_id for copy in copies if copy.delivery_id is not None)

@@ -98,7 +98,7 @@ def without_first_received(message: bytes) -> bytes:
 
 
 def loop_mark(alias_id: int) -> str:
-    """What says, to us alone, that a message went through this alias before; 0 stands for a role."""
+    """A mark that only we recognise: the message went through this alias before; 0 stands for a role."""
     return hmac.new(settings.SECRET_KEY.encode(), f"loop:{alias_id}".encode(), hashlib.sha256).hexdigest()[
         :32
     ]
@@ -118,7 +118,7 @@ def is_looping(fields: Fields, alias_id: int) -> bool:
 def _mailbox(text: str) -> str | None:
     """The address of the first mailbox in a From field (RFC 5322 §3.6.2, RFC 6854); None without a plain one.
 
-    What stands beside an address in angle brackets is a name, whatever it looks like.
+    What is beside an address in angle brackets is a name, whatever it looks like.
     """
     bare, angle, comments, is_quoted, is_angle = "", None, 0, False, False
     characters = iter(text)
@@ -163,8 +163,8 @@ def _mailbox(text: str) -> str | None:
 
 
 def author(fields: Fields, envelope_sender: str) -> str:
-    """Who wrote: the address in From, for the owner to look at; the envelope's sender where From is missing,
-    is there twice (readers show one or the other), or names nobody plainly."""
+    """The address in From, as the owner sees it; the envelope's sender if From is missing, ambiguous (there
+    are two, and mail readers show one or the other) or unreadable."""
     texts = [text for name, text in fields if name == "from"]
     if len(texts) != 1:
         return envelope_sender

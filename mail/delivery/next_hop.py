@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
+from django.conf import settings
+
 from mail.delivery.message import needs_utf8
 
 CONNECT_TIMEOUT = 30  # seconds
 # Challenges in one AUTH dialogue; LOGIN, the longest that we speak, has two.
 CHALLENGES_MAX = 5
 _FALSE_END = re.compile(rb"([\r\n])\.(?=[\r\n])")
-# An enhanced status is the first word after the reply code (RFC 2034 §4), and nowhere else: an address
-# in the text that follows can look like one.
+# An enhanced status is the first word after the reply code (RFC 2034 §4), and only there: an address in
+# the text that follows can look like one.
 _ENHANCED = re.compile(r"\s*([245]\.\d{1,3}\.\d{1,3})(?!\S)")
 # What a smarthost says to a client that has not signed in, or may not send through it: RFC 4954 §6, RFC
 # 5248. None of it is about the destination.
@@ -201,7 +203,7 @@ class SmtpHop:
     ) -> None:
         """`authorities`: a PEM file of those who may vouch for its certificate, "" for the system's.
 
-        Raises OSError where that file cannot be read.
+        Raises OSError if that file cannot be read.
         """
         self.host, self.port = host, port
         self.tls, self.user, self.password, self.hostname = tls, user, password, hostname
@@ -298,7 +300,7 @@ def _why_not(error: Exception) -> tuple[str, bool]:
 
 
 def enhanced_status(words: str) -> str:
-    """The enhanced status (RFC 3463) that the text of a reply begins with; "" where there is none."""
+    """The enhanced status (RFC 3463) at the start of a reply's text; "" if there is none."""
     found = _ENHANCED.match(words)
     return found[1] if found else ""
 
@@ -359,3 +361,8 @@ def next_hop_from(url: str, hostname: str, authorities: str = "") -> NextHop:
         hostname=hostname,
         authorities=authorities,
     )
+
+
+def configured_next_hop() -> NextHop:
+    """The next hop of the settings. Raises as `next_hop_from` does."""
+    return next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME, settings.MAIL_NEXT_HOP_CA)

@@ -1,4 +1,4 @@
-"""A destination that refuses for good, again and again, is paused; a fault of this site's pauses nobody."""
+"""Pausing destinations that refuse mail permanently, again and again; a fault of this site pauses nothing."""
 
 from datetime import timedelta
 
@@ -9,19 +9,19 @@ from django.utils import timezone
 from mail.delivery.faults import note_fault
 from mail.models import Activity, Bounce, PausedDestination
 
-# A destination is paused after so many bounces of the kind "no such mailbox", over at least this
-# time, none of them this long after the one before.
+# A destination is paused after this number of "no such mailbox" bounces, over at least this span, with
+# gaps shorter than this.
 BOUNCES_TO_PAUSE = 5
 BOUNCES_SPAN = timedelta(days=1)
 BOUNCES_GAP = timedelta(days=7)
-# All statuses that say so (RFC 3463 §3.2, RFC 7505 §4.2): others of their class are about the sender, or
-# about a configuration.
+# All statuses that say so (RFC 3463 §3.2, RFC 7505 §4.2): others of their class are about the sender or
+# a configuration.
 NO_MAILBOX = frozenset({"5.1.1", "5.1.6", "5.1.10", "5.2.1"})
-# A status that so many people's destinations gave within this time, and at least half of those to whom
-# mail went lately, says something of this site and nothing of them.
+# A status that the destinations of this number of people gave within this time, and of at least half of
+# those to whom mail went, is about this site and not about them.
 BURST_OWNERS = 3
 BURST_TIME = timedelta(days=1)
-# Rows that are looked at for it, the latest ones.
+# The latest rows, which are looked at for it.
 BURST_ROWS = 500
 
 
@@ -34,7 +34,7 @@ def is_no_mailbox(status: str) -> bool:
 def note_bounce(destination: EmailAddress, status: str, report: str = "") -> bool:
     """Count a bounce against a destination; True if it is paused now.
 
-    `status`: "" where the reason is unknown. `report`: which copy of which message came back; "" where it
+    `status`: "" if the reason is unknown. `report`: which copy of which message came back; "" if it
     never left.
     """
     EmailAddress.objects.select_for_update().get(pk=destination.pk)
@@ -63,9 +63,9 @@ def note_bounce(destination: EmailAddress, status: str, report: str = "") -> boo
 
 
 def _is_burst(status: str) -> bool:
-    """Whether so many people's destinations give this status that it is about this site.
+    """Whether enough people's destinations give this status for it to be about this site.
 
-    People, not addresses: one who has twenty at a server of the own cannot make a burst.
+    People, not addresses: somebody with twenty addresses at one server cannot make a burst.
     """
     since = timezone.now() - BURST_TIME
     refusing = set(
@@ -84,6 +84,6 @@ def _is_burst(status: str) -> bool:
 
 
 def resume(destination: EmailAddress) -> None:
-    """Send to the destination again; the bounces so far count no more, and are not counted again."""
+    """Send to the destination again; earlier bounces no longer count."""
     PausedDestination.objects.filter(destination=destination).delete()
     Bounce.objects.filter(destination=destination).update(is_no_mailbox=False)

@@ -1,7 +1,7 @@
-"""What is written about a message: that its copies are about to be sent, and what became of each.
+"""What is recorded about a message: that its copies are about to be sent, and the outcome of each.
 
-Nothing is sent before `begin` has committed. What the next hop said is then written by `settle`; where
-the database cannot take it, this process remembers it, and begins nothing further until it is written.
+Nothing is sent before `begin` has committed. `settle` then writes the next hop's answer; if the database
+cannot take it, this process remembers it, and begins nothing more until it is written.
 """
 
 import logging
@@ -27,10 +27,10 @@ from mail.models import Activity, Delivery, Event
 
 logger = logging.getLogger(__name__)
 
-# Stands for an alias and a destination where there are none: postmaster@ and abuse@, and bounces.
+# Stands for an alias and a destination if there are none: for postmaster@ and abuse@, and bounces.
 NO_ALIAS = 0
-# For so long a copy that was begun counts as underway, in whatever process. After that, whoever began
-# it is gone and nobody knows whether it was sent: it is sent again, so that none is lost.
+# How long a copy that was begun counts as underway, in any process. After that, the process that began
+# it must be gone, and nobody knows whether it was sent: it is sent again, so that none is lost.
 LEASE = timedelta(seconds=30)
 PAUSE = 0.05  # seconds
 
@@ -55,7 +55,7 @@ class Settled:
     alias_id: int
     destination_id: int
     digest: str
-    status: str  # "" where it was accepted
+    status: str  # "" if it was accepted
     sender: str
     reason: str = ""  # why it was refused, in one line
 
@@ -116,8 +116,8 @@ _unwritten = _Unwritten()
 def begin(copies: Begun) -> None:
     """Write that these copies are about to be sent: unless this returns, none of them may be.
 
-    Raises IntegrityError where another process has just begun one of them, or the alias or a destination
-    is gone; and what the database raises while it cannot be written.
+    Raises IntegrityError if another process has just begun one of them, or the alias or a destination
+    is gone; and what the database raises if it cannot be written.
     """
     _unwritten.write()
     _write(copies)
@@ -136,7 +136,7 @@ def settle(copy: Settled) -> None:
 
 
 def release(copies: Released) -> None:
-    """Write that these copies were not sent. Where that fails, they count as underway until LEASE ends."""
+    """Write that these copies were not sent. If that fails, they count as underway until LEASE ends."""
     try:
         _write(copies)
     except Exception as error:
@@ -144,13 +144,13 @@ def release(copies: Released) -> None:
 
 
 def forget(alias_id: int, digest: str) -> None:
-    """Recognise the message no more: whoever handed it over knows what became of it."""
+    """No longer recognise the message: its sender knows what became of it."""
     _unwritten.write()
     _write(Forgotten(alias_id, digest))
 
 
 def unwritten_outcome(alias_id: int, destination_id: int, digest: str) -> bool | None:
-    """Whether the copy was accepted, where this process knows it and the database does not yet; else None."""
+    """Whether the copy was accepted, if this process knows it and the database does not yet; else None."""
     copy = _unwritten.outcomes.get((alias_id, destination_id, digest))
     return copy.is_accepted if copy else None
 
@@ -169,12 +169,12 @@ def _write_outcome(copy: Settled) -> None:
     try:
         _write(copy)
     except IntegrityError:
-        # What was sent is sent; there is nobody left to tell.
+        # It was sent, but its owner is gone.
         logger.info("alias %s or destination %s is gone", copy.alias_id, copy.destination_id)
 
 
 def _write(entry: Entry) -> None:
-    """Write it with what other threads write just now; wait a little for who else holds the database."""
+    """Write it together with other threads' entries; wait a little if the database is locked."""
     deadline = time.monotonic() + WRITE_TIMEOUT
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Reading what comes back to a return path: a report (RFC 3464, RFC 6533), or a server's own words."""
+"""Reading a message to a return path: a delivery report (RFC 3464, RFC 6533), or a server's own words."""
 
 import logging
 import re
@@ -34,15 +34,15 @@ _FIELD = re.compile(
     r"|remote-mta|reporting-mta|status|will-retry-until)\s*:(.*)",
     re.IGNORECASE,
 )
-# What else than a failure an Action tells (RFC 3464 §2.3.3); "deliverable" answers a probe.
+# Actions other than a failure (RFC 3464 §2.3.3); "deliverable" answers a probe.
 _NO_FAILURE = frozenset({"delayed", "delivered", "relayed", "expanded", "deliverable"})
 _COMMENT = re.compile(r"\([^()]*\)")
 _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d]|\.\d)")
 # A reply as Diagnostic-Code quotes it: `smtp; 550-5.1.1 …`.
 _REPLY = re.compile(r"(?:[a-z0-9-]+\s*;)?\s*(?:[45]\d\d[ -]\s*)?#?(?=[245]\.)", re.IGNORECASE)
-# The line of a server's own words that tells most: one with a reply code or a status.
+# The most informative line of a server's own words: one with a reply code or a status.
 _TELLING = re.compile(r"(?m)^.*(?:\b5\d\d[ -]|\b5\.\d{1,3}\.\d).*$")
-# Who writes reports. An answer from anybody else may be a person's, who is away.
+# Senders of reports. A message from anybody else may be an out-of-office reply.
 _DAEMONS = ("mailer-daemon", "mailerdaemon", "mail-daemon", "postmaster", "mailer_daemon")
 _AWAY = re.compile(
     r"\s*(auto(matic|mated)?[ -]?(reply|response|answer)|out of (the )?office|abwesen)", re.IGNORECASE
@@ -54,7 +54,7 @@ _DELAY = re.compile(
 
 @dataclass(frozen=True)
 class Report:
-    """A message that was not delivered. `status`: RFC 3463's, "" where nobody says; `words`: theirs."""
+    """A failed delivery. `status`: RFC 3463's, "" if unknown; `words`: the other server's."""
 
     status: str
     words: str
@@ -72,9 +72,9 @@ class _Part(Message):
 
 
 def read_report(message: bytes) -> Report | None:
-    """What a message to a return path says of the mail that was sent from there.
+    """What a message to a return path says about the mail that was sent from there.
 
-    None where it reports no failure: a delay, a delivery, that somebody is away, has read or complains.
+    None if it reports no failure but a delay, a delivery, an absence, a receipt or a complaint.
     """
     try:
         whole = BytesParser(_Part, policy=policy.compat32).parsebytes(_beginning(message))
@@ -139,7 +139,7 @@ def _blocks(part: Message) -> Iterator[dict[str, str]]:
 
 
 def _action(block: dict[str, str]) -> str:
-    """What a group says was done (RFC 3464 §2.3.3), "" where it is about no recipient."""
+    """The Action of a group of fields (RFC 3464 §2.3.3), "" if it is not about a recipient."""
     words = _COMMENT.sub(" ", block.get("action", "")).lower().split()
     if words:
         return words[0].strip(".,;:")
@@ -147,7 +147,7 @@ def _action(block: dict[str, str]) -> str:
 
 
 def _status(block: dict[str, str]) -> str:
-    """The status of a group; where it is none in particular, as Exim's is, the one that was quoted."""
+    """The status of a group; if that is unspecific, as Exim's is, the one in Diagnostic-Code."""
     found = _STATUS.search(block.get("status", ""))
     status = found[1] if found else ""
     if status in {"", "5.0.0"} and (quoted := block.get("diagnostic-code", "")):
@@ -163,7 +163,7 @@ def _words(block: dict[str, str]) -> str:
 
 
 def _text(parts: list[Message]) -> str:
-    """The first text of the message, from the line on that tells most."""
+    """The first text of the message, from its most informative line on."""
     for wanted in ("text/plain", "text/html"):
         for part in parts:
             payload = part.get_payload(decode=True)
@@ -181,7 +181,7 @@ def _text(parts: list[Message]) -> str:
 
 
 def in_one_line(words: str) -> str:
-    """Another server's words in one line, without what is not to be seen, REASON_MAX characters at most."""
+    """Another server's words in one line of at most REASON_MAX characters, all of them visible."""
     shown = (" " if unicodedata.category(each)[0] in "CZ" else each for each in words[: REASON_MAX * 8])
     return " ".join("".join(shown).split())[:REASON_MAX]
 

@@ -1,4 +1,4 @@
-"""What an address is, in one statement by unique index; nothing for domains that are not ours."""
+"""What an address is: one statement by unique index, and none for domains that are not ours."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ ROLES = frozenset({"postmaster", "abuse"})
 # An existing Postfix routes alias@example.com to us as alias@example.com.anonmail.invalid, so that
 # the mailboxes of example.com keep their own way (postfix/existing.py).
 ROUTE = ".anonmail.invalid"
-# Seconds for which the names of our domains are remembered: so long a new one may be unknown.
+# Seconds for which the names of our domains are remembered: a new one may be unknown for that time.
 DOMAINS_REMEMBERED = 1.0
 
 
@@ -45,7 +45,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Resolution:
-    """An address, and what it is. `alias_id` where there is an alias; `address` as it is looked up."""
+    """An address, and what it is. `alias_id` if there is an alias; `address` as it is looked up."""
 
     kind: Kind
     address: Address | None = None
@@ -54,10 +54,10 @@ class Resolution:
 
 
 class OurDomains:
-    """The names of our domains, as they were a moment ago; while the database is away, as they were last.
+    """The names of our domains, at most a moment old; while the database is away, the last known ones.
 
-    A server calls `keep`: then they are asked for in a thread of their own, and nobody waits for the
-    database to learn that a domain is not ours. A file remembers them over a restart without it.
+    After `keep` a thread reads them again and again, so that no question waits for the database to learn
+    that a domain is not ours. A file remembers them for a restart without the database.
     """
 
     def __init__(self) -> None:
@@ -69,14 +69,14 @@ class OurDomains:
 
     def shared(self) -> dict[str, bool]:
         """Each of our domains, and whether it has ordinary mailboxes too. Raises OperationalError
-        where the database is away and was never asked."""
+        if the database is away and they were never read."""
         if self._shared is None or (not self._kept and time.monotonic() - self._asked >= DOMAINS_REMEMBERED):
             with self._lock:
                 self._ask()
         return self._shared or {}
 
     def known(self) -> dict[str, bool] | None:
-        """The same without asking anybody; None where that is not possible."""
+        """The same without asking the database; None if that is not possible."""
         return self._shared if self._kept else None
 
     def _ask(self) -> None:
@@ -92,7 +92,7 @@ class OurDomains:
         self._asked = time.monotonic()
 
     def keep(self, file: Path) -> None:
-        """Ask again and again in a thread of this process, until it ends."""
+        """Read them again and again, in a thread of this process."""
         self._file = file
         try:
             remembered = json.loads(file.read_text())
@@ -122,7 +122,7 @@ class OurDomains:
             logger.warning("domains not remembered: %s", error.strerror)
 
     def forget(self) -> None:
-        """Ask anew next time."""
+        """Ask the database next time."""
         self._asked = float("-inf")
         self._shared = None
 

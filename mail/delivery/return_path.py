@@ -1,4 +1,4 @@
-"""The envelope sender of what we forward: an address of ours, which tells us alone whose mail bounced.
+"""The envelope sender of forwarded mail: an address of ours that says, only to us, whose mail bounced.
 
 `b.<tag>@<the alias's domain>`; the tag is the lower-case base32 (RFC 4648 §6) of 16 encrypted octets
 (message, alias, destination, day) and 16 octets of MAC: 54 octets with its prefix, of the 64 that RFC 5321
@@ -69,12 +69,12 @@ def return_path(alias_id: int, destination_id: int, domain: str, now: datetime, 
 
 
 def looks_like_one(local_part: str) -> bool:
-    """Whether the local part is a return path's, valid or not: never an alias's."""
+    """Whether the local part is a return path's, valid or not. No alias has such a local part."""
     return local_part.lower().startswith(PREFIX)
 
 
 def read_return_path(local_part: str, domain: str, now: datetime) -> Tag | None:
-    """Whose mail a return path stands for; None where it is not ours, forged or older than 14 days."""
+    """Whose mail a return path stands for; None if it is forged or older than 14 days."""
     tag = local_part.lower().removeprefix(PREFIX)
     if len(tag) != _TAG_CHARACTERS or not looks_like_one(local_part):
         return None

@@ -1,4 +1,4 @@
-"""What a recipient is told, at every door: one rule for SMTP, LMTP and the policy service."""
+"""The answer for a recipient at every door: one rule for SMTP, LMTP and the policy service."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ from mail.delivery.blocks import blocks
 from mail.delivery.database import refuse_late
 from mail.delivery.resolve import Kind, Resolution, our_domains, resolve
 
-# A blocked alias and an unknown address are told in the same words, which are also Postfix's own
+# A blocked alias and an unknown address get the same answer, which is also Postfix's own
 # (with show_user_unknown_table_name = no): nobody can tell them apart.
 UNKNOWN = "550 5.1.1 User unknown"
 NOT_OURS = "550 5.7.1 We do not relay"
-RETURN_PATH = "550 5.7.1 This address takes bounces alone"
+RETURN_PATH = "550 5.7.1 This address accepts only bounces"
 # System incorrectly configured (RFC 3463 §3.4): the mail waits until the administrator has put it right.
 NOT_OURS_NOW = "451 4.3.5 This domain is not Anonmail's"
 NO_POSTMASTER = "451 4.3.5 MAIL_POSTMASTER is not set"
@@ -22,7 +22,7 @@ AWAY = "451 4.3.0 Cannot look this up now, try again later"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the recipient is, and the reply that refuses it (RFC 5321 §4.2); None: it is welcome."""
+    """What the recipient is, and the reply that refuses it (RFC 5321 §4.2), or None."""
 
     resolution: Resolution
     refusal: str | None = None
@@ -31,9 +31,9 @@ class Verdict:
 def verdict(recipient: str, sender: str, deadline: float | None = None) -> Verdict:
     """Judge one recipient of a transaction; `sender` is "" for the null sender.
 
-    A block is counted within a second, so that its time tells nobody that there is an alias; not at all
-    when this is later than the deadline (of time.monotonic()), because the sender then has another
-    answer. Raises OperationalError while the database is away.
+    A block is counted within a second, so that the time of the answer does not reveal an alias. It is not
+    counted after the deadline (of time.monotonic()), because the sender then gets another answer.
+    Raises OperationalError while the database is away.
     """
     resolution = resolve(recipient)
     refuse_late(deadline)
@@ -54,9 +54,9 @@ def verdict(recipient: str, sender: str, deadline: float | None = None) -> Verdi
 def after_queue(found: Verdict) -> Verdict:
     """The same recipient, of a message that a mail server in front has queued already.
 
-    It was welcome before: since then its alias was disabled, say. A refusal would make a report to
+    It was accepted then, but since then its alias may have been disabled. A refusal would make a bounce to
     whoever is named as the sender, so such mail is taken, and dropped by `mail.delivery.forward.take`. What
-    only this machine can have sent, as cron does to root, goes to the postmaster.
+    only this machine can have sent, for example from cron to root, goes to the postmaster.
     """
     resolution = found.resolution
     if resolution.kind is Kind.NOT_OURS:
@@ -70,9 +70,9 @@ def after_queue(found: Verdict) -> Verdict:
 
 
 def _is_for_this_machine(resolution: Resolution) -> bool:
-    """Whether an unknown recipient is at our own host's name, where strangers' are refused before.
+    """Whether an unknown recipient is at our own host's name, where strangers' mail was refused before.
 
-    Where that name is a domain of aliases too, root alone: it is nobody's alias, ever.
+    If that name is a domain of aliases too, only root: it can never be an alias.
     """
     address: Address | None = resolution.address
     if resolution.kind is not Kind.UNKNOWN or address is None or address.domain != settings.MAIL_HOSTNAME:

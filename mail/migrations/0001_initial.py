@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
                 ('what', models.CharField(max_length=100, unique=True, verbose_name='what')),
                 ('first', models.DateTimeField(default=django.utils.timezone.now, verbose_name='first')),
                 ('last', models.DateTimeField(db_index=True, default=django.utils.timezone.now, verbose_name='last')),
-                ('told_at', models.DateTimeField(null=True, verbose_name='told at')),
+                ('told_at', models.DateTimeField(null=True, verbose_name='reported at')),
             ],
             options={
                 'verbose_name': 'mail fault',

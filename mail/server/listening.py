@@ -1,4 +1,4 @@
-"""Where the mail server's doors are, as the MAIL_…LISTEN settings write it."""
+"""Where the mail server listens, as the MAIL_…LISTEN settings say."""
 
 import socket
 import stat
@@ -31,7 +31,7 @@ def endpoint(text: str) -> Endpoint:
     if text.startswith("unix:"):
         path = Path(text.removeprefix("unix:"))
         if not path.is_absolute():
-            raise ValueError("A UNIX socket is written with its whole path, as unix:/run/anonmail/lmtp.")
+            raise ValueError("Write a UNIX socket with its absolute path, as unix:/run/anonmail/lmtp.")
         return Endpoint("", 0, path)
     host, _colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
@@ -40,7 +40,7 @@ def endpoint(text: str) -> Endpoint:
     return Endpoint(host, int(port))
 
 
-# The doors by the name of their setting; an empty setting leaves a door shut.
+# The setting of each door; an empty one closes the door.
 DOORS = {
     "smtp": "MAIL_LISTEN",
     "lmtp": "MAIL_LMTP_LISTEN",
@@ -64,7 +64,7 @@ def endpoints() -> dict[str, Endpoint]:
 def listening_socket(place: Endpoint) -> socket.socket:
     """A socket that listens there. Raises OSError, whose text says what is wrong.
 
-    A UNIX socket that nobody serves any more is replaced. Its mode is MAIL_SOCKET_MODE.
+    A UNIX socket that is no longer served is replaced. Its mode is MAIL_SOCKET_MODE.
     """
     if place.path is None:
         family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
@@ -97,7 +97,7 @@ def _remove_stale(path: Path) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX) as probe:
-        # A server that is too busy to answer is one all the same.
+        # A server that is too busy to answer still counts.
         probe.settimeout(1)
         try:
             probe.connect(str(path))

@@ -17,7 +17,7 @@ from django.db import connections
 
 from mail.delivery.blocks import blocks
 from mail.delivery.database import WRITE_TIMEOUT
-from mail.delivery.next_hop import NextHop, next_hop_from
+from mail.delivery.next_hop import NextHop, configured_next_hop
 from mail.delivery.record import has_unwritten, write_unwritten
 from mail.delivery.resolve import our_domains
 from mail.server.limits import Connections, UnknownRecipientLimit
@@ -153,7 +153,7 @@ def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> 
     use_a_connection_per_thread()
     wait_briefly_for_writers()
     our_domains.keep(settings.VAR_DIR / "our_domains.json")
-    hop = next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME, settings.MAIL_NEXT_HOP_CA)
+    hop = configured_next_hop()
     tls = tls_context()
 
     async def until_stopped() -> None:

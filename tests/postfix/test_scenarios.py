@@ -316,7 +316,7 @@ def test_a_bounce_address_takes_the_null_sender_alone(alice: User, site: Site) -
 
     assert told.recipients == {
         arrived.sender: f"550 5.7.1 <{arrived.sender}>: Recipient address rejected: "
-        "This address takes bounces alone"
+        "This address accepts only bounces"
     }
     assert null.recipients[forged] == unknown(forged)
     assert null.recipients[arrived.sender].startswith("250")

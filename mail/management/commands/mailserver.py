@@ -5,7 +5,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from core.parent import end_with_supervisor
-from mail.delivery.next_hop import next_hop_from
+from mail.delivery.next_hop import configured_next_hop
 from mail.server.listening import endpoints, listening_socket
 from mail.server.processes import Processes, serve, tls_context
 
@@ -17,7 +17,7 @@ class Command(BaseCommand):
         end_with_supervisor()
         with contextlib.ExitStack() as stack:
             try:
-                next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME, settings.MAIL_NEXT_HOP_CA)
+                configured_next_hop()
                 tls_context()
                 listeners = {
                     name: stack.enter_context(listening_socket(place)) for name, place in endpoints().items()
@@ -25,7 +25,7 @@ class Command(BaseCommand):
             except (OSError, ValueError) as error:
                 raise CommandError(f"The mail server cannot start: {error}") from error
             if not listeners:
-                raise CommandError("The mail server has no door: set MAIL_LISTEN or another of its settings.")
+                raise CommandError("The mail server listens nowhere: set MAIL_LISTEN or another address.")
             if settings.MAIL_PROCESSES > 1:
                 Processes(listeners, settings.MAIL_PROCESSES).run()
             else:

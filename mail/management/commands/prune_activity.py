@@ -8,7 +8,7 @@ from mail.models import Activity, Bounce, Delivery, SiteFault
 
 
 class Command(RuleCommand):
-    help = "Delete activity older than ACTIVITY_DAYS and deliveries that nobody asks for. Run it once a day."
+    help = "Delete activity older than ACTIVITY_DAYS and old deliveries. Run it once a day."
 
     def act(self, **options: Any) -> str:
         activities, _rows = Activity.objects.outdated().delete()

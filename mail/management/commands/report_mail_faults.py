@@ -3,14 +3,14 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from core.commands import RuleCommand
-from mail.delivery.faults import tell_administrators
+from mail.delivery.faults import report_faults
 
 
 class Command(RuleCommand):
-    help = "Mail the global admins what refuses this site's mail, if anything does. Run it once a day."
+    help = "Mail the global admins if other servers refuse this site's mail, and why. Run it once a day."
 
     def act(self, **options: Any) -> str:
         try:
-            return f"Told of {tell_administrators()} mail faults."
+            return f"Reported {report_faults()} mail faults."
         except OSError as error:
             raise CommandError(f"The mail could not be sent: {type(error).__name__}.") from error

@@ -491,7 +491,7 @@ def test_a_paused_destination_is_shown_everywhere_tested_and_resumed(
     address = EmailAddress.objects.get(user=alice)
     PausedDestination.objects.create(destination=address)
     client.force_login(alice)
-    monkeypatch.setattr("mail.views.next_hop_from", lambda *settings: hop)
+    monkeypatch.setattr("mail.views.configured_next_hop", lambda: hop)
     for page in ("/aliases/", "/tokens/", "/addresses/"):
         assert "refused mail several times and is paused" in client.get(page).content.decode()
 

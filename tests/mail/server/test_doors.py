@@ -184,7 +184,7 @@ def test_roles_and_bounce_addresses(alice: User, policy: Ask, settings: Settings
     for role in ("postmaster@example.com", "Abuse+x@EXAMPLE.com", "postmaster", "postmaster@mx.example.com"):
         assert policy(role) == GO_ON
     assert policy(path, sender="") == GO_ON
-    assert policy(path) == "550 5.7.1 This address takes bounces alone"
+    assert policy(path) == "550 5.7.1 This address accepts only bounces"
     assert policy(forged, sender="") == UNKNOWN
     settings.MAIL_POSTMASTER = ""
     assert policy("postmaster@example.com") == UNKNOWN
