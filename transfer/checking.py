@@ -165,7 +165,7 @@ class Check:
         return sorted(self.wrong_by_themselves + refused, key=lambda problem: problem.line)
 
     def destinations(self, candidate: Candidate) -> list[EmailAddress]:
-        """Where the alias's mail will go. Only if there are no problems."""
+        """Where the alias's mail will go. To be called only if there are no problems."""
         own = self.own[candidate.owner.pk]
         if not candidate.row.destinations:
             return [address for address in own.values() if address.primary]

@@ -349,4 +349,4 @@ def _moment(value: Any) -> datetime | None:
     try:
         return moment.astimezone(UTC)
     except OverflowError as error:
-        raise ValueError(f"{value!r} is not a date of our calendar") from error
+        raise ValueError(f"{value!r} is outside the years 1 to 9999") from error

@@ -22,7 +22,7 @@ class State(models.TextChoices):
     CHECKING = "checking"
     READY = "ready"
     WRONG = "wrong"
-    # Its reader has learned of so many addresses of others that nothing more is looked up.
+    # Its owner may learn of no more addresses of others today, so nothing more is looked up.
     STOPPED = "stopped"
 
 

@@ -134,7 +134,7 @@ def _make_domain(found: ServerImport, row: DomainRow, hosting: set[str], housing
             return
         domain = Domain(
             name=name,
-            # A domain whose aliases come here is one for aliases, whether that Mailu knew the toggle or not.
+            # If aliases of the domain come here, it is on, even if that Mailu did not know the toggle.
             anonmail_enabled=row.anonmail_enabled or bool(names & hosting),
             is_shared=bool(names & housing),
             comment=row.comment,

@@ -2,11 +2,15 @@
 
 import codecs
 
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_lazy
 
 from transfer.rows import ImportFileError
 
 FILE_MAX_BYTES = 10 * 1024 * 1024
+SPREADSHEET = gettext_lazy(
+    "The file is a spreadsheet. Open it in a spreadsheet program, save it as “CSV UTF-8” and choose that."
+)
+ARCHIVE = gettext_lazy("The file is packed. Unpack it and choose the file inside.")
 
 
 def decode(data: bytes) -> str:
@@ -50,25 +54,15 @@ def _other_kind(data: bytes) -> str:
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         inside = data[:4096]
         if any(name in inside for name in (b"[Content_Types].xml", b"xl/", b"application/vnd.")):
-            return _spreadsheet()
-        return _archive()
+            return str(SPREADSHEET)
+        return str(ARCHIVE)
     if data.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
-        return _spreadsheet()  # .xls
+        return str(SPREADSHEET)  # .xls
     if data.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"(\xb5/\xfd")):
-        return _archive()
+        return str(ARCHIVE)
     if data.startswith((b"%PDF-", b"{\\rtf")) or data[:4096].lstrip(b"\xef\xbb\xbf\r\n\t ").startswith(b"<"):
         return gettext("The file is a document (PDF, RTF, HTML or XML). Export the aliases as CSV instead.")
     return ""
-
-
-def _spreadsheet() -> str:
-    return gettext(
-        "The file is a spreadsheet. Open it in a spreadsheet program, save it as “CSV UTF-8” and choose that."
-    )
-
-
-def _archive() -> str:
-    return gettext("The file is packed. Unpack it and choose the file inside.")
 
 
 def too_large() -> str:
