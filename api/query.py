@@ -7,6 +7,15 @@ _HOSTNAME = re.compile(r"(?:^|&)hostname=")
 _IN_BRACKETS = re.compile(r"^([^\[]*\[[^\]]*\])[^\[]*$")
 # More fields than any client sends; what is beyond is ignored, not refused.
 _FIELDS_MAX = 100
+# The deepest page: far beyond anyone's rows; a database's OFFSET is 63 bits wide.
+PAGE_MAX = 1_000_000_000
+
+
+def whole_number(text: str, most: int) -> int | None:
+    """The number that these ASCII digits write, if it is at most `most`: a sign is no digit, nor is ²."""
+    if not (text.isascii() and text.isdigit()) or len(text) > len(str(most)):
+        return None
+    return number if (number := int(text)) <= most else None
 
 
 def read_query(raw: str) -> dict[str, str]:

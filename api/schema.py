@@ -141,7 +141,7 @@ class Call:
     sends: Any = None
     parameters: Sequence[Any] = ()  # OpenApiParameters, or an Input for the query string
     refuses: Sequence[int] = ()
-    example: Any = None  # None: `example_of` the answer
+    example: Any = None  # or a function that returns it; None: `example_of` the answer
     media_type: str = "application/json"
     refusal: Callable[[int], OpenApiResponse] = refusal
     needs_key: bool = True
@@ -239,7 +239,8 @@ class ApiSchema(AutoSchema):
         call = self.call
         answers: dict[Any, Any] = {}
         if call.answer is not None:
-            example = example_of(call.answer) if call.example is None else call.example
+            example = call.example() if callable(call.example) else call.example
+            example = example_of(call.answer) if example is None else example
             # As JSON has it: an id is a text there.
             plain = json.loads(json.dumps(example, cls=JSONEncoder))
             shown = OpenApiExample("answer", value=plain, response_only=True)

@@ -5,7 +5,8 @@ SimpleLogin and addy.io have the same two paths for it, with other words. What a
 """
 
 from datetime import timedelta
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, NotRequired, TypedDict
 
 from allauth.account.adapter import get_adapter
 from allauth.core import ratelimit
@@ -17,16 +18,20 @@ from django.core.signing import BadSignature, TimestampSigner
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext
+from drf_spectacular.utils import OpenApiResponse, extend_schema_field
+from rest_framework.fields import empty
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import User
 from accounts.sign_ins import tell_of_sign_in
 from aliases.validation import clean_name, clean_text
-from api.addy.inputs import ChoiceField, Input
+from api.addy.inputs import ChoiceField
+from api.addy.inputs import Input as AddyInput
 from api.addy.objects import stamp, stamp_or_null
-from api.errors import BadInput, NeedSudo, NotOffered
-from api.simplelogin.inputs import text_field
+from api.errors import BadInput, NeedSudo, NotOffered, Unprocessable
+from api.inputs import Input, OptionalField, TextField
+from api.schema import SENTENCES, Call, schema_of, shown_refusal
 from api.views import ApiView, SignInView
 from core.addresses import AddressError, normalise_address
 from core.converters import KEY_DIGITS_MAX
@@ -83,47 +88,139 @@ class CodeNeeded(RuleError):
         self.fields = {"mfa_key": key, "csrf_token": "none"}
 
 
+class SignedInToAddy(TypedDict):
+    """What addy.io's apps read of a new token."""
+
+    name: str
+    api_key: str
+    created_at: str
+    expires_at: str | None
+
+
+class SignedIn(TypedDict):
+    """What SimpleLogin's apps read of it."""
+
+    name: str
+    email: str
+    api_key: str | None
+
+
+class PasswordAccepted(SignedIn):
+    """The same after the first step: `mfa_key` instead of a token if a code must follow."""
+
+    mfa_enabled: bool
+    mfa_key: str | None
+
+
+class SimpleLoginError(TypedDict):
+    error: str
+
+
+class AddyError(TypedDict):
+    message: str
+    errors: NotRequired[dict[str, list[str]]]
+    mfa_key: NotRequired[str]
+    csrf_token: NotRequired[str]
+
+
+def refusal(status: int) -> OpenApiResponse:
+    """An error in either dialect, for the schema."""
+    example = {"error": SENTENCES[status]}
+    if status == 401:
+        example = {"message": "Email or password incorrect"}
+    return shown_refusal(status, schema_of(SimpleLoginError | AddyError), example)
+
+
+SignInCall = partial(Call, refuses=(401, 403, 422), refusal=refusal, needs_key=False)
+
+
+class CleanTextField(TextField):
+    """A text that the database can hold; "" if it is missing or null. Raises InvalidValue."""
+
+    def run_validation(self, data: Any = empty) -> str:
+        return super().run_validation(data) or ""
+
+    def to_internal_value(self, data: Any) -> str:
+        return clean_text(super().to_internal_value(data))
+
+
+class CodeField(CleanTextField):
+    """A code. simplelogincmd sends a number: the zeros before it are put back."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if isinstance(data, int) and not isinstance(data, bool) and 0 <= data < 10**CODE_DIGITS:
+            data = f"{data:0{CODE_DIGITS}}"
+        return super().to_internal_value(data)
+
+
+@extend_schema_field({"type": "string", "enum": list(LIFETIMES)})
+class ExpirationField(OptionalField):
+    """One of the words in LIFETIMES, which only addy.io's clients send. Raises Unprocessable."""
+
+    def to_internal_value(self, data: Any) -> timedelta | None:
+        if not isinstance(data, str):
+            raise Unprocessable(
+                "expiration", gettext("The field “%(name)s” must be a text.") % {"name": "expiration"}
+            )
+        if data.strip() and data.strip() not in LIFETIMES:
+            raise Unprocessable(
+                "expiration",
+                gettext("“%(name)s” must be one of: %(choices)s.")
+                % {"name": "expiration", "choices": ", ".join(LIFETIMES)},
+            )
+        return LIFETIMES.get(data.strip())
+
+
+class SignInInput(Input):
+    device = CleanTextField(initial="phone")
+    device_name = CleanTextField()
+    expiration = ExpirationField()
+
+
+class PasswordInput(SignInInput):
+    email = CleanTextField(initial="alice@example.com")
+    username = CleanTextField()
+    password = CleanTextField(initial="…")
+
+
+class CodeInput(SignInInput):
+    mfa_token = CodeField(initial="123456")
+    otp = CodeField()
+    mfa_key = CleanTextField(initial="the one that /api/auth/login gave")
+
+
 class PasswordView(SignInView):
     """A step of signing in with a password, in the words of either dialect."""
 
     # The fields that only addy.io's clients, and only SimpleLogin's, send in this step.
     addys_field: ClassVar[str]
     simplelogins_field: ClassVar[str]
+    input: ClassVar[type[SignInInput]]
 
     @property
     def speaks_addy(self) -> bool:
         """Whether the client is one of addy.io's."""
         return self.addys_field in self.fields and self.simplelogins_field not in self.fields
 
-    def check_offered(self) -> None:
-        """Raise NotOffered where API_PASSWORD_LOGIN is off."""
+    def read(self) -> dict[str, Any]:
+        """The body's fields. Raises NotOffered if API_PASSWORD_LOGIN is off."""
         if not settings.API_PASSWORD_LOGIN:
             raise NotOffered(
                 gettext(
                     "Signing in with a password is off here. Make a token on the page Authentication tokens."
                 )
             )
+        data = self.input.read(self.fields)
+        data["device"] = clean_name(data["device_name" if self.speaks_addy else "device"][:DEVICE_MAX])
+        return data
 
-    def text(self, name: str) -> str:
-        """A text in the body; "" where it is missing. Raises BadInput, InvalidValue."""
-        return clean_text(text_field(self.fields, name) or "")
-
-    def device(self) -> str:
-        """What the client calls itself, as it is stored. Raises as `text` does."""
-        return clean_name(self.text("device_name" if self.speaks_addy else "device")[:DEVICE_MAX])
-
-    def lifetime(self) -> timedelta | None:
-        """How long the token is wanted for; None: for good. Raises Unprocessable."""
-        if not self.speaks_addy:
-            return None
-        return LIFETIMES.get(AddySignIn.read(self.fields)["expiration"])
-
-    def signed_in(self, user: User, device: str, lifetime: timedelta | None) -> dict[str, Any]:
-        """Make a token, tell its owner, and return what an app of addy.io's reads; SimpleLogin's reads less.
+    def signed_in(self, user: User, data: dict[str, Any]) -> SignedInToAddy:
+        """Make a token that ends as addy.io's client says, and inform its owner.
 
         An older one of the same device is revoked: nobody can read it any more. Raises OwnerChanged.
         """
-        device = device or "app"
+        device = data["device"] or "app"
+        lifetime = data["expiration"] if self.speaks_addy else None
         name = gettext("%(device)s (signed in)") % {"device": device}
         expires = timezone.now() + lifetime if lifetime else None
         with transaction.atomic():
@@ -146,14 +243,27 @@ class Login(PasswordView):
 
     addys_field, simplelogins_field = "username", "email"
 
+    input = PasswordInput
+
+    @SignInCall(
+        "Sign in with a password, for a token",
+        PasswordAccepted | SignedInToAddy,
+        takes=PasswordInput,
+        example={
+            "name": "Alice",
+            "email": "alice@example.com",
+            "mfa_enabled": False,
+            "mfa_key": None,
+            "api_key": "…",
+        },
+    )
     def post(self, request: Request) -> Response:
-        self.check_offered()
-        email, password = self.text("username" if self.speaks_addy else "email"), self.text("password")
-        device, lifetime = self.device(), self.lifetime()
+        data = self.read()
+        email = data[self.addys_field if self.speaks_addy else self.simplelogins_field]
         # Signing in rightly is limited on the page too: a password's check takes its time and memory.
         if not ratelimit.consume(request._request, action="login"):
             raise too_often()
-        user = self.user(request, email, password)
+        user = self.user(request, email, data["password"])
         types = set(Authenticator.objects.filter(user=user).values_list("type", flat=True))
         has_code = Authenticator.Type.TOTP in types
         if types and not has_code:
@@ -164,14 +274,14 @@ class Login(PasswordView):
         if self.speaks_addy:
             if key:
                 raise CodeNeeded(key)
-            return Response(self.signed_in(user, device, lifetime))
+            return Response(self.signed_in(user, data))
         return Response(
             {
                 "name": user.name,
                 "email": user.email,
                 "mfa_enabled": has_code,
                 "mfa_key": key,
-                "api_key": None if has_code else self.signed_in(user, device, None)["api_key"],
+                "api_key": None if has_code else self.signed_in(user, data)["api_key"],
             }
         )
 
@@ -197,17 +307,25 @@ class Mfa(PasswordView):
 
     addys_field, simplelogins_field = "otp", "mfa_token"
 
+    input = CodeInput
+
+    @SignInCall(
+        "The second factor's code after the password",
+        SignedIn | SignedInToAddy,
+        takes=CodeInput,
+        example={"name": "Alice", "email": "alice@example.com", "api_key": "…"},
+    )
     def post(self, request: Request) -> Response:
-        self.check_offered()
-        user, device, lifetime = self.user(self.text("mfa_key")), self.device(), self.lifetime()
-        code = code_field(self.fields, "otp" if self.speaks_addy else "mfa_token")
+        data = self.read()
+        user = self.user(data["mfa_key"])
+        code = data[self.addys_field if self.speaks_addy else self.simplelogins_field]
         form: Any = BaseAuthenticateForm({"code": code}, user=user)
         if not form.is_valid():
             codes = {error.code for error in form.errors.as_data().get("code", [])}
             if "too_many_login_attempts" in codes or "rate_limited" in codes:
                 raise too_often()
             raise WrongCredentials(gettext("Wrong TOTP Token"), to_addy=self.speaks_addy)
-        made = self.signed_in(user, device, lifetime)
+        made = self.signed_in(user, data)
         if self.speaks_addy:
             return Response(made)
         return Response({"name": user.name, "email": user.email, "api_key": made["api_key"]})
@@ -226,12 +344,8 @@ class Mfa(PasswordView):
         raise WrongCredentials(gettext("Invalid mfa_key: sign in once more."), to_addy=self.speaks_addy)
 
 
-def code_field(data: dict[str, Any], name: str) -> str:
-    """The code in a body's field. simplelogincmd sends a number: the zeros before it are put back."""
-    code = data.get(name)
-    if isinstance(code, int) and not isinstance(code, bool) and 0 <= code < 10**CODE_DIGITS:
-        return f"{code:0{CODE_DIGITS}}"
-    return text_field(data, name) or ""
+class DeviceInput(Input):
+    device = TextField(initial="phone")
 
 
 class ApiKey(ApiView):
@@ -239,6 +353,7 @@ class ApiKey(ApiView):
 
     scope = ANY_TOKEN
 
+    @Call("A token makes no token: refused", takes=DeviceInput, refuses=(440,))
     def post(self, request: Request) -> Response:
         raise NeedSudo(gettext("Need sudo: a token makes no other token. Make one on the web page instead."))
 

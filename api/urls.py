@@ -1,7 +1,5 @@
 """`/api/…`: SimpleLogin's calls, signing in, and addy.io's calls."""
 
-import api.signin_schema  # noqa: F401 - describes its calls in the schema
-import api.simplelogin.schema  # noqa: F401
 from api import signin
 from api.addy.urls import urlpatterns as addy_urls
 from api.simplelogin.urls import urlpatterns as simplelogin_urls

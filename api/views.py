@@ -58,7 +58,7 @@ class ApiView(APIView):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The JSON object in the request's body; empty where there is none."""
+        """The JSON object in the request's body; empty if there is none."""
         data = self.request.data
         return data if isinstance(data, dict) else {}
 

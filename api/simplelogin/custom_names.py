@@ -13,19 +13,26 @@ from aliases.issuing import issue_chosen, needs_suffix
 from aliases.models import Alias
 from aliases.naming import endings, site_label
 from aliases.websites import bare_host
-from api.errors import BadInput
-from api.query import read_query
+from api.schema import Call
 from api.simplelogin.aliases import addresses_of
-from api.simplelogin.inputs import keys_field, text_field
-from api.simplelogin.objects import new_alias_object
+from api.simplelogin.inputs import HOSTNAME, ChosenName, NewCustomAlias
+from api.simplelogin.objects import (
+    BaseOptions,
+    NewAliasObject,
+    OldOptionsObject,
+    OptionsObject,
+    SuffixObject,
+    new_alias_object,
+    suffix_object,
+)
 from api.views import ApiView
 from core.exceptions import RuleError
 from domains.models import Domain
 from tokens.scopes import Scope
 
-# As SimpleLogin's: seconds for which an offered ending can be used, and the longest prefix.
+# Seconds for which an offered ending can be used, as at SimpleLogin.
 SUFFIX_VALID = 600
-PREFIX_MAX = 40
+REFUSES = (403, 404, 409, 412)
 
 
 class SuffixExpired(RuleError):
@@ -40,7 +47,7 @@ def _signer(user: User) -> TimestampSigner:
     return TimestampSigner(salt=f"aliases.api.suffix:{user.pk}")
 
 
-def suffixes(user: User) -> list[dict[str, Any]]:
+def suffixes(user: User) -> list[SuffixObject]:
     """The endings that are offered: of the domain on which random names are made first, else by name.
 
     On a domain where a chosen name needs no random part, the bare domain is offered too, before.
@@ -52,17 +59,10 @@ def suffixes(user: User) -> list[dict[str, Any]]:
     signer, offered = _signer(user), []
     for domain in domains:
         texts = [f"{next(endings(domain.minimum_style))}@{domain.name}"]
-        if not needs_suffix(domain):
+        is_custom = not needs_suffix(domain)
+        if is_custom:
             texts.insert(0, f"@{domain.name}")
-        offered += [
-            {
-                "suffix": text,
-                "signed_suffix": signer.sign(text),
-                "is_custom": not needs_suffix(domain),
-                "is_premium": False,
-            }
-            for text in texts
-        ]
+        offered += [suffix_object(text, signer.sign(text), is_custom=is_custom) for text in texts]
     return offered
 
 
@@ -78,72 +78,97 @@ def read_suffix(user: User, signed: str) -> tuple[str, str]:
     return ending, domain
 
 
-class Options(ApiView):
-    """`GET /api/v5/alias/options`: what a custom alias may look like."""
+class OptionsView(ApiView):
+    """What a custom alias may look like."""
 
     scope = Scope.CREATE
 
-    def get(self, request: Request) -> Response:
-        hostname = read_query(request.META.get("QUERY_STRING", "")).get("hostname", "")
-        offered = suffixes(self.caller)
-        answer: dict[str, Any] = {
-            "can_create": bool(offered),
-            "prefix_suggestion": site_label(hostname),
-            "suffixes": self.written(offered),
-        }
+    def options_for(self, offered: list[SuffixObject]) -> BaseOptions:
+        """All but the endings that are offered."""
+        hostname = self.query.get("hostname", "")
+        answer: BaseOptions = {"can_create": bool(offered), "prefix_suggestion": site_label(hostname)}
         host = bare_host(hostname)
         made = Alias.objects.owned_by(self.caller).present().filter(hostname=host)
         if host and (alias := made.order_by("-created", "-pk").first()):
             answer["recommendation"] = {"alias": alias.address, "hostname": alias.hostname}
+        return answer
+
+
+class Options(OptionsView):
+    """The options in SimpleLogin's fifth version."""
+
+    @Call(
+        "The endings that a chosen name may have, signed for ten minutes",
+        OptionsObject,
+        parameters=[HOSTNAME],
+    )
+    def get(self, request: Request) -> Response:
+        offered = suffixes(self.caller)
+        answer: OptionsObject = {**self.options_for(offered), "suffixes": offered}
         return Response(answer)
 
-    def written(self, offered: list[dict[str, Any]]) -> list[Any]:
-        """The endings as this version of the call writes them."""
-        return list(offered)
+
+class OldOptions(OptionsView):
+    """The options in the version that the browser extension uses."""
+
+    @Call("The same, each ending as a pair", OldOptionsObject, parameters=[HOSTNAME])
+    def get(self, request: Request) -> Response:
+        offered = suffixes(self.caller)
+        pairs = [[row["suffix"], row["signed_suffix"]] for row in offered]
+        answer: OldOptionsObject = {**self.options_for(offered), "suffixes": pairs}
+        return Response(answer)
 
 
-class OldOptions(Options):
-    """`GET /api/v4/alias/options`: the same with pairs for endings; the browser extension uses it."""
-
-    def written(self, offered: list[dict[str, Any]]) -> list[Any]:
-        return [[row["suffix"], row["signed_suffix"]] for row in offered]
-
-
-class CustomAlias(ApiView):
-    """`POST /api/v3/alias/custom/new`: a chosen prefix with an offered ending."""
+class CustomAliasView(ApiView):
+    """A chosen prefix with an offered ending."""
 
     scope = Scope.CREATE
 
-    def post(self, request: Request) -> Response:
-        data = self.fields
-        if not data:
-            raise BadInput(gettext("The request's body must not be empty."))
-        prefix = (text_field(data, "alias_prefix") or "").strip().lower().replace(" ", "")
-        if not prefix or len(prefix) > PREFIX_MAX:
-            raise BadInput(
-                gettext("The alias prefix must have between 1 and %(max)s characters.") % {"max": PREFIX_MAX}
-            )
-        ending, domain = read_suffix(self.caller, text_field(data, "signed_suffix") or "")
+    def make(self, data: dict[str, Any]) -> Response:
+        """Make the alias that the body asks for; it forwards to the primary address without `mailbox_ids`."""
+        ending, domain = read_suffix(self.caller, data["signed_suffix"] or "")
+        destinations = None
+        if "mailbox_ids" in data:
+            destinations = addresses_of(self.caller, data["mailbox_ids"])
         alias = issue_chosen(
             owner=self.caller,
             made_by_app=True,
-            prefix=prefix,
+            prefix=data["alias_prefix"],
             suffix=ending,
             domain=domain,
-            hostname=read_query(request.META.get("QUERY_STRING", "")).get("hostname", ""),
-            destinations=self.destinations(data),
-            note=text_field(data, "note"),
-            name=text_field(data, "name") or "",
+            hostname=self.query.get("hostname", ""),
+            destinations=destinations,
+            note=data["note"],
+            name=data["name"] or "",
         )
         return Response(new_alias_object(alias), status=201)
 
-    def destinations(self, data: dict[str, Any]) -> list[str] | None:
-        """Where the alias forwards to."""
-        return addresses_of(self.caller, keys_field(data, "mailbox_ids"))
+
+class CustomAlias(CustomAliasView):
+    """A new alias that forwards to the addresses in `mailbox_ids`."""
+
+    @Call(
+        "Make an alias with a chosen name",
+        NewAliasObject,
+        201,
+        takes=NewCustomAlias,
+        parameters=[HOSTNAME],
+        refuses=REFUSES,
+    )
+    def post(self, request: Request) -> Response:
+        return self.make(NewCustomAlias.read(self.fields))
 
 
-class OldCustomAlias(CustomAlias):
-    """`POST /api/v2/alias/custom/new`: the same to the primary address; the browser extension uses it."""
+class OldCustomAlias(CustomAliasView):
+    """A new alias that forwards to the primary address; the browser extension uses it."""
 
-    def destinations(self, data: dict[str, Any]) -> list[str] | None:
-        return None
+    @Call(
+        "The same, to the primary address",
+        NewAliasObject,
+        201,
+        takes=ChosenName,
+        parameters=[HOSTNAME],
+        refuses=REFUSES,
+    )
+    def post(self, request: Request) -> Response:
+        return self.make(ChosenName.read(self.fields))

@@ -5,105 +5,130 @@ Statuses are those of the real server for an account without the right, or for a
 
 from django.conf import settings
 from django.urls import reverse
-from django.utils.translation import gettext
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.errors import BadInput, NeedSudo, NotOffered
+from api.inputs import Input
+from api.schema import Call
+from api.simplelogin.inputs import Address, AddressAndCode, AddressAndPassword, DomainChanges, Password
 from api.views import ApiView, SignInView
 from tokens.scopes import ANY_TOKEN, Scope
 
+Refusal = BadInput | NeedSudo | NotOffered
 
-def page(name: str) -> str:
+
+def page_url(name: str) -> str:
     """The whole address of a page, for somebody who reads it in an app."""
     return f"{settings.SITE_URL}{reverse(name)}"
 
 
+def refused(
+    method: str,
+    summary: str,
+    error: type[Refusal],
+    sentence: Promise,
+    page: str = "account",
+    *,
+    takes: type[Input] | None = None,
+    scope: Scope | None = ANY_TOKEN,
+) -> type[ApiView]:
+    """A view that answers this method with this error; `%(url)s` in its sentence is the page's address."""
+
+    def refuse(self: ApiView, request: Request, key: int = 0) -> Response:
+        raise error(str(sentence) % {"url": page_url(page)})
+
+    described = Call(summary, takes=takes, refuses=(error.status,), needs_key=scope is not None)
+    base = SignInView if scope is None else ApiView
+    return type("Refused", (base,), {"scope": scope, method: described(refuse)})
+
+
 class Register(SignInView):
-    """`POST /api/auth/register`."""
+    """Making an account."""
 
+    @Call("Make an account: refused", takes=AddressAndPassword, refuses=(400,), needs_key=False)
     def post(self, request: Request) -> Response:
+        sentence = _("Only an admin makes accounts on this server.")
         if settings.SIGNUP_OPEN:
-            raise BadInput(
-                gettext("Make your account on the web page: %(url)s") % {"url": page("account_signup")}
-            )
-        raise BadInput(gettext("Accounts are made by an admin here."))
+            sentence = _("Make your account on the web page: %(url)s")
+        raise BadInput(str(sentence) % {"url": page_url("account_signup")})
 
 
-class Activate(SignInView):
-    """`POST /api/auth/activate`: our mails have links, no codes."""
-
-    def post(self, request: Request) -> Response:
-        raise BadInput(
-            gettext("Open the link in the mail. Signing in on the web page sends it once more: %(url)s")
-            % {"url": page("account_login")}
-        )
-
-
-class Reactivate(Activate):
-    """`POST /api/auth/reactivate`."""
-
-
-class ForgotPassword(SignInView):
-    """`POST /api/auth/forgot_password`."""
-
-    def post(self, request: Request) -> Response:
-        raise BadInput(
-            gettext("Ask for a new password on the web page: %(url)s")
-            % {"url": page("account_reset_password")}
-        )
-
-
-class Sudo(ApiView):
-    """`PATCH /api/sudo`: a token never gets further than its own calls."""
-
-    scope = ANY_TOKEN
-
-    def patch(self, request: Request) -> Response:
-        raise NotOffered(
-            gettext("A token cannot get more rights. Use the web page: %(url)s") % {"url": page("account")}
-        )
-
-
-class DeleteUser(ApiView):
-    """`DELETE /api/user`."""
-
-    scope = ANY_TOKEN
-
-    def delete(self, request: Request) -> Response:
-        raise NeedSudo(
-            gettext("Need sudo: delete your account on the web page: %(url)s")
-            % {"url": page("account-delete")}
-        )
-
-
-class CookieToken(ApiView):
-    """`GET /api/user/cookie_token`: signs in a browser, at SimpleLogin."""
-
-    scope = ANY_TOKEN
-
-    def get(self, request: Request) -> Response:
-        raise NotOffered(
-            gettext("A token does not sign in to the web page. Sign in there: %(url)s")
-            % {"url": page("account_login")}
-        )
-
-
-class UnlinkProton(ApiView):
-    """`DELETE /api/setting/unlink_proton_account`."""
-
-    scope = ANY_TOKEN
-
-    def delete(self, request: Request) -> Response:
-        raise BadInput(gettext("No Proton account is linked."))
-
-
-class NotificationRead(ApiView):
-    """`POST /api/notifications/:id/read`."""
-
-    scope = Scope.ACTIVITY
-
-    def post(self, request: Request, key: int) -> Response:
-        raise NotOffered(
-            gettext("This stays until the address takes mail again: %(url)s") % {"url": page("address-list")}
-        )
+# Our mails have links, no codes.
+OPEN_THE_LINK = _("Open the link in the mail. Signing in on the web page sends it once more: %(url)s")
+Activate = refused(
+    "post",
+    "Verify an account: refused",
+    BadInput,
+    OPEN_THE_LINK,
+    "account_login",
+    takes=AddressAndCode,
+    scope=None,
+)
+Reactivate = refused(
+    "post",
+    "Send the mail once more: refused",
+    BadInput,
+    OPEN_THE_LINK,
+    "account_login",
+    takes=Address,
+    scope=None,
+)
+ForgotPassword = refused(
+    "post",
+    "Ask for a new password: refused",
+    BadInput,
+    _("Ask for a new password on the web page: %(url)s"),
+    "account_reset_password",
+    takes=Address,
+    scope=None,
+)
+Sudo = refused(
+    "patch",
+    "More rights for a token: refused",
+    NotOffered,
+    _("A token cannot get more rights. Use the web page: %(url)s"),
+    takes=Password,
+)
+DeleteUser = refused(
+    "delete",
+    "Delete the account: refused",
+    NeedSudo,
+    _("Need sudo: delete your account on the web page: %(url)s"),
+    "account-delete",
+)
+CookieToken = refused(
+    "get",
+    "Sign in a browser: refused",
+    NotOffered,
+    _("A token does not sign in to the web page. Sign in there: %(url)s"),
+    "account_login",
+)
+UnlinkProton = refused(
+    "delete", "Unlink a Proton account: refused", BadInput, _("No Proton account is linked.")
+)
+NotificationRead = refused(
+    "post",
+    "Forget a notification: refused",
+    NotOffered,
+    _("This stays until the address takes mail again: %(url)s"),
+    "address-list",
+    scope=Scope.ACTIVITY,
+)
+CustomDomain = refused(
+    "patch",
+    "Change a domain: refused",
+    NotOffered,
+    _("The domains belong to this server: only its admin can change them."),
+    takes=DomainChanges,
+    scope=Scope.MANAGE,
+)
+CustomDomainTrash = refused(
+    "get",
+    "A domain's deleted aliases: refused",
+    NotOffered,
+    _("The domains belong to this server. Your deleted aliases have a page of their own."),
+    scope=Scope.CREATE,
+)

@@ -1,6 +1,6 @@
 """SimpleLogin's paths, below `/api/`."""
 
-from api.simplelogin import account, aliases, custom_names, refused
+from api.simplelogin import account, aliases, contacts, custom_names, mailboxes, refused
 from api.views import route
 
 urlpatterns = [
@@ -14,18 +14,18 @@ urlpatterns = [
     route("aliases/<key:key>", aliases.AliasDetail, "api-alias"),
     route("aliases/<key:key>/toggle", aliases.AliasToggle, "api-alias-toggle"),
     route("aliases/<key:key>/activities", aliases.AliasActivities, "api-alias-activities"),
-    route("aliases/<key:key>/contacts", account.Contacts, "api-alias-contacts"),
-    route("contacts/<key:key>", account.OneContact, "api-contact"),
-    route("contacts/<key:key>/toggle", account.ContactToggle, "api-contact-toggle"),
-    route("mailboxes", account.Mailboxes, "api-mailboxes"),
-    route("v2/mailboxes", account.AllMailboxes, "api-mailboxes-all"),
-    route("mailboxes/<key:key>", account.OneMailbox, "api-mailbox"),
+    route("aliases/<key:key>/contacts", contacts.Contacts, "api-alias-contacts"),
+    route("contacts/<key:key>", contacts.OneContact, "api-contact"),
+    route("contacts/<key:key>/toggle", contacts.ContactToggle, "api-contact-toggle"),
+    route("mailboxes", mailboxes.Mailboxes, "api-mailboxes"),
+    route("v2/mailboxes", mailboxes.AllMailboxes, "api-mailboxes-all"),
+    route("mailboxes/<key:key>", mailboxes.OneMailbox, "api-mailbox"),
     route("setting", account.Settings, "api-setting"),
     route("v2/setting/domains", account.SettingDomains, "api-setting-domains"),
     route("setting/domains", account.OldSettingDomains, "api-setting-domains-old"),
     route("custom_domains", account.CustomDomains, "api-custom-domains"),
-    route("custom_domains/<key:key>", account.CustomDomain, "api-custom-domain"),
-    route("custom_domains/<key:key>/trash", account.CustomDomainTrash, "api-custom-domain-trash"),
+    route("custom_domains/<key:key>", refused.CustomDomain, "api-custom-domain"),
+    route("custom_domains/<key:key>/trash", refused.CustomDomainTrash, "api-custom-domain-trash"),
     route("notifications", account.Notifications, "api-notifications"),
     route("export/data", account.ExportData, "api-export-data"),
     route("export/aliases", account.ExportAliases, "api-export-aliases"),
