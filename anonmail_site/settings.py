@@ -163,7 +163,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "core.client_address.TrustedProxyMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "api.middleware.ApiEdgeMiddleware",
+    "api.middleware.ApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",

@@ -47,7 +47,7 @@ class NotFound(RuleError):
 
 
 class BadInput(RuleError):
-    """The request says something that cannot be meant."""
+    """The request has a value that is not valid."""
 
     code = "bad_input"
     status = 400
@@ -57,7 +57,7 @@ class BadInput(RuleError):
 
 
 class Unprocessable(RuleError):
-    """A field of the request breaks a rule: addy.io's way to say so, by the field's name."""
+    """A field of the request breaks a rule; as addy.io does, the answer names the field."""
 
     code = "unprocessable"
     status = 422
@@ -68,21 +68,21 @@ class Unprocessable(RuleError):
 
 
 class NotOffered(RuleError):
-    """Something that SimpleLogin has and this server has not: as for an account without the right."""
+    """SimpleLogin offers this and this server does not; refused as to an account without the right."""
 
     code = "not_offered"
     status = 403
 
 
 class NeedSudo(RuleError):
-    """A token makes no token: SimpleLogin asks for the password once more."""
+    """No token may do this; SimpleLogin would ask for the password again."""
 
     code = "need_sudo"
     status = 440
 
 
 def sentence_for(status: int) -> str:
-    """What to tell the client of an API where nothing better is known."""
+    """The sentence for a status for which nothing more exact is known."""
     return str(SENTENCES.get(status, CRASHED if status >= 500 else SENTENCES[400]))
 
 
@@ -94,7 +94,7 @@ def error_body(path: str, sentence: str, status: int) -> dict[str, Any]:
 
 
 def answer_error(error: Exception, context: dict[str, Any]) -> Response | None:
-    """The API's exception handler. None lets the error go on and become a 500 (`edge`)."""
+    """The API's exception handler. None lets the error go on and become a 500, in the middleware."""
     headers: dict[str, str] = {}
     if isinstance(error, RuleError):
         sentence, status = str(error), error.status
@@ -104,7 +104,7 @@ def answer_error(error: Exception, context: dict[str, Any]) -> Response | None:
             headers["Retry-After"] = str(retry_after)
     elif isinstance(error, OperationalError | InterfaceError):
         logger.warning("database away: %s", type(error).__name__)
-        # Temporary, and nobody's fault.
+        # Temporary.
         sentence, status = sentence_for(503), 503
         headers["Retry-After"] = str(DATABASE_RETRY_AFTER)
     elif isinstance(error, Http404):

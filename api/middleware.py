@@ -1,4 +1,4 @@
-"""The outer edge of `/api/`: paths as clients write them, bodies that fit, and never any HTML."""
+"""What happens to each request below `/api/` first and last: paths, the size of bodies, JSON errors."""
 
 import io
 import re
@@ -15,7 +15,7 @@ from api.errors import error_body, sentence_for
 API_PATHS = re.compile(r"/+api(/|$)")
 
 
-class ApiEdgeMiddleware:
+class ApiMiddleware:
     """For paths under `/api/`: doubled slashes collapse, one at the end goes (clients do not follow
     redirects), a body over the limit is answered 413 (the server closes the connection), a chunked one is
     understood, and an error that is not JSON becomes JSON.
@@ -32,7 +32,7 @@ class ApiEdgeMiddleware:
         try:
             fits = _read_body(request)
         except OSError:
-            # Chunks that are none, or a client that went away in the middle of one.
+            # Invalid chunks, or a client that went away in the middle of one.
             return _finish(_early_error(400, request))
         if not fits:
             return _finish(_early_error(413, request))
@@ -45,9 +45,9 @@ class ApiEdgeMiddleware:
 
 
 def _read_body(request: HttpRequest) -> bool:
-    """Put the body, chunked or not, where Django reads it. False: it is over the limit.
+    """Put the body, chunked or not, where Django reads it. False if it is over the limit.
 
-    Raises OSError where it cannot be read.
+    Raises OSError if it cannot be read.
     """
     limit = settings.API_MAX_BODY_BYTES
     try:
@@ -73,7 +73,7 @@ def _read_body(request: HttpRequest) -> bool:
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:
-    """At most `size` octets of a body. Raises OSError where it breaks off, or its chunks are none."""
+    """At most `size` octets of a body. Raises OSError if it breaks off or its chunks are invalid."""
     try:
         return stream.read(size)
     except Exception as error:
@@ -82,7 +82,7 @@ def _read(stream: IO[bytes], size: int) -> bytes:
 
 
 def _early_error(status: int, request: HttpRequest) -> HttpResponse:
-    """An error in the client's language, where LocaleMiddleware has not chosen one yet."""
+    """An error in the client's language, before LocaleMiddleware has chosen one."""
     language = translation.get_language_from_request(request)
     with translation.override(language):
         response = _error(request, status)

@@ -1,4 +1,4 @@
-"""Lenient reading, strict writing: what clients send is odd, what they get is always JSON."""
+"""Lenient reading and strict writing: clients send all kinds of headers and always get JSON."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -32,8 +32,7 @@ class AlwaysJSON(BaseContentNegotiation):
 class LenientJSONParser(BaseParser):
     """Reads a JSON object, or nothing, under any Content-Type and charset.
 
-    Raises BadInput, in words, for anything else: no JSON, JSON that is no object, text that is no
-    text (a NUL, half a surrogate pair), numbers that are none.
+    Raises BadInput, in words, for anything else: JSON that is broken or not an object, NaN.
     """
 
     media_type = "*/*"
@@ -74,4 +73,4 @@ def _decode(body: bytes, media_type: str) -> str:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON (RFC 8259 §6)")
+    raise ValueError(f"{name} is not JSON (RFC 8259 §6)")

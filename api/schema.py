@@ -100,7 +100,7 @@ def query(name: str, description: str, *, required: bool = False, schema: Schema
 
 ERROR = record(error=TEXT)
 SENTENCES = {
-    400: "The request says something that cannot be meant.",
+    400: "The request has a value that is not valid.",
     401: "Wrong or missing API key.",
     403: (
         "This token lacks the right “Manage”. Make a token that has it on the page Authentication tokens: "
@@ -112,10 +112,10 @@ SENTENCES = {
     413: "The request is too large. Its body may have at most 256 KiB.",
     422: "Account not activated: open the link in the mail first.",
     429: "Too many requests. Try again later.",
-    440: "Need sudo: a token makes no other token. Make one on the web page instead.",
+    440: "Need sudo: a token cannot create another one. Create it on the web page instead.",
     503: "The service is not available for a moment. Try again shortly.",
 }
-# What any call may answer: a body that is none, a key that is none, too large, too often, no database.
+# Any call may answer these: no valid body, no valid key, too large, too often, no database.
 ALWAYS = (400, 401, 413, 429, 503)
 
 
@@ -168,7 +168,7 @@ _NAMES: dict[type, str] = {}
 
 
 def is_described(view: type, method: str) -> bool:
-    """Whether the schema says something of this method."""
+    """Whether the schema describes this method."""
     return _find_call(view, method) is not None
 
 
@@ -183,7 +183,7 @@ class ApiSchema(AutoSchema):
 
     @property
     def call(self) -> Call:
-        """The call that is described just now."""
+        """The call that is being described."""
         found = _find_call(type(self.view), self.method)
         if found is None:
             raise LookupError(f"{type(self.view).__name__} does not describe its method {self.method}")

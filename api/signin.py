@@ -41,7 +41,7 @@ from tokens.scopes import ANY_TOKEN, EVERYTHING
 
 # Seconds within which the second factor follows the password.
 MFA_VALID = 300
-# Seconds after which somebody who tried too often may try again: allauth's limits are for minutes.
+# Seconds after which somebody may try again: allauth's limits are for minutes.
 RETRY_AFTER = 300
 DEVICE_MAX = 80
 # Of an authenticator app's code.
@@ -67,7 +67,7 @@ class NotActivated(RuleError):
 
 
 class WrongCredentials(BadInput):
-    """The address and password, or the code, do not fit: 400 to SimpleLogin's clients, 401 to addy.io's."""
+    """The address and password, or the code, are wrong: 400 for SimpleLogin's clients, 401 for addy.io's."""
 
     code = "wrong_credentials"
 
@@ -77,7 +77,7 @@ class WrongCredentials(BadInput):
 
 
 class CodeNeeded(RuleError):
-    """The password is right, and a code must follow: addy.io's way to say so."""
+    """The password is right and a code must follow, as addy.io says it."""
 
     code = "code_needed"
     status = 422
@@ -160,7 +160,7 @@ class ExpirationField(OptionalField):
     def to_internal_value(self, data: Any) -> timedelta | None:
         if not isinstance(data, str):
             raise Unprocessable(
-                "expiration", gettext("The field “%(name)s” must be a text.") % {"name": "expiration"}
+                "expiration", gettext("The field “%(name)s” must be a string.") % {"name": "expiration"}
             )
         if data.strip() and data.strip() not in LIFETIMES:
             raise Unprocessable(
@@ -260,7 +260,7 @@ class Login(PasswordView):
     def post(self, request: Request) -> Response:
         data = self.read()
         email = data[self.addys_field if self.speaks_addy else self.simplelogins_field]
-        # Signing in rightly is limited on the page too: a password's check takes its time and memory.
+        # Even right passwords are limited, as on the page: checking one takes time and memory.
         if not ratelimit.consume(request._request, action="login"):
             raise too_often()
         user = self.user(request, email, data["password"])
@@ -268,7 +268,7 @@ class Login(PasswordView):
         has_code = Authenticator.Type.TOTP in types
         if types and not has_code:
             raise NotOffered(
-                gettext("Your second factor works in a browser alone. Make a token on the web page instead.")
+                gettext("Your second factor works only in a browser. Create a token on the web page instead.")
             )
         key = _signer(user).sign(str(user.pk)) if has_code else None
         if self.speaks_addy:
@@ -286,7 +286,7 @@ class Login(PasswordView):
         )
 
     def user(self, request: Request, email: str, password: str) -> User:
-        """Who has this address and password. Raises WrongCredentials, RateLimited, NotActivated."""
+        """The user with this address and password. Raises WrongCredentials, RateLimited, NotActivated."""
         try:
             address = normalise_address(email)
         except AddressError:
@@ -310,7 +310,7 @@ class Mfa(PasswordView):
     input = CodeInput
 
     @SignInCall(
-        "The second factor's code after the password",
+        "Sign in with the second factor's code, after the password",
         SignedIn | SignedInToAddy,
         takes=CodeInput,
         example={"name": "Alice", "email": "alice@example.com", "api_key": "…"},
@@ -331,7 +331,7 @@ class Mfa(PasswordView):
         return Response({"name": user.name, "email": user.email, "api_key": made["api_key"]})
 
     def user(self, key: str) -> User:
-        """Whose password was right a moment ago, and still is. Raises WrongCredentials."""
+        """The user whose password was right a moment ago and still is. Raises WrongCredentials."""
         number = key.partition(":")[0]
         is_key = number.isascii() and number.isdigit() and len(number) <= KEY_DIGITS_MAX
         user = User.objects.filter(pk=int(number), is_active=True).first() if is_key else None
@@ -341,7 +341,7 @@ class Mfa(PasswordView):
                 return user
         except BadSignature:
             pass
-        raise WrongCredentials(gettext("Invalid mfa_key: sign in once more."), to_addy=self.speaks_addy)
+        raise WrongCredentials(gettext("Invalid mfa_key: sign in again."), to_addy=self.speaks_addy)
 
 
 class DeviceInput(Input):
@@ -353,14 +353,14 @@ class ApiKey(ApiView):
 
     scope = ANY_TOKEN
 
-    @Call("A token makes no token: refused", takes=DeviceInput, refuses=(440,))
+    @Call("Create a token: refused", takes=DeviceInput, refuses=(440,))
     def post(self, request: Request) -> Response:
-        raise NeedSudo(gettext("Need sudo: a token makes no other token. Make one on the web page instead."))
+        raise NeedSudo(gettext("Need sudo: a token cannot create another one. Create it on the web page instead."))
 
 
 def too_often() -> RateLimited:
-    """Somebody has tried too often."""
-    return RateLimited(gettext("Too many tries to sign in. Try again later."), retry_after=RETRY_AFTER)
+    """Too many attempts to sign in."""
+    return RateLimited(gettext("Too many attempts to sign in. Try again later."), retry_after=RETRY_AFTER)
 
 
 def _signer(user: User) -> TimestampSigner:

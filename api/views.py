@@ -37,13 +37,13 @@ class ApiView(APIView):
 
     @property
     def shows_activity(self) -> bool:
-        """Whether the caller's token may read what mail an alias had; else its figures are told as none."""
+        """Whether the caller's token may read what mail an alias had; if not, its figures are shown as 0."""
         token = self.request.auth
         return isinstance(token, Token) and Scope.ACTIVITY in token.rights
 
     def in_order(self, aliases: AliasQuerySet) -> AliasQuerySet:
-        """The aliases, pinned ones first; then by the last mail, which the order would tell to a token that
-        may not read it: by creation there."""
+        """The aliases, pinned ones first, then by their last mail; by creation for a token that may not read
+        activity, which the order would reveal."""
         return aliases.recent_first() if self.shows_activity else aliases.newest_first()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -77,7 +77,7 @@ class ApiView(APIView):
 
 
 class SignInView(ApiView):
-    """A call that needs no key, and pays no attention to one."""
+    """A call that needs no key, and ignores one."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)

@@ -1,4 +1,4 @@
-"""SimpleLogin's calls about an account: who it is, its settings, domains, notifications and exports."""
+"""SimpleLogin's calls about an account: its owner, settings, domains, notifications and exports."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ class UserInfo(ApiView):
 
     scope = {"get": ANY_TOKEN, "patch": Scope.MANAGE}
 
-    @Call("Whose key it is", UserObject)
+    @Call("The account that the key belongs to", UserObject)
     def get(self, request: Request) -> Response:
         return Response(user_object(self.caller))
 
@@ -78,13 +78,13 @@ class Stats(ApiView):
 
     scope = Scope.ACTIVITY
 
-    @Call("How many aliases, forwards, replies, blocks", StatsObject)
+    @Call("The numbers of aliases, forwards, replies and blocks", StatsObject)
     def get(self, request: Request) -> Response:
         return Response(stats_object(Alias.objects.owned_by(self.caller).present().figures()))
 
 
 class Settings(ApiView):
-    """How the caller likes new aliases."""
+    """The caller's preferences for new aliases."""
 
     scope = {"get": Scope.CREATE, "patch": Scope.MANAGE}
 
@@ -101,11 +101,11 @@ class Settings(ApiView):
             domain = ""
         return Response(setting_object(preferences.style, domain))
 
-    @Call("How you like new aliases", SettingObject)
+    @Call("Your preferences for new aliases", SettingObject)
     def get(self, request: Request) -> Response:
         return self.answer(self.preferences())
 
-    @Call("Change how you like them", SettingObject, takes=SettingChanges)
+    @Call("Change your preferences for new aliases", SettingObject, takes=SettingChanges)
     def patch(self, request: Request) -> Response:
         preferences, data = self.preferences(), SettingChanges.read(self.fields)
         generator, suffix = SETTINGS_OF_STYLE[AliasStyle(preferences.style)]
@@ -131,11 +131,11 @@ def usable_domains(user: User) -> list[Domain]:
 
 
 class SettingDomains(ApiView):
-    """Where random aliases can be made."""
+    """The domains for random aliases."""
 
     scope = Scope.CREATE
 
-    @Call("Where random aliases can be made", list[SettingDomainObject])
+    @Call("The domains for random aliases", list[SettingDomainObject])
     def get(self, request: Request) -> Response:
         return Response([setting_domain_object(domain) for domain in usable_domains(self.caller)])
 
@@ -145,7 +145,7 @@ class OldSettingDomains(ApiView):
 
     scope = Scope.CREATE
 
-    @Call("The same as pairs", list[list[Any]], example=[[True, "example.com"]])
+    @Call("The domains for random aliases, as pairs", list[list[Any]], example=[[True, "example.com"]])
     def get(self, request: Request) -> Response:
         return Response([[True, domain.name] for domain in usable_domains(self.caller)])
 
@@ -172,7 +172,7 @@ class Notifications(ApiView):
     scope = Scope.ACTIVITY
 
     @Call(
-        "What you should know: destinations that are paused",
+        "Notifications: your addresses that are paused",
         {"more": bool, "notifications": list[NotificationObject]},
         parameters=[PAGE],
         example={"more": False, "notifications": []},

@@ -1,4 +1,4 @@
-"""SimpleLogin's way to choose a name: endings that are offered, signed, and come back with a prefix."""
+"""SimpleLogin's calls to choose a name: a prefix and one of the signed endings that were offered."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ REFUSES = (403, 404, 409, 412)
 
 
 class SuffixExpired(RuleError):
-    """An ending that was not offered to this user, or too long ago."""
+    """An ending was not offered to this user, or too long ago."""
 
     code = "suffix_expired"
     status = 412
@@ -50,7 +50,7 @@ def _signer(user: User) -> TimestampSigner:
 def suffixes(user: User) -> list[SuffixObject]:
     """The endings that are offered: of the domain on which random names are made first, else by name.
 
-    On a domain where a chosen name needs no random part, the bare domain is offered too, before.
+    On a domain where a chosen name needs no random part, the bare domain is offered too, first.
     """
     domains = list(Domain.objects.usable_by(user).order_by("name"))
     if domains:
@@ -111,7 +111,7 @@ class Options(OptionsView):
 class OldOptions(OptionsView):
     """The options in the version that the browser extension uses."""
 
-    @Call("The same, each ending as a pair", OldOptionsObject, parameters=[HOSTNAME])
+    @Call("The same, with each ending as a pair", OldOptionsObject, parameters=[HOSTNAME])
     def get(self, request: Request) -> Response:
         offered = suffixes(self.caller)
         pairs = [[row["suffix"], row["signed_suffix"]] for row in offered]
@@ -163,7 +163,7 @@ class OldCustomAlias(CustomAliasView):
     """A new alias that forwards to the primary address; the browser extension uses it."""
 
     @Call(
-        "The same, to the primary address",
+        "Make an alias with a chosen name that forwards to the primary address",
         NewAliasObject,
         201,
         takes=ChosenName,

@@ -20,7 +20,7 @@ WRONG_MAILBOX = _("Errors with Mailbox: it is not one of your verified addresses
 
 HOSTNAME = query("hostname", "The web site, in any form: a host, a URL, an app's identifier.")
 PAGE_SCHEMA = {"type": "integer", "minimum": 0}
-PAGE_ID = query("page_id", "The page, from 0; twenty rows each.", required=True, schema=PAGE_SCHEMA)
+PAGE_ID = query("page_id", "The page, from 0, with twenty rows each.", required=True, schema=PAGE_SCHEMA)
 PAGE = query("page", "The page, from 0.", schema=PAGE_SCHEMA)
 FLAGS = [
     query(name, f"Only {name} aliases; its presence counts, whatever its value.")
@@ -55,7 +55,7 @@ class TextsField(TextField):
         values = data if isinstance(data, list) else [data]
         if not all(isinstance(text, str) for text in values):
             raise ValidationError(
-                gettext("The field “%(name)s” must be a text or an array of texts.")
+                gettext("The field “%(name)s” must be a string or an array of strings.")
                 % {"name": self.field_name}
             )
         return values

@@ -45,7 +45,7 @@ class Mailboxes(AllMailboxes):
         return Response({"mailboxes": self.rows(verified=True)})
 
     @Call(
-        "Add an address to receive at; you verify it on the page, by a mailed link",
+        "Add an address that receives mail; you verify it with a link that is mailed to it",
         FullMailboxObject,
         201,
         takes=NewMailbox,
@@ -60,7 +60,7 @@ class Mailboxes(AllMailboxes):
 
 
 class OneMailbox(ApiView):
-    """One of the caller's addresses. The primary one is chosen on the page alone."""
+    """One of the caller's addresses. The primary one is chosen only on the web page."""
 
     scope = Scope.MANAGE
 
@@ -72,7 +72,7 @@ class OneMailbox(ApiView):
         return found
 
     @Call(
-        "Change an address: refused, the primary one is chosen on the page",
+        "Change an address: refused; you choose the primary one on the web page",
         {"updated": bool},
         takes=MailboxChanges,
         refuses=(403,),
@@ -89,7 +89,7 @@ class OneMailbox(ApiView):
         return Response({"updated": True})
 
     @Call(
-        "Remove an address; aliases that forward to it alone need another one",
+        "Remove an address; aliases that forward only to it need another one",
         {"deleted": bool},
         refuses=(409,),
     )

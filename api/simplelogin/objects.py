@@ -225,7 +225,7 @@ class FullMailboxObject(MailboxObject):
 
 
 def full_mailbox_object(address: EmailAddress, user: User, aliases: int) -> FullMailboxObject:
-    """An own address. When it was added is not kept: the account's beginning."""
+    """An own address. When it was added is not stored: the account's date is shown."""
     return {
         **mailbox_object(address),
         "verified": address.verified,

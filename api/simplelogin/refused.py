@@ -1,4 +1,4 @@
-"""What SimpleLogin's apps also call and this server does on its pages alone: a sentence that says where.
+"""What SimpleLogin's apps can do and this server does only on its pages: a sentence says where.
 
 Statuses are those of the real server for an account without the right, or for a wrong request.
 """
@@ -57,7 +57,7 @@ class Register(SignInView):
 
 
 # Our mails have links, no codes.
-OPEN_THE_LINK = _("Open the link in the mail. Signing in on the web page sends it once more: %(url)s")
+OPEN_THE_LINK = _("Open the link in the mail. Signing in on the web page sends it again: %(url)s")
 Activate = refused(
     "post",
     "Verify an account: refused",
@@ -69,7 +69,7 @@ Activate = refused(
 )
 Reactivate = refused(
     "post",
-    "Send the mail once more: refused",
+    "Send the mail again: refused",
     BadInput,
     OPEN_THE_LINK,
     "account_login",
@@ -103,7 +103,7 @@ CookieToken = refused(
     "get",
     "Sign in a browser: refused",
     NotOffered,
-    _("A token does not sign in to the web page. Sign in there: %(url)s"),
+    _("A token cannot sign in to the web page. Sign in there: %(url)s"),
     "account_login",
 )
 UnlinkProton = refused(
@@ -113,7 +113,7 @@ NotificationRead = refused(
     "post",
     "Forget a notification: refused",
     NotOffered,
-    _("This stays until the address takes mail again: %(url)s"),
+    _("This stays until the address accepts mail again: %(url)s"),
     "address-list",
     scope=Scope.ACTIVITY,
 )

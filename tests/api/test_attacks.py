@@ -116,7 +116,7 @@ def test_the_second_factor_comes_too_late_after_the_password_ended(alice: User, 
 
     answer = post("/api/auth/mfa", mfa_key=key, mfa_token=code_of(secret))
 
-    assert (answer.status_code, answer.json()) == (400, {"error": "Invalid mfa_key: sign in once more."})
+    assert (answer.status_code, answer.json()) == (400, {"error": "Invalid mfa_key: sign in again."})
     assert not Token.objects.exists()
 
 

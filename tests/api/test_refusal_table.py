@@ -283,7 +283,7 @@ TABLE = [
     create("a domain with a NUL", 404, NO_DOMAIN, {"domain": "example.com\x00"}),
     create("a domain with half a surrogate pair", 404, NO_DOMAIN, b'{"domain": "\\ud800.test"}'),
     create("a domain of 10,000 characters", 404, NO_DOMAIN, {"domain": "x" * 10_000}),
-    create("a domain that is no text", 400, "The field “domain” must be a text.", {"domain": 7}),
+    create("a domain that is no text", 400, "The field “domain” must be a string.", {"domain": 7}),
     Row(
         "the domain's quota is used up",
         403,
@@ -311,13 +311,13 @@ TABLE = [
     create(
         "a destination that is no text",
         400,
-        "The field “destination” must be a text or an array of texts.",
+        "The field “destination” must be a string or an array of strings.",
         {"destination": {"a": 1}},
     ),
     create(
         "an array with something else",
         400,
-        "The field “destination” must be a text or an array of texts.",
+        "The field “destination” must be a string or an array of strings.",
         {"destination": ["alice@example.com", None]},
     ),
     create(
@@ -326,7 +326,7 @@ TABLE = [
         "An alias has at most 20 destinations.",
         {"destination": [f"a{number}@example.com" for number in range(21)]},
     ),
-    create("a note that is no text", 400, "The field “note” must be a text.", {"note": ["x"]}),
+    create("a note that is no text", 400, "The field “note” must be a string.", {"note": ["x"]}),
     create("a note of 10,001 characters", 400, LONG_NOTE, {"note": "x" * 10_001}),
     create("a note with a NUL", 400, NO_TEXT, {"note": "a\x00b"}),
     create("a note with half a surrogate pair", 400, NO_TEXT, b'{"note": "\\ud800"}'),
@@ -394,7 +394,7 @@ TABLE = [
     call(
         "a search that is no text",
         400,
-        "The field “query” must be a text.",
+        "The field “query” must be a string.",
         "POST",
         "/api/v2/aliases?page_id=0",
         {"query": 1},
@@ -463,7 +463,7 @@ TABLE = [
     ),
     # What is done on the web page alone.
     call(
-        "an account made by an app", 400, "Accounts are made by an admin here.", "POST", "/api/auth/register"
+        "an account made by an app", 400, "Only an admin makes accounts on this server.", "POST", "/api/auth/register"
     ),
     Row(
         "an account made by an app, where signing up is open",
@@ -475,7 +475,7 @@ TABLE = [
         call(
             f"{deed} by an app",
             400,
-            f"Open the link in the mail. Signing in on the web page sends it once more: {SITE}/accounts/login/",
+            f"Open the link in the mail. Signing in on the web page sends it again: {SITE}/accounts/login/",
             "POST",
             path,
         )
@@ -510,7 +510,7 @@ TABLE = [
     call(
         "a session for a token",
         403,
-        f"A token does not sign in to the web page. Sign in there: {SITE}/accounts/login/",
+        f"A token cannot sign in to the web page. Sign in there: {SITE}/accounts/login/",
         "GET",
         "/api/user/cookie_token",
     ),
@@ -526,7 +526,7 @@ TABLE = [
     call(
         "a notification marked as read",
         403,
-        f"This stays until the address takes mail again: {SITE}/addresses/",
+        f"This stays until the address accepts mail again: {SITE}/addresses/",
         "POST",
         "/api/notifications/1/read",
     ),
