@@ -52,7 +52,9 @@ class TextField(OptionalField):
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
-            raise ValidationError(gettext("The field “%(name)s” must be a string.") % {"name": self.field_name})
+            raise ValidationError(
+                gettext("The field “%(name)s” must be a string.") % {"name": self.field_name}
+            )
         return data
 
 

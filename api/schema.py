@@ -5,7 +5,7 @@ Answers are type hints, bodies are serializers; their JSON schemas and examples 
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -17,6 +17,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiReque
 from rest_framework.utils.encoders import JSONEncoder
 from rest_framework.views import APIView
 
+from api.inputs import Input
 from tokens.scopes import Scope
 
 Schema = dict[str, Any]
@@ -27,9 +28,9 @@ EXAMPLES: dict[Any, Callable[[], Any]] = {}
 
 
 def schema_of(hint: Any) -> Schema:
-    """The JSON schema of a type hint: of a TypedDict, or of a dict of hints by key, with no other keys."""
+    """The JSON schema of a type hint, of a dict of hints by key, or of a JSON schema: itself."""
     if isinstance(hint, dict):
-        if "type" in hint or "oneOf" in hint:
+        if "type" in hint:
             return hint
         return _closed({"type": "object", "properties": {key: schema_of(of) for key, of in hint.items()}})
     schema: Schema = resolve_type_hint(hint)  # type: ignore[no-untyped-call]
@@ -66,39 +67,11 @@ def example_of(hint: Any) -> Any:
     return {bool: True, int: 1, str: "…"}[hint]
 
 
-TEXT: Schema = {"type": "string"}
-WHOLE: Schema = {"type": "integer"}
-FLAG: Schema = {"type": "boolean"}
-
-
-def nullable(schema: Schema) -> Schema:
-    """The same, or null."""
-    return {**schema, "nullable": True}
-
-
-def listing(of: Schema) -> Schema:
-    """An array of these."""
-    return {"type": "array", "items": of}
-
-
-def record(optional: Sequence[str] = (), /, **properties: Schema) -> Schema:
-    """An object with these properties, all of them there but the `optional` ones."""
-    required = [name for name in properties if name not in optional]
-    schema: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
-    return {**schema, "required": required} if required else schema
-
-
-def body(**properties: Schema) -> Schema:
-    """A request's body: an object of which every property may be missing, and any other is ignored."""
-    return {"type": "object", "properties": properties}
-
-
-def query(name: str, description: str, *, required: bool = False, schema: Schema = TEXT) -> OpenApiParameter:
+def query(name: str, description: str, *, required: bool = False, schema: Any = str) -> OpenApiParameter:
     """A parameter in the query string."""
     return OpenApiParameter(name, schema, OpenApiParameter.QUERY, required=required, description=description)
 
 
-ERROR = record(error=TEXT)
 SENTENCES = {
     400: "The request has a value that is not valid.",
     401: "Wrong or missing API key.",
@@ -121,13 +94,13 @@ ALWAYS = (400, 401, 413, 429, 503)
 
 def refusal(status: int) -> OpenApiResponse:
     """An error of SimpleLogin's shape, with an example."""
-    return shown_refusal(status, ERROR, {"error": SENTENCES[status]})
+    return shown_refusal(status, {"error": str}, {"error": SENTENCES[status]})
 
 
-def shown_refusal(status: int, schema: Schema, value: Any) -> OpenApiResponse:
+def shown_refusal(status: int, hint: Any, value: Any) -> OpenApiResponse:
     """An error of this shape, with this example."""
     example = OpenApiExample(f"{status}", value=value, response_only=True, status_codes=[str(status)])
-    return OpenApiResponse(schema, SENTENCES[status], [example])
+    return OpenApiResponse(schema_of(hint), SENTENCES[status], [example])
 
 
 @dataclass(frozen=True)
@@ -137,8 +110,7 @@ class Call:
     summary: str
     answer: Any = None  # a type hint; None: it is always refused, or answered 204
     status: int = 200
-    takes: Any = None  # an Input
-    sends: Any = None
+    takes: type[Input] | None = None
     parameters: Sequence[Any] = ()  # OpenApiParameters, or an Input for the query string
     refuses: Sequence[int] = ()
     example: Any = None  # or a function that returns it; None: `example_of` the answer
@@ -153,29 +125,11 @@ class Call:
 
 
 _CALL_OF_METHOD: dict[Callable[..., Any], Call] = {}
-# By view and method, as `describe` was told.
-_CALLS: dict[tuple[type, str], tuple[str, Call]] = {}
-
-
-def describe(view: type, name: str, dialect: str = "SimpleLogin", /, **calls: Call) -> None:
-    """Say what a view's methods (`get=…`) do; `name` is the one that generated clients give the call."""
-    for method, call in calls.items():
-        _CALLS[view, method] = (dialect, call)
-        _NAMES[view] = name
-
-
-_NAMES: dict[type, str] = {}
 
 
 def is_described(view: type, method: str) -> bool:
     """Whether the schema describes this method."""
-    return _find_call(view, method) is not None
-
-
-def _find_call(view: type, method: str) -> Call | None:
-    if found := _CALLS.get((view, method.lower())):
-        return replace(found[1], dialect=found[0])
-    return _CALL_OF_METHOD.get(getattr(view, method.lower()))
+    return getattr(view, method.lower()) in _CALL_OF_METHOD
 
 
 class ApiSchema(AutoSchema):
@@ -184,10 +138,7 @@ class ApiSchema(AutoSchema):
     @property
     def call(self) -> Call:
         """The call that is being described."""
-        found = _find_call(type(self.view), self.method)
-        if found is None:
-            raise LookupError(f"{type(self.view).__name__} does not describe its method {self.method}")
-        return found
+        return _CALL_OF_METHOD[getattr(type(self.view), self.method.lower())]
 
     def get_summary(self) -> str:
         return self.call.summary
@@ -210,7 +161,7 @@ class ApiSchema(AutoSchema):
 
     def get_operation_id(self) -> str:
         view: Any = self.view
-        name = _NAMES.get(type(self.view)) or view.url_name.removeprefix("api-").replace("-", "_")
+        name = view.url_name.removeprefix("api-").replace("-", "_")
         return f"{name}_{self.method.lower()}"
 
     def get_override_parameters(self) -> Any:
@@ -225,15 +176,13 @@ class ApiSchema(AutoSchema):
         return [*keys, *self.call.parameters]
 
     def get_request_serializer(self) -> Any:
-        takes, sends = self.call.takes, self.call.sends
+        takes = self.call.takes
         if takes is None:
             return None
-        if not isinstance(takes, dict):
-            sends = takes.example()
-            takes = self._map_serializer(takes.instance(), "request")  # type: ignore[no-untyped-call]
-            takes.pop("description", None)
-        example = OpenApiExample("request", value=sends, request_only=True)
-        return {"application/json": OpenApiRequest(takes, examples=[example])}
+        schema = self._map_serializer(takes.instance(), "request")  # type: ignore[no-untyped-call]
+        schema.pop("description", None)
+        example = OpenApiExample("request", value=takes.example(), request_only=True)
+        return {"application/json": OpenApiRequest(schema, examples=[example])}
 
     def get_response_serializers(self) -> Any:
         call = self.call

@@ -18,7 +18,7 @@ from django.core.signing import BadSignature, TimestampSigner
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext
-from drf_spectacular.utils import OpenApiResponse, extend_schema_field
+from drf_spectacular.utils import OpenApiResponse
 from rest_framework.fields import empty
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -29,9 +29,9 @@ from aliases.validation import clean_name, clean_text
 from api.addy.inputs import ChoiceField
 from api.addy.inputs import Input as AddyInput
 from api.addy.objects import stamp, stamp_or_null
-from api.errors import BadInput, NeedSudo, NotOffered, Unprocessable
-from api.inputs import Input, OptionalField, TextField
-from api.schema import SENTENCES, Call, schema_of, shown_refusal
+from api.errors import BadInput, NeedSudo, NotOffered
+from api.inputs import Input, TextField
+from api.schema import SENTENCES, Call, shown_refusal
 from api.views import ApiView, SignInView
 from core.addresses import AddressError, normalise_address
 from core.converters import KEY_DIGITS_MAX
@@ -55,7 +55,7 @@ LIFETIMES = {
 }
 
 
-class AddySignIn(Input):
+class AddySignIn(AddyInput):
     expiration = ChoiceField(*LIFETIMES)
 
 
@@ -128,7 +128,7 @@ def refusal(status: int) -> OpenApiResponse:
     example = {"error": SENTENCES[status]}
     if status == 401:
         example = {"message": "Email or password incorrect"}
-    return shown_refusal(status, schema_of(SimpleLoginError | AddyError), example)
+    return shown_refusal(status, SimpleLoginError | AddyError, example)
 
 
 SignInCall = partial(Call, refuses=(401, 403, 422), refusal=refusal, needs_key=False)
@@ -153,28 +153,10 @@ class CodeField(CleanTextField):
         return super().to_internal_value(data)
 
 
-@extend_schema_field({"type": "string", "enum": list(LIFETIMES)})
-class ExpirationField(OptionalField):
-    """One of the words in LIFETIMES, which only addy.io's clients send. Raises Unprocessable."""
-
-    def to_internal_value(self, data: Any) -> timedelta | None:
-        if not isinstance(data, str):
-            raise Unprocessable(
-                "expiration", gettext("The field “%(name)s” must be a string.") % {"name": "expiration"}
-            )
-        if data.strip() and data.strip() not in LIFETIMES:
-            raise Unprocessable(
-                "expiration",
-                gettext("“%(name)s” must be one of: %(choices)s.")
-                % {"name": "expiration", "choices": ", ".join(LIFETIMES)},
-            )
-        return LIFETIMES.get(data.strip())
-
-
 class SignInInput(Input):
     device = CleanTextField(initial="phone")
     device_name = CleanTextField()
-    expiration = ExpirationField()
+    expiration = ChoiceField(*LIFETIMES)
 
 
 class PasswordInput(SignInInput):
@@ -210,7 +192,8 @@ class PasswordView(SignInView):
                     "Signing in with a password is off here. Make a token on the page Authentication tokens."
                 )
             )
-        data = self.input.read(self.fields)
+        lifetime = LIFETIMES.get(AddySignIn.read(self.fields)["expiration"]) if self.speaks_addy else None
+        data = self.input.read(self.fields) | {"lifetime": lifetime}
         data["device"] = clean_name(data["device_name" if self.speaks_addy else "device"][:DEVICE_MAX])
         return data
 
@@ -355,7 +338,9 @@ class ApiKey(ApiView):
 
     @Call("Create a token: refused", takes=DeviceInput, refuses=(440,))
     def post(self, request: Request) -> Response:
-        raise NeedSudo(gettext("Need sudo: a token cannot create another one. Create it on the web page instead."))
+        raise NeedSudo(
+            gettext("Need sudo: a token cannot create another one. Create it on the web page instead.")
+        )
 
 
 def too_often() -> RateLimited:

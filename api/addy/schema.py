@@ -5,10 +5,10 @@ from functools import partial
 from drf_spectacular.utils import OpenApiResponse
 
 from api.errors import UNAUTHENTICATED
-from api.schema import SENTENCES, TEXT, Call, listing, record, shown_refusal
+from api.schema import SENTENCES, Call, shown_refusal
 
-REFUSAL = record(message=TEXT)
-UNPROCESSABLE = record(message=TEXT, errors={"type": "object", "additionalProperties": listing(TEXT)})
+REFUSAL = {"message": str}
+UNPROCESSABLE = {"message": str, "errors": dict[str, list[str]]}
 
 
 def refusal(status: int) -> OpenApiResponse:

@@ -463,7 +463,11 @@ TABLE = [
     ),
     # What is done on the web page alone.
     call(
-        "an account made by an app", 400, "Only an admin makes accounts on this server.", "POST", "/api/auth/register"
+        "an account made by an app",
+        400,
+        "Only an admin makes accounts on this server.",
+        "POST",
+        "/api/auth/register",
     ),
     Row(
         "an account made by an app, where signing up is open",
