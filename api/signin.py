@@ -203,9 +203,8 @@ class PasswordView(SignInView):
         An older one of the same device is revoked: nobody can read it any more. Raises OwnerChanged.
         """
         device = data["device"] or "app"
-        lifetime = data["expiration"] if self.speaks_addy else None
         name = gettext("%(device)s (signed in)") % {"device": device}
-        expires = timezone.now() + lifetime if lifetime else None
+        expires = timezone.now() + data["lifetime"] if data["lifetime"] else None
         with transaction.atomic():
             token, secret = Token.objects.issue(
                 owner=user, name=name, scopes=EVERYTHING, expires=expires, by_password=True

@@ -116,10 +116,10 @@ class Settings(ApiView):
         else:
             preferences.style = AliasStyle.CHARACTERS
         if (name := data["random_alias_default_domain"]) is not None:
-            domain = Domain.objects.usable_by(self.caller).filter(name=name.lower()).first()
-            if domain is None:
+            chosen = [domain for domain in usable_domains(self.caller) if domain.name == name.lower()]
+            if not chosen:
                 raise BadInput(gettext("You cannot use this domain."))
-            preferences.default_domain = domain
+            preferences.default_domain = chosen[0]
         kept = {"style": preferences.style, "default_domain": preferences.default_domain}
         AliasPreferences.objects.update_or_create(user=self.caller, defaults=kept)
         return self.answer(preferences)

@@ -50,7 +50,7 @@ class Register(SignInView):
 
     @Call("Make an account: refused", takes=AddressAndPassword, refuses=(400,), needs_key=False)
     def post(self, request: Request) -> Response:
-        sentence = _("Only an admin makes accounts on this server.")
+        sentence = _("Only an admin can create accounts on this server.")
         if settings.SIGNUP_OPEN:
             sentence = _("Make your account on the web page: %(url)s")
         raise BadInput(str(sentence) % {"url": page_url("account_signup")})

@@ -465,7 +465,7 @@ TABLE = [
     call(
         "an account made by an app",
         400,
-        "Only an admin makes accounts on this server.",
+        "Only an admin can create accounts on this server.",
         "POST",
         "/api/auth/register",
     ),
