@@ -1,4 +1,4 @@
-"""Taking an own address away: no alias is left without a destination."""
+"""Choosing the primary address, and removing one: no alias is left without a destination."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 from allauth.account.models import EmailAddress
 from django.db import connection
-from django.test import Client
-from rest_framework.test import APIClient
 
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
+from mailboxes.adding import confirm_address
+from mailboxes.changing import make_primary as make_primary_verb
 from mailboxes.changing import remove_address
-from mailboxes.exceptions import AddressNeeded
+from mailboxes.exceptions import AddressNeeded, RightsEnded
+from tests.rig.takeover import sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -75,36 +76,27 @@ def test_an_alias_made_in_the_same_moment_keeps_the_address(
     assert not Alias.objects.filter(destination_links=None).exists()
 
 
-@pytest.fixture
-def _no_mail(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_arguments: object) -> None:
-        raise ConnectionRefusedError("mail.home.test")
+def test_a_session_that_ended_while_it_waited_for_the_lock_changes_nothing(alice: User) -> None:
+    home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
+    asking = User.objects.get(pk=alice.pk)
+    alice.end_sessions_and_tokens()
 
-    monkeypatch.setattr("django.core.mail.backends.locmem.EmailBackend.send_messages", refuse)
+    for deed in (make_primary_verb, remove_address, confirm_address):
+        with pytest.raises(RightsEnded):
+            deed(asking, home)
+
+    assert User.objects.get(pk=alice.pk).email == "alice@example.com"
 
 
-@pytest.mark.usefixtures("_no_mail")
-def test_an_address_is_not_added_while_its_mail_cannot_be_sent(
-    alice: User, client: Client, api: Callable[[User], APIClient]
+def test_an_address_that_somebody_else_signs_in_with_cannot_become_primary(
+    alice: User, mallory: User
 ) -> None:
-    client.post("/accounts/login/", {"login": alice.email, "password": "alice-password-1"})
+    # Signed up with it, and never verified it.
+    User.objects.filter(pk=mallory.pk).update(email="alice@home.test")
+    EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
+    browser = sign_in()
 
-    page = client.post("/addresses/", {"email": "new@home.test"}, follow=True)
-    answer = api(alice).post("/api/mailboxes", {"email": "new@home.test"}, format="json")
+    page = browser.post(f"/addresses/{EmailAddress.objects.get(email='alice@home.test').pk}/primary/")
 
-    sentence = "The mail that verifies the address could not be sent. Try again later."
-    assert sentence in page.content.decode()
-    assert (answer.status_code, answer.json()) == (503, {"error": sentence})
-    assert answer["Retry-After"] == "300"
-    assert not EmailAddress.objects.filter(email="new@home.test").exists()
-
-
-@pytest.mark.usefixtures("_no_mail")
-def test_an_address_stays_while_its_mail_cannot_be_sent_again(alice: User, client: Client) -> None:
-    new = EmailAddress.objects.create(user=alice, email="new@home.test")
-    client.force_login(alice)
-
-    page = client.post(f"/addresses/{new.pk}/verify/", follow=True)
-
-    assert "could not be sent" in page.content.decode()
-    assert EmailAddress.objects.filter(pk=new.pk).exists()
+    assert page.status_code == 302
+    assert User.objects.get(pk=alice.pk).email == "alice@example.com"
