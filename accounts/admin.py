@@ -32,7 +32,7 @@ for model in (Authenticator, EmailAddress, Group, UserSession):
 def check_not_yourself(request: HttpRequest, user: User) -> None:
     """Raise LastAdmin where an admin would shut out the own account: the last one could not be let in."""
     if user.pk == request.user.pk:
-        raise LastAdmin(gettext("You cannot take your own account's rights. Ask another global admin."))
+        raise LastAdmin(gettext("You cannot remove your own account's rights. Ask another global admin."))
 
 
 class UserForm(forms.ModelForm[User]):
@@ -87,7 +87,7 @@ class UserAdmin(QuickAdmin):
     list_display = ("email", "name", "is_active", "is_superuser", "date_joined", "last_login")
     list_filter = ("is_active", "is_superuser")
     search_fields = ("email__startswith", "name")
-    search_help_text = _("The beginning of the address, or a part of the name.")
+    search_help_text = _("The start of the address, or part of the name.")
     ordering = ("email",)
     fields = (
         "email",
@@ -150,12 +150,14 @@ class UserAdmin(QuickAdmin):
         except OSError:
             self.message_user(
                 request,
-                gettext("The mail with the link could not be sent. Mend EMAIL_URL and send the link again."),
+                gettext(
+                    "The mail with the link could not be sent. Check EMAIL_URL, then send the link again."
+                ),
                 messages.ERROR,
             )
         else:
             self.message_user(
-                request, gettext("A link for choosing a password is on its way by mail."), messages.SUCCESS
+                request, gettext("A link for choosing a password has been sent."), messages.SUCCESS
             )
 
     @admin.action(description=_("Send the link for choosing a password"))

@@ -77,7 +77,7 @@ class NewAliasForm(forms.ModelForm[Alias]):
         super().__init__(*args, **kwargs)
         self.fields["owner"].required = True
         self.fields["domain"].required = False
-        self.fields["domain"].help_text = _("Empty: the owner's default one.")
+        self.fields["domain"].help_text = _("Empty: the owner's default domain.")
 
     def _post_clean(self) -> None:
         """The verb decides: no other validation of the half-made object."""
@@ -120,8 +120,8 @@ class AliasAdmin(QuickAdmin):
     sortable_by = ("address",)
     search_fields = ("address",)
     search_help_text = _(
-        "An alias's address or its beginning, its owner's address (as far as the @ at least), "
-        "or the whole hostname of a web site."
+        "An alias's address or its start, its owner's address (at least up to the @), "
+        "or the whole hostname of a website."
     )
     ordering = ("-pk",)
     actions = ("enable", "disable", "delete_aliases", "restore")
@@ -208,7 +208,7 @@ class AliasAdmin(QuickAdmin):
         def checked(alias: Alias) -> None:
             if alias.owner_id is None:
                 raise refusals.NotRestorable(
-                    gettext("A stripped alias is nobody's any more; it stays as it is.")
+                    gettext("A stripped alias has no owner any more and cannot be changed.")
                 )
             deed(alias)
 

@@ -47,16 +47,16 @@ def domain_to_ascii(text: str) -> str:
         mapped = idna.uts46_remap(name, std3_rules=False, transitional=False)
         # Encoding takes a time that grows with the square of a label's length.
         if max(map(len, mapped.split("."))) > _LABEL_MAX:
-            raise AddressError(f"“{text[:80]}” is no domain name.")
+            raise AddressError(f"“{text[:80]}” is not a valid domain name.")
         ascii_name = idna.encode(mapped).decode("ascii").lower()
     except (idna.IDNAError, UnicodeError):
         # Names in use that IDNA 2008 forbids (an underscore never, "r3---sn" for one) stay as they are.
         ascii_name = name
     labels = ascii_name.split(".")
     if len(labels) < 2 or len(ascii_name) > DOMAIN_MAX_OCTETS:
-        raise AddressError(f"“{text[:80]}” is no domain name.")
+        raise AddressError(f"“{text[:80]}” is not a valid domain name.")
     if not all(_LABEL.fullmatch(label) for label in labels) or labels[-1].isdigit():
-        raise AddressError(f"“{text[:80]}” is no domain name.")
+        raise AddressError(f"“{text[:80]}” is not a valid domain name.")
     return ascii_name
 
 
@@ -89,7 +89,7 @@ def parse_address(text: str) -> Address:
     # Folding letters such as the Kelvin sign to ASCII would make one person's address another's.
     local_part = local_part.lower() if local_part.isascii() else ""
     if not at or not _LOCAL_PART.fullmatch(local_part) or len(local_part) > LOCAL_PART_MAX_OCTETS:
-        raise AddressError(f"“{text[:80]}” is no e-mail address.")
+        raise AddressError(f"“{text[:80]}” is not a valid e-mail address.")
     address = Address(local_part, domain_to_ascii(domain))
     if len(str(address)) > ADDRESS_MAX_OCTETS:
         raise AddressError(f"“{text[:80]}” is too long for an e-mail address.")

@@ -116,7 +116,7 @@ class AuditAdmin(QuickAdmin):
     fields = ("moment", "who", "deed", "subject_type", "subject", "detail", "remote_address")
     readonly_fields = fields
     search_fields = ("actor_name__istartswith", "subject__istartswith", "deed__istartswith")
-    search_help_text = _("The beginning of who, what, or to what.")
+    search_help_text = _("The start of who, what, or to what.")
     list_filter = ("subject_type",)
     ordering = ("-moment", "-pk")
     sortable_by = ("moment",)

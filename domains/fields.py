@@ -20,7 +20,7 @@ class DomainNameField(models.CharField[str, str]):
             return domain_to_ascii(value)
         except AddressError as error:
             raise ValidationError(
-                _("“%(name)s” is no domain name. Write it as in example.com."),
+                _("“%(name)s” is not a valid domain name. Write it like example.com."),
                 code="invalid",
                 params={"name": value.strip()[:80]},
             ) from error

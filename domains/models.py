@@ -16,7 +16,7 @@ from domains.fields import DomainNameField
 class Audience(models.TextChoices):
     """Who may create on a domain besides managers, global admins, and people with a grant."""
 
-    OWN = "own", _("its people and those granted")
+    OWN = "own", _("its people and those with a grant")
     EVERYONE = "everyone", _("every user")
 
 
@@ -89,13 +89,13 @@ class Domain(models.Model):
         _("name"),
         max_length=253,
         unique=True,
-        help_text=_("As in example.com. Cannot be changed once there are aliases."),
-        error_messages={"unique": _("This domain is there already.")},
+        help_text=_("Like example.com. Cannot be changed once the domain has aliases."),
+        error_messages={"unique": _("This domain exists already.")},
     )
     anonmail_enabled = models.BooleanField(
         _("Anonymous Email Service"),
         default=False,
-        help_text=_("Off: nobody can create aliases here. Existing ones go on delivering."),
+        help_text=_("Off: nobody can create aliases here. Existing ones still receive mail."),
     )
     audience = models.CharField(
         _("audience"),
@@ -110,7 +110,7 @@ class Domain(models.Model):
     is_shared = models.BooleanField(
         _("shared with ordinary mailboxes"),
         default=False,
-        help_text=_("On: the domain has mailboxes of its own besides the aliases."),
+        help_text=_("On: the domain also has ordinary mailboxes."),
     )
     minimum_style = models.CharField(
         _("weakest alias style"),
@@ -123,7 +123,7 @@ class Domain(models.Model):
         _("aliases per user"),
         null=True,
         blank=True,
-        help_text=_("How many aliases one user may have here. Empty: as many as they like."),
+        help_text=_("How many aliases a user may have here. Empty: no limit."),
     )
     managers = models.ManyToManyField(
         User,

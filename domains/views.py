@@ -80,7 +80,7 @@ def domain_revoke(request: HttpRequest, name: str, pk: int) -> HttpResponse:
     domain.revoke(grant.user)
     messages.success(
         request,
-        gettext("%(address)s no longer has access to %(domain)s. Existing aliases go on delivering.")
+        gettext("%(address)s no longer has access to %(domain)s. Existing aliases still receive mail.")
         % {"address": grant.user.email, "domain": domain},
     )
     return redirect("domain-access", domain.name)

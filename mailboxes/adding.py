@@ -21,7 +21,7 @@ from mailboxes.changing import lock
 from mailboxes.exceptions import MailAway, NotAddable
 
 Kind = AddressChange.Kind
-TOO_MANY_TRIES = _("Too many tries for now. Try again in %(minutes)s minutes.")
+TOO_MANY_TRIES = _("Too many attempts for now. Try again in %(minutes)s minutes.")
 
 
 def count_try(user: User) -> None:

@@ -47,8 +47,8 @@ def _make_primary(owner: User, address: EmailAddress) -> AddressChange:
     if DestinationOnly.objects.filter(address=address).exists():
         raise ReceivesOnly(
             gettext(
-                "This address was added through the API: it receives only. To sign in with it, remove it and"
-                " add it again on this page."
+                "This address was added through the API, so it only receives mail. To sign in with it, "
+                "remove it and add it again on this page."
             )
         )
     is_return = _end_links_against(owner, address.email)
@@ -103,7 +103,8 @@ def remove_address(
             address.delete()
     except (IntegrityError, ProtectedError) as error:
         # PostgreSQL checks foreign keys at commit.
-        raise AddressNeeded(gettext("An alias that forwards to it was made just now. Try again.")) from error
+        refusal = gettext("An alias that forwards to it was created just now. Try again.")
+        raise AddressNeeded(refusal) from error
     send_change(change)
     return moved
 

@@ -42,7 +42,7 @@ def undo(change: AddressChange) -> bool:
     except IntegrityError as error:
         # Nobody else may take an address that is held; the database has the last word.
         logger.error("change %s of addresses cannot be taken back", change.pk)
-        raise UndoOver(gettext("This cannot be taken back any more.")) from error
+        raise UndoOver(gettext("This can no longer be undone.")) from error
     try:
         send_undone(user)
     except OSError as error:
@@ -55,7 +55,7 @@ def _undo(change: AddressChange) -> User:
     user = User.objects.select_for_update().get(pk=change.user_id)
     # Of two who press the button at once, one comes too late.
     if not AddressChange.objects.open().filter(pk=change.pk).exists():
-        raise UndoOver(gettext("This link was used already, or is too old."))
+        raise UndoOver(gettext("This link has already been used or has expired."))
     changes = AddressChange.objects.owned_by(user)
     since = changes.filter(pk__gte=change.pk)
     primary = _bring_back(user, change.before)

@@ -73,7 +73,7 @@ def address_primary(request: HttpRequest, pk: int) -> HttpResponse:
         messages.error(request, str(error))
     else:
         messages.success(
-            request, gettext("%(address)s is your primary address now.") % {"address": address.email}
+            request, gettext("%(address)s is now your primary address.") % {"address": address.email}
         )
     return redirect("address-list")
 
@@ -107,11 +107,11 @@ def address_remove(request: HttpRequest, pk: int) -> HttpResponse:
         except RuleError as error:
             messages.error(request, str(error))
         else:
-            said = gettext("%(address)s is removed.") % {"address": email}
+            said = gettext("%(address)s has been removed.") % {"address": email}
             if moved and target:
                 said += " " + ngettext(
-                    "%(count)s alias forwards to %(address)s now.",
-                    "%(count)s aliases forward to %(address)s now.",
+                    "%(count)s alias now forwards to %(address)s.",
+                    "%(count)s aliases now forward to %(address)s.",
                     moved,
                 ) % {"count": moved, "address": target.email}
             messages.success(request, said)
@@ -153,7 +153,7 @@ def _confirm(request: HttpRequest, address: EmailAddress) -> HttpResponse:
     except RuleError as error:
         messages.error(request, str(error))
     else:
-        messages.success(request, gettext("%(address)s is verified.") % {"address": address.email})
+        messages.success(request, gettext("%(address)s has been verified.") % {"address": address.email})
     return redirect("address-list")
 
 

@@ -17,7 +17,7 @@ class TokenAdmin(QuickAdmin):
     list_display = ("name", "owner", "rights", "created", "last_used", "expires", "is_live")
     list_select_related = ("owner",)
     search_fields = ("owner__email__startswith",)
-    search_help_text = _("The beginning of the owner's address.")
+    search_help_text = _("The start of the owner's address.")
     fields = readonly_fields = (
         "name",
         "owner",

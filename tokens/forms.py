@@ -32,7 +32,7 @@ class NewTokenForm(forms.Form):
     name = TextField(
         label=_("Name"),
         max_length=NAME_MAX_CHARACTERS,
-        help_text=_("What it is for, as in “Bitwarden on the phone”."),
+        help_text=_("What it is for, such as “Bitwarden on my phone”."),
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
     scopes = forms.TypedMultipleChoiceField(
@@ -58,7 +58,7 @@ class NewTokenForm(forms.Form):
         required=False,
         max_length=4000,
         help_text=_(
-            "Addresses or networks as 192.0.2.7 or 2001:db8::/32, one on a line. Empty: from anywhere."
+            "Addresses or networks such as 192.0.2.7 or 2001:db8::/32, one per line. Empty: from anywhere."
         ),
         widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
     )

@@ -47,7 +47,8 @@ def clean_networks(networks: Iterable[str]) -> list[str]:
             cleaned[str(ip_network(text.strip(), strict=False))] = None
         except ValueError as error:
             raise InvalidNetwork(
-                gettext("“%(text)s” is no network. Write 192.0.2.7 or 2001:db8::/32.") % {"text": text[:60]}
+                gettext("“%(text)s” is not a valid network. Write it like 192.0.2.7 or 2001:db8::/32.")
+                % {"text": text[:60]}
             ) from error
     if len(cleaned) > NETWORKS_MAX:
         raise InvalidNetwork(gettext("A token has at most %(max)s networks.") % {"max": NETWORKS_MAX})
@@ -134,7 +135,7 @@ class Token(models.Model):
         _("networks"),
         default=list,
         blank=True,
-        help_text=_("The token works from these only. Empty: from anywhere."),
+        help_text=_("The token works only from these. Empty: from anywhere."),
     )
 
     objects = TokenQuerySet.as_manager()

@@ -48,11 +48,13 @@ LABELS: dict[Scope, Promise] = {
     Scope.ACTIVITY: _("Read mail activity"),
 }
 SENTENCES: dict[Scope, Promise] = {
-    Scope.CREATE: _("Make aliases, and read them, your domains and your addresses. Bitwarden needs no more."),
+    Scope.CREATE: _(
+        "Create aliases, and read them, your domains and your addresses. Bitwarden needs no more."
+    ),
     Scope.MANAGE: _(
         "Change, switch, delete and export aliases, change settings, and add and remove destinations."
     ),
-    Scope.ACTIVITY: _("Read who wrote to an alias and when, the numbers of mails, and notifications."),
+    Scope.ACTIVITY: _("Read who wrote to an alias and when, mail counts, and notifications."),
 }
 
 

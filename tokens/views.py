@@ -37,7 +37,7 @@ def token_new(request: HttpRequest) -> HttpResponse:
     form = NewTokenForm(request.POST or None)
     if request.method == "POST" and request.POST.get(ONCE) in request.session.get(USED, []):
         # The page that showed the secret was loaded again.
-        messages.info(request, gettext("This token was made already; its secret is not shown again."))
+        messages.info(request, gettext("This token was already created; its secret is not shown again."))
         return redirect("token-list")
     issued = None
     if request.method == "POST" and form.is_valid():
@@ -70,5 +70,5 @@ def token_revoke(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "GET":
         return render(request, "tokens/revoke.html", {"token": token})
     token.revoke()
-    messages.success(request, gettext("“%(name)s” is revoked.") % {"name": token.name})
+    messages.success(request, gettext("“%(name)s” has been revoked.") % {"name": token.name})
     return redirect("token-list")

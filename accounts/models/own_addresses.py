@@ -48,7 +48,7 @@ def check_available(email: str, owner: "User | None" = None) -> None:
     """Raise ValidationError unless the address is available, as in `is_available`."""
     if not is_available(email, owner):
         raise ValidationError(
-            _("This address cannot be used here. Enter the address of a mailbox of yours."),
+            _("This address cannot be used here. Enter the address of one of your mailboxes."),
             code="address_is_alias",
         )
 

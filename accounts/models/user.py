@@ -89,7 +89,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     email = models.EmailField(
         _("e-mail address"),
         unique=True,
-        help_text=_("The primary address: signs in, and receives where an alias names no other."),
+        help_text=_("The primary address: signs in, and is the destination of aliases without another."),
         error_messages={"unique": _("There is a user with this address already.")},
     )
     name = models.CharField(_("name"), max_length=128, blank=True)
@@ -97,7 +97,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         _("active"),
         default=True,
         help_text=_(
-            "Off: sessions and tokens end at once, and mail to the aliases is refused until it is on."
+            "Off: sessions and tokens end at once, and mail to the aliases is refused until it is on again."
         ),
     )
     is_superuser = models.BooleanField(
@@ -108,13 +108,13 @@ class User(AbstractBaseUser, PermissionsMixin):
         _("credentials valid from"),
         default=timezone.now,
         editable=False,
-        help_text=_("Sessions and tokens made before this are dead."),
+        help_text=_("Sessions and tokens from before this have ended."),
     )
     password_changed = models.DateTimeField(
         _("password changed"),
         null=True,
         editable=False,
-        help_text=_("Tokens that apps got for an older password are dead."),
+        help_text=_("Tokens that apps got with an older password have ended."),
     )
 
     USERNAME_FIELD = "email"

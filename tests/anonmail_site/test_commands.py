@@ -49,8 +49,8 @@ def test_a_domain_is_created_with_all_its_settings(root: User) -> None:
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        (["create_domain", "no domain"], "is no domain name"),
-        (["create_domain", "example.com"], "This domain is there already."),
+        (["create_domain", "no domain"], "is not a valid domain name"),
+        (["create_domain", "example.com"], "This domain exists already."),
         (["create_domain", "new.test", "--manager", "nobody@x.test"], "There is no user nobody@x.test."),
         (["set_anonmail", "unknown.test", "on"], "There is no domain unknown.test."),
         (["grant_access", "example.com", "nobody@x.test"], "There is no user nobody@x.test."),

@@ -115,7 +115,7 @@ def test_adding_addresses_is_limited_so_that_it_finds_no_aliases(
 
     refused = browser.post("/addresses/", {"email": "guess3@example.com"}, follow=True)
 
-    assert "Too many tries for now." in refused.content.decode()
+    assert "Too many attempts for now." in refused.content.decode()
     assert EmailAddress.objects.filter(user=alice).count() == 3
 
 

@@ -99,7 +99,7 @@ def test_a_domains_name_is_taken_in_any_form(boss: Client) -> None:
     again = boss.post(reverse("admin:domains_domain_add"), domain_form(name="xn--bcher-kva.example"))
 
     assert [domain.name for domain in Domain.objects.all()] == ["xn--bcher-kva.example"]
-    assert "This domain is there already." in again.content.decode()
+    assert "This domain exists already." in again.content.decode()
     assert "bücher.example" in boss.get(reverse("admin:domains_domain_changelist")).content.decode()
 
 

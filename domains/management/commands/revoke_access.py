@@ -8,7 +8,7 @@ from domains.commands import find_domain
 
 
 class Command(RuleCommand):
-    help = "Take a user's grant on a domain back. Existing aliases go on delivering."
+    help = "Revoke a user's grant on a domain. Existing aliases still receive mail."
     audited = ("domain", "email")
 
     def add_arguments(self, parser: CommandParser) -> None:

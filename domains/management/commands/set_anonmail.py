@@ -7,7 +7,7 @@ from domains.commands import find_domain
 
 
 class Command(RuleCommand):
-    help = "Turn a domain's Anonymous Email Service on or off. Existing aliases go on delivering."
+    help = "Turn a domain's Anonymous Email Service on or off. Existing aliases still receive mail."
     audited = ("domain", "state")
 
     def add_arguments(self, parser: CommandParser) -> None:
