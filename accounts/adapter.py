@@ -1,4 +1,4 @@
-"""Where django-allauth asks this site: what an address looks like, and who may use which."""
+"""How django-allauth signs people in and mails them on this site."""
 
 import logging
 import time
@@ -25,10 +25,10 @@ from accounts.tries import Try
 
 logger = logging.getLogger(__name__)
 
-# In the session of somebody who is about to be signed in: what the session will have to match then.
+# Session key, during a sign-in: the hash that the user must still have when it completes.
 SIGNING_IN = "signing_in"
 
-# Recovery codes are not one of their own.
+# Recovery codes alone do not count.
 SECOND_FACTORS = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
 
 
@@ -48,7 +48,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return f"{settings.SITE_URL}{path}"
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """Send a mail in this site's own name, whatever host the request named, or without a request."""
+        """Send a mail in this site's name, whatever host the request named."""
         host = urlsplit(settings.SITE_URL).netloc
         site = {"name": "Anonmail", "domain": host}
         mail = {"request": self.request, "email": email, "current_site": site, **context}
@@ -70,7 +70,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return bool(super().confirm_email(request, email_address))
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
-        """Who has this address and password, or None. Raises ValidationError after too many tries."""
+        """The user with these credentials, or None. Raises ValidationError after too many attempts."""
         attempt = Try(request, credentials.get("email", ""))
         if not attempt.begin():
             raise self.validation_error("too_many_login_attempts")
@@ -80,20 +80,20 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return user
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        """The package counts by account alone, so that anybody may use up the owner's tries: see `Try`."""
+        """Nothing: allauth would count attempts by account, so that strangers could use up the owner's."""
 
     def _delete_login_attempts_cached_email(self, request: HttpRequest, **credentials: Any) -> None:
-        """The package says here that somebody chose a new password through the mailed link."""
+        """allauth calls this when a user has chosen a new password through the mailed link."""
         Try(request, credentials["email"]).forget()
 
     def pre_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse | None:
-        """Note which password let the user begin to sign in: a second factor may follow minutes later."""
+        """Remember which password began the sign-in: a second factor may follow minutes later."""
         request.session[SIGNING_IN] = user.get_session_auth_hash()
         response: HttpResponse | None = super().pre_login(request, user, **kwargs)
         return response
 
     def login(self, request: HttpRequest, user: Any) -> None:
-        """Let the user in, unless the password changed meanwhile; tell them of a new browser."""
+        """Sign the user in, unless the password changed meanwhile; mail them about a new browser."""
         begun = request.session.pop(SIGNING_IN, "")
         if not constant_time_compare(begun, user.get_session_auth_hash()):
             messages.error(request, gettext("Your password or account was changed just now. Sign in again."))
@@ -103,27 +103,27 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         note_sign_in(request, user, is_first=is_first)
 
     def set_password(self, user: Any, password: str) -> None:
-        """Store a password; the tokens that apps got for the old one end."""
+        """Save a password; tokens that apps got with the old one end."""
         user.change_password(password, end_tokens=False)
 
     def send_notification_mail(
         self, template_prefix: str, user: Any, context: dict[str, Any] | None = None, email: str | None = None
     ) -> None:
-        """Tell the user what happened to the account; a mail server that is away takes nothing back."""
+        """Mail the user about a change, which stands even if the mail cannot be sent."""
         try:
             super().send_notification_mail(template_prefix, user, {"user": user, **(context or {})}, email)
         except OSError as error:
             logger.error("user %s not notified of a change: %s", user.pk, type(error).__name__)
 
     def add_message(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
-        """Tell a person on the next page; a client of the API has none, and no cookie to keep it in."""
+        """Show a message on the next page; API clients have none, and no cookie for it."""
         if not request.path.startswith("/api/"):
             super().add_message(request, *args, **kwargs)
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
-        """Ask for the second factor again (without one, for the password), unless given just now.
+        """Whether to ask for the second factor again (without one: the password).
 
-        The package counts only what was given on its own page for that; signing in counts here too.
+        allauth counts only what was given on its own page for that; here signing in counts too.
         """
         user = self.request.user
         records = get_authentication_records(self.request, user)
@@ -134,7 +134,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return bool(super().is_reauthentication_required(app=app, **kwargs))
 
     def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
-        """The ways to sign in afresh: the password is none where there is a second factor."""
+        """The ways to confirm a sign-in: not the password if there is a second factor."""
         methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
         if user.is_authenticated and is_mfa_enabled(user, SECOND_FACTORS):
             methods = [method for method in methods if method["id"] != "reauthenticate"]

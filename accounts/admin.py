@@ -23,20 +23,20 @@ from core.admin import QuickAdmin, apply_to_each
 # Accounts that are deleted at once.
 ACCOUNTS_MAX = 100
 
-# Forms of theirs would break our rules or show secrets: an address without its check for aliases, the
-# seed of a second factor, where a person signed in from.
+# Their forms would break our rules or show secrets: addresses unchecked for aliases, the seed of a second
+# factor, where a user signed in from.
 for model in (Authenticator, EmailAddress, Group, UserSession):
     admin.site.unregister(model)
 
 
 def check_not_yourself(request: HttpRequest, user: User) -> None:
-    """Raise LastAdmin where an admin would shut out the own account: the last one could not be let in."""
+    """Raise LastAdmin if this is the admin's own account: the last one could lock everybody out."""
     if user.pk == request.user.pk:
         raise LastAdmin(gettext("You cannot remove your own account's rights. Ask another global admin."))
 
 
 class UserForm(forms.ModelForm[User]):
-    """What may be changed on a user, as long as somebody is left to rule."""
+    """What may be changed on a user, as long as an active global admin is left."""
 
     class Meta:
         model = User
@@ -53,7 +53,7 @@ class UserForm(forms.ModelForm[User]):
 
 
 class NewUserForm(forms.ModelForm[User]):
-    """An address and a name; the password is the user's own business."""
+    """An address and a name; users choose their passwords themselves."""
 
     class Meta:
         model = User
@@ -66,7 +66,7 @@ class NewUserForm(forms.ModelForm[User]):
 
 
 class AddressInline(admin.TabularInline[EmailAddress, User]):
-    """The user's addresses, to look at: the user alone adds and removes them."""
+    """The user's addresses, read-only: only the user adds and removes them."""
 
     model = EmailAddress
     fields = readonly_fields = ("email", "verified", "primary")
@@ -121,20 +121,20 @@ class UserAdmin(QuickAdmin):
 
     @method_decorator(reauthentication_required(allow_get=True))
     def changeform_view(self, *args: Any, **kwargs: Any) -> Any:
-        """Making and changing users asks for a recent sign-in: a new global admin outlives any session."""
+        """Creating and changing users needs a recent sign-in: a new global admin outlives any session."""
         return super().changeform_view(*args, **kwargs)
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         return self.inlines if obj else ()
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never by removing the row: “Delete the account for good” strips the aliases first."""
+        """False: the action “Delete the account for good” also strips the aliases."""
         return False
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         if not change:
             created = User.objects.create_user(obj.email, name=obj.name)
-            # The admin goes on with the object that it was given.
+            # The admin continues with the object that it passed.
             obj.__dict__.update(created.__dict__)
             self._send_link(request, created)
             return
@@ -180,7 +180,7 @@ class UserAdmin(QuickAdmin):
 
     @admin.action(description=_("Delete the account for good: its aliases stop, their addresses stay taken"))
     def delete_accounts(self, request: HttpRequest, queryset: QuerySet[User]) -> HttpResponse | None:
-        """Ask first, then close the accounts."""
+        """Ask for confirmation, then delete the accounts."""
         if queryset.order_by()[: ACCOUNTS_MAX + 1].count() > ACCOUNTS_MAX:
             sentence = gettext("At most %(max)s accounts are deleted at once.") % {"max": ACCOUNTS_MAX}
             self.message_user(request, sentence, messages.ERROR)

@@ -1,4 +1,4 @@
-"""Who signs in with an address and a password."""
+"""Signing in with an address and a password."""
 
 from allauth.account.auth_backends import AuthenticationBackend
 
@@ -6,9 +6,9 @@ from accounts.models import User
 
 
 class PrimaryAddressBackend(AuthenticationBackend):  # type: ignore[misc]
-    """Looks for the primary address alone; the package takes any verified one.
+    """Accepts only the primary address; allauth accepts any verified one.
 
-    A further address is a destination: whoever reads its mail must not get the account.
+    A further address is a destination: reading its mail must not be enough to get the account.
     """
 
     def _authenticate_by_email(self, email: str, password: str) -> User | None:

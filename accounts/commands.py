@@ -1,4 +1,4 @@
-"""What the commands about people share."""
+"""What the commands about users share."""
 
 import sys
 from typing import Any
@@ -19,19 +19,21 @@ def find_user(email: str) -> User:
 
 
 class CreateUserCommand(RuleCommand):
-    """Creates a user; a subclass says whether a global admin."""
+    """Creates a user; a subclass decides if it is a global admin."""
 
     is_superuser = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("email", help="the address to sign in with; it counts as verified")
-        parser.add_argument("--name", default="", help="how to call the person")
+        parser.add_argument("--name", default="", help="the person's name")
         how = parser.add_mutually_exclusive_group()
         how.add_argument(
             "--password-stdin", action="store_true", help="read the password from standard input"
         )
         how.add_argument(
-            "--send-link", action="store_true", help="mail the link for choosing a password, don't print it"
+            "--send-link",
+            action="store_true",
+            help="mail the link for choosing a password instead of printing it",
         )
 
     def act(self, **options: Any) -> str:

@@ -1,4 +1,4 @@
-"""The sign-in app's forms, with our rule about own addresses."""
+"""allauth's forms, with our rules about addresses."""
 
 import re
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from core.after_answer import do_after_answer
 
 
 class LoginForm(forms.LoginForm):  # type: ignore[misc]
-    """Signs in with an address in any form: any case, the domain as U-labels or A-labels."""
+    """Signs in with an address in any form: any case, U-labels or A-labels."""
 
     def clean_login(self) -> str:
         login: str = super().clean_login()
@@ -43,10 +43,10 @@ def do_after_answer_or_refuse(act: Callable[[], object]) -> None:
 
 
 class ResetPasswordForm(forms.ResetPasswordForm):  # type: ignore[misc]
-    """Has the link sent to the address that the account has, not to what was typed, if there is an account.
+    """Sends the link to the account's own address, if there is one, not to what was typed.
 
-    The two may be different mailboxes: mail software reads “ß” in a domain as “ss”, we do not. Nobody is
-    looked for before the answer: how long it takes would tell.
+    They may be different mailboxes: some mail software reads “ß” in a domain as “ss”. The account is
+    looked up only after the answer, whose timing would reveal it.
     """
 
     def clean_email(self) -> str:
@@ -59,7 +59,7 @@ class ResetPasswordForm(forms.ResetPasswordForm):  # type: ignore[misc]
 
 
 class UserTokenForm(forms.UserTokenForm):  # type: ignore[misc]
-    """Checks the key of a mailed link, with the same work whether the account in it exists."""
+    """Checks the key of a mailed link, taking equally long if its account does not exist."""
 
     def clean(self) -> dict[str, Any]:
         if not _MAILED_KEY.fullmatch(self.cleaned_data.get("key") or ""):
@@ -70,17 +70,17 @@ class UserTokenForm(forms.UserTokenForm):  # type: ignore[misc]
     def _get_user(self, uidb36: str) -> User | None:
         user: User | None = super()._get_user(uidb36)
         if user is None:
-            # What the check reads of an account: whether its address is there, and all of them.
+            # What the check reads for an account.
             EmailAddress.objects.filter(user=0, email="").exists()
             self.token_generator.check_token(User(pk=0), self.cleaned_data["key"])
         return user
 
 
 class EndTokensMixin:
-    """A new password, with the offer to end what was made under the old one.
+    """A new password, and the choice to end all tokens.
 
-    Sessions, and tokens that apps got for the old password, end in any case. Whoever chooses a first
-    password is not asked.
+    Sessions, and tokens that apps got with the old password, end in any case. A first password comes
+    without the choice.
     """
 
     if TYPE_CHECKING:
@@ -108,19 +108,19 @@ class EndTokensMixin:
 
 
 class ChangePasswordForm(EndTokensMixin, forms.ChangePasswordForm):  # type: ignore[misc]
-    """Somebody who is signed in, and knows the old password, chooses a new one."""
+    """Changes the password of a signed-in user who knows the old one."""
 
 
 class SetPasswordForm(EndTokensMixin, forms.SetPasswordForm):  # type: ignore[misc]
-    """Somebody who signs in without a password chooses one."""
+    """Sets the password of a signed-in user who has none."""
 
 
 class ResetPasswordKeyForm(EndTokensMixin, forms.ResetPasswordKeyForm):  # type: ignore[misc]
-    """Somebody who followed a mailed link chooses a password."""
+    """Sets the password of a user who followed a mailed link."""
 
 
 class AddEmailForm(forms.AddEmailForm):  # type: ignore[misc]
-    """A signed-in user adds an address to receive at; no alias, whose mail would go in circles."""
+    """Adds an own address of a signed-in user; it must not be an alias."""
 
     def clean_email(self) -> str:
         email: str = super().clean_email()
@@ -129,10 +129,10 @@ class AddEmailForm(forms.AddEmailForm):  # type: ignore[misc]
 
 
 class SignupForm(forms.SignupForm):  # type: ignore[misc]
-    """Somebody makes an account, where SIGNUP_OPEN lets them.
+    """Creates an account, if SIGNUP_OPEN allows it.
 
-    The answer is the same whether the address is free, has an account or is an alias, and takes the same
-    time: the password is hashed for all of them, and the rest is done after the answer.
+    The answer and its timing are the same for an address that is free, has an account, or is an alias:
+    the password is hashed in each case, and the rest happens after the answer.
     """
 
     def validate_unique_email(self, email: str) -> str:

@@ -1,4 +1,4 @@
-"""The link with which a user whom somebody else created sets the first password."""
+"""The link through which a user sets a password."""
 
 from allauth.account.forms import default_token_generator
 from allauth.account.utils import user_pk_to_url_str
@@ -11,7 +11,7 @@ from accounts.models import User
 
 
 def password_link(user: User) -> str:
-    """An absolute URL that lets its holder choose a password for `user`, once.
+    """An absolute URL through which its holder can choose a password for `user`, once.
 
     Valid for PASSWORD_RESET_TIMEOUT (Django's three days) or until the password changes.
     """

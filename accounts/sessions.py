@@ -1,4 +1,4 @@
-"""The sessions of a user: rows that hold the address and the network somebody signed in from."""
+"""A user's sessions, whose rows hold the IP address of each sign-in."""
 
 from allauth.account.internal.flows.login import _AUTHENTICATION_METHODS_USER_SESSION_KEY as METHODS_USER
 from allauth.account.internal.stagekit import LOGIN_SESSION_KEY
@@ -11,7 +11,7 @@ from django.utils.http import int_to_base36
 
 
 def end_sessions(user_id: int) -> None:
-    """Delete every session of the user, those that wait for a second factor or a new password included."""
+    """Delete every session of the user, including those that wait for a second factor or a new password."""
     owned = UserSession.objects.filter(user=user_id)
     keys = [*owned.values_list("session_key", flat=True), *_unfinished(user_id)]
     Session.objects.filter(session_key__in=keys).delete()
@@ -19,14 +19,14 @@ def end_sessions(user_id: int) -> None:
 
 
 def _unfinished(user_id: int) -> list[str]:
-    """Sessions in which nobody is signed in yet, and in which it is this user who began to."""
+    """The sessions in which this user has begun to sign in."""
     is_owned = UserSession.objects.filter(session_key=OuterRef("session_key"))
     others = Session.objects.filter(~Exists(is_owned), expire_date__gt=timezone.now())
     return [session.session_key for session in others.iterator() if _names(session.get_decoded(), user_id)]
 
 
 def _names(data: dict[str, object], user_id: int) -> bool:
-    """Whether a session's data is about the user: signed in, or in the package's notes of a sign-in."""
+    """Whether a session's data names the user: signed in, or in allauth's state of a sign-in."""
     login = data.get(LOGIN_SESSION_KEY)
     pending = login.get("user_pk") if isinstance(login, dict) else None
     return (
@@ -35,7 +35,7 @@ def _names(data: dict[str, object], user_id: int) -> bool:
 
 
 def prune_sessions() -> int:
-    """Delete the notes of where people signed in from whose session is over; how many."""
+    """Delete the records of sign-ins whose session has ended, and return their number."""
     is_live = Session.objects.filter(session_key=OuterRef("session_key"), expire_date__gt=timezone.now())
     deleted: int = UserSession.objects.filter(~Exists(is_live)).delete()[0]
     return deleted

@@ -1,4 +1,4 @@
-"""Telling people by mail that somebody signed in to their account: by an app, or from a new browser."""
+"""Mails about sign-ins: by an app, or from a new browser."""
 
 import logging
 from datetime import UTC, timedelta
@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 
 COOKIE = "known_browser"
 COOKIE_AGE = timedelta(days=400)  # browsers keep none longer (RFC 6265bis §5.5)
-# People of one browser that are remembered; who signed in there longest ago is forgotten first.
+# Users that a browser remembers; the one who signed in there longest ago is dropped first.
 PEOPLE_MAX = 10
-# Of a header; what follows says nothing that a person would understand.
+# Characters of a header; nothing useful comes after them.
 AGENT_MAX = 300
 
 
 def _mark(user: User) -> str:
-    """What a browser keeps of somebody who signed in there: good until the password changes."""
+    """The value that a browser keeps for a user who signed in there; valid until the password changes."""
     value = f"{user.pk}:{user.get_session_auth_hash()}"
     return salted_hmac("accounts.sign_ins.browser", value, algorithm="sha256").hexdigest()
 
@@ -47,14 +47,14 @@ def is_known(request: HttpRequest, user: User) -> bool:
 
 
 def remember(request: HttpRequest, user: User) -> None:
-    """Let the answer to this request make its browser a known one of the user's."""
+    """Mark the browser as known to the user, with the answer to this request."""
     request.__dict__["known_browser_of"] = user
 
 
 class KnownBrowserMiddleware:
-    """Gives the browser of somebody who signed in a cookie by which it is known the next time.
+    """Gives the browser of a user who signed in a cookie that identifies it next time.
 
-    It lets nobody in: without it, a sign-in is told by mail.
+    The cookie grants nothing: without it, the user gets a mail about the sign-in.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -79,21 +79,21 @@ class KnownBrowserMiddleware:
 
 @receiver([password_changed, password_set])
 def _keep_browser(request: HttpRequest, user: User, **_kwargs: object) -> None:
-    """Whoever changes the password stays signed in, in a browser that stays known."""
+    """The browser in which the password is changed stays signed in, and known."""
     remember(request, user)
 
 
 def note_sign_in(request: HttpRequest, user: User, *, is_first: bool) -> None:
-    """Remember the browser; where it is a new one, tell the user, except at the account's first sign-in."""
+    """Remember the browser. If it is new, mail the user, except at the account's first sign-in."""
     if not is_first and not is_known(request, user):
         tell_of_sign_in(request, user)
     remember(request, user)
 
 
 def tell_of_sign_in(request: HttpRequest, user: User, *, app: str = "") -> None:
-    """Mail the user that somebody signed in: from a new browser, or with an app that calls itself `app`.
+    """Mail the user about a sign-in from a new browser, or with an app that calls itself `app`.
 
-    At most SIGN_IN_MAILS_PER_DAY of them; a mail server that is away stops no sign-in.
+    At most SIGN_IN_MAILS_PER_DAY mails. An unreachable mail server does not stop the sign-in.
     """
     limit = Limit("sign-in-mail", settings.SIGN_IN_MAILS_PER_DAY, timedelta(days=1))
     if not count_within(limit, user.pk):

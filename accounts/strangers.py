@@ -1,6 +1,6 @@
-"""What somebody who is not signed in asks for by an address: the answer is one, the truth goes by mail.
+"""Signing up, and asking for a new password: the answer is always the same, the mail says the rest.
 
-Whoever asks learns nothing: each of these is done after the answer, whatever it finds.
+These run after the answer, so that it reveals nothing about an address.
 """
 
 from datetime import timedelta
@@ -16,7 +16,7 @@ from django.urls import reverse
 from accounts.models import User
 from core.ratelimit import Limit, count_within
 
-# To one address, whoever asks. More are not sent: the links in those that came work as well.
+# To one address, from all clients. The links in the mails already sent still work.
 MAILS = Limit("stranger-mail", 5, timedelta(hours=1))
 
 
@@ -26,7 +26,7 @@ def may_mail(email: str) -> bool:
 
 
 def send_new_password_link(email: str) -> None:
-    """Mail the link for a new password to who signs in with this address; nobody else hears of it.
+    """Mail the link for a new password to the user who signs in with this address, if there is one.
 
     Raises what the mail backend raises.
     """
@@ -36,22 +36,22 @@ def send_new_password_link(email: str) -> None:
 
 
 def sign_up(email: str, password_hash: str) -> None:
-    """Make an account that waits for its address to be verified, and mail the link for that.
+    """Create an account whose address is to be verified, and mail the link for that.
 
-    Where there is an account already, its owner hears that somebody tried. An alias gets no mail: its
-    owner asked for nothing. Raises what the mail backend raises.
+    If there is an account already, its owner gets a mail about the attempt. An alias gets none. Raises
+    what the mail backend raises.
     """
     try:
         user = User.objects.sign_up(email, password_hash)
     except ValidationError:
         if User.objects.by_email(email) or EmailAddress.objects.filter(email=email, verified=True).exists():
-            _tell_of_the_try(email)
+            _mail_about_attempt(email)
         return
     if may_mail(email):
         EmailConfirmationHMAC.create(user.emailaddress_set.get()).send(None, signup=True)
 
 
-def _tell_of_the_try(email: str) -> None:
+def _mail_about_attempt(email: str) -> None:
     if not may_mail(email):
         return
     context = {

@@ -16,7 +16,7 @@ from core.admin import QuickAdmin, apply_to_each
 from core.exceptions import RuleError
 from domains.models import Domain
 
-# So many domains the filter beside the list shows, and so many owners a piece of an address means.
+# At most this many domains in the filter, and this many owners for the start of an address.
 DOMAIN_CHOICES_MAX = 100
 OWNERS_MAX = 100
 
@@ -48,7 +48,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 class DomainFilter(admin.SimpleListFilter):
-    """Domains by name; with many, the number of aliases in the domains' list leads to the rest."""
+    """Domains by name; if there are many, the links in the list of domains lead to the rest."""
 
     title = _("domain")
     parameter_name = "domain"
@@ -60,14 +60,14 @@ class DomainFilter(admin.SimpleListFilter):
         aliases: QuerySet[Alias] = queryset
         if self.value() is None:
             return aliases
-        # The key, not a join: the index on it is in the list's order.
+        # By key, without a join: that index has the list's order.
         named = Domain.objects.filter(name=domain_or_none(str(self.value())))
         key = named.values_list("pk", flat=True).first()
         return aliases.filter(domain=key)
 
 
 class NewAliasForm(forms.ModelForm[Alias]):
-    """Makes an alias for somebody, under that person's rights and limits."""
+    """Creates an alias for a user, under that user's rights and limits."""
 
     class Meta:
         model = Alias
@@ -80,7 +80,7 @@ class NewAliasForm(forms.ModelForm[Alias]):
         self.fields["domain"].help_text = _("Empty: the owner's default domain.")
 
     def _post_clean(self) -> None:
-        """The verb decides: no other validation of the half-made object."""
+        """`issue` decides; the unfinished object is not validated otherwise."""
         if self.errors:
             return
         data = self.cleaned_data
@@ -96,7 +96,7 @@ class NewAliasForm(forms.ModelForm[Alias]):
 
 
 class AliasForm(forms.ModelForm[Alias]):
-    """What may be changed on an alias; the verb that saves it cleans it."""
+    """What may be changed on an alias; `edit` validates it."""
 
     class Meta:
         model = Alias
@@ -159,21 +159,21 @@ class AliasAdmin(QuickAdmin):
         return self.readonly_fields
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """No row goes: an address is given out once. Deleting is an action."""
+        """False: an address is given out once, so rows stay. Deleting is an action."""
         return False
 
     def save_model(self, request: HttpRequest, obj: Alias, form: Any, change: bool) -> None:
-        """The form has called the verb."""
+        """Nothing: the form has saved it."""
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """There is nothing else to save."""
+        """Nothing: there are no related forms."""
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Alias], search_term: str
     ) -> tuple[QuerySet[Alias], bool]:
-        """Each way of searching is answered by one index, whatever the number of aliases.
+        """The aliases that match; each kind of search uses one index.
 
-        An OR of them would be sorted whole before the first page is shown.
+        With an OR, the database would sort all matches before it shows the first page.
         """
         term = search_term.strip().lower().replace("\x00", "")
         if not term:
@@ -204,13 +204,13 @@ class AliasAdmin(QuickAdmin):
             return gettext("stripped")
         return gettext("deleted") if alias.is_deleted else ""
 
-    def _each(self, request: HttpRequest, queryset: QuerySet[Alias], deed: Any, done: str) -> None:
+    def _each(self, request: HttpRequest, queryset: QuerySet[Alias], act: Any, done: str) -> None:
         def checked(alias: Alias) -> None:
             if alias.owner_id is None:
                 raise refusals.NotRestorable(
                     gettext("A stripped alias has no owner any more and cannot be changed.")
                 )
-            deed(alias)
+            act(alias)
 
         apply_to_each(self, request, queryset.select_related("owner", "domain"), checked, done)
 

@@ -127,7 +127,7 @@ def _issue_first(
             _insert(alias, wanted, is_chosen=is_chosen, idle_days=choice.idle_days, unused_days=unused_days)
         except refusals.AddressTaken:
             if is_chosen:
-                taken.count_told(owner, alias.address)
+                taken.count_revealed(owner, alias.address)
             continue
         except IntegrityError as error:
             # PostgreSQL looks at foreign keys when it commits: a destination, or the owner, went
@@ -202,5 +202,5 @@ def count_creation(owner: User, *, is_chosen: bool = False) -> None:
     count_or_refuse(
         (Limit(CREATE_HOUR, settings.ALIASES_PER_HOUR, hour, refusal=TOO_MANY), owner.pk),
         (Limit(CREATE_DAY, settings.ALIASES_PER_DAY, day, refusal=TOO_MANY), owner.pk),
-        *([taken.looking(owner)] if is_chosen else []),
+        *([taken.budget_of(owner)] if is_chosen else []),
     )

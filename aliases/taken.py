@@ -1,8 +1,8 @@
-"""What a person may learn of addresses that others have: one budget, wherever it is told that one is taken.
+"""A limit on what a user learns about addresses that others have.
 
-Whoever chooses a name, imports a file or adds an own address hears whether somebody else has the address.
-That is news of an alias of somebody's, so there is little of it in a day. Once it is used up, nothing is
-looked at any more: an answer for the free ones alone would say the same. Names of our making tell nothing.
+Choosing a name, importing a file and adding an own address reveal whether somebody else has the address.
+So all of them share one daily budget. Once it is used up, nothing is looked up any more: answering only
+for free addresses would reveal the same. Generated names reveal nothing.
 """
 
 import sys
@@ -29,8 +29,8 @@ def _limit(amount: int, step: int) -> Limit:
     return Limit("taken-day", amount, timedelta(days=1), step, TOO_MANY)
 
 
-def looking(user: User) -> tuple[Limit, object]:
-    """The limit to count, with others, before anything is looked up: passed if nothing is left to learn.
+def budget_of(user: User) -> tuple[Limit, object]:
+    """The limit to check, with others, before anything is looked up: over if the budget is used up.
 
     Global admins see all addresses anyway.
     """
@@ -39,11 +39,11 @@ def looking(user: User) -> tuple[Limit, object]:
 
 def check_may_look(user: User) -> None:
     """Raise RateLimited if the user has learned enough for a day."""
-    count_or_refuse(looking(user))
+    count_or_refuse(budget_of(user))
 
 
-def how_many_to_tell(user: User, number: int) -> int:
-    """Of so many addresses that others have, how many the user may be told; they are counted as told."""
+def how_many_to_reveal(user: User, number: int) -> int:
+    """How many of `number` addresses that others have may be revealed to the user; counts them."""
     if user.is_superuser or not number:
         return number
     limit = _limit(settings.TAKEN_PER_DAY, number)
@@ -51,12 +51,12 @@ def how_many_to_tell(user: User, number: int) -> int:
     return max(0, min(number, limit.amount - (hit.count - number)))
 
 
-def count_told(user: User, address: str) -> None:
-    """Count that the user is told that an address is taken; one of the user's own is no news.
+def count_revealed(user: User, address: str) -> None:
+    """Count that the user learns that an address is taken; the user's own ones do not count.
 
-    Raises RateLimited where it may not be told.
+    Raises RateLimited if it must not be revealed.
     """
-    if not _is_own(user, address) and not how_many_to_tell(user, 1):
+    if not _is_own(user, address) and not how_many_to_reveal(user, 1):
         check_may_look(user)
 
 

@@ -10,7 +10,7 @@ LOCAL_PART_MAX_OCTETS = 64  # RFC 5321 §4.5.3.1.1
 DOMAIN_MAX_OCTETS = 253  # RFC 1035 §2.3.4: 255 on the wire, less the length octets at both ends
 ADDRESS_MAX_OCTETS = 254  # RFC 5321 §4.5.3.1.3: a path of 256 with its angle brackets
 
-# RFC 5321 §4.1.2 Dot-string. A Quoted-string is legal and nobody's mailbox: it is refused.
+# RFC 5321 §4.1.2 Dot-string. A Quoted-string is legal but unused in practice: it is refused.
 _LOCAL_PART = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _QUOTED_WITH_TAG = re.compile(r'"([^"\\+]*\+.*)"', re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
@@ -19,7 +19,7 @@ _LABEL_MAX = 63  # octets of an A-label, which is never shorter than what it sta
 
 
 class AddressError(ValueError):
-    """The text is no mail address, or no domain name."""
+    """The text is not a valid mail address or domain name."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def domain_to_ascii(text: str) -> str:
     """The domain name in `text` as lower-case A-labels, without a final dot.
 
     U-labels, A-labels and the full-width dots of UTS 46 are understood. Raises AddressError for
-    anything that is no host name of at least two labels.
+    anything but a host name of at least two labels.
     """
     name = text.strip().rstrip(".").lower()
     if not name or len(name) > DOMAIN_MAX_OCTETS:
@@ -69,7 +69,7 @@ def domain_or_none(text: str) -> str | None:
 
 
 def domain_to_unicode(name: str) -> str:
-    """The domain name as a person reads it: U-labels where its A-labels are valid ones."""
+    """The domain name as a person reads it: U-labels in place of valid A-labels."""
     labels = []
     for label in name.split("."):
         try:
@@ -82,8 +82,8 @@ def domain_to_unicode(name: str) -> str:
 def parse_address(text: str) -> Address:
     """The mail address in `text`, in its one form.
 
-    Raises AddressError where the text is none, or is one that no alias may be forwarded to
-    (quoted local parts, address literals).
+    Raises AddressError if it is not valid, or if no alias may forward to it (quoted local parts,
+    address literals).
     """
     local_part, at, domain = text.strip().rpartition("@")
     # Folding letters such as the Kelvin sign to ASCII would make one person's address another's.
@@ -116,14 +116,13 @@ def display_address(address: str) -> str:
 
 
 def parse_without_tag(text: str) -> Address:
-    """The address that mail to the one in `text` is looked up as: without its `+tag` (RFC 5233), whatever
-    that is made of.
+    """The address in `text` without its `+tag` (RFC 5233), as mail to it is looked up.
 
-    Raises AddressError where what remains is no address.
+    Raises AddressError if what remains is not a valid address.
     """
     local_part, at, domain = text.strip().rpartition("@")
     if match := _QUOTED_WITH_TAG.fullmatch(local_part):
-        # A mail server hands on a tag that is no Dot-string as part of a Quoted-string.
+        # A mail server quotes a local part whose tag is not a Dot-string.
         local_part = _QUOTED_PAIR.sub(r"\1", match[1])
     base = local_part.partition("+")[0] or local_part
     return parse_address(f"{base}{at}{domain}")

@@ -1,4 +1,4 @@
-"""What our admin pages share: lists that never count a whole table, and refusals as messages."""
+"""What the admin pages share: lists that never count a whole table, and refusals as messages."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -18,14 +18,14 @@ from core.forms import TextField
 from core.spreadsheets import csv_lines
 
 COUNT_MAX = 10_000
-# "Select all" reaches past the page, and past what was counted: no more than this at a time.
+# "Select all" reaches beyond the page: an action takes at most this many rows.
 ACTION_MAX = 1_000
 
 Row = TypeVar("Row", bound=models.Model)
 
 
 class CappedPaginator(Paginator[Any]):
-    """Counts no further than COUNT_MAX: a list's last page is the last of these, search reaches the rest."""
+    """Counts up to COUNT_MAX: a list ends there, and search reaches the rest."""
 
     @cached_property
     def count(self) -> int:
@@ -36,14 +36,14 @@ class CappedPaginator(Paginator[Any]):
 
 
 class AtLeast(int):
-    """A number that was counted no further: shown as `10,000+`."""
+    """A number at which counting stopped, shown as `10,000+`."""
 
     def __str__(self) -> str:
         return f"{int(self):,}+"
 
 
 class CappedChangeList(ChangeList):
-    """Says so where there are more rows than were counted."""
+    """Shows that there may be more rows than were counted."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -62,13 +62,13 @@ class QuickAdmin(admin.ModelAdmin[Any]):
         models.CharField: {"form_class": TextField},
         models.TextField: {"form_class": TextField},
     }
-    # Lookups that our own links use, beside those of the filters shown.
+    # Lookups of our own links, besides those of the filters shown.
     linked_lookups: Sequence[str] = ()
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """Whether the list's query may ask this: what a filter or a link of ours asks, nothing else.
+        """Whether a list's URL may filter by this: only as a filter shown or a link of ours does.
 
-        Django lets it ask any column of the table, so a password's hash comes out letter by letter.
+        Django allows any column of the table, which reveals a password's hash letter by letter.
         """
         filters = self.get_list_filter(request) if request else self.list_filter
         allowed = set(self.linked_lookups)
@@ -84,35 +84,35 @@ class QuickAdmin(admin.ModelAdmin[Any]):
         return CappedChangeList
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        AuditEntry.objects.record(request, self._deed("add"), obj)
+        AuditEntry.objects.record(request, self._audit_name("add"), obj)
         return super().log_addition(request, obj, message)
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         entry = super().log_change(request, obj, message)
-        AuditEntry.objects.record(request, self._deed("change"), obj, entry.get_change_message())
+        AuditEntry.objects.record(request, self._audit_name("change"), obj, entry.get_change_message())
         return entry
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         for row in queryset:
-            AuditEntry.objects.record(request, self._deed("delete"), row)
+            AuditEntry.objects.record(request, self._audit_name("delete"), row)
         return super().log_deletions(request, queryset)
 
-    def _deed(self, verb: str) -> str:
+    def _audit_name(self, verb: str) -> str:
         return f"{self.opts.model_name}.{verb}"
 
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
     ) -> tuple[models.QuerySet[Any], bool]:
-        """Addresses and domain names are kept in lower case; PostgreSQL knows no NUL."""
+        """Addresses and domain names are stored in lower case; PostgreSQL rejects NUL."""
         return super().get_search_results(request, queryset, search_term.lower().replace("\x00", ""))
 
 
 @admin.register(AuditEntry)
 class AuditAdmin(QuickAdmin):
-    """What was done to other people's things: to read, and to take away as a file."""
+    """What was done to other people's data: to read, and to export as a file."""
 
     list_display = ("moment", "who", "deed", "subject", "detail", "remote_address")
-    # Named, for the page of one entry: fields that nobody may edit are left out otherwise.
+    # For the page of one entry, which otherwise leaves out fields that cannot be edited.
     fields = ("moment", "who", "deed", "subject_type", "subject", "detail", "remote_address")
     readonly_fields = fields
     search_fields = ("actor_name__istartswith", "subject__istartswith", "deed__istartswith")
@@ -133,7 +133,7 @@ class AuditAdmin(QuickAdmin):
 
     @admin.display(description=_("who"))
     def who(self, entry: AuditEntry) -> str:
-        """The actor by address; on the command line nobody signs in."""
+        """The actor's address; commands have none."""
         return entry.actor_name or gettext("the command line")
 
     @admin.action(description=_("Export as CSV"))
@@ -151,12 +151,12 @@ def apply_to_each(
     model_admin: QuickAdmin,
     request: HttpRequest,
     rows: models.QuerySet[Row],
-    deed: Callable[[Row], object],
+    act: Callable[[Row], object],
     done: str,
 ) -> None:
-    """Do `deed` to each row, in one transaction; tell how many were done, and each refusal once.
+    """Run `act` on each row, in one transaction; show how many succeeded, and each refusal once.
 
-    `done` is a sentence with `%(count)s`. Nothing is done where there are more than ACTION_MAX rows.
+    `done` is a sentence with `%(count)s`. Does nothing if there are more than ACTION_MAX rows.
     """
     found = list(rows[: ACTION_MAX + 1])
     if len(found) > ACTION_MAX:
@@ -166,10 +166,10 @@ def apply_to_each(
     count, refusals = 0, set()
     with transaction.atomic():
         for row in found:
-            # A deed may take the key away.
+            # `act` may delete the row and its key.
             key = row.pk
             try:
-                deed(row)
+                act(row)
             except RuleError as error:
                 refusals.add(str(error))
             else:

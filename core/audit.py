@@ -1,4 +1,4 @@
-"""What admins and managers do to other people's things: written once, never changed, read in the admin."""
+"""What admins and managers do to other people's data: written once, never changed, read in the admin."""
 
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -22,9 +22,9 @@ class AuditQuerySet(models.QuerySet["AuditEntry"]):
     def record(
         self, request: HttpRequest | None, deed: str, subject: models.Model | None = None, detail: str = ""
     ) -> "AuditEntry":
-        """Write that the request's user did `deed` (`alias.disable`) to `subject`; no request: a command did.
+        """Record that the request's user (None: a command) did `deed`, such as `alias.disable`, to `subject`.
 
-        `detail` must hold no secret: it is kept for AUDIT_DAYS days.
+        `detail` must not contain a secret: it is kept for AUDIT_DAYS days.
         """
         actor: Any = getattr(request, "user", None)
         is_known = actor is not None and actor.is_authenticated
@@ -40,7 +40,7 @@ class AuditQuerySet(models.QuerySet["AuditEntry"]):
         )
 
     def prune(self) -> int:
-        """Delete the entries that are older than AUDIT_DAYS days; how many they were."""
+        """Delete the entries that are older than AUDIT_DAYS days, and return their number."""
         old = self.filter(moment__lt=timezone.now() - timedelta(days=settings.AUDIT_DAYS))
         deleted, _rows = super(AuditQuerySet, old).delete()
         return deleted
@@ -53,7 +53,7 @@ class AuditQuerySet(models.QuerySet["AuditEntry"]):
 
 
 class AuditEntry(models.Model):
-    """Who did what to whose thing, when, from where. Kept AUDIT_DAYS days."""
+    """Who did what to what, when, from where. Kept for AUDIT_DAYS days."""
 
     moment = models.DateTimeField(_("when"), default=timezone.now, editable=False)
     actor = models.ForeignKey(
@@ -86,7 +86,7 @@ class AuditEntry(models.Model):
         return f"{self.deed} {self.subject}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Insert. Raises AppendOnly for an entry that is there already."""
+        """Insert the entry. Raises AppendOnly for one that exists already."""
         if not self._state.adding:
             raise AppendOnly("An audit entry is never changed.")
         super().save(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Writes that may be left undone: nobody waits for them, and nobody is refused for want of them."""
+"""Writes that may fail: no request waits for them or is refused because of them."""
 
 import logging
 from collections.abc import Iterator
@@ -11,16 +11,16 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def best_effort() -> Iterator[None]:
-    """Run the block's writes if they can be had now; else (locked, read-only, full) leave them undone.
+    """Run the block's writes, or skip them if the database is locked, read-only or full.
 
-    On SQLite they wait for no other process's lock. Not for the inside of a transaction, which a failure
-    would end.
+    On SQLite they do not wait for another process's lock. Not inside a transaction, which a failure would
+    end.
     """
     try:
         with _without_waiting():
             yield
     except DatabaseError as error:
-        logger.warning("a write that may be left undone was left undone: %s", type(error).__name__)
+        logger.warning("a write that may fail has failed: %s", type(error).__name__)
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def _without_waiting() -> Iterator[None]:
         yield
         return
     connection.ensure_connection()
-    # beside Django's cursors: this is no statement of the application's
+    # Not through Django's cursors: tests and the benchmark count those statements.
     driver = connection.connection
     (waits,) = driver.execute("PRAGMA busy_timeout").fetchone()
     driver.execute("PRAGMA busy_timeout = 0")

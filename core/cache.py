@@ -1,4 +1,4 @@
-"""The cache in the database, behind the limits of the sign-in pages."""
+"""The cache in the database, for the rate limits of the sign-in pages."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -9,13 +9,13 @@ from django.core.cache.backends.db import DatabaseCache
 from django.db import connection
 from django.utils import timezone
 
-# What is kept here counts minutes. What ends later was written while a clock was wrong.
+# Entries last minutes. One that ends later was written while a clock was wrong.
 LONGEST = timedelta(days=1)
 TABLE = "core_cache"
 
 
 class SharedCache(DatabaseCache):
-    """Django's in the table core_cache. Nothing in it outlives a clock that was wrong."""
+    """Django's database cache, which drops entries that were written while a clock was wrong."""
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         keys = list(keys)
@@ -28,7 +28,7 @@ class SharedCache(DatabaseCache):
         return bool(super().add(key, value, timeout, version))
 
     def prune(self) -> int:
-        """Delete what has ended, and what ends too late; how many that were."""
+        """Delete the entries that have ended or end too late, and return their number."""
         now = timezone.now()
         with connection.cursor() as cursor:
             cursor.execute(
@@ -48,5 +48,5 @@ class SharedCache(DatabaseCache):
 
 
 def _written(moment: Any) -> Any:
-    """A moment as the table has it: in whole seconds."""
+    """The moment as the table stores it, in whole seconds."""
     return connection.ops.adapt_datetimefield_value(moment.replace(microsecond=0))

@@ -1,4 +1,4 @@
-"""Who is calling: the client's address, which a proxy's header gives only where proxies are trusted."""
+"""The client's IP address; a proxy's header counts only if the proxy is trusted."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -10,9 +10,9 @@ from django.http import HttpRequest, HttpResponseBase
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
-# The peer of a server on a UNIX socket has no address; this word among trusted networks trusts it.
+# A client on a UNIX socket has no address; this word among the trusted networks trusts it.
 UNIX = "unix"
-# One subscriber's network, in bits (RFC 6177): whoever has one of its addresses has them all.
+# One subscriber's network, in bits (RFC 6177): who has one of its addresses has them all.
 IPV6_PREFIX = 64
 NEIGHBOURHOOD_PREFIX = {4: 24, 6: 48}
 
@@ -61,7 +61,7 @@ def neighbourhood_of(client: str) -> str:
 
 
 def is_trusted(client: str, entries: Sequence[str]) -> bool:
-    """Whether the client's address is in one of the networks; what has none is on a UNIX socket."""
+    """Whether the client's address is in one of the networks; without an address it is on a UNIX socket."""
     trusts_unix, networks = _trusted(tuple(entries))
     address = parse_ip(client)
     return trusts_unix if address is None else in_any(address, networks)
@@ -75,9 +75,9 @@ def _trusted(entries: tuple[str, ...]) -> tuple[bool, tuple[IPNetwork, ...]]:
 class TrustedProxyMiddleware:
     """Puts the client's own address into REMOTE_ADDR, and drops proxy headers from anyone untrusted.
 
-    The client is the last address in X-Forwarded-For that is no trusted proxy: what stands before
-    it is the client's own word. After this middleware REMOTE_ADDR and X-Forwarded-Proto may be
-    believed.
+    The client is the last address in X-Forwarded-For that is not a trusted proxy: the client itself may
+    have written what comes before it. After this middleware REMOTE_ADDR and X-Forwarded-Proto can be
+    trusted.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

@@ -1,4 +1,4 @@
-"""What the project's commands share: a refusal is one clear sentence on stderr, never a traceback."""
+"""Base classes of the commands: a refusal is one clear sentence on stderr, never a traceback."""
 
 from abc import abstractmethod
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from core.exceptions import RuleError
 
 
 class DatabaseCommand(BaseCommand):
-    """A command that ends in one sentence where the database is away (`--traceback` shows all there is)."""
+    """A command that fails with one sentence if the database is unavailable (`--traceback` shows all)."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
@@ -23,20 +23,20 @@ class DatabaseCommand(BaseCommand):
 
 
 class RuleCommand(DatabaseCommand):
-    """A command whose `act` may let RuleError and ValidationError go: they become CommandErrors.
+    """A command whose `act` may raise RuleError and ValidationError: they become CommandErrors.
 
-    `audited`: the options that the audit names, where it changes other people's things.
+    `audited`: the options to write to the audit, if the command changes other people's data.
     """
 
     audited: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def act(self, **options: Any) -> str:
-        """Do the deed and return the sentence to print."""
+        """Do it, and return the sentence to print."""
 
     def handle(self, *args: Any, **options: Any) -> str:
         try:
-            said = self.act(**options)
+            sentence = self.act(**options)
         except RuleError as error:
             raise CommandError(str(error)) from error
         except ValidationError as error:
@@ -46,4 +46,4 @@ class RuleCommand(DatabaseCommand):
             AuditEntry.objects.record(
                 None, f"command.{type(self).__module__.rpartition('.')[2]}", detail=detail
             )
-        return said
+        return sentence

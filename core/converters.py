@@ -1,11 +1,11 @@
 """Path converters."""
 
-# So many digits every id has at most: the column holds 63 bits.
+# An id has at most this many digits: the column holds 63 bits.
 KEY_DIGITS_MAX = 18
 
 
 class KeyConverter:
-    """A row's id in a path: at most 18 digits, so that every one of them fits the column."""
+    """A row's id in a path: at most 18 digits, so that it fits the column."""
 
     regex = f"[0-9]{{1,{KEY_DIGITS_MAX}}}"
 

@@ -1,11 +1,11 @@
-"""Refusals: a business rule said no. Each edge turns them into its own kind of answer."""
+"""Refusals. Pages, API, commands and admin each turn them into their own kind of answer."""
 
 
 class RuleError(Exception):
-    """A business rule said no. `str(error)` is a sentence for the person who asked.
+    """A business rule does not allow something. `str(error)` is a sentence for the person who asked.
 
-    `code` names the rule for good and `status` is the HTTP status of the answer. `context` holds the
-    facts behind the sentence.
+    `code` names the rule and never changes; `status` is the HTTP status of the answer; `context` holds
+    the facts behind the sentence.
     """
 
     code: str

@@ -1,4 +1,4 @@
-"""Form fields that take whatever the API takes."""
+"""Form fields that accept what the API accepts."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from core.text import with_plain_newlines
 
 
 class TextField(forms.CharField):
-    """A text, counted as the API and the database count it: a line end is one character, and so is an emoji.
+    """A text whose length counts as in the API and the database: a line end or an emoji is one character.
 
-    A browser sends each line end as CR and LF, and its `maxlength` counts most emojis as two (UTF-16), so
-    that what another client wrote could not be sent back unchanged: there is no such attribute. It would
-    also cut off what is pasted without a word.
+    A browser sends each line end as CR LF, and its `maxlength` counts most emojis as two (UTF-16) and
+    cuts off pasted text silently. So there is no `maxlength` attribute: what another client wrote can be
+    sent back unchanged.
     """
 
     def to_python(self, value: Any) -> Any:

@@ -1,14 +1,14 @@
-"""A net under the rule that logs carry ids, never addresses (of mail or IP), tokens or query strings."""
+"""A safety net: logs must hold ids, never addresses (of mail or IP), tokens or query strings."""
 
 import logging
 import re
 from ipaddress import ip_address
 from typing import Any
 
-# Each pattern tries a run of characters once, from its beginning: a log line may be long, and whoever
-# sends the request chooses what is in it.
+# Each pattern tries a run of characters once, from its start: a log line may be long, and clients choose
+# what is in it.
 _ADDRESS = re.compile(r"(?<![^\s<>()\[\]\"',;:=@])[^\s<>()\[\]\"',;:=@]++@[^\s<>()\[\]\"',;:=@]+")
-# The links that are mailed hold a right of their own.
+# Mailed links grant a right by themselves.
 _LINK = re.compile(r"(/reset/key/|/confirm-email/|/unsubscribe/)[^\s\"'?/]++")
 _QUOTED_ADDRESS = re.compile(
     r"(?<![^\s<>()\[\]\"',;:=@/?&])[^\s<>()\[\]\"',;:=@/?&]*?%40[^\s<>()\[\]\"',;:=@/?&]+"
@@ -18,13 +18,13 @@ _TOKEN = re.compile(r"[A-Za-z0-9]{40,}")
 _QUERY = re.compile(r"(?<![^\s?])(?=[^\s?]*/)([^\s?]*+)\?[^\s\"']+")
 
 _IPV4 = re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w.]*\w)")
-# Two colons at least; which of these are addresses, and which a time of day, the parser says.
+# At least two colons; the parser decides which are addresses and which a time of day.
 _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{0,37}(?![\w:])")
 
 
 def _ip(match: re.Match[str]) -> str:
-    """What stands for an IP address in a log; this machine's own says nothing of anybody."""
-    # A stop or a colon may follow it in a sentence.
+    """The replacement of an IP address in a log; loopback addresses stay."""
+    # A full stop or colon may follow it in a sentence.
     for text in (match[0], match[0].rstrip(".:")):
         try:
             address = ip_address(text)
@@ -55,7 +55,7 @@ class RedactingFormatter(logging.Formatter):
 
 
 def logging_config(level: str) -> dict[str, Any]:
-    """For `logging.config.dictConfig`: everything to standard error, through the net above.
+    """For `logging.config.dictConfig`: everything to standard error, redacted.
 
     Django and gunicorn both configure logging, one after the other, so both get the same.
     """
@@ -84,7 +84,7 @@ def logging_config(level: str) -> dict[str, Any]:
             "mail.log": {"handlers": [], "propagate": False, "level": "CRITICAL"},
             "mail.debug": {"handlers": [], "propagate": False, "level": "CRITICAL"},
             "gunicorn.error": {"handlers": [], "propagate": True, "level": "WARNING"},
-            # waitress says at each request that waits for a thread how many do.
+            # waitress logs each request that waits for a thread.
             "waitress": {"handlers": [], "propagate": True, "level": "WARNING"},
             "waitress.queue": {"handlers": [], "propagate": False, "level": "ERROR"},
             # An access log would hold client addresses and query strings.

@@ -1,4 +1,4 @@
-"""Small comforts for readers of the pages."""
+"""What all pages need: the user's time zone, and right answers for htmx, caches and a busy server."""
 
 from collections.abc import Callable
 from urllib.parse import urlencode, urlsplit
@@ -19,7 +19,7 @@ ZONE_COOKIE = "tz"
 
 
 class TimeZoneMiddleware:
-    """Shows times in the reader's zone, which site.js puts into a cookie; without it in TIME_ZONE."""
+    """Shows times in the user's zone, which site.js stores in a cookie; without it in TIME_ZONE."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -32,7 +32,7 @@ class TimeZoneMiddleware:
 
 
 class HtmxSignInMiddleware:
-    """Sends the whole page to the sign-in page when a fragment's request finds the session ended."""
+    """Sends the whole page to the sign-in page if the session has ended when a fragment is requested."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -52,7 +52,7 @@ class HtmxSignInMiddleware:
 
 
 def _path_of(url: str) -> str:
-    """The URL's path and query, as a place on this site and nowhere else."""
+    """The URL's path and query, as a place on this site only."""
     try:
         page = urlsplit(url)
     except ValueError:
@@ -61,7 +61,7 @@ def _path_of(url: str) -> str:
 
 
 class PrivatePagesMiddleware:
-    """Lets no cache keep what a signed-in person sees, nor mix up pages and fragments."""
+    """Keeps caches from storing what a signed-in user sees, and from mixing up pages and fragments."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -75,7 +75,7 @@ class PrivatePagesMiddleware:
 
 
 class TooBusyMiddleware:
-    """Answers a page that no view of ours makes (the sign-in pages) where the server has too much to do."""
+    """Answers for pages without views of ours (the sign-in pages) when the server is too busy."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

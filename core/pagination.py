@@ -1,4 +1,4 @@
-"""Pages by keyset: the last page of a list costs what the first one does, and rows never repeat."""
+"""Keyset pagination: the last page of a list costs as much as the first, and rows never repeat."""
 
 import base64
 import json
@@ -25,8 +25,8 @@ class Page(Generic[Row]):
 def page_of(rows: "models.QuerySet[Row]", order: Sequence[str], cursor: str, size: int) -> Page[Row]:
     """The page of `rows` after `cursor` ("" for the first) in this order.
 
-    `order` names fields as `order_by` does; the last one must be unique, none may be null. A cursor
-    that is malformed, or of another order, gives the first page.
+    `order` names fields as `order_by` does; the last one must be unique, none may be null. A malformed
+    cursor, or one of another order, gives the first page.
     """
     ordered = rows.order_by(*order)
     if (values := _read(cursor, rows.model, order)) is not None:
@@ -44,7 +44,7 @@ def _after(order: Sequence[str], values: Sequence[Any]) -> Q:
     beyond = "lt" if first.startswith("-") else "gt"
     if len(order) == 1:
         return Q(**{f"{name}__{beyond}": value})
-    # The first condition bounds the index scan; the rest sorts out what has the same value.
+    # The first condition bounds the index scan; the rest handles equal values.
     bound = Q(**{f"{name}__{beyond}e": value})
     return bound & (Q(**{f"{name}__{beyond}": value}) | Q(_after(order[1:], values[1:])))
 
@@ -75,7 +75,7 @@ def _read(cursor: str, model: type[models.Model], order: Sequence[str]) -> list[
 
 
 def _value(field: Any, value: Any) -> Any:
-    """The value as the field's own type; ValueError for another one."""
+    """The value as the field's type. Raises ValueError for another type."""
     if isinstance(field, models.DateTimeField):
         moment = parse_datetime(value) if isinstance(value, str) else None
         if moment is None or moment.tzinfo is None:

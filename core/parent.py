@@ -1,20 +1,20 @@
-"""A process that another one of ours looks after ends with it, however that one ended."""
+"""Ends a process when the process that supervises it has ended, in whatever way."""
 
 import os
 import signal
 from types import FrameType
 
-# In the environment of a process that is looked after: the id of the one that does.
+# In the environment of a supervised process: its supervisor's process id.
 SUPERVISOR = "ANONMAIL_SUPERVISOR"
-# Seconds between two looks.
+# Seconds between checks.
 _EVERY = 0.5
 
 
 def end_with_supervisor() -> None:
     """From now on, send this process a SIGTERM when its supervisor is gone (killed, for instance).
 
-    Nothing happens where nobody looks after it. For the main thread of a process that has a use for
-    SIGALRM nowhere else; children that it forks do not watch by this.
+    Does nothing without a supervisor. Call it in the main thread of a process that does not use SIGALRM;
+    forked children do not inherit the check.
     """
     number = os.environ.get(SUPERVISOR, "")
     if not number.isdigit():
@@ -22,7 +22,7 @@ def end_with_supervisor() -> None:
     supervisor = int(number)
 
     def look(signal_number: int, frame: FrameType | None) -> None:
-        # Orphans get another parent at once.
+        # An orphan gets another parent at once.
         if os.getppid() != supervisor:
             signal.setitimer(signal.ITIMER_REAL, 0)
             os.kill(os.getpid(), signal.SIGTERM)

@@ -1,6 +1,6 @@
-"""Password hashing with a bound on the memory that it takes at once.
+"""Password hashing with bounded memory.
 
-Argon2 takes 100 MiB for each hash (Django's parameters), and strangers may ask for one.
+Argon2 takes 100 MiB for each hash (Django's parameters), and strangers can ask for one.
 """
 
 import threading
@@ -18,7 +18,7 @@ WAIT_SECONDS = 5
 
 
 class TooBusy(RuleError):
-    """More passwords are to be checked at this moment than the server takes on. Seconds later it may."""
+    """More passwords are being checked at the moment than the server can take; seconds later it may."""
 
     code = "too_busy"
     status = 503
@@ -29,7 +29,7 @@ class TooBusy(RuleError):
 
 
 class Turns:
-    """Lets `at_once` callers of this process in together, and as many as `waiting` wait for their turn."""
+    """Lets `at_once` callers of this process run together, while at most `waiting` wait for their turn."""
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self._free = threading.Semaphore(at_once)
@@ -37,9 +37,9 @@ class Turns:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Run the block when it is its turn. Raises TooBusy where that takes too long, or too many wait."""
+        """Run the block when it is its turn. Raises TooBusy if that takes too long or too many wait."""
         if not self._free.acquire(blocking=False):
-            # Whoever waits holds a thread that answers nobody else.
+            # A waiting caller holds a thread that could answer others.
             if not self._places.acquire(blocking=False):
                 raise TooBusy
             try:
@@ -57,7 +57,7 @@ _turns = Turns(settings.PASSWORD_HASHES_AT_ONCE, max(1, settings.WEB_THREADS // 
 
 
 class Argon2PasswordHasher(hashers.Argon2PasswordHasher):
-    """Django's, in turns: sign-in, sign-up, reset, the API's sign-in and all else that checks a password."""
+    """Django's, with a bound on how many run at once: for everything that checks or sets a password."""
 
     def encode(self, password: str, salt: str) -> str:
         with _turns.turn():

@@ -22,7 +22,7 @@ CLOCK_SLACK = timedelta(minutes=5)
 class Limit:
     """At most `amount` of `scope` in `period`, per key.
 
-    A hit adds `step`; 0 only reads. `refusal` is the sentence for whoever passes the limit, translated
+    A hit adds `step`; 0 only reads. `refusal` is the sentence for callers over the limit, translated
     lazily; it may name the `%(minutes)s` or `%(hours)s` until the period ends.
     """
 
@@ -102,7 +102,7 @@ class CounterQuerySet(models.QuerySet["Counter"]):
     def used_up(self, limit: Limit, key: object) -> Hit | None:
         """The value after another hit, if that is over the limit; else None. Counts nothing.
 
-        For what strangers may repeat without end: whoever is over the limit writes no more rows.
+        For what strangers can repeat without end: callers over the limit write no more rows.
         """
         now = timezone.now()
         row = self._at(limit, key).filter(

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class _Echo:
-    """A file that hands back what is written."""
+    """A file that returns what is written."""
 
     def write(self, value: str) -> str:
         return value
@@ -22,9 +22,9 @@ def csv_lines(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator
 
 
 def harmless(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula gets an apostrophe (OWASP, CSV injection).
+    """The value; text that a spreadsheet would run as a formula gets an apostrophe (OWASP, CSV injection).
 
-    So does one that looks as if it had got one: `without_guard` takes exactly one away.
+    So does text that seems to have one already: `without_guard` removes exactly one.
     """
     if isinstance(value, str) and re.match(r"'*[=+\-@\t\r]", value):
         return f"'{value}"
@@ -32,5 +32,5 @@ def harmless(value: Any) -> Any:
 
 
 def without_guard(text: str) -> str:
-    """A text of a CSV file of ours, without the apostrophe that keeps spreadsheets from running it."""
+    """A text from one of our CSV files, without that apostrophe."""
     return text[1:] if re.match(r"'+[=+\-@\t\r]", text) else text

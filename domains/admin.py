@@ -19,7 +19,7 @@ INLINE_GRANTS_MAX = 100
 
 
 class CountedRows(Subquery):
-    """How many rows a correlated, sliced query has: the database stops counting at the slice's end."""
+    """The number of rows of a correlated, sliced query: counting stops at the end of the slice."""
 
     template = "(SELECT COUNT(*) FROM (%(subquery)s) AS counted)"
     output_field = IntegerField()
@@ -37,7 +37,7 @@ class GrantInline(admin.TabularInline[AccessGrant, Domain]):
         return super().get_queryset(request).select_related("user", "granted_by")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A grant is given or taken back, never turned into somebody else's."""
+        """False: a grant is given or revoked, never passed on."""
         return False
 
 
@@ -78,8 +78,8 @@ class DomainAdmin(QuickAdmin):
     inlines = (GrantInline,)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Domain]:
-        """Domains with their number of aliases, counted as far as COUNT_MAX."""
-        # Domains know nothing of aliases, but their relation does; a join would keep the index from counting.
+        """The domains with their number of aliases, counted up to COUNT_MAX."""
+        # Through the relation, since this app does not know aliases. A join would not use the index.
         aliases: Any = Domain._meta.get_field("aliases").related_model
         same_domain = aliases._base_manager.filter(domain=OuterRef("pk")).values("domain_id")
         counted = CountedRows(same_domain[:COUNT_MAX])
@@ -87,13 +87,13 @@ class DomainAdmin(QuickAdmin):
         return domains.annotate(number_of_aliases=counted).prefetch_related("managers")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Domain | None = None) -> Any:
-        """Aliases hold their domain's name: it stays once there are any."""
+        """Aliases contain their domain's name, so it cannot change once there are any."""
         if obj is not None and obj.aliases.exists():
             return (*self.readonly_fields, "name")
         return self.readonly_fields
 
     def get_inlines(self, request: HttpRequest, obj: Domain | None) -> Any:
-        """The grants, where a form can hold them; more of them have their own list."""
+        """The grants, if a form can hold them; otherwise they have their own list."""
         many = obj is not None and obj.grants.order_by()[: INLINE_GRANTS_MAX + 1].count() > INLINE_GRANTS_MAX
         return () if many else self.inlines
 
@@ -105,7 +105,7 @@ class DomainAdmin(QuickAdmin):
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> Any:
-        """A domain with aliases stays, and the admin reads why: their addresses stay taken."""
+        """Refuse to delete a domain with aliases, and say why: their addresses stay taken."""
         domain = self.get_object(request, unquote(object_id))
         if domain is not None and domain.aliases.exists():
             return self._refuse_to_delete(request, domain)
@@ -123,7 +123,7 @@ class DomainAdmin(QuickAdmin):
         return redirect("admin:domains_domain_change", domain.pk)
 
     def save_model(self, request: HttpRequest, obj: Domain, form: Any, change: bool) -> None:
-        """Write what was changed and nothing else: somebody may be using the toggle meanwhile."""
+        """Save only what was changed: somebody else may use the toggle at the same time."""
         if not change:
             super().save_model(request, obj, form, change)
             return
@@ -136,7 +136,7 @@ class DomainAdmin(QuickAdmin):
     def save_formset(
         self, request: HttpRequest, form: Any, formset: BaseInlineFormSet[Any, Any, Any], change: bool
     ) -> None:
-        """Grants go through the verbs, which keep who gave them."""
+        """Grant and revoke through the model, which records who granted."""
         formset.save(commit=False)
         domain = form.instance
         for grant in formset.deleted_objects:

@@ -1,4 +1,4 @@
-"""The managers' form."""
+"""The form with which managers grant access."""
 
 from datetime import timedelta
 from typing import Any
@@ -17,7 +17,7 @@ TOO_MANY_GRANTS = _("Too many grants for now. Try again in %(minutes)s minutes."
 
 
 class GrantForm(forms.Form):
-    """Who shall have access to a domain."""
+    """Who gets access to a domain."""
 
     email = forms.CharField(
         label=_("E-mail address"),
@@ -27,9 +27,9 @@ class GrantForm(forms.Form):
     )
 
     def grant(self, domain: Domain, by: User) -> AccessGrant | None:
-        """The grant; None, and the reason beside the field, where there is no such user.
+        """The grant; or None, with the reason beside the field, if it is refused.
 
-        The answer tells whether the address has an account, so a manager gets a limited number of them.
+        The answer reveals whether the address has an account, so attempts are limited.
         """
         limit = Limit("grant-hour", settings.GRANTS_PER_HOUR, timedelta(hours=1), refusal=TOO_MANY_GRANTS)
         try:

@@ -38,7 +38,7 @@ class DomainQuerySet(models.QuerySet["Domain"]):
         return self.enabled().filter(may_create(**asker(user)))
 
     def managed_by(self, user: User) -> "DomainQuerySet":
-        """Domains whose access list `user` rules; a global admin rules every one."""
+        """Domains whose access `user` manages: all of them for a global admin."""
         if not user.is_active:
             return self.none()
         return self if user.is_superuser else self.filter(managers=user)
@@ -154,7 +154,7 @@ class Domain(models.Model):
         return domain_to_unicode(self.name)
 
     def set_anonmail(self, enabled: bool) -> None:
-        """Turn the Anonymous Email Service on or off: it gates creation, not delivery."""
+        """Turn the Anonymous Email Service on or off: for new aliases, not for delivery."""
         self.anonmail_enabled = enabled
         self.save(update_fields=["anonmail_enabled"])
 
@@ -167,13 +167,13 @@ class Domain(models.Model):
         return grant
 
     def revoke(self, user: User) -> bool:
-        """Take a grant back; existing aliases go on delivering. Returns whether there was one."""
+        """Revoke a grant, and return whether there was one. Existing aliases still receive mail."""
         deleted, _rows = AccessGrant.objects.filter(domain=self, user=user).delete()
         return deleted > 0
 
 
 class AccessGrant(models.Model):
-    """Somebody may create aliases on a domain that is not that person's own."""
+    """Lets a user create aliases on a domain."""
 
     domain = models.ForeignKey(Domain, models.CASCADE, related_name="grants", verbose_name=_("domain"))
     user = models.ForeignKey(User, models.CASCADE, related_name="access_grants", verbose_name=_("user"))

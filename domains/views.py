@@ -19,12 +19,12 @@ PAGE_SIZE = 50
 
 
 def managed(request: HttpRequest) -> DomainQuerySet:
-    """The domains that the reader manages; any other does not exist."""
+    """The domains that the user manages; for others, a 404."""
     return Domain.objects.managed_by(user_of(request))
 
 
 def with_figures(domains: DomainQuerySet) -> DomainQuerySet:
-    """The domains with how many people hold a grant, and how many aliases there are."""
+    """The domains with their numbers of grants and of aliases."""
 
     def number_of(relation: str, which: Q | None = None) -> Coalesce:
         rows = Domain.objects.filter(pk=OuterRef("pk")).order_by().values("pk")
@@ -43,7 +43,7 @@ def one(request: HttpRequest, name: str) -> Domain:
 
 @require_GET
 def domain_list(request: HttpRequest) -> HttpResponse:
-    """The domains that the reader manages, with their figures."""
+    """The domains that the user manages, with their figures."""
     domains = with_figures(managed(request))
     if not domains and not user_of(request).is_superuser:
         raise Http404
@@ -71,7 +71,7 @@ def domain_access(request: HttpRequest, name: str) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def domain_revoke(request: HttpRequest, name: str, pk: int) -> HttpResponse:
-    """A question, which says that aliases go on delivering; then the end of a grant."""
+    """Ask for confirmation, then revoke a grant."""
     domain = one(request, name)
     grant = get_object_or_404(AccessGrant.objects.filter(domain=domain).select_related("user"), pk=pk)
     if request.method == "GET":

@@ -27,13 +27,13 @@ TOO_MANY_TRIES = _("Too many attempts for now. Try again in %(minutes)s minutes.
 def count_try(user: User) -> None:
     """Count an attempt to add an address: the answer reveals whether it is an alias. Raises RateLimited."""
     limit = Limit("address-hour", settings.ADDRESSES_PER_HOUR, timedelta(hours=1), refusal=TOO_MANY_TRIES)
-    count_or_refuse((limit, user.pk), taken.looking(user))
+    count_or_refuse((limit, user.pk), taken.budget_of(user))
 
 
 def count_refusal(form: AddEmailForm) -> None:
     """Count it if the form says that its address is an alias. Raises RateLimited if it must not say so."""
     if form.has_error("email", "address_is_alias"):
-        taken.count_told(form.user, form.data.get("email", ""))
+        taken.count_revealed(form.user, form.data.get("email", ""))
 
 
 def add_address(request: HttpRequest, user: User, email: str) -> EmailAddress:

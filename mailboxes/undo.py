@@ -1,4 +1,4 @@
-"""Taking a change of addresses back: the account returns to whoever had it before."""
+"""Undoing address changes: the account returns to the holder of the earlier address."""
 
 import logging
 
@@ -20,7 +20,7 @@ Kind = AddressChange.Kind
 
 
 class UndoOver(RuleError):
-    """The link was used, is too old, or an earlier change was taken back."""
+    """The link was used or has expired, or an earlier change was undone."""
 
     code = "undo_over"
     status = 409
@@ -29,19 +29,19 @@ class UndoOver(RuleError):
 def undo(change: AddressChange) -> bool:
     """Give the account back to the address that was primary before `change`.
 
-    That address is primary again, also if it was removed meanwhile. Sessions, tokens and the password
-    end; what was added within UNDO_PERIOD before the change or since is taken away, be it an address, a
-    passkey or an authenticator app; what was removed since comes back. The links of later changes end
-    too, so that whoever made them cannot take this back.
+    That address becomes primary again, even if it was removed meanwhile. Sessions, tokens and the
+    password end. Addresses, passkeys and authenticator apps that were added since the change, or within
+    UNDO_PERIOD before it, are removed; removed addresses come back. The links of later changes end, so
+    that their holders cannot undo this.
 
-    Returns whether the mail with the link for a new password could be sent. Raises UndoOver.
+    Returns whether the mail with the link for a new password was sent. Raises UndoOver.
     """
     try:
         with transaction.atomic():
             user = _undo(change)
     except IntegrityError as error:
-        # Nobody else may take an address that is held; the database has the last word.
-        logger.error("change %s of addresses cannot be taken back", change.pk)
+        # The address is kept, but the database has the last word.
+        logger.error("address change %s cannot be undone", change.pk)
         raise UndoOver(gettext("This can no longer be undone.")) from error
     try:
         send_undone(user)
@@ -53,7 +53,7 @@ def undo(change: AddressChange) -> bool:
 
 def _undo(change: AddressChange) -> User:
     user = User.objects.select_for_update().get(pk=change.user_id)
-    # Of two who press the button at once, one comes too late.
+    # Two requests may come at once.
     if not AddressChange.objects.open().filter(pk=change.pk).exists():
         raise UndoOver(gettext("This link has already been used or has expired."))
     changes = AddressChange.objects.owned_by(user)
@@ -76,7 +76,7 @@ def _undo(change: AddressChange) -> User:
 
 
 def taken_away(change: AddressChange) -> set[str]:
-    """The addresses that an undo of `change` takes away: also those that a thief adds first."""
+    """The addresses that an undo of `change` removes, including those that a thief added before it."""
     changes = AddressChange.objects.filter(user=change.user_id)
     added = changes.filter(kind=Kind.ADDED, at__gt=change.at - UNDO_PERIOD)
     made_primary = changes.filter(kind=Kind.PRIMARY, pk__gte=change.pk)
@@ -84,7 +84,7 @@ def taken_away(change: AddressChange) -> set[str]:
 
 
 def _bring_back(user: User, email: str) -> EmailAddress:
-    """Make `email` the user's verified primary address again, whatever became of it."""
+    """Make `email` the user's verified primary address again."""
     EmailAddress.objects.filter(user=user, primary=True).exclude(email=email).update(primary=False)
     address, _made = EmailAddress.objects.update_or_create(
         user=user, email=email, defaults={"verified": True, "primary": True}
@@ -96,22 +96,22 @@ def _bring_back(user: User, email: str) -> EmailAddress:
 
 
 def _restore(user: User, removed: AddressChange) -> None:
-    """Put a removed address back as it was; its aliases stay where they went."""
+    """Restore a removed address; its aliases stay at their new destination."""
     try:
         with transaction.atomic():
             address, is_new = EmailAddress.objects.get_or_create(
                 user=user, email=removed.address, defaults={"verified": removed.was_verified}
             )
     except IntegrityError:
-        # Somebody has it verified after all: that must not stand in the way of the rest.
-        logger.error("change %s of addresses: what was removed stays away", removed.pk)
+        # Somebody else has verified it; the rest of the undo must go on.
+        logger.error("address change %s: the removed address is not restored", removed.pk)
         return
     if is_new and removed.was_destination_only:
         DestinationOnly.objects.create(address=address)
 
 
 def _end_second_factors(user: User, change: AddressChange) -> None:
-    """Remove what was set up lately, and recovery codes that nothing else is left beside."""
+    """Remove factors that were set up lately, and recovery codes if no other factor is left."""
     factors = Authenticator.objects.filter(user=user)
     factors.filter(created_at__gt=change.at - UNDO_PERIOD).delete()
     if not factors.exclude(type=Authenticator.Type.RECOVERY_CODES).exists():

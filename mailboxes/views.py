@@ -1,4 +1,4 @@
-"""The pages of a user's own addresses: add, verify, make primary, remove; and take that back."""
+"""The pages of a user's own addresses: add, verify, make primary, remove, undo."""
 
 from allauth.account.decorators import reauthentication_required
 from allauth.account.models import EmailAddress, EmailConfirmationHMAC
@@ -28,7 +28,7 @@ from mailboxes.undo import taken_away, undo
 @require_http_methods(["GET", "POST"])
 @reauthentication_required(allow_get=True)  # type: ignore[untyped-decorator]
 def address_list(request: HttpRequest) -> HttpResponse:
-    """The reader's addresses, and the form for another one."""
+    """The user's addresses, and the form for another one."""
     user = user_of(request)
     form = AddEmailForm(data=request.POST or None, user=user)
     if request.method == "POST":
@@ -58,14 +58,14 @@ def address_list(request: HttpRequest) -> HttpResponse:
 
 
 def own(request: HttpRequest, pk: int) -> EmailAddress:
-    """One of the reader's addresses; anybody else's does not exist."""
+    """One of the user's addresses; for other people's, a 404."""
     return get_object_or_404(EmailAddress, user=user_of(request), pk=pk)
 
 
 @require_POST
 @reauthentication_required  # type: ignore[untyped-decorator]
 def address_primary(request: HttpRequest, pk: int) -> HttpResponse:
-    """Sign in with this address, and forward new aliases to it."""
+    """Make this address the one that signs in and receives for new aliases."""
     address = own(request, pk)
     try:
         make_primary(user_of(request), address)
@@ -93,7 +93,7 @@ def address_verify(request: HttpRequest, pk: int) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @reauthentication_required(allow_get=True)  # type: ignore[untyped-decorator]
 def address_remove(request: HttpRequest, pk: int) -> HttpResponse:
-    """A question, with another address for the aliases that have no other; then the removal."""
+    """Ask for confirmation, and for another destination if aliases need one; then remove the address."""
     address = own(request, pk)
     others = EmailAddress.objects.filter(user=user_of(request), verified=True).exclude(pk=pk)
     others = others.order_by("-primary", "email")
@@ -124,8 +124,8 @@ def address_remove(request: HttpRequest, pk: int) -> HttpResponse:
 @never_cache
 @require_http_methods(["GET", "POST"])
 def address_confirm(request: HttpRequest, key: str) -> HttpResponse:
-    """The mailed link. That of a further address is its signed-in owner's alone: it proves a mailbox,
-    and who reads that mailbox may be anybody. Signing up, nobody is signed in yet.
+    """The mailed link. For a further address only its signed-in owner may use it: others may read that
+    mailbox. A new account's link works signed out.
     """
     confirmation = EmailConfirmationHMAC.from_key(key)
     answer: HttpResponse
@@ -139,7 +139,7 @@ def address_confirm(request: HttpRequest, key: str) -> HttpResponse:
     if address.user_id != request.user.pk:
         raise Http404
     if DestinationOnly.objects.filter(address=address).exists():
-        # A token added it: the page asks now what it asks of whoever adds one here.
+        # Added with a token: it needs the recent sign-in that adding it on the page needs.
         answer = _confirm_with_fresh_sign_in(request, address)
         return answer
     return _confirm(request, address)
@@ -164,7 +164,7 @@ _confirm_with_fresh_sign_in = reauthentication_required(_confirm)
 @never_cache
 @require_http_methods(["GET", "POST"])
 def address_undo(request: HttpRequest, token: str) -> HttpResponse:
-    """The link in a mail about a change: a question, then the end of the change. Works signed out."""
+    """The link in a mail about a change: ask for confirmation, then undo it. Works signed out."""
     change = AddressChange.objects.by_token(token)
     if change is None:
         return render(request, "addresses/undo_over.html", status=404)

@@ -12,7 +12,7 @@ from tokens.models import Token
 
 @admin.register(Token)
 class TokenAdmin(QuickAdmin):
-    """Tokens, to look at and to revoke. The digest is never shown: nobody needs it."""
+    """Tokens, read-only and to revoke. The digest is never shown."""
 
     list_display = ("name", "owner", "rights", "created", "last_used", "expires", "is_live")
     list_select_related = ("owner",)
@@ -32,7 +32,7 @@ class TokenAdmin(QuickAdmin):
     actions = ("revoke",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Its owner alone may know a token."""
+        """False: only its owner may know a token."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:

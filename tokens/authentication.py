@@ -21,7 +21,7 @@ from core.db.compiled import CompiledQuery
 from core.ratelimit import Limit, count_or_refuse, refuse_used_up
 from tokens.models import Token, digest_of
 
-# One sentence for every reason: which part was wrong is nobody's business.
+# One sentence for every reason: it must not reveal which part was wrong.
 WRONG_CREDENTIALS = _(
     "Wrong or missing API key. Enter it as <e-mail>:<token>, as the page Authentication tokens shows it."
 )
@@ -35,14 +35,14 @@ _HEADER_MAX = 2000
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a client claims: perhaps an account's address, and a token's secret (shape checked only)."""
+    """What a client claims: perhaps an account's address, and a token's secret. Only the shape is checked."""
 
     email: str
     secret: str
 
 
 def parse_credentials(text: str) -> Credentials | None:
-    """The credentials in a header's value, percent-encoded or not; None where it has not their shape."""
+    """The credentials in a header's value, percent-encoded or not, or None."""
     text = text.strip()
     if len(text) > _HEADER_MAX:
         return None
@@ -86,7 +86,7 @@ _FOR_ADDRESS = CompiledQuery(
 
 
 def _account(claimed: str) -> str:
-    """The account that was claimed, in one form however it was written, for counting."""
+    """The account that was claimed, in one form, for counting."""
     decoded = unquote(claimed)
     return address_or_none(decoded) or decoded.lower()
 
@@ -94,9 +94,9 @@ def _account(claimed: str) -> str:
 class TokenAuthentication(BaseAuthentication):
     """Authenticates an API request by its token, in one statement. Sessions do nothing here.
 
-    A request without a key goes on unauthenticated (and is answered 401 by the permission). Raises
-    AuthenticationFailed for any wrong key, with one sentence; RateLimited where there were too many
-    of them from this client or for this account. A valid key is never refused because of others.
+    A request without a key stays unauthenticated (the permission answers 401). Raises
+    AuthenticationFailed for any wrong key, with one sentence; RateLimited if there were too many wrong
+    keys from this client or for this account. A valid key is never refused because of others.
     """
 
     def authenticate(self, request: Request) -> tuple[User, Token] | None:
@@ -119,7 +119,7 @@ class TokenAuthentication(BaseAuthentication):
     def _find(credentials: Credentials) -> Token | None:
         digest = digest_of(credentials.secret)
         if credentials.email:
-            # Written in one form or two; none at all is nobody's.
+            # One form or two; "" matches no address.
             emails = [*_forms(credentials.email), "", ""]
             rows = _FOR_ADDRESS(digest=digest, first=emails[0], second=emails[1])
         else:

@@ -20,7 +20,7 @@ _written = lazy(format_html, SafeString)
 
 
 class NewTokenForm(forms.Form):
-    """What a token is for, how long it lasts and from where it works."""
+    """What a token is for, how long it lasts, and from where it works."""
 
     LIFETIMES = (
         ("", _("never")),
@@ -64,7 +64,7 @@ class NewTokenForm(forms.Form):
     )
 
     def issue(self, owner: User) -> tuple[Token, str] | None:
-        """The new token and its secret; None, and the reason beside its field, where it was refused.
+        """The new token and its secret; or None, with the reason beside its field, if it is refused.
 
         Raises OwnerChanged.
         """

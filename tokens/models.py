@@ -1,4 +1,4 @@
-"""Personal tokens for the API. The server makes them, shows them once, and keeps a digest."""
+"""Personal tokens for the API. The server generates them, shows them once, and stores a digest."""
 
 import hashlib
 import secrets
@@ -28,14 +28,14 @@ NETWORKS_MAX = 50
 
 
 class InvalidNetwork(RuleError):
-    """A network a token may come from is none."""
+    """A network from which a token may be used is not valid."""
 
     code = "network_invalid"
     status = 400
 
 
 def digest_of(secret: str) -> str:
-    """What is kept of a token: its SHA-256, 64 hexadecimal digits. It is random, so it needs no salt."""
+    """What is stored of a token: its SHA-256 in 64 hexadecimal digits, without salt since it is random."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -56,7 +56,7 @@ def clean_networks(networks: Iterable[str]) -> list[str]:
 
 
 class OwnerChanged(RuleError):
-    """The password was changed, or the owner deactivated, since the owner was asked for it."""
+    """The owner's password was changed, or the owner deactivated, while the token was requested."""
 
     code = "owner_changed"
     status = 409
@@ -64,11 +64,11 @@ class OwnerChanged(RuleError):
 
 class TokenQuerySet(models.QuerySet["Token"]):
     def owned_by(self, user: User) -> "TokenQuerySet":
-        """Every token of `user`, those that no longer work included."""
+        """All tokens of `user`, including those that no longer work."""
         return self.filter(owner=user)
 
     def live(self) -> "TokenQuerySet":
-        """Tokens that work now, from some network at least."""
+        """Tokens that work now, from at least some network."""
         return self.filter(
             Q(expires=None) | Q(expires__gt=timezone.now()),
             Q(by_password=False)
@@ -89,19 +89,19 @@ class TokenQuerySet(models.QuerySet["Token"]):
         networks: Sequence[str] = (),
         by_password: bool = False,
     ) -> tuple["Token", str]:
-        """Make a token and return it with its secret, which cannot be had again.
+        """Create a token and return it with its secret, which is not stored.
 
-        `by_password`: an app got it for the owner's password, and it ends with that password. Raises
-        InvalidNetwork, InvalidScopes, and OwnerChanged where `owner` was read before a change of password
-        or a deactivation: a token that was asked for with the old password must not outlive it.
+        `by_password`: an app got it with the owner's password, and it ends with that password. Raises
+        InvalidNetwork, InvalidScopes, and OwnerChanged if the password changed or the owner was
+        deactivated since `owner` was read: the token must not outlive the old password.
         """
-        # Whoever changes the password at this moment waits, and ends this token too.
+        # A change of password in this moment waits, and ends this token too.
         if User.objects.lock_unchanged(owner) is None:
             raise OwnerChanged(gettext("Your password or account was changed just now. Sign in again."))
         secret = "".join(secrets.choice(_ALPHABET) for _ in range(SECRET_LENGTH))
         token = self.create(
             owner=owner,
-            # Not before the owner's credentials count again: a clock may have been wrong then.
+            # Not before that moment, even if a clock was wrong then: the token would be dead.
             created=max(timezone.now(), owner.credentials_valid_from),
             name=name.strip()[:NAME_MAX_CHARACTERS],
             digest=digest_of(secret),
@@ -114,7 +114,7 @@ class TokenQuerySet(models.QuerySet["Token"]):
 
 
 class Token(models.Model):
-    """Lets its holder call the API as its owner, as far as its rights go; good for nothing else."""
+    """Lets its holder call the API as its owner, as far as its rights go."""
 
     owner = models.ForeignKey(User, models.CASCADE, related_name="tokens", verbose_name=_("owner"))
     name = models.CharField(_("name"), max_length=NAME_MAX_CHARACTERS)
@@ -158,7 +158,7 @@ class Token(models.Model):
 
     @property
     def is_live(self) -> bool:
-        """Whether it works now, from some network at least."""
+        """Whether it works now, from at least some network."""
         return self.owner.accepts_credentials_of(self.created, by_password=self.by_password) and (
             self.expires is None or self.expires > timezone.now()
         )
@@ -172,7 +172,7 @@ class Token(models.Model):
         return in_any(parse_ip(remote_address), [ip_network(network) for network in self.networks])
 
     def note_use(self) -> None:
-        """Write that it was used, at most once a minute; not where that cannot be written at once."""
+        """Record its use, at most once a minute; skipped if the database is locked."""
         now = timezone.now()
         if self.last_used is not None and abs(now - self.last_used) < LAST_USED_PRECISION:
             return

@@ -1,4 +1,4 @@
-"""May this token do that? The one place where the API looks at a token's rights."""
+"""Whether a token may make a call: the only place where the API checks its rights."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tokens.scopes import LABELS, Scope
 
 
 class ScopeMissing(RuleError):
-    """The token is valid and lacks a right: 403, since clients throw a key away at 401."""
+    """The token is valid but lacks a right: 403, because clients discard a key at 401."""
 
     code = "scope_missing"
     status = 403
@@ -34,7 +34,7 @@ class ScopeMissing(RuleError):
 
 
 class HoldsScope(BasePermission):
-    """Lets in whoever sends a token that has the rights which the view names for the method."""
+    """Allows requests whose token has the rights that the view needs for the method."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         """False without a token (it becomes a 401). Raises ScopeMissing."""
@@ -42,7 +42,7 @@ class HoldsScope(BasePermission):
         if not isinstance(token, Token):
             return False
         method = str(request.method).lower()
-        # Without a handler the method is answered 405, whatever the token.
+        # A method without a handler is a 405, whatever the token.
         has_handler = method in view.http_method_names and hasattr(view, method)
         if has_handler and (missing := view.needed_scope(method) & ~token.rights):
             raise ScopeMissing(missing)

@@ -1,4 +1,4 @@
-"""What a token may do. One list: pages, API, admin, commands and files read it."""
+"""What a token may do, for pages, API, admin, commands and files."""
 
 from collections.abc import Iterable
 from enum import IntFlag
@@ -11,17 +11,14 @@ from core.exceptions import RuleError
 
 
 class InvalidScopes(RuleError):
-    """A token is given no right at all, or one that does not exist."""
+    """A token would have no right at all, or one that does not exist."""
 
     code = "scopes_invalid"
     status = 400
 
 
 class Scope(IntFlag):
-    """A token's rights, added up: the number is what is stored, so a value never changes its meaning.
-
-    8 is kept for sending mail.
-    """
+    """A token's rights. Their sum is stored, so values never change; 8 is reserved for sending mail."""
 
     CREATE = 1
     MANAGE = 2
@@ -38,7 +35,7 @@ class Scope(IntFlag):
         return [str(LABELS[scope]) for scope in Scope if scope in self]
 
 
-# Enough to call what every token may: who it belongs to, and its own end.
+# For calls that every token may make: whom it belongs to, and its own end.
 ANY_TOKEN = Scope(0)
 EVERYTHING = Scope(sum(Scope))
 

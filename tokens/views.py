@@ -1,4 +1,4 @@
-"""The token pages: make one, see its secret once, revoke it."""
+"""The token pages: create one, see its secret once, revoke it."""
 
 import secrets
 
@@ -16,7 +16,7 @@ from domains.models import Domain
 from tokens.forms import NewTokenForm
 from tokens.models import OwnerChanged, Token
 
-# A form is good for one token: the answer to a POST is loaded again by accident.
+# A form creates one token: the answer to a POST may be reloaded by accident.
 ONCE = "once"
 USED = "used_token_forms"
 DOMAINS_SHOWN = 20
@@ -24,7 +24,7 @@ DOMAINS_SHOWN = 20
 
 @require_GET
 def token_list(request: HttpRequest) -> HttpResponse:
-    """The reader's tokens, without their secrets."""
+    """The user's tokens, without their secrets."""
     tokens = Token.objects.owned_by(user_of(request)).select_related("owner")
     return render(request, "tokens/list.html", {"tokens": tokens})
 
@@ -33,10 +33,10 @@ def token_list(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @reauthentication_required  # type: ignore[untyped-decorator]
 def token_new(request: HttpRequest) -> HttpResponse:
-    """The form for a new token; once it is made, its secret and where to enter it."""
+    """The form for a new token; then its secret, and where to enter it."""
     form = NewTokenForm(request.POST or None)
     if request.method == "POST" and request.POST.get(ONCE) in request.session.get(USED, []):
-        # The page that showed the secret was loaded again.
+        # The page with the secret was reloaded.
         messages.info(request, gettext("This token was already created; its secret is not shown again."))
         return redirect("token-list")
     issued = None
@@ -55,7 +55,7 @@ def token_new(request: HttpRequest) -> HttpResponse:
             "key": key,
             "site_url": settings.SITE_URL,
             "https": settings.HTTPS,
-            # More than these nobody looks through; any other one can be entered as well.
+            # A longer list is of no use; other domains work too.
             "domains": list(Domain.objects.usable_by(user_of(request)).order_by("name")[:DOMAINS_SHOWN]),
         }
         return render(request, "tokens/created.html", context)
@@ -65,7 +65,7 @@ def token_new(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 def token_revoke(request: HttpRequest, pk: int) -> HttpResponse:
-    """A question, then the end of one of the reader's tokens."""
+    """Ask for confirmation, then revoke one of the user's tokens."""
     token = get_object_or_404(Token.objects.owned_by(user_of(request)), pk=pk)
     if request.method == "GET":
         return render(request, "tokens/revoke.html", {"token": token})

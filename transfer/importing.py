@@ -45,7 +45,7 @@ def upload(owner: User, data: bytes, file_name: str) -> PendingImport:
 
     Raises ImportFileError, OnlyAdmins, RateLimited.
     """
-    count_or_refuse((UPLOADS, owner.pk), taken.looking(owner))
+    count_or_refuse((UPLOADS, owner.pk), taken.budget_of(owner))
     text = decode(data)
     format = format_of(text)
     if format == MAILU and not owner.is_superuser:
@@ -181,7 +181,7 @@ def _make_server(pending: PendingImport, document: Document) -> Made:
 def _note(pending: PendingImport, problems: list[Problem]) -> None:
     """Add the problems, up to the first address of others that the reader may not learn about."""
     revealing = [problem for problem in problems if problem.is_taken]
-    number = taken.how_many_to_tell(pending.owner, len(revealing))
+    number = taken.how_many_to_reveal(pending.owner, len(revealing))
     if number < len(revealing):
         pending.state = State.STOPPED
         problems = [problem for problem in problems if problem.line < revealing[number].line]

@@ -1,4 +1,4 @@
-"""People. The addresses that a user receives at are allauth's EmailAddress."""
+"""Users. The addresses at which they receive mail are allauth's EmailAddress rows."""
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class LastAdmin(RuleError):
-    """Without an active global admin nobody could mend anything."""
+    """There must always be an active global admin."""
 
     code = "last_admin"
     status = 409
@@ -43,10 +43,10 @@ class UserManager(BaseUserManager["User"]):
 
     @transaction.atomic
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """Create a user whose address counts as verified: whoever calls this vouches for it.
+        """Create a user whose address counts as verified: the caller vouches for it.
 
-        Without a password the user sets one through a link (`send_password_link`). Raises
-        ValidationError for an address that is malformed, taken, or an alias.
+        Without a password, the user sets one through a link (`send_password_link`). Raises
+        ValidationError for an address that is not valid, taken, or an alias.
         """
         return self._create(email, make_password(password), verified=True, **fields)
 
@@ -65,10 +65,10 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def check_new_address(self, email: str) -> None:
-        """Raise ValidationError where nobody new may have this address: it is taken, or an alias."""
+        """Raise ValidationError if no new user may have this address: it is taken, or an alias."""
         check_available(email)
         has_it = EmailAddress.objects.filter(email=email, verified=True)
-        # The former is for the undo of a removal, which may be made in this moment.
+        # Asked again: the address may have been removed, and so kept for an undo, in this moment.
         if has_it.exists() or AddressChange.objects.holding(email).exists():
             raise ValidationError(_("There is a user with this address already."), code="unique")
 
@@ -138,7 +138,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     @property
     def is_staff(self) -> bool:
-        """Django admin is for global admins alone."""
+        """Only global admins may use Django's admin."""
         return self.is_superuser
 
     @property
@@ -147,23 +147,23 @@ class User(AbstractBaseUser, PermissionsMixin):
         return domain_to_ascii(self.email.rpartition("@")[2])
 
     def _get_session_auth_hash(self, secret: str | None = None) -> str:
-        """What a session carries to stay valid: it ends with a new password, and with `deactivate`."""
+        """What a session must carry to be valid; a new password and `deactivate` change it."""
         value = f"{self.password}|{self.credentials_valid_from.isoformat()}"
         return salted_hmac("accounts.User.session", value, secret=secret, algorithm="sha256").hexdigest()
 
     def accepts_credentials_of(self, made: datetime, *, by_password: bool = False) -> bool:
-        """Whether a token made at that time, perhaps for the password, may still act for this user."""
+        """Whether a token of that time (`by_password`: got with the password) may still act for this user."""
         if by_password and self.password_changed and made < self.password_changed:
             return False
         return self.is_active and made >= self.credentials_valid_from
 
     def set_password(self, raw_password: str | None) -> None:
-        """Take a password, unsaved; tokens that apps got for the one before are dead then."""
+        """Set a password, without saving; tokens that apps got with the old one end once it is saved."""
         super().set_password(raw_password)
         self.password_changed = timezone.now()
 
     def check_password(self, raw_password: str | None) -> bool:
-        """Whether this is the password. A hash that is renewed meanwhile is no change of password."""
+        """Whether this is the password. Renewing its hash does not count as a change of the password."""
         changed = self.password_changed
         try:
             return super().check_password(raw_password)
@@ -172,17 +172,17 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     @property
     def all_tokens_ended_with_password(self) -> bool:
-        """Whether the latest change of the password ended every token, and not those of apps alone."""
+        """Whether the latest change of the password ended every token, not only those of apps."""
         return self.password_changed is not None and self.credentials_valid_from >= self.password_changed
 
     def change_password(self, password: str, *, end_tokens: bool) -> None:
-        """Sign in with this password from now on: sessions and tokens that apps got for the old one end.
+        """Save a new password; sessions, and tokens that apps got with the old one, end.
 
-        `end_tokens`: every other token ends as well.
+        `end_tokens`: all other tokens end too.
         """
         self.set_password(password)
         with transaction.atomic():
-            # A token that is being made at this moment is waited for, and ends too.
+            # Waits for a token that is being made in this moment: it ends too.
             User.objects.select_for_update().get(pk=self.pk)
             self.password_changed = timezone.now()
             if end_tokens:
@@ -190,31 +190,31 @@ class User(AbstractBaseUser, PermissionsMixin):
             self.save(update_fields=["password", "password_changed", "credentials_valid_from"])
 
     def deactivate(self) -> None:
-        """End the user's sessions and tokens at once and for good, and stop the aliases for now."""
+        """End the user's sessions and tokens for good, and stop the aliases until `activate`."""
         self.is_active = False
         self.save(update_fields=["is_active"])
         self.end_sessions_and_tokens()
 
     def end_sessions_and_tokens(self) -> None:
-        """End whatever acts for the user now, at once and for good."""
+        """End all sessions and tokens of the user, for good."""
         self.credentials_valid_from = self._end_of_credentials()
         self.save(update_fields=["credentials_valid_from"])
         end_sessions(self.pk)
 
     def _end_of_credentials(self) -> datetime:
-        """Now, or if a clock was wrong just after the last end: what was made since then ends too."""
+        """Now; or just after the last end if a clock was wrong, so that what was made since ends too."""
         return max(timezone.now(), self.credentials_valid_from + timedelta(microseconds=1))
 
     def check_may_leave(self) -> None:
-        """Raise LastAdmin where no active global admin would be left without this user.
+        """Raise LastAdmin if no active global admin would be left without this user.
 
-        Needs a transaction, and locks the admins' rows until its end: two of them cannot remove each other.
+        Call it in a transaction: it locks the admins' rows, so that two cannot remove each other.
         """
         admins = User.objects.select_for_update().filter(is_superuser=True, is_active=True).order_by("pk")
         if set(admins.values_list("pk", flat=True)) == {self.pk}:
             raise LastAdmin(gettext("This is the last global admin. Make somebody else one first."))
 
     def activate(self) -> None:
-        """Let the user sign in again; the aliases receive again. Sessions and tokens stay ended."""
+        """Let the user sign in again, and the aliases receive. Sessions and tokens stay ended."""
         self.is_active = True
         self.save(update_fields=["is_active"])

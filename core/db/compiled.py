@@ -197,7 +197,7 @@ class CompiledChange:
 
 @contextmanager
 def pipelined() -> Iterator[None]:
-    """Send the block's statements without waiting for each one's answer, where the database can.
+    """Send the block's statements without waiting for each one's answer, if the database can.
 
     Nothing in the block may look at a result; what fails is raised at its end.
     """

@@ -32,7 +32,7 @@ class Prefix(Lookup[str]):
         return f"({column} >= %s AND {column} < %s)", [*params, self.rhs, *params, end]
 
     def _changed(self, change: Callable[[str], str]) -> Any:
-        """The right-hand side after `change`, now or when a prepared query is run."""
+        """The right-hand side after `change`, applied now or when a compiled query runs."""
         return self.rhs.through(change) if isinstance(self.rhs, Parameter) else change(self.rhs)
 
 

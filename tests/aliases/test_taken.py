@@ -220,4 +220,4 @@ def test_many_at_once_are_told_no_more(alice: User, others: list[str], settings:
         thread.join()
 
     assert sorted(said) == ["address_taken"] * 3 + ["rate_limited"] * 9
-    assert taken.how_many_to_tell(alice, 5) == 0
+    assert taken.how_many_to_reveal(alice, 5) == 0

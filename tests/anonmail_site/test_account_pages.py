@@ -73,7 +73,7 @@ def test_loading_the_shown_token_again_makes_no_second_one(browser: Client, alic
     again = browser.post("/tokens/new/", data, follow=True)
 
     assert first.status_code == 200
-    assert "This token was made already" in again.content.decode()
+    assert "This token was already created" in again.content.decode()
     assert Token.objects.count() == 1
 
 
@@ -103,7 +103,7 @@ def test_a_network_that_is_none_is_refused_beside_its_field(browser: Client) -> 
     answer = browser.post("/tokens/new/", {"name": "phone", "scopes": "1", "networks": "192.0.2.7, home"})
 
     assert answer.status_code == 422
-    assert "“home” is no network." in answer.content.decode()
+    assert "“home” is not a valid network." in answer.content.decode()
     assert not Token.objects.exists()
 
 

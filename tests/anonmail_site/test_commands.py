@@ -58,7 +58,7 @@ def test_a_domain_is_created_with_all_its_settings(root: User) -> None:
         (["create_user", "alice@example.com"], "There is a user with this address already."),
         (["create_user", "nonsense"], "Enter a valid e-mail address."),
         (["create_token", "nobody@x.test", "t"], "There is no user nobody@x.test."),
-        (["create_token", "alice@example.com", "t", "--network", "here"], "is no network"),
+        (["create_token", "alice@example.com", "t", "--network", "here"], "is not a valid network"),
         *[
             (
                 ["create_token", "alice@example.com", "t", f"--days={days}"],

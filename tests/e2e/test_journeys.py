@@ -95,7 +95,7 @@ def test_a_token_is_made_and_used_with_what_the_page_shows(visit: Visit, alice: 
     page.goto("/tokens/")
     page.get_by_role("link", name=re.compile("^Revoke")).click()
     page.get_by_role("button", name="Revoke").click()
-    expect(page.get_by_text("is revoked")).to_be_visible()
+    expect(page.get_by_text("has been revoked")).to_be_visible()
     assert not Token.objects.exists()
 
 

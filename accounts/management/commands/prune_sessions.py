@@ -7,9 +7,7 @@ from core.commands import RuleCommand
 
 
 class Command(RuleCommand):
-    help = (
-        "Delete sessions that are over, and the notes of where they were signed in from. Run it once a day."
-    )
+    help = "Delete sessions that have ended, and the records of their sign-ins. Run it once a day."
 
     def act(self, **options: Any) -> str:
         call_command("clearsessions")

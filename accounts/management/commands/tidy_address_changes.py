@@ -6,9 +6,11 @@ from core.commands import RuleCommand
 
 
 class Command(RuleCommand):
-    help = "Mail the changes of addresses that could not be told, and forget the old ones. Run it once a day."
+    help = (
+        "Send the mails about address changes that could not be sent, and delete old changes. Run it daily."
+    )
 
     def act(self, **options: Any) -> str:
-        told = sum(send_change(change) for change in AddressChange.objects.untold())
-        forgotten, _rows = AddressChange.objects.outdated().delete()
-        return f"Told {told} and forgot {forgotten} changes of addresses."
+        sent = sum(send_change(change) for change in AddressChange.objects.untold())
+        deleted, _rows = AddressChange.objects.outdated().delete()
+        return f"Sent {sent} mails and deleted {deleted} address changes."

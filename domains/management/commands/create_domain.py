@@ -13,7 +13,7 @@ class Command(RuleCommand):
     audited = ("name", "manager")
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", help="as in example.com, or bücher.example")
+        parser.add_argument("name", help="such as example.com or bücher.example")
         parser.add_argument("--anonmail", action="store_true", help="turn the Anonymous Email Service on")
         parser.add_argument("--everyone", action="store_true", help="every user may create aliases here")
         parser.add_argument(
