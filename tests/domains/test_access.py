@@ -233,7 +233,7 @@ def test_what_is_no_domain_name_is_refused(db: None, typed: str) -> None:
 
 
 def test_two_spellings_are_the_same_domain(example_com: Domain) -> None:
-    with pytest.raises(ValidationError, match="there already"):
+    with pytest.raises(ValidationError, match="exists already"):
         Domain(name="EXAMPLE.com.").full_clean()
 
 
