@@ -1,9 +1,6 @@
 """Activity, which the owner can see, and what keeps a message from arriving twice."""
 
-from datetime import timedelta
-
 from allauth.account.models import EmailAddress
-from django.conf import settings
 from django.db import models
 from django.db.models import F
 from django.utils import timezone
@@ -11,12 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from aliases.models import Alias
 
-# A message that is handed over again within this time is recognised: longer than queues keep mail.
-DELIVERY_MEMORY = timedelta(days=5)
-# Longer than a return path is valid, and than the run of bounces that pauses a destination.
-BOUNCE_MEMORY = timedelta(days=60)
 SENDER_MAX = 320
-
 REASON_MAX = 300
 
 
@@ -26,12 +18,6 @@ class Event(models.TextChoices):
     FORWARD = "forward", _("forwarded")
     BLOCK = "block", _("blocked")
     BOUNCE = "bounce", _("bounced")
-
-
-class ActivityQuerySet(models.QuerySet["Activity"]):
-    def outdated(self) -> "ActivityQuerySet":
-        """Activity older than ACTIVITY_DAYS days."""
-        return self.filter(moment__lt=timezone.now() - timedelta(days=settings.ACTIVITY_DAYS))
 
 
 class Activity(models.Model):
@@ -45,8 +31,6 @@ class Activity(models.Model):
     # Of a bounce: the other server's words, in one line; "" if there are none.
     reason = models.CharField(max_length=REASON_MAX, blank=True, default="", db_default="")
 
-    objects = ActivityQuerySet.as_manager()
-
     class Meta:
         verbose_name = _("activity")
         verbose_name_plural = _("activities")
@@ -57,12 +41,6 @@ class Activity(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event} {self.alias_id}"
-
-
-class DeliveryQuerySet(models.QuerySet["Delivery"]):
-    def outdated(self) -> "DeliveryQuerySet":
-        """Deliveries that are too old to be recognised."""
-        return self.filter(moment__lt=timezone.now() - DELIVERY_MEMORY)
 
 
 class Delivery(models.Model):
@@ -78,8 +56,6 @@ class Delivery(models.Model):
     accepted = models.BooleanField(null=True)
     moment = models.DateTimeField(default=timezone.now, db_index=True)
 
-    objects = DeliveryQuerySet.as_manager()
-
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["alias", "destination", "digest"], name="delivery_once"),
@@ -90,12 +66,6 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.alias_id} → {self.destination_id}"
-
-
-class BounceQuerySet(models.QuerySet["Bounce"]):
-    def outdated(self) -> "BounceQuerySet":
-        """Bounces that count no more, against anybody."""
-        return self.filter(moment__lt=timezone.now() - BOUNCE_MEMORY)
 
 
 class Bounce(models.Model):
@@ -109,8 +79,6 @@ class Bounce(models.Model):
     # Which copy of which message came back (mail.delivery.return_path): it counts once. "": it never left.
     report = models.CharField(max_length=48, blank=True, default="")
 
-    objects = BounceQuerySet.as_manager()
-
     class Meta:
         indexes = [
             models.Index(fields=["destination", "moment"], name="bounce_of_destination"),
@@ -119,7 +87,7 @@ class Bounce(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["destination", "report"], condition=~models.Q(report=""), name="bounce_once"
-            ),
+            )
         ]
 
     def __str__(self) -> str:

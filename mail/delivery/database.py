@@ -1,12 +1,13 @@
 """The database as the mail servers use it: over connections that work, within time limits."""
 
-import select
 import sqlite3
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.db import InterfaceError, InternalError, OperationalError, connection, connections
+
+from core.db.postgresql.base import has_ended
 
 Result = TypeVar("Result")
 
@@ -49,8 +50,9 @@ def limit_lock_wait() -> None:
 
 def call_with_database(function: Callable[..., Result], *args: Any) -> Result:
     """What the function returns, run in this thread over a connection that is not known to be broken."""
-    own = connections["default"]
-    if own.connection is not None and (own.errors_occurred or _has_ended(own)):
+    own: Any = connections["default"]
+    is_postgresql = own.vendor == "postgresql"
+    if own.connection and (own.errors_occurred or (is_postgresql and has_ended(own.connection))):
         own.close()
     try:
         return function(*args)
@@ -62,16 +64,3 @@ def call_with_database(function: Callable[..., Result], *args: Any) -> Result:
         # From a pool (tests have one), a connection is borrowed.
         if getattr(own, "pool", None):
             own.close()
-
-
-def _has_ended(connection: Any) -> bool:
-    """Whether the server has hung up: otherwise an idle PostgreSQL connection has nothing to read."""
-    if connection.vendor != "postgresql":
-        return False
-    try:
-        poll = select.poll()
-        poll.register(connection.connection.fileno(), select.POLLIN | select.POLLHUP)
-        return bool(poll.poll(0))
-    except Exception:
-        # It has no file descriptor any more: psycopg has noticed before us.
-        return True

@@ -1,6 +1,5 @@
 """Reading a message's header and adding trace fields on top; its own octets stay as they are."""
 
-import hashlib
 import hmac
 import re
 from collections.abc import Iterator, Sequence
@@ -99,9 +98,7 @@ def without_first_received(message: bytes) -> bytes:
 
 def loop_mark(alias_id: int) -> str:
     """A mark that only we recognise: the message went through this alias before; 0 stands for a role."""
-    return hmac.new(settings.SECRET_KEY.encode(), f"loop:{alias_id}".encode(), hashlib.sha256).hexdigest()[
-        :32
-    ]
+    return hmac.digest(settings.SECRET_KEY.encode(), f"loop:{alias_id}".encode(), "sha256").hex()[:32]
 
 
 def is_looping(fields: Fields, alias_id: int) -> bool:
@@ -178,17 +175,13 @@ def may_offer_unsubscribe(fields: Fields) -> bool:
 
     Signers oversign it to say that it is absent: adding one would break their signature.
     """
-    for name, text in fields:
-        if name in {"list-unsubscribe", "list-unsubscribe-post"}:
-            return False
-        if name == "dkim-signature":
-            for tag in text.split(";"):
-                key, _equals, value = tag.partition("=")
-                if key.strip() == "h":
-                    signed = {field.strip().lower() for field in value.split(":")}
-                    if signed & {"list-unsubscribe", "list-unsubscribe-post"}:
-                        return False
-    return True
+    taken = {name for name, _text in fields}
+    for signature in (text for name, text in fields if name == "dkim-signature"):
+        for tag in signature.split(";"):
+            key, _equals, value = tag.partition("=")
+            if key.strip() == "h":
+                taken |= {field.strip().lower() for field in value.split(":")}
+    return taken.isdisjoint({"list-unsubscribe", "list-unsubscribe-post"})
 
 
 def trace_fields(

@@ -2,6 +2,7 @@
 
 import base64
 import hmac
+import itertools
 import os
 import re
 import smtplib
@@ -81,8 +82,7 @@ class Maildir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._number = 0
-        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
 
     def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
         try:
@@ -97,10 +97,8 @@ class Maildir:
     def _write(self, content: bytes) -> None:
         for name in ("tmp", "new", "cur"):
             (self.path / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._lock:
-            self._number += 1
-            number = self._number
-        name = f"{time.time_ns()}.P{os.getpid()}Q{number}.{socket.gethostname().replace('/', '_')}"
+        host = socket.gethostname().replace("/", "_")
+        name = f"{time.time_ns()}.P{os.getpid()}Q{next(self._numbers)}.{host}"
         temporary = self.path / "tmp" / name
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -154,7 +152,8 @@ class _Client(smtplib.SMTP):
         lines = [f"MAIL FROM:<{sender}> {' '.join(options)}".rstrip(), f"RCPT TO:<{recipient}>", "DATA"]
         if not self.has_extn("pipelining"):
             for line in lines:
-                code, answer = self._command(line)
+                self.send(f"{line}\r\n".encode())
+                code, answer = self.getreply()
                 if not 200 <= code < 400:
                     break
             return line[:4], code, answer
@@ -166,10 +165,6 @@ class _Client(smtplib.SMTP):
             self.send(b".\r\n")
             self.getreply()
         return refusals[0] if refusals else answers[2]
-
-    def _command(self, line: str) -> tuple[int, bytes]:
-        self.send(f"{line}\r\n".encode())
-        return self.getreply()
 
     def send_octets(self, message: bytes) -> tuple[int, bytes]:
         """What follows DATA (RFC 5321 §4.1.1.4): the message with its dots doubled after CRLF alone."""
@@ -187,28 +182,25 @@ class _TlsClient(_Client, smtplib.SMTP_SSL):
     """The same over TLS from the first octet on (RFC 8314)."""
 
 
+@dataclass(eq=False, repr=False)
 class SmtpHop:
-    """Sends through an SMTP server over connections that are kept, one a thread."""
+    """Sends through an SMTP server over connections that are kept, one a thread.
 
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        *,
-        tls: str = "",
-        user: str = "",
-        password: str = "",
-        hostname: str = "",
-        authorities: str = "",
-    ) -> None:
-        """`authorities`: a PEM file of those who may vouch for its certificate, "" for the system's.
+    `authorities`: a PEM file of those who may vouch for its certificate, "" for the system's. Raises OSError
+    if that file cannot be read.
+    """
 
-        Raises OSError if that file cannot be read.
-        """
-        self.host, self.port = host, port
-        self.tls, self.user, self.password, self.hostname = tls, user, password, hostname
+    host: str
+    port: int
+    tls: str = ""
+    user: str = ""
+    password: str = ""
+    hostname: str = ""
+    authorities: str = ""
+
+    def __post_init__(self) -> None:
         # Its certificate must be signed by one of them, and name the host that we connect to.
-        self._context = ssl.create_default_context(cafile=authorities or None) if tls else None
+        self._context = ssl.create_default_context(cafile=self.authorities or None) if self.tls else None
         self._local = threading.local()
         self._open: set[_Client] = set()
 
@@ -219,17 +211,16 @@ class SmtpHop:
         self._local = threading.local()
 
     def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
-        for is_last in (False, True):
-            kept = getattr(self._local, "client", None)
-            try:
-                client = kept or self._connect()
-                return self._transaction(client, sender, recipient, message, utf8)
-            except (OSError, smtplib.SMTPException) as error:
-                self._drop()
-                # A kept connection may have gone stale with a restart: once more, over a new one.
-                if kept is None or is_last:
-                    return Pending(*_why_not(error))
-        raise AssertionError("unreachable")
+        kept = getattr(self._local, "client", None)
+        try:
+            client = kept or self._connect()
+            return self._transaction(client, sender, recipient, message, utf8)
+        except (OSError, smtplib.SMTPException) as error:
+            self._drop()
+            if kept is None:
+                return Pending(*_why_not(error))
+        # The kept connection may have gone stale with a restart: once more, over a new one.
+        return self.send(sender, recipient, message, utf8=utf8)
 
     def _connect(self) -> _Client:
         client: _Client
@@ -253,8 +244,7 @@ class SmtpHop:
         return client
 
     def _drop(self) -> None:
-        client = getattr(self._local, "client", None)
-        self._local.client = None
+        client, self._local.client = getattr(self._local, "client", None), None
         if client is not None:
             self._open.discard(client)
             client.close()
@@ -352,15 +342,8 @@ def next_hop_from(url: str, hostname: str, authorities: str = "") -> NextHop:
             "MAIL_NEXT_HOP: write the characters of user and password that are not letters or digits as %XX,"
             " in UTF-8."
         )
-    return SmtpHop(
-        parts.hostname,
-        port or {"": 25, "smtps": 465, "starttls": 587}[tls],
-        tls=tls,
-        user=user,
-        password=password,
-        hostname=hostname,
-        authorities=authorities,
-    )
+    port = port or {"": 25, "smtps": 465, "starttls": 587}[tls]
+    return SmtpHop(parts.hostname, port, tls, user, password, hostname, authorities)
 
 
 def configured_next_hop() -> NextHop:

@@ -244,10 +244,25 @@ def _write_all(entries: Sequence[Entry]) -> None:
                     for destination_id in copies.destination_ids
                 ]
             )
-            insert_rows([_activity(copy, now) for copy in settled])
+            insert_rows(
+                [
+                    Activity(
+                        alias_id=copy.alias_id,
+                        moment=now,
+                        event=Event.FORWARD if copy.is_accepted else Event.BOUNCE,
+                        sender=copy.sender,
+                        destination_id=copy.destination_id,
+                        reason=copy.reason,
+                    )
+                    for copy in settled
+                ]
+            )
         for copy in settled:
             if not copy.is_accepted:
-                _note_refusal(copy)
+                note_bounce(EmailAddress.objects.get(pk=copy.destination_id), copy.status)
+                logger.info(
+                    "alias %s destination %s refused: %s", copy.alias_id, copy.destination_id, copy.status
+                )
 
 
 def _change_rows(entries: Sequence[Entry], now: datetime) -> None:
@@ -284,23 +299,6 @@ def _write_without_alias(entry: Entry) -> None:
             _deliveries(entry).filter(accepted__isnull=True).delete()
         case Forgotten():
             _deliveries(entry).delete()
-
-
-def _activity(copy: Settled, now: datetime) -> Activity:
-    return Activity(
-        alias_id=copy.alias_id,
-        moment=now,
-        event=Event.FORWARD if copy.is_accepted else Event.BOUNCE,
-        sender=copy.sender,
-        destination_id=copy.destination_id,
-        reason=copy.reason,
-    )
-
-
-def _note_refusal(copy: Settled) -> None:
-    destination = EmailAddress.objects.get(pk=copy.destination_id)
-    note_bounce(destination, copy.status)
-    logger.info("alias %s destination %s refused: %s", copy.alias_id, destination.pk, copy.status)
 
 
 _ledger = BatchWriter(_write_all)

@@ -123,9 +123,8 @@ def _blocks(part: Message) -> Iterator[dict[str, str]]:
     name = ""
     for line in text.splitlines():
         match = None if line[:1].isspace() else _FIELD.fullmatch(line.rstrip())
-        if not line.strip() or (
-            match and match[1].lower() in block and match[1].lower() == "final-recipient"
-        ):
+        is_next = match and match[1].lower() == "final-recipient" and "final-recipient" in block
+        if not line.strip() or is_next:
             if block:
                 yield block
             block, name = {}, ""

@@ -137,27 +137,24 @@ _FIND = CompiledQuery(
 )
 
 
-def _domain(text: str) -> str:
-    return domain_to_ascii(text).removesuffix(ROUTE)
+def _domain(address: str) -> str:
+    """The address's domain as it is looked up; "" if it cannot be one."""
+    try:
+        return domain_to_ascii(address.rpartition("@")[2]).removesuffix(ROUTE)
+    except AddressError:
+        return ""
 
 
 def needs_database(address: str) -> bool:
     """Whether only the database can tell what the address is: it may be at a domain of ours."""
     known = our_domains.known()
-    if known is None:
-        return True
-    try:
-        return _domain(address.rpartition("@")[2]) in known
-    except AddressError:
-        return False
+    return known is None or _domain(address) in known
 
 
 def is_in_our_domains(address: str) -> bool:
     """Whether the address is in one of our domains. Raises OperationalError as `resolve` does."""
-    try:
-        return _domain(address.rpartition("@")[2]) in our_domains.shared()
-    except AddressError:
-        return False
+    domain = _domain(address)
+    return bool(domain) and domain in our_domains.shared()
 
 
 def resolve(text: str) -> Resolution:
@@ -170,9 +167,8 @@ def resolve(text: str) -> Resolution:
         # RFC 5321 §4.5.1: "postmaster" without a domain is taken too.
         role = Address(domain_text.lower(), settings.MAIL_HOSTNAME)
         return Resolution(Kind.ROLE if role.local_part == "postmaster" else Kind.NOT_OURS, role)
-    try:
-        domain = _domain(domain_text)
-    except AddressError:
+    domain = _domain(domain_text)
+    if not domain:
         return Resolution(Kind.NOT_OURS)
     shared = our_domains.shared().get(domain)
     if shared is None:

@@ -20,12 +20,12 @@ from mail.postfix.parameters import (
     DEFAULT_REINJECTION,
     NO_ANSWER,
     POLICY_TIMEOUT,
+    PRIVACY,
     Configuration,
     NotPossible,
     Parameter,
+    door,
     lmtp_transport,
-    policy,
-    privacy,
     reinjection_service,
     socketmap,
     unchanged_content,
@@ -70,18 +70,16 @@ def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJE
         rest = running.written(name, without=is_own)
         return Parameter(name, ", ".join((*own, *rest)), reason, own)
 
-    checks = []
-    if alone:
-        checks.append(f"check_recipient_access regexp:{directory}/policy")
-    if shared:
-        checks.append(f"check_recipient_access pipemap:{{{asked},static:{CLASS}}}")
+    policy = door("MAIL_POLICY_LISTEN")
+    checks = [f"check_recipient_access regexp:{directory}/policy"] if alone else []
+    checks += [f"check_recipient_access pipemap:{{{asked},static:{CLASS}}}"] if shared else []
     parameters = [
         with_others(
             "smtpd_restriction_classes", CLASS, reason="The policy service of Anonmail, and what follows it:"
         ),
         Parameter(
             CLASS,
-            f"check_policy_service {{ {policy()}, timeout={POLICY_TIMEOUT}, request_limit=0,"
+            f"check_policy_service {{ {policy}, timeout={POLICY_TIMEOUT}, request_limit=0,"
             f" {{ default_action = {NO_ANSWER} }} }}, reject_unlisted_recipient",
             "it decides about each recipient before a message is taken. Unknown addresses are refused at the"
             " same point as disabled aliases, so that nobody can tell them apart.",
@@ -111,7 +109,7 @@ def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJE
             *([f"regexp:{directory}/transport"] if domains else []),
             reason="such mail goes to Anonmail, as does all mail for domains that are Anonmail's alone.",
         ),
-        *(parameter for parameter in (*privacy(), *unchanged_content()) if parameter.name not in LEFT_ALONE),
+        *(parameter for parameter in (*PRIVACY, *unchanged_content()) if parameter.name not in LEFT_ALONE),
     ]
     tables = {
         "policy": "".join(f"/@{_pattern(name)}$/ {CLASS}\n" for name in alone),
@@ -152,29 +150,25 @@ _TABLES = ("virtual_alias_maps", "virtual_mailbox_maps", "relay_recipient_maps",
 
 def _unless_mailbox(others: dict[str, list[str]], directory: str, *, has_accounts: bool) -> str:
     """The start of a pipemap that lets an address of a shared domain through unless it is a mailbox."""
-    # static: knows nobody, and would make a mailbox of every alias.
-    tables = [
-        (name, table)
-        for name in _TABLES
-        for table in others[name]
-        if not table.startswith("static:") and (has_accounts or name != "local_recipient_maps")
-    ]
-    filters = {name: ["tagged", "bare"] for name in _TABLES}
+    filters = dict.fromkeys(_TABLES, ["tagged", "bare"])
     if has_accounts:
-        # These tables know accounts by their local own_entries.
-        filters["virtual_alias_maps"].append("account")
-        filters["local_recipient_maps"].append("account")
+        # These tables know accounts by their local parts.
+        filters |= dict.fromkeys(
+            ("virtual_alias_maps", "local_recipient_maps"), ["tagged", "bare", "account"]
+        )
+    else:
+        del filters["local_recipient_maps"]
+    # static: knows nobody, and would make a mailbox of every alias.
     known = [
         f"pipemap:{{regexp:{directory}/{each},{table},static:mailbox}}"
-        for name, table in tables
-        for each in filters[name]
+        for name, its_filters in filters.items()
+        for table in others[name]
+        if not table.startswith("static:")
+        for each in its_filters
     ]
-    start = f"regexp:{directory}/shared"
-    if known:
-        start += f",unionmap:{{{','.join(known)},regexp:{directory}/bare}},regexp:{directory}/alias"
-    else:
-        start += f",regexp:{directory}/bare"
-    return start
+    bare = f"regexp:{directory}/bare"
+    unless = f"unionmap:{{{','.join(known)},{bare}}},regexp:{directory}/alias" if known else bare
+    return f"regexp:{directory}/shared,{unless}"
 
 
 def _problems(domains: dict[str, bool], members: dict[str, set[str]]) -> list[str]:

@@ -55,7 +55,7 @@ def master_cf(configuration: Configuration) -> str:
     return f"{reason}{configuration.services}"
 
 
-def readme(configuration: Configuration, variant: str, directory: Path) -> str:
+def readme(configuration: Configuration, variant: str) -> str:
     """The README: what to do with the files, as commands."""
     if variant.startswith("fresh"):
         commands = [
@@ -63,20 +63,18 @@ def readme(configuration: Configuration, variant: str, directory: Path) -> str:
             "cp main.cf /etc/postfix/main.cf",
         ]
     else:
-        commands = [
-            "grep -v '^#' main.cf | grep . | while IFS= read -r line; do postconf -e \"$line\"; done",
-        ]
+        commands = ["grep -v '^#' main.cf | grep . | while IFS= read -r line; do postconf -e \"$line\"; done"]
     commands += [
         # Otherwise the service of an earlier run would be there twice.
         f"postconf -MX {configuration.reinjection}/inet",
         "cat master.cf >> /etc/postfix/master.cf",
-        *_override_commands(configuration),
+        *(f'postconf -P "{name}={value}"' for name, value in configuration.overrides.items()),
+        "postfix check && postfix reload",
     ]
-    commands += ["postfix check && postfix reload"]
     notes = [
         _UNIX_NOTE.format(setting=name, port=PORTS[name])
-        for name in ("MAIL_LMTP_LISTEN", "MAIL_POLICY_LISTEN", "MAIL_SOCKETMAP_LISTEN")
-        if getattr(settings, name).startswith("unix:")
+        for name in PORTS
+        if name != "MAIL_LISTEN" and getattr(settings, name).startswith("unix:")
     ]
     notes += [textwrap.fill(f"Note: {problem}", 98) + "\n" for problem in configuration.problems]
     return _README.format(
@@ -90,17 +88,13 @@ def readme(configuration: Configuration, variant: str, directory: Path) -> str:
     )
 
 
-def _override_commands(configuration: Configuration) -> list[str]:
-    return [f'postconf -P "{name}={value}"' for name, value in configuration.overrides.items()]
-
-
 def write(configuration: Configuration, variant: str, directory: Path) -> list[Path]:
     """Write everything into the directory, and return the paths. Raises OSError."""
     directory.mkdir(parents=True, exist_ok=True)
     contents = {
         "main.cf": main_cf(configuration),
         "master.cf": master_cf(configuration),
-        "README": readme(configuration, variant, directory),
+        "README": readme(configuration, variant),
         **configuration.tables,
     }
     for name, content in contents.items():

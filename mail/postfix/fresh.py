@@ -6,118 +6,105 @@ from core.addresses import AddressError, domain_to_ascii
 from mail.delivery.message import HOPS_MAX
 from mail.postfix.parameters import (
     DEFAULT_REINJECTION,
-    NO_POSTMASTER,
+    NO_ANSWER,
+    POLICY_TIMEOUT,
+    PRIVACY,
     Configuration,
     NotPossible,
-    Parameter,
-    endpoint_of,
+    door,
     lmtp_transport,
-    policy,
-    policy_timeouts,
-    postfix_name,
-    privacy,
+    parameters_in,
     reinjection_service,
     socketmap,
-    tls,
     unchanged_content,
+)
+
+NO_POSTMASTER = (
+    "MAIL_POSTMASTER is not set: mail to postmaster@ and abuse@ is refused, and what this machine"
+    " sends to root (for example, from cron) waits in the queue."
 )
 
 
 def fresh(reinjection: str = DEFAULT_REINJECTION, *, before_queue: bool = False) -> Configuration:
     """The configuration of a Postfix that is Anonmail's alone. Raises NotPossible."""
+    host, policy = settings.MAIL_HOSTNAME, door("MAIL_POLICY_LISTEN")
     try:
-        domain_to_ascii(settings.MAIL_HOSTNAME)
+        domain_to_ascii(host)
     except AddressError as error:
         raise NotPossible(
             "Set MAIL_HOSTNAME to this host's name, as MAIL_HOSTNAME=mx.example.com."
         ) from error
-    parameters = [
-        Parameter("compatibility_level", "3.6"),
-        Parameter(
-            "myhostname", settings.MAIL_HOSTNAME, "As MAIL_HOSTNAME; the MX record of every alias domain."
-        ),
-        Parameter("myorigin", "$myhostname"),
-        Parameter("mydestination", "", "No mailboxes here: mail for all domains goes to Anonmail."),
-        Parameter(
-            "local_transport",
-            "error:5.1.1 User unknown",
-            "Nor for this host's own addresses, as in user@[192.0.2.1], which are refused at once.",
-        ),
-        Parameter("local_recipient_maps", ""),
-        Parameter("alias_maps", ""),
-        Parameter(
-            "recipient_canonical_maps",
-            f"inline:{{{{@localhost=@{settings.MAIL_HOSTNAME}}}}}",
-            "What this machine sends to itself (cron to root, say) goes through Anonmail to MAIL_POSTMASTER.",
-        ),
-        Parameter("recipient_canonical_classes", "envelope_recipient"),
-        Parameter(
-            "mynetworks", "127.0.0.0/8 [::1]/128", "Only this machine may send out through this Postfix."
-        ),
-        Parameter("parent_domain_matches_subdomains", "", "Subdomains do not belong to a domain."),
-        Parameter(
-            "relay_domains",
-            socketmap("domains"),
-            "Anonmail's domains, from its socket map: a new one is known within a second.",
-        ),
-        Parameter(
-            "fast_flush_domains",
-            "",
-            "Nobody fetches mail with ETRN. Otherwise each waiting message would be one more lookup.",
-        ),
-        Parameter("relay_recipient_maps", "", "The policy service knows the recipients."),
-        Parameter("relay_transport", lmtp_transport(), "Mail for them goes to Anonmail."),
-        Parameter("recipient_delimiter", "", "Anonmail itself ignores +tags."),
-        Parameter(
-            "smtpd_relay_restrictions",
-            "permit_mynetworks, reject_unauth_destination",
-        ),
-        Parameter(
-            "smtpd_recipient_restrictions",
-            f"reject_non_fqdn_recipient, check_policy_service {policy()}",
-            "Anonmail decides about each recipient before a message is taken. Put spam checks before it.",
-        ),
-        *policy_timeouts(),
-        *privacy(),
-        *unchanged_content(),
-        *tls(),
-        Parameter(
-            "hopcount_limit",
-            str(HOPS_MAX),
-            "Anonmail's own limit for loops. RFC 5321 §6.3 requires at least 100 hops.",
-        ),
-        Parameter(
-            "smtpd_client_connection_count_limit",
-            str(settings.MAIL_CONNECTIONS_PER_CLIENT),
-            "The most of Postfix's 100 processes that one client can take.",
-        ),
-        Parameter(
-            "queue_run_delay", "60s", "What had to wait, for example for the database, is tried again soon."
-        ),
-        Parameter("minimal_backoff_time", "60s"),
-        Parameter(
-            "bounce_queue_lifetime",
-            "1d",
-            "A bounce may be for a forged sender: Postfix does not try for days.",
-        ),
-    ]
+    mail_for_us = parameters_in(f"""
+        compatibility_level = 3.6
+        # As MAIL_HOSTNAME; the MX record of every alias domain.
+        myhostname = {host}
+        myorigin = $myhostname
+        # No mailboxes here: mail for all domains goes to Anonmail.
+        mydestination =
+        # Nor for this host's own addresses, as in user@[192.0.2.1], which are refused at once.
+        local_transport = error:5.1.1 User unknown
+        local_recipient_maps =
+        alias_maps =
+        # What this machine sends to itself (cron to root, say) goes through Anonmail to MAIL_POSTMASTER.
+        recipient_canonical_maps = inline:{{{{@localhost=@{host}}}}}
+        recipient_canonical_classes = envelope_recipient
+        # Only this machine may send out through this Postfix.
+        mynetworks = 127.0.0.0/8 [::1]/128
+        # Subdomains do not belong to a domain.
+        parent_domain_matches_subdomains =
+        # Anonmail's domains, from its socket map: a new one is known within a second.
+        relay_domains = {socketmap("domains")}
+        # Nobody fetches mail with ETRN. Otherwise each waiting message would be one more lookup.
+        fast_flush_domains =
+        # The policy service knows the recipients.
+        relay_recipient_maps =
+        # Mail for them goes to Anonmail.
+        relay_transport = {lmtp_transport()}
+        # Anonmail itself ignores +tags.
+        recipient_delimiter =
+        smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
+        # Anonmail decides about each recipient before a message is taken. Put spam checks before it.
+        smtpd_recipient_restrictions = reject_non_fqdn_recipient, check_policy_service {policy}
+        # The sender tries again if Anonmail does not answer. It answers within 3 seconds.
+        smtpd_policy_service_default_action = {NO_ANSWER}
+        smtpd_policy_service_timeout = {POLICY_TIMEOUT}
+        smtpd_policy_service_request_limit = 0
+    """)
+    certificate = settings.MAIL_TLS_CERTIFICATE
+    incoming_tls = f"""
+        # STARTTLS for incoming mail.
+        smtpd_tls_chain_files = {settings.MAIL_TLS_KEY or certificate}, {certificate}
+        smtpd_tls_security_level = may
+    """
+    rest = parameters_in(f"""
+        # TLS for outgoing mail if the other server offers it.
+        smtp_tls_security_level = may
+        {incoming_tls if certificate else ""}
+        # Anonmail's own limit for loops. RFC 5321 §6.3 requires at least 100 hops.
+        hopcount_limit = {HOPS_MAX}
+        # The most of Postfix's 100 processes that one client can take.
+        smtpd_client_connection_count_limit = {settings.MAIL_CONNECTIONS_PER_CLIENT}
+        # What had to wait, for example for the database, is tried again soon.
+        queue_run_delay = 60s
+        minimal_backoff_time = 60s
+        # A bounce may be for a forged sender: Postfix does not try for days.
+        bounce_queue_lifetime = 1d
+    """)
     overrides = {}
     title = "a Postfix that is Anonmail's alone"
-    problems = [] if settings.MAIL_POSTMASTER else [NO_POSTMASTER]
     if before_queue:
         title += ", with Anonmail as its before-queue filter"
-        place = endpoint_of("MAIL_LISTEN")
         overrides = {
-            "smtp/inet/smtpd_proxy_filter": postfix_name(place),
+            "smtp/inet/smtpd_proxy_filter": door("MAIL_LISTEN"),
             "smtp/inet/smtpd_proxy_timeout": "300s",
             # Without chunking, Anonmail's answer to a message is the only one.
             "smtp/inet/smtpd_discard_ehlo_keywords": "dsn,etrn,vrfy,chunking",
         }
     return Configuration(
         title,
-        parameters,
+        [*mail_for_us, *PRIVACY, *unchanged_content(), *rest],
         reinjection_service(reinjection),
         reinjection,
         overrides=overrides,
-        problems=problems,
+        problems=[] if settings.MAIL_POSTMASTER else [NO_POSTMASTER],
     )

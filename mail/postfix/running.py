@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 # Restrictions that have an argument (access lists, DNS lists).
 _TAKES_ARGUMENT = re.compile(r"check_\w+|reject_r\w*bl_\w+|permit_\w+wl_\w+")
@@ -18,21 +19,25 @@ class Running:
 
     def __init__(self, directory: Path | None) -> None:
         self._where = ["-c", str(directory)] if directory else []
-        self.main = dict(_pairs(self._ask("-x")))
-        self._written = dict(_pairs(self._ask()))
+        self.main = _pairs(self._ask("-x"))
+        self._written = _pairs(self._ask())
         self.services = set(self._ask("-M").splitlines())
-        self.overrides = dict(_pairs(self._ask("-P")))
+        # By `service/type/parameter`.
+        self.overrides = _pairs(self._ask("-P"))
+
+    def _run(self, program: str, *options: str, **more: Any) -> str:
+        # Postfix's own program, from PATH; the options are ours, the tables the administrator's.
+        command = [program, *self._where, *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, **more)  # noqa: S603
+        return str(done.stdout)
 
     def _ask(self, *options: str) -> str:
         try:
-            command = ["postconf", *self._where, *options]
-            # Postfix's own program, from PATH; the options are ours.
-            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)  # noqa: S603
+            return self._run("postconf", *options, check=True)
         except FileNotFoundError as error:
             raise PostfixMissing("postconf was not found: is Postfix installed?") from error
         except (subprocess.SubprocessError, OSError) as error:
             raise PostfixMissing(f"postconf does not answer: {error}") from error
-        return done.stdout
 
     def __getitem__(self, name: str) -> str:
         return self.main.get(name, "")
@@ -63,30 +68,18 @@ class Running:
 
     def _keys(self, table: str, keys: Sequence[str]) -> set[str]:
         """The keys that a table holds; none if the table cannot be read."""
-        # Without proxy:, which needs a running Postfix.
-        command = ["postmap", *self._where, "-q", "-", table.removeprefix("proxy:")]
         question = "".join(f"{key}\n" for key in keys)
         try:
-            # Postfix's own program, from PATH; the table is the administrator's.
-            done = subprocess.run(  # noqa: S603
-                command, input=question, capture_output=True, text=True, check=False, timeout=30
-            )
+            # Without proxy:, which needs a running Postfix.
+            said = self._run("postmap", "-q", "-", table.removeprefix("proxy:"), input=question)
         except (subprocess.SubprocessError, OSError):
             return set()
-        return {line.partition("\t")[0] for line in done.stdout.splitlines()} & set(keys)
-
-    def override(self, key: str) -> str:
-        """A service's own value of a parameter, by `service/type/parameter`; "" if it has none."""
-        return self.overrides.get(key, "")
+        return {line.partition("\t")[0] for line in said.splitlines()} & set(keys)
 
 
-def _pairs(text: str) -> list[tuple[str, str]]:
-    pairs = []
-    for line in text.splitlines():
-        name, equals, value = line.partition("=")
-        if equals:
-            pairs.append((name.strip(), value.strip()))
-    return pairs
+def _pairs(text: str) -> dict[str, str]:
+    lines = (line.partition("=") for line in text.splitlines())
+    return {name.strip(): value.strip() for name, equals, value in lines if equals}
 
 
 def split_list(text: str) -> list[str]:

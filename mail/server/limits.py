@@ -173,17 +173,17 @@ class UnknownRecipientLimit:
 
     def is_over(self, client: str) -> bool:
         """Whether the client (of `limited_client`) has named too many."""
-        return any(self._is_over(network, factor) for network, factor in _networks(client))
-
-    def _is_over(self, network: str, factor: int) -> bool:
-        if network not in self._counts:
-            return False
         now = time.monotonic()
-        recent, daily = (count.at(now) for count in self._counts[network])
-        limit = self.limit
-        if 0 < self.limit_per_day * factor <= daily:
-            limit = min(limit, SLOW_MAX) if limit else SLOW_MAX
-        return 0 < limit * factor <= recent
+        for network, factor in _networks(client):
+            if network not in self._counts:
+                continue
+            recent, daily = (count.at(now) for count in self._counts[network])
+            limit = self.limit
+            if 0 < self.limit_per_day * factor <= daily:
+                limit = min(limit or SLOW_MAX, SLOW_MAX)
+            if 0 < limit * factor <= recent:
+                return True
+        return False
 
     def count(self, client: str) -> None:
         """The client has named an unknown recipient."""

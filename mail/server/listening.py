@@ -1,7 +1,6 @@
 """Where the mail server listens, as the MAIL_…LISTEN settings say."""
 
 import socket
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,16 @@ class Endpoint:
     host: str
     port: int
     path: Path | None = None
+
+    @property
+    def address(self) -> str | tuple[str, int]:
+        """As the socket module takes it."""
+        return str(self.path) if self.path else (self.host, self.port)
+
+    def new_socket(self) -> socket.socket:
+        """A socket of its address family."""
+        inet = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        return socket.socket(socket.AF_UNIX if self.path else inet)
 
     def __str__(self) -> str:
         if self.path:
@@ -66,21 +75,17 @@ def listening_socket(place: Endpoint) -> socket.socket:
 
     A UNIX socket that is no longer served is replaced. Its mode is MAIL_SOCKET_MODE.
     """
-    if place.path is None:
-        family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
-        listener = socket.socket(family)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        address: tuple[str, int] | str = (place.host, place.port)
-    else:
+    if place.path:
         if len(str(place.path).encode()) > UNIX_PATH_MAX:
             raise OSError(f"The path of a UNIX socket has at most {UNIX_PATH_MAX} octets: {place.path}")
         place.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         _remove_stale(place.path)
-        listener = socket.socket(socket.AF_UNIX)
-        address = str(place.path)
+    listener = place.new_socket()
     try:
-        listener.bind(address)
-        if place.path is not None:
+        if not place.path:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place.address)
+        if place.path:
             place.path.chmod(settings.MAIL_SOCKET_MODE)
         listener.listen(BACKLOG)
         listener.setblocking(False)
@@ -91,30 +96,23 @@ def listening_socket(place: Endpoint) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            return
-    except FileNotFoundError:
+    if path.is_symlink() or not path.is_socket():
         return
-    with socket.socket(socket.AF_UNIX) as probe:
+    try:
         # A server that is too busy to answer still counts.
-        probe.settimeout(1)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-        except OSError:
-            return
+        connect(Endpoint("", 0, path), 1).close()
+    except ConnectionRefusedError:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
 
 
 def connect(place: Endpoint, timeout: float) -> socket.socket:
     """A connection to a door. Raises OSError."""
-    if place.path is None:
-        return socket.create_connection((place.host, place.port), timeout)
-    connection = socket.socket(socket.AF_UNIX)
+    connection = place.new_socket()
     connection.settimeout(timeout)
     try:
-        connection.connect(str(place.path))
+        connection.connect(place.address)
     except OSError:
         connection.close()
         raise

@@ -69,25 +69,21 @@ class Doors:
             connections = Connections(settings.MAIL_CONNECTIONS, settings.MAIL_CONNECTIONS_PER_CLIENT)
             self.connections.append(connections)
             door = self._door(name, connections)
-            server = await loop.create_server(door, sock=listener, backlog=ACCEPT_AT_ONCE)
+            self.servers.append(await loop.create_server(door, sock=listener, backlog=ACCEPT_AT_ONCE))
             # asyncio uses its backlog for both.
             listener.listen(BACKLOG)
-            self.servers.append(server)
 
     def _door(self, name: str, connections: Connections) -> Callable[[], SmtpDoor | QuestionDoor]:
         """What makes the protocol of each new connection."""
-        threads = (self.lookup_threads, self.forwarding_threads)
+        shared = (self.lookup_threads, self.forwarding_threads, self.next_hop)
         match name:
             case "policy":
                 return partial(PolicyDoor, self.lookup_threads, connections, self.unknown_limit)
             case "socketmap":
                 return partial(SocketmapDoor, self.lookup_threads, connections)
             case "lmtp":
-                handler = LmtpHandler(*threads, self.next_hop, UnknownRecipientLimit(0))
-                return partial(LmtpDoor, handler, connections)
-        return partial(
-            SmtpDoor, SmtpHandler(*threads, self.next_hop, self.unknown_limit), connections, self.tls
-        )
+                return partial(LmtpDoor, LmtpHandler(*shared, UnknownRecipientLimit(0)), connections)
+        return partial(SmtpDoor, SmtpHandler(*shared, self.unknown_limit), connections, self.tls)
 
     async def write_outcomes(self) -> None:
         """Write the outcomes that became known while the database could not be written."""
@@ -123,24 +119,18 @@ def tls_context() -> ssl.SSLContext | None:
     return context
 
 
-def use_a_connection_per_thread() -> None:
-    """Let each thread of this process keep its own database connection, instead of Django's pool.
+def configure_database() -> None:
+    """Let each thread of this process keep its own connection, and wait for other writers for a short time.
 
-    The pool waits longer and longer between two tries while the database is away; a thread tries
-    when it is asked.
+    Django's pool waits longer and longer between two tries while the database is away; a thread tries when
+    it is asked. PostgreSQL gets its time limit with each transaction (`limit_lock_wait`).
     """
     configuration = connections.settings["default"]
     if configuration.get("OPTIONS", {}).pop("pool", None) is not None:
         configuration["CONN_MAX_AGE"] = None
-    connections.close_all()
-
-
-def wait_briefly_for_writers() -> None:
-    """Let no write of this process wait for other SQLite writers for longer than WRITE_TIMEOUT, so that the
-    sender gets "try again later". (PostgreSQL is set so with each transaction.)"""
-    configuration = connections.settings["default"]
     if configuration["ENGINE"] == "django.db.backends.sqlite3":
         configuration["OPTIONS"]["timeout"] = WRITE_TIMEOUT
+    connections.close_all()
 
 
 def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> None:
@@ -148,10 +138,8 @@ def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> 
 
     `parent`: its process id from before this process was forked; it may have ended by now.
     """
-    if parent is None:
-        parent = os.getppid()
-    use_a_connection_per_thread()
-    wait_briefly_for_writers()
+    parent = parent or os.getppid()
+    configure_database()
     our_domains.keep(settings.VAR_DIR / "our_domains.json")
     hop = configured_next_hop()
     tls = tls_context()

@@ -41,26 +41,26 @@ class QuestionDoor(asyncio.Protocol):
     def split(self, received: bytearray) -> tuple[bytes, int] | None:
         """The first question in what was received, and the octets that it takes; None if it is incomplete.
 
-        Raises Malformed.
+        Raises Malformed, as do the next two.
         """
         raise NotImplementedError
 
     def answer_now(self, question: bytes) -> bytes | None:
-        """The octets of an answer that needs no database; None if it needs it. Raises Malformed."""
+        """The octets of an answer that needs no database; None if it needs it."""
         raise NotImplementedError
 
     async def answer(self, question: bytes) -> bytes:
-        """The octets of the answer. Raises Malformed."""
+        """The octets of the answer."""
         raise NotImplementedError
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not isinstance(transport, asyncio.Transport):
             return
         self.transport = transport
-        if not self.connections.admit(self, transport):
+        if self.connections.admit(self, transport):
+            self._check_time()
+        else:
             transport.close()
-            return
-        self._check_time()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.connections.gone(self)
@@ -99,16 +99,15 @@ class QuestionDoor(asyncio.Protocol):
                     break
                 question, size = found
                 del self._received[:size]
-                answer = self.answer_now(question)
-                if answer is None:
+                if (answer := self.answer_now(question)) is None:
                     self._answer_later(question)
                 else:
                     self._write(answer)
         except Malformed:
             self._hang_up()
-            return
-        if self.transport is not None and self._may_answer():
-            self.transport.resume_reading()
+        else:
+            if self.transport is not None and self._may_answer():
+                self.transport.resume_reading()
 
     def _may_answer(self) -> bool:
         return self.transport is not None and not self._is_answering and not self._is_unread
@@ -138,8 +137,7 @@ class QuestionDoor(asyncio.Protocol):
 
     def _hang_up(self) -> None:
         logger.warning("%s door: malformed request", self.name)
-        if self.transport is not None:
-            self.transport.close()
+        self.end_soon()
 
     def _check_time(self) -> None:
         """End a connection that has been idle for too long; otherwise check again when it would be."""

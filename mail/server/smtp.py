@@ -67,12 +67,10 @@ class SmtpSession(Session):
 
     @property
     def client(self) -> str:
-        """The client's IP address; "local" on a UNIX socket."""
         return client_address(self.peer)
 
     @property
     def limited_client(self) -> str:
-        """The client as it is limited; "" for a mail server of ours in front."""
         return limited_client(self.client)
 
 
@@ -160,7 +158,7 @@ class SmtpHandler:
         return ACCEPTED
 
     def judge(self, recipient: str, sender: str, deadline: float | None = None) -> Verdict:
-        """The verdict on a recipient; as mail.delivery.verdict.verdict."""
+        """The verdict on a recipient."""
         return verdict(recipient, sender, deadline)
 
     async def handle_DATA(  # noqa: N802 - aiosmtpd's name
@@ -204,8 +202,11 @@ class SmtpHandler:
         is_read: asyncio.Future[bool] = loop.create_future()
 
         async def forget_if_read() -> None:
-            if await is_read:
-                await self._forget(message, resolution)
+            try:
+                if await is_read:
+                    await self.forwarding_threads.run(forget, *recognised_by(message, resolution))
+            except Exception as error:
+                logger.warning("delivery not forgotten: %s", type(error).__name__)
 
         task = loop.create_task(forget_if_read())
         self._forgetting[task] = resolution.alias_id
@@ -217,12 +218,6 @@ class SmtpHandler:
         again at once, and they would be taken for a second try."""
         if tasks := [task for task, other_id in self._forgetting.items() if other_id == alias_id]:
             await asyncio.wait(tasks, timeout=FORGET_TIMEOUT)
-
-    async def _forget(self, message: Message, resolution: Resolution) -> None:
-        try:
-            await self.forwarding_threads.run(forget, *recognised_by(message, resolution))
-        except Exception as error:
-            logger.warning("delivery not forgotten: %s", type(error).__name__)
 
     async def handle_exception(self, error: Exception) -> str:
         """The answer to an unforeseen error, which is temporary."""
@@ -295,15 +290,14 @@ class SmtpDoor(SMTP):
         if answered is None:
             await super().push(status)
             return
-        is_read = self.handler.forget_when_read(*answered)
+        is_read, is_there = self.handler.forget_when_read(*answered), False
         try:
             await super().push(status)
             # Whoever has closed one half of the connection may have closed the other one too.
-            is_there = self.transport is not None and not self.transport.is_closing()
-            is_read.set_result(is_there and not self._got_eof)
+            is_there = self.transport is not None and not self.transport.is_closing() and not self._got_eof
         finally:
             if not is_read.done():
-                is_read.set_result(False)
+                is_read.set_result(is_there)
         await self.handler.wait_until_forgotten(answered[1].alias_id)
 
     def eof_received(self) -> bool:

@@ -8,7 +8,7 @@ from mail.postfix.checking import missing
 from mail.postfix.existing import existing
 from mail.postfix.files import write
 from mail.postfix.fresh import fresh
-from mail.postfix.parameters import DEFAULT_REINJECTION, Configuration, NotPossible
+from mail.postfix.parameters import DEFAULT_REINJECTION, NotPossible
 from mail.postfix.running import PostfixMissing, Running
 
 
@@ -41,12 +41,16 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         directory = Path(options["directory"] or settings.VAR_DIR / "postfix").resolve()
+        variant, place = options["variant"], Path(options["postfix"]) if options["postfix"] else None
         try:
-            configuration = self._configuration(directory, options)
+            if variant == "fresh":
+                configuration = fresh(options["reinjection"], before_queue=options["before_queue"])
+            else:
+                configuration = existing(Running(place), str(directory), options["reinjection"])
             if options["check"]:
-                self._check(configuration, options)
+                self._say(missing(configuration, Running(place)))
                 return
-            variant = options["variant"] + (" --before-queue" if options["before_queue"] else "")
+            variant += " --before-queue" if options["before_queue"] else ""
             paths = write(configuration, variant, directory)
         except (NotPossible, PostfixMissing) as error:
             raise CommandError(str(error)) from error
@@ -58,16 +62,7 @@ class Command(BaseCommand):
             self.stderr.write(f"- {problem}")
         self.stdout.write(f"{directory / 'README'} says what to do with these files.")
 
-    def _running(self, options: dict[str, Any]) -> Running:
-        return Running(Path(options["postfix"]) if options["postfix"] else None)
-
-    def _configuration(self, directory: Path, options: dict[str, Any]) -> Configuration:
-        if options["variant"] == "fresh":
-            return fresh(options["reinjection"], before_queue=options["before_queue"])
-        return existing(self._running(options), str(directory), options["reinjection"])
-
-    def _check(self, configuration: Configuration, options: dict[str, Any]) -> None:
-        found = missing(configuration, self._running(options))
+    def _say(self, found: list[str]) -> None:
         for sentence in found:
             self.stdout.write(f"- {sentence}")
         if found:

@@ -1,18 +1,27 @@
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 
 from core.commands import RuleCommand
 from mail.models import Activity, Bounce, Delivery, SiteFault
+
+# A message that is handed over again within this time is recognised: longer than queues keep mail.
+DELIVERY_MEMORY = timedelta(days=5)
+# Longer than a return path is valid, and than the run of bounces that pauses a destination.
+BOUNCE_MEMORY = timedelta(days=60)
+FAULT_MEMORY = timedelta(days=30)
 
 
 class Command(RuleCommand):
     help = "Delete activity older than ACTIVITY_DAYS and old deliveries. Run it once a day."
 
     def act(self, **options: Any) -> str:
-        activities, _rows = Activity.objects.outdated().delete()
-        deliveries, _rows = Delivery.objects.outdated().delete()
-        Bounce.objects.outdated().delete()
-        SiteFault.objects.filter(last__lt=timezone.now() - timedelta(days=30)).delete()
+        now = timezone.now()
+        too_old = now - timedelta(days=settings.ACTIVITY_DAYS)
+        activities, _rows = Activity.objects.filter(moment__lt=too_old).delete()
+        deliveries, _rows = Delivery.objects.filter(moment__lt=now - DELIVERY_MEMORY).delete()
+        Bounce.objects.filter(moment__lt=now - BOUNCE_MEMORY).delete()
+        SiteFault.objects.filter(last__lt=now - FAULT_MEMORY).delete()
         return f"Deleted {activities} activities and {deliveries} deliveries."
