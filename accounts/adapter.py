@@ -20,8 +20,8 @@ from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext
 
 from accounts.models.own_addresses import clean_email, is_available
+from accounts.password_attempts import Try
 from accounts.sign_ins import note_sign_in
-from accounts.tries import Try
 
 logger = logging.getLogger(__name__)
 

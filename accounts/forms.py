@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from accounts.models.own_addresses import check_available, clean_email
-from accounts.strangers import send_new_password_link, sign_up
+from accounts.signed_out import send_new_password_link, sign_up
 from core.addresses import address_or_none
 from core.after_answer import do_after_answer
 

@@ -2,11 +2,7 @@
 
 import re
 
-from core.addresses import (
-    LOCAL_PART_MAX_OCTETS,
-    AddressError,
-    parse_without_tag,
-)
+from core.addresses import LOCAL_PART_MAX_OCTETS, AddressError, parse_without_tag
 
 # RFC 2142 and relatives: names that a domain's people or its mail software answer to.
 RESERVED_NAMES = frozenset(

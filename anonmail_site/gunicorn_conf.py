@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from core.logs import logging_config
-from core.parent import end_with_supervisor
+from core.supervised import end_with_supervisor
 
 # Files that this process and its workers write are private to this user.
 os.umask(0o077)

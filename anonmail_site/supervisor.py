@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
 
-from core.parent import SUPERVISOR
+from core.supervised import SUPERVISOR
 
 # Seconds that a process has to finish what it is doing.
 STOP_TIMEOUT = 25

@@ -67,14 +67,9 @@ def logging_config(level: str) -> dict[str, Any]:
                 "()": "core.logs.RedactingFormatter",
                 "format": "{asctime} {levelname} {name} {message}",
                 "style": "{",
-            },
+            }
         },
-        "handlers": {
-            "stderr": {
-                "class": "logging.StreamHandler",
-                "formatter": "redacted",
-            },
-        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "redacted"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             # Django's own handlers would print to the console a second time, unredacted.

@@ -141,9 +141,7 @@ class Domain(models.Model):
         verbose_name = _("domain")
         verbose_name_plural = _("domains")
         ordering = ["name"]
-        constraints = [
-            models.CheckConstraint(condition=Q(name=Lower("name")), name="domain_name_lower_case"),
-        ]
+        constraints = [models.CheckConstraint(condition=Q(name=Lower("name")), name="domain_name_lower_case")]
 
     def __str__(self) -> str:
         return self.display_name
@@ -196,7 +194,7 @@ class AccessGrant(models.Model):
                 fields=["domain", "user"],
                 name="access_grant_unique",
                 violation_error_message=_("This user has access to this domain already."),
-            ),
+            )
         ]
 
     def __str__(self) -> str:

@@ -22,12 +22,7 @@ _written = lazy(format_html, SafeString)
 class NewTokenForm(forms.Form):
     """What a token is for, how long it lasts, and from where it works."""
 
-    LIFETIMES = (
-        ("", _("never")),
-        ("30", _("in 30 days")),
-        ("90", _("in 90 days")),
-        ("365", _("in a year")),
-    )
+    LIFETIMES = (("", _("never")), ("30", _("in 30 days")), ("90", _("in 90 days")), ("365", _("in a year")))
 
     name = TextField(
         label=_("Name"),

@@ -144,9 +144,7 @@ class Token(models.Model):
         verbose_name = _("token")
         verbose_name_plural = _("tokens")
         ordering = ["-created"]
-        constraints = [
-            models.CheckConstraint(condition=Q(scopes__gt=0), name="token_has_a_right"),
-        ]
+        constraints = [models.CheckConstraint(condition=Q(scopes__gt=0), name="token_has_a_right")]
 
     def __str__(self) -> str:
         return self.name

@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Any
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models import (
-    Case,
-    Count,
-    F,
-    Q,
-    Sum,
-    Value,
-    When,
-)
+from django.db.models import Case, Count, F, Q, Sum, Value, When
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -159,12 +151,7 @@ class Alias(models.Model):
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     domain = models.ForeignKey(Domain, models.PROTECT, related_name="aliases", verbose_name=_("domain"))
     owner = models.ForeignKey(
-        User,
-        models.PROTECT,
-        null=True,
-        blank=True,
-        related_name="aliases",
-        verbose_name=_("owner"),
+        User, models.PROTECT, null=True, blank=True, related_name="aliases", verbose_name=_("owner")
     )
     destinations = models.ManyToManyField(
         EmailAddress, through="AliasDestination", related_name="aliases", verbose_name=_("destinations")
@@ -194,8 +181,7 @@ class Alias(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(address=Lower("address")), name="alias_address_lower_case"),
             models.CheckConstraint(
-                condition=Q(owner__isnull=False) | Q(deleted_at__isnull=False),
-                name="alias_owned_or_stripped",
+                condition=Q(owner__isnull=False) | Q(deleted_at__isnull=False), name="alias_owned_or_stripped"
             ),
         ]
         indexes = [
@@ -349,9 +335,7 @@ class AliasDestination(models.Model):
         verbose_name = _("destination")
         verbose_name_plural = _("destinations")
         ordering = ["pk"]
-        constraints = [
-            models.UniqueConstraint(fields=["alias", "address"], name="alias_destination_unique"),
-        ]
+        constraints = [models.UniqueConstraint(fields=["alias", "address"], name="alias_destination_unique")]
 
     def __str__(self) -> str:
         return f"{self.alias_id} → {self.address_id}"

@@ -56,8 +56,7 @@ def empty_list(
 VIEWS: dict[str, type[ApiView]] = {
     "rules": empty_list("rules", _("There are no rules for mail on this server.")),
     "usernames": empty_list(
-        "user names",
-        _("There are no user names on this server: people sign in with their e-mail address."),
+        "user names", _("There are no user names on this server: people sign in with their e-mail address.")
     ),
     # `domain-options` has those that may be used.
     "domains": empty_list("domains of your own", _("Only an admin can add domains to this server.")),

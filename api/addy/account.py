@@ -35,11 +35,7 @@ from domains.models import Domain
 from tokens.models import Token
 from tokens.scopes import ANY_TOKEN, Scope
 
-FORMAT_OF_STYLE = {
-    naming.WORDS: "random_words",
-    naming.CHARACTERS: "random_characters",
-    naming.UUID: "uuid",
-}
+FORMAT_OF_STYLE = {naming.WORDS: "random_words", naming.CHARACTERS: "random_characters", naming.UUID: "uuid"}
 # The addy.io whose calls these are: its apps ask for a version that they know.
 ADDY_VERSION = (1, 6, 2)
 

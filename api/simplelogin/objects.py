@@ -184,12 +184,7 @@ class SuffixObject(TypedDict):
 
 
 def suffix_object(suffix: str, signed_suffix: str, *, is_custom: bool) -> SuffixObject:
-    return {
-        "suffix": suffix,
-        "signed_suffix": signed_suffix,
-        "is_custom": is_custom,
-        "is_premium": False,
-    }
+    return {"suffix": suffix, "signed_suffix": signed_suffix, "is_custom": is_custom, "is_premium": False}
 
 
 class RecommendationObject(TypedDict):

@@ -7,12 +7,7 @@ from transfer.formats.table import header, records
 from transfer.rows import Document, ImportFileError
 
 SIMPLELOGIN, ADDY, MAILU, ANONMAIL = "simplelogin", "addy", "mailu", "anonmail"
-READERS = {
-    SIMPLELOGIN: simplelogin.read,
-    ADDY: addy.read,
-    MAILU: mailu.read,
-    ANONMAIL: anonmail.read,
-}
+READERS = {SIMPLELOGIN: simplelogin.read, ADDY: addy.read, MAILU: mailu.read, ANONMAIL: anonmail.read}
 
 
 def format_of(text: str) -> str:

@@ -7,7 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import Error, connections
 
 from core.commands import DatabaseCommand
-from core.parent import end_with_supervisor
+from core.supervised import end_with_supervisor
 
 # The daily tasks, in this order.
 CHORES = (

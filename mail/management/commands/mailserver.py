@@ -4,7 +4,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from core.parent import end_with_supervisor
+from core.supervised import end_with_supervisor
 from mail.delivery.next_hop import configured_next_hop
 from mail.server.listening import endpoints, listening_socket
 from mail.server.processes import Processes, serve, tls_context

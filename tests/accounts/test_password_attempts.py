@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from accounts import tries
+from accounts import password_attempts
 from accounts.models import User
 from core.ratelimit import Counter
 
@@ -109,7 +109,11 @@ def test_many_clients_make_an_account_slow_and_never_shut_it(
     alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Past the limit each neighbourhood has one try an hour: the owner's first one is looked at."""
-    monkeypatch.setattr(tries, "OF_ACCOUNT", tries.Limit("signin-4-account", 6, tries.HOUR))
+    monkeypatch.setattr(
+        password_attempts,
+        "OF_ACCOUNT",
+        password_attempts.Limit("signin-4-account", 6, password_attempts.HOUR),
+    )
     for number in range(6):
         on_the_page(alice.email, "wrong", f"192.0.{number}.1")
 
@@ -126,14 +130,14 @@ def test_one_client_alone_does_not_make_an_account_slow(alice: User) -> None:
     for _number in range(60):
         on_the_page(alice.email, "wrong", STRANGER)
 
-    assert counts()["signin-4-account"] == counts()["signin-3-both-day"] == tries.OF_BOTH.amount
+    assert counts()["signin-4-account"] == counts()["signin-3-both-day"] == password_attempts.OF_BOTH.amount
 
 
 def test_a_client_over_its_limit_writes_no_more_rows(alice: User) -> None:
     for number in range(30):
         over_the_api(f"guess{number}@example.com", "wrong", STRANGER)
 
-    assert Counter.objects.filter(scope="signin-2-both").count() == tries.OF_CLIENT.amount
+    assert Counter.objects.filter(scope="signin-2-both").count() == password_attempts.OF_CLIENT.amount
 
 
 def test_an_address_without_account_is_counted_as_one_with(alice: User) -> None:
@@ -167,7 +171,7 @@ def test_many_tries_at_once_are_counted_exactly_and_lock_each_other_out_of_nothi
         try:
             for round_ in range(20):
                 request = RequestFactory().get("/", REMOTE_ADDR=f"198.51.100.{number % 3}")
-                attempt = tries.Try(request, alice.email)
+                attempt = password_attempts.Try(request, alice.email)
                 if attempt.begin() and round_ % 2:
                     attempt.give_back()
         finally:
@@ -176,4 +180,4 @@ def test_many_tries_at_once_are_counted_exactly_and_lock_each_other_out_of_nothi
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(tries_of, range(8)))
 
-    assert counts()["signin-4-account"] <= 3 * tries.OF_BOTH.amount
+    assert counts()["signin-4-account"] <= 3 * password_attempts.OF_BOTH.amount

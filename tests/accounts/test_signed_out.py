@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.http import int_to_base36
 from pytest_django import Settings
 
-from accounts import strangers
+from accounts import signed_out
 from accounts.models import User
 from aliases.issuing import issue
 from core import after_answer
@@ -214,7 +214,7 @@ def test_one_address_gets_a_few_mails_an_hour_whoever_asks(people: dict[str, str
     answers = [ask(people["account"]) for _number in range(8)]
 
     assert {(answer.status_code, answer["Location"]) for answer in answers} == {(302, answers[0]["Location"])}
-    assert len(mail.outbox) == strangers.MAILS.amount
+    assert len(mail.outbox) == signed_out.MAILS.amount
 
 
 def test_one_client_may_ask_for_so_many_and_no_more(people: dict[str, str]) -> None:
@@ -264,7 +264,7 @@ def test_a_thread_of_its_own_does_it_in_the_persons_language(
 
 def _send(email: str, done: threading.Event) -> None:
     try:
-        strangers.send_new_password_link(email)
+        signed_out.send_new_password_link(email)
     finally:
         connection.close()
         done.set()
