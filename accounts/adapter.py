@@ -15,13 +15,13 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext
 
 from accounts.models.own_addresses import clean_email, is_available
 from accounts.password_attempts import Try
 from accounts.sign_ins import note_sign_in
+from core.mails import absolute_url
 
 logger = logging.getLogger(__name__)
 
@@ -38,19 +38,16 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def get_email_confirmation_url(self, request: HttpRequest, emailconfirmation: Any) -> str:
         """The mailed link: on SITE_URL, whatever host the request named."""
-        path = reverse("account_confirm_email", args=[emailconfirmation.key])
-        return f"{settings.SITE_URL}{path}"
+        return absolute_url("account_confirm_email", key=emailconfirmation.key)
 
     def get_reset_password_from_key_url(self, key: str) -> str:
         """The mailed link: on SITE_URL, whatever host the request named."""
         uid, _dash, token = key.partition("-")
-        path = reverse("account_reset_password_from_key", kwargs={"uidb36": uid, "key": token})
-        return f"{settings.SITE_URL}{path}"
+        return absolute_url("account_reset_password_from_key", uidb36=uid, key=token)
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Send a mail in this site's name, whatever host the request named."""
-        host = urlsplit(settings.SITE_URL).netloc
-        site = {"name": "Anonmail", "domain": host}
+        site = {"name": "Anonmail", "domain": urlsplit(settings.SITE_URL).netloc}
         mail = {"request": self.request, "email": email, "current_site": site, **context}
         self.render_mail(template_prefix, email, mail).send()
 

@@ -2,12 +2,11 @@
 
 import logging
 
-from django.core.mail import send_mail
-from django.template.loader import render_to_string
 from django.utils import timezone
 
 from accounts.models import AddressChange, User
 from accounts.password_links import password_link
+from core.mails import send_template
 
 logger = logging.getLogger(__name__)
 
@@ -33,21 +32,10 @@ def send_change(change: AddressChange) -> bool:
 
 
 def _send(change: AddressChange, to: str, claim: AddressChange | None) -> None:
-    context = {"change": change, "claim": claim}
-    send_mail(
-        render_to_string("accounts/email/address_change_subject.txt", context).strip(),
-        render_to_string("accounts/email/address_change.txt", context),
-        None,
-        [to],
-    )
+    send_template("accounts/email/address_change", to, {"change": change, "claim": claim})
 
 
 def send_undone(user: User) -> None:
     """Mail the link for a new password after an undo. Raises what the mail backend raises."""
     context = {"user": user, "link": password_link(user)}
-    send_mail(
-        render_to_string("accounts/email/address_undone_subject.txt", context).strip(),
-        render_to_string("accounts/email/address_undone.txt", context),
-        None,
-        [user.email],
-    )
+    send_template("accounts/email/address_undone", user.email, context)

@@ -7,7 +7,7 @@ from allauth.usersessions.models import UserSession
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.models import Group
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.decorators import method_decorator
@@ -18,7 +18,7 @@ from accounts.deletion import close_account
 from accounts.models import LastAdmin, User
 from accounts.models.own_addresses import clean_email
 from accounts.password_links import send_password_link
-from core.admin import QuickAdmin, apply_to_each
+from core.admin import QuickAdmin, ReadOnly, apply_to_each
 
 # Accounts that are deleted at once.
 ACCOUNTS_MAX = 100
@@ -65,20 +65,12 @@ class NewUserForm(forms.ModelForm[User]):
         return email
 
 
-class AddressInline(admin.TabularInline[EmailAddress, User]):
+class AddressInline(ReadOnly, admin.TabularInline[EmailAddress, User]):
     """The user's addresses, read-only: only the user adds and removes them."""
 
     model = EmailAddress
     fields = readonly_fields = ("email", "verified", "primary")
-    extra = 0
-    can_delete = False
     verbose_name_plural = _("own addresses")
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
 
 @admin.register(User)

@@ -3,11 +3,9 @@
 from allauth.account.forms import default_token_generator
 from allauth.account.utils import user_pk_to_url_str
 from django.conf import settings
-from django.core.mail import send_mail
-from django.template.loader import render_to_string
-from django.urls import reverse
 
 from accounts.models import User
+from core.mails import absolute_url, send_template
 
 
 def password_link(user: User) -> str:
@@ -15,11 +13,8 @@ def password_link(user: User) -> str:
 
     Valid for PASSWORD_RESET_TIMEOUT (Django's three days) or until the password changes.
     """
-    path = reverse(
-        "account_reset_password_from_key",
-        kwargs={"uidb36": user_pk_to_url_str(user), "key": default_token_generator.make_token(user)},
-    )
-    return f"{settings.SITE_URL}{path}"
+    key = default_token_generator.make_token(user)
+    return absolute_url("account_reset_password_from_key", uidb36=user_pk_to_url_str(user), key=key)
 
 
 def send_password_link(user: User) -> None:
@@ -30,9 +25,4 @@ def send_password_link(user: User) -> None:
         "site_url": settings.SITE_URL,
         "days": settings.PASSWORD_RESET_TIMEOUT // 86400,
     }
-    send_mail(
-        render_to_string("accounts/email/set_password_subject.txt", context).strip(),
-        render_to_string("accounts/email/set_password.txt", context),
-        None,
-        [user.email],
-    )
+    send_template("accounts/email/set_password", user.email, context)

@@ -6,18 +6,16 @@ from datetime import UTC, timedelta
 import httpagentparser
 from allauth.account.signals import password_changed, password_set
 from django.conf import settings
-from django.core.mail import send_mail
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponseBase
-from django.template.loader import render_to_string
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.deprecation import MiddlewareMixin
 from django.utils.translation import gettext
 
 from accounts.models import User
 from core.client_address import neighbourhood_of
-from core.middleware import GetResponse
+from core.mails import absolute_url, send_template
 from core.ratelimit import Limit, count_within
 
 logger = logging.getLogger(__name__)
@@ -51,17 +49,13 @@ def remember(request: HttpRequest, user: User) -> None:
     request.__dict__["known_browser_of"] = user
 
 
-class KnownBrowserMiddleware:
+class KnownBrowserMiddleware(MiddlewareMixin):
     """Gives the browser of a user who signed in a cookie that identifies it next time.
 
     The cookie grants nothing: without it, the user gets a mail about the sign-in.
     """
 
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        response = self.get_response(request)
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         user = request.__dict__.get("known_browser_of")
         if user is not None:
             mark = _mark(user)
@@ -104,18 +98,13 @@ def tell_of_sign_in(request: HttpRequest, user: User, *, app: str = "") -> None:
         "browser": browser_in_words(request.META.get("HTTP_USER_AGENT", "")),
         "network": neighbourhood_of(request.META.get("REMOTE_ADDR", "")) or gettext("unknown"),
         "site_url": settings.SITE_URL,
-        "password_url": settings.SITE_URL + reverse("account_change_password"),
-        "reset_url": settings.SITE_URL + reverse("account_reset_password"),
-        "sessions_url": settings.SITE_URL + reverse("usersessions_list"),
+        "password_url": absolute_url("account_change_password"),
+        "reset_url": absolute_url("account_reset_password"),
+        "sessions_url": absolute_url("usersessions_list"),
     }
     try:
-        send_mail(
-            settings.ACCOUNT_EMAIL_SUBJECT_PREFIX
-            + render_to_string("accounts/email/sign_in_subject.txt", context).strip(),
-            render_to_string("accounts/email/sign_in.txt", context),
-            None,
-            [user.email],
-        )
+        prefix = settings.ACCOUNT_EMAIL_SUBJECT_PREFIX
+        send_template("accounts/email/sign_in", user.email, context, prefix=prefix)
     except (OSError, ValueError) as error:
         logger.error("user %s not notified of a sign-in: %s", user.pk, type(error).__name__)
 

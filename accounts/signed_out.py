@@ -9,11 +9,9 @@ from allauth.account.internal.flows.password_reset import request_password_reset
 from allauth.account.models import EmailAddress, EmailConfirmationHMAC
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.mail import send_mail
-from django.template.loader import render_to_string
-from django.urls import reverse
 
 from accounts.models import User
+from core.mails import absolute_url, send_template
 from core.ratelimit import Limit, count_within
 
 # To one address, from all clients. The links in the mails already sent still work.
@@ -56,12 +54,7 @@ def _mail_about_attempt(email: str) -> None:
         return
     context = {
         "email": email,
-        "sign_in": f"{settings.SITE_URL}{reverse(settings.LOGIN_URL)}",
-        "new_password": f"{settings.SITE_URL}{reverse('account_reset_password')}",
+        "sign_in": absolute_url(settings.LOGIN_URL),
+        "new_password": absolute_url("account_reset_password"),
     }
-    send_mail(
-        render_to_string("accounts/email/sign_up_again_subject.txt", context).strip(),
-        render_to_string("accounts/email/sign_up_again.txt", context),
-        None,
-        [email],
-    )
+    send_template("accounts/email/sign_up_again", email, context)

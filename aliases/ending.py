@@ -6,10 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.core.mail import send_mail
 from django.db import transaction
 from django.db.models import F, Q
-from django.template.loader import render_to_string
 from django.utils import timezone, translation
 from django.utils.translation import gettext
 
@@ -18,6 +16,7 @@ from aliases import exceptions as refusals
 from aliases.models import Alias, AliasExpiry
 from aliases.models.expiry import DAYS_MAX, WARNING_DAYS
 from core.batches import batches
+from core.mails import send_template
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +76,7 @@ def warn() -> int:
 def _send_warning(owner: User, rows: list[AliasExpiry]) -> None:
     context = {"owner": owner, "rows": rows, "site_url": settings.SITE_URL, "days": WARNING_DAYS}
     with translation.override(settings.LANGUAGE_CODE):
-        send_mail(
-            render_to_string("aliases/email/expiry_subject.txt", context).strip(),
-            render_to_string("aliases/email/expiry.txt", context),
-            None,
-            [owner.email],
-        )
+        send_template("aliases/email/expiry", owner.email, context)
 
 
 @transaction.atomic

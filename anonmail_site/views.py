@@ -6,7 +6,7 @@ from django.contrib import messages
 from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_not_required
 from django.db import Error, connection
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -21,6 +21,7 @@ from aliases.choosing import choose_domain
 from aliases.forms import PreferencesForm
 from aliases.models import Alias, AliasPreferences
 from core.exceptions import RuleError
+from core.spreadsheets import csv_download
 from domains.models import AliasStyle, Domain
 from mail.models import PausedDestination
 from transfer.formats.anonmail import aliases_csv
@@ -97,9 +98,7 @@ def download_json(request: HttpRequest) -> HttpResponse:
 @reauthentication_required  # type: ignore[untyped-decorator]
 def download_csv(request: HttpRequest) -> HttpResponseBase:
     """The reader's aliases, as a file."""
-    response = StreamingHttpResponse(aliases_csv(user_of(request)), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="anonmail-{timezone.localdate()}.csv"'
-    return response
+    return csv_download(aliases_csv(user_of(request)), f"anonmail-{timezone.localdate()}.csv")
 
 
 @never_cache

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from core.audit import AuditEntry
 from core.exceptions import RuleError
 from core.forms import TextField
-from core.spreadsheets import csv_lines
+from core.spreadsheets import csv_download, csv_lines
 
 COUNT_MAX = 10_000
 # "Select all" reaches beyond the page: an action takes at most this many rows.
@@ -33,6 +33,19 @@ class CappedPaginator(Paginator[Any]):
         if isinstance(rows, models.QuerySet):
             return rows.order_by()[:COUNT_MAX].count()
         return len(rows)
+
+
+class ReadOnly:
+    """For an admin or inline whose rows nobody adds, changes or deletes here."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
 
 class AtLeast(int):
@@ -108,7 +121,7 @@ class QuickAdmin(admin.ModelAdmin[Any]):
 
 
 @admin.register(AuditEntry)
-class AuditAdmin(QuickAdmin):
+class AuditAdmin(ReadOnly, QuickAdmin):
     """What was done to other people's data: to read, and to export as a file."""
 
     list_display = ("moment", "who", "deed", "subject", "detail", "remote_address")
@@ -122,15 +135,6 @@ class AuditAdmin(QuickAdmin):
     sortable_by = ("moment",)
     actions = ("export",)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
     @admin.display(description=_("who"))
     def who(self, entry: AuditEntry) -> str:
         """The actor's address; commands have none."""
@@ -142,9 +146,7 @@ class AuditAdmin(QuickAdmin):
             field.name for field in AuditEntry._meta.concrete_fields if field.name not in {"id", "actor"}
         ]
         rows = queryset.order_by("moment", "pk").values_list(*names).iterator()
-        response = StreamingHttpResponse(csv_lines(names, rows), content_type="text/csv; charset=utf-8")
-        response["Content-Disposition"] = 'attachment; filename="audit.csv"'
-        return response
+        return csv_download(csv_lines(names, rows), "audit.csv")
 
 
 def apply_to_each(

@@ -1,11 +1,12 @@
 """The client's IP address; a proxy's header counts only if the proxy is trusted."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest
+from django.utils.deprecation import MiddlewareMixin
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -72,7 +73,7 @@ def _trusted(entries: tuple[str, ...]) -> tuple[bool, tuple[IPNetwork, ...]]:
     return UNIX in entries, tuple(ip_network(entry) for entry in entries if entry != UNIX)
 
 
-class TrustedProxyMiddleware:
+class TrustedProxyMiddleware(MiddlewareMixin):
     """Puts the client's own address into REMOTE_ADDR, and drops proxy headers from anyone untrusted.
 
     The client is the last address in X-Forwarded-For that is not a trusted proxy: the client itself may
@@ -80,10 +81,7 @@ class TrustedProxyMiddleware:
     trusted.
     """
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+    def process_request(self, request: HttpRequest) -> None:
         meta = request.META
         forwarded = meta.pop("HTTP_X_FORWARDED_FOR", "")
         trusts_unix, networks = _trusted(tuple(settings.TRUSTED_PROXIES))
@@ -102,7 +100,6 @@ class TrustedProxyMiddleware:
             meta.pop("HTTP_X_FORWARDED_PROTO", None)
         # In its one form: all of IPv4 mapped into IPv6 lies in one /64, and would count as one client.
         meta["REMOTE_ADDR"] = str(client) if client else ""
-        return self.get_response(request)
 
 
 def client_network(request: HttpRequest) -> str:

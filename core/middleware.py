@@ -9,11 +9,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render, resolve_url
 from django.utils import timezone
 from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.deprecation import MiddlewareMixin
 from django_htmx.http import HttpResponseClientRedirect
 
 from core.passwords import TooBusy
-
-GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 ZONE_COOKIE = "tz"
 
@@ -21,7 +20,7 @@ ZONE_COOKIE = "tz"
 class TimeZoneMiddleware:
     """Shows times in the user's zone, which site.js stores in a cookie; without it in TIME_ZONE."""
 
-    def __init__(self, get_response: GetResponse) -> None:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
         self.zones = available_timezones()
 
@@ -31,14 +30,10 @@ class TimeZoneMiddleware:
             return self.get_response(request)
 
 
-class HtmxSignInMiddleware:
+class HtmxSignInMiddleware(MiddlewareMixin):
     """Sends the whole page to the sign-in page if the session has ended when a fragment is requested."""
 
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        response = self.get_response(request)
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         sign_in = resolve_url(settings.LOGIN_URL)
         if (
             response.status_code == 302
@@ -46,8 +41,7 @@ class HtmxSignInMiddleware:
             and urlsplit(response.headers["Location"]).path == sign_in
         ):
             back = _path_of(request.headers.get("HX-Current-URL", ""))
-            answer: HttpResponse = HttpResponseClientRedirect(f"{sign_in}?{urlencode({'next': back})}")
-            return answer
+            return HttpResponseClientRedirect(f"{sign_in}?{urlencode({'next': back})}")
         return response
 
 
@@ -60,28 +54,18 @@ def _path_of(url: str) -> str:
     return "/" + page.path.lstrip("/\\") + (f"?{page.query}" if page.query else "")
 
 
-class PrivatePagesMiddleware:
+class PrivatePagesMiddleware(MiddlewareMixin):
     """Keeps caches from storing what a signed-in user sees, and from mixing up pages and fragments."""
 
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        response = self.get_response(request)
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         patch_vary_headers(response, ["HX-Request"])
         if settings.SESSION_COOKIE_NAME in request.COOKIES and not response.has_header("Cache-Control"):
             patch_cache_control(response, no_store=True, private=True)
         return response
 
 
-class TooBusyMiddleware:
+class TooBusyMiddleware(MiddlewareMixin):
     """Answers for pages without views of ours (the sign-in pages) when the server is too busy."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not isinstance(error, TooBusy):

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from django.http import StreamingHttpResponse
+
 
 class _Echo:
     """A file that returns what is written."""
@@ -19,6 +21,12 @@ def csv_lines(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator
     yield writer.writerow(columns)
     for row in rows:
         yield writer.writerow([harmless(value) for value in row])
+
+
+def csv_download(lines: Iterable[str], file_name: str) -> StreamingHttpResponse:
+    """The lines as a CSV file to download."""
+    disposition = {"Content-Disposition": f'attachment; filename="{file_name}"'}
+    return StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8", headers=disposition)
 
 
 def harmless(value: Any) -> Any:

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from django.conf import settings
-from django.urls import reverse
 from django.utils.translation import gettext
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from core.exceptions import RuleError
+from core.mails import absolute_url
 from tokens.models import Token
 from tokens.scopes import LABELS, Scope
 
@@ -27,7 +26,7 @@ class ScopeMissing(RuleError):
             )
             % {
                 "right": "”, “".join(str(LABELS[scope]) for scope in missing),
-                "url": f"{settings.SITE_URL}{reverse('token-new')}",
+                "url": absolute_url("token-new"),
             },
             missing=missing.words,
         )

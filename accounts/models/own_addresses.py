@@ -8,12 +8,12 @@ from django.conf import settings
 from django.core import signing
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.address_uses import has_other_use
 from core.addresses import AddressError, normalise_address, parse_without_tag
+from core.mails import absolute_url
 
 if TYPE_CHECKING:
     from accounts.models.user import User
@@ -153,8 +153,7 @@ class AddressChange(models.Model):
     @property
     def link(self) -> str:
         """The absolute URL of the page that undoes it: only for the holder of the address before."""
-        token = signing.Signer(salt=SALT).sign(str(self.pk))
-        return f"{settings.SITE_URL}{reverse('address-undo', args=[token])}"
+        return absolute_url("address-undo", token=signing.Signer(salt=SALT).sign(str(self.pk)))
 
 
 def _held_as(email: str) -> str:

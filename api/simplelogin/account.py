@@ -4,7 +4,7 @@ from typing import Any
 
 from allauth.account.models import EmailAddress
 from django.db.models import Count
-from django.http import HttpResponseBase, StreamingHttpResponse
+from django.http import HttpResponseBase
 from django.utils.translation import gettext
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -35,6 +35,7 @@ from api.simplelogin.objects import (
     user_object,
 )
 from api.views import ApiView
+from core.spreadsheets import csv_download
 from domains.models import AliasStyle, Domain
 from mail.models import PausedDestination
 from tokens.models import Token
@@ -203,7 +204,4 @@ class ExportAliases(ApiView):
 
     @Call("Your aliases as CSV", str, media_type="text/csv", example="alias,note,enabled,mailboxes\r\n")
     def get(self, request: Request) -> HttpResponseBase:
-        rows = simplelogin_csv(self.caller)
-        response = StreamingHttpResponse(rows, content_type="text/csv; charset=utf-8")
-        response["Content-Disposition"] = 'attachment; filename="aliases.csv"'
-        return response
+        return csv_download(simplelogin_csv(self.caller), "aliases.csv")

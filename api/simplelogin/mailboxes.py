@@ -12,8 +12,8 @@ from api.errors import BadInput, NotFound, NotOffered
 from api.schema import Call
 from api.simplelogin.inputs import WRONG_MAILBOX, MailboxChanges, NewMailbox, RemovedMailbox
 from api.simplelogin.objects import FullMailboxObject, full_mailbox_object, sample_user
-from api.simplelogin.refused import page_url
 from api.views import ApiView, Rights
+from core.mails import absolute_url
 from mailboxes.adding import add_address
 from mailboxes.changing import remove_address
 from tokens.scopes import Scope
@@ -84,7 +84,7 @@ class OneMailbox(ApiView):
             # A token never changes how its owner signs in.
             raise NotOffered(
                 gettext("A token cannot change the addresses that sign in. Use the web page: %(url)s")
-                % {"url": page_url("address-list")}
+                % {"url": absolute_url("address-list")}
             )
         return Response({"updated": True})
 

@@ -4,7 +4,6 @@ Statuses are those of the real server for an account without the right, or for a
 """
 
 from django.conf import settings
-from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
@@ -15,14 +14,10 @@ from api.inputs import Input
 from api.schema import Call
 from api.simplelogin.inputs import Address, AddressAndCode, AddressAndPassword, DomainChanges, Password
 from api.views import ApiView, SignInView
+from core.mails import absolute_url
 from tokens.scopes import ANY_TOKEN, Scope
 
 Refusal = BadInput | NeedSudo | NotOffered
-
-
-def page_url(name: str) -> str:
-    """The whole address of a page, for somebody who reads it in an app."""
-    return f"{settings.SITE_URL}{reverse(name)}"
 
 
 def refused(
@@ -38,7 +33,7 @@ def refused(
     """A view that answers this method with this error; `%(url)s` in its sentence is the page's address."""
 
     def refuse(self: ApiView, request: Request, key: int = 0) -> Response:
-        raise error(str(sentence) % {"url": page_url(page)})
+        raise error(str(sentence) % {"url": absolute_url(page)})
 
     described = Call(summary, takes=takes, refuses=(error.status,), needs_key=scope is not None)
     base = SignInView if scope is None else ApiView
@@ -53,7 +48,7 @@ class Register(SignInView):
         sentence = _("Only an admin can create accounts on this server.")
         if settings.SIGNUP_OPEN:
             sentence = _("Make your account on the web page: %(url)s")
-        raise BadInput(str(sentence) % {"url": page_url("account_signup")})
+        raise BadInput(str(sentence) % {"url": absolute_url("account_signup")})
 
 
 # Our mails have links, no codes.

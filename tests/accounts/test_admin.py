@@ -38,7 +38,7 @@ def test_the_user_stays_when_the_mail_cannot_be_sent(boss: Client, monkeypatch: 
     def fail(*args: object) -> None:
         raise ConnectionRefusedError
 
-    monkeypatch.setattr("accounts.password_links.send_mail", fail)
+    monkeypatch.setattr("core.mails.send_mail", fail)
 
     answer = boss.post(reverse("admin:accounts_user_add"), {"email": "bob@example.com"}, follow=True)
 
