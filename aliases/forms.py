@@ -100,8 +100,6 @@ class NewAliasForm(forms.Form):
 
 
 class AliasForm(forms.Form):
-    """Changes an alias."""
-
     note = TextField(
         label=_("Note"),
         required=False,

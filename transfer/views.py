@@ -15,16 +15,8 @@ from accounts.requests import user_of
 from core.audit import AuditEntry
 from core.exceptions import RateLimited
 from domains.models import Domain
+from transfer import importing
 from transfer.formats.text import FILE_MAX_BYTES, too_large
-from transfer.importing import (
-    OnlyAdmins,
-    check_rows,
-    check_server,
-    leave_out_wrong,
-    make_pending,
-    pending_import,
-    upload,
-)
 from transfer.making import ImportRefused, Made
 from transfer.models import PendingImport, State
 from transfer.rows import ImportFileError
@@ -57,13 +49,13 @@ def _alias_import(request: HttpRequest) -> HttpResponse:
     if file.size is None or file.size > FILE_MAX_BYTES:
         return _form(request, too_large(), status=413)
     try:
-        pending = upload(user_of(request), file.read(), file.name or "")
-    except (RateLimited, OnlyAdmins) as error:
+        pending = importing.upload(user_of(request), file.read(), file.name or "")
+    except (RateLimited, importing.OnlyAdmins) as error:
         return _form(request, str(error), status=error.status)
     except ImportFileError as error:
         return _form(request, str(error), status=422)
     if not pending.is_of_server:
-        check_rows(pending)
+        importing.check_rows(pending)
     return redirect("alias-import")
 
 
@@ -78,11 +70,11 @@ def alias_import_check(request: HttpRequest) -> HttpResponse:
         return _go(request, "alias-import")
     if pending.is_of_server:
         choices = {name: name in request.POST for name in ("create_domains", "create_users")}
-        check_server(pending, **choices)
+        importing.check_server(pending, **choices)
     elif request.htmx:  # type: ignore[attr-defined]
-        check_rows(pending)
+        importing.check_rows(pending)
     else:
-        check_rows(pending, seconds=None)
+        importing.check_rows(pending, seconds=None)
     if request.htmx:  # type: ignore[attr-defined]
         return render(request, "transfer/_import.html", _context(pending))
     return redirect("alias-import")
@@ -95,10 +87,10 @@ def alias_import_make(request: HttpRequest) -> HttpResponse:
     if pending is None or pending.state != State.READY:
         return _go(request, "alias-import")
     try:
-        made = make_pending(pending)
+        made = importing.make_pending(pending)
     except ImportRefused:
         return _go(request, "alias-import")
-    except OnlyAdmins as error:
+    except importing.OnlyAdmins as error:
         messages.error(request, str(error))
         return _go(request, "alias-import")
     if made is not None and pending.is_of_server:
@@ -130,7 +122,7 @@ def alias_import_leave_out(request: HttpRequest) -> HttpResponse:
     """Leave out the entries of the reader's file that are wrong, and show the rest."""
     pending = _pending(request)
     if pending is not None:
-        leave_out_wrong(pending)
+        importing.leave_out_wrong(pending)
     return redirect("alias-import")
 
 
@@ -143,8 +135,8 @@ def alias_import_cancel(request: HttpRequest) -> HttpResponse:
 
 def _pending(request: HttpRequest) -> PendingImport | None:
     try:
-        return pending_import(user_of(request))
-    except OnlyAdmins as error:
+        return importing.pending_import(user_of(request))
+    except importing.OnlyAdmins as error:
         messages.error(request, str(error))
         return None
 

@@ -71,8 +71,6 @@ VIEWS: dict[str, type[ApiView]] = {
 
 
 class AttachedRecipientsOnly(AliasView):
-    """Which of your addresses may reply through an alias."""
-
     @AddyCall("Let only an alias's recipients reply: refused", takes=AliasId, refuses=(403, 404, 422))
     def post(self, request: Request) -> Response:
         self.alias(AliasId.read(self.fields)["id"])

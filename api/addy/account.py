@@ -15,18 +15,9 @@ from aliases import naming
 from aliases.choosing import Choice, choose
 from aliases.issuing import NEEDS_SUFFIX, needs_suffix
 from aliases.models import Alias
+from api.addy import objects
 from api.addy.ids import public_id
 from api.addy.inputs import ChoiceField, Query
-from api.addy.objects import (
-    SINCE,
-    CountedRecipientObject,
-    RecipientObject,
-    example_address,
-    example_user,
-    recipient_object,
-    stamp,
-    stamp_or_null,
-)
 from api.addy.schema import AddyCall
 from api.errors import NotFound
 from api.schema import EXAMPLES, Call
@@ -71,8 +62,8 @@ class TokenObject(TypedDict):
 def token_object(token: Token) -> TokenObject:
     return {
         "name": token.name,
-        "created_at": stamp(token.created),
-        "expires_at": stamp_or_null(token.expires),
+        "created_at": objects.stamp(token.created),
+        "expires_at": objects.stamp_or_null(token.expires),
         "scopes": cast("list[Right]", token.rights.words),
     }
 
@@ -141,7 +132,7 @@ def account_object(
     addy.io's apps start only if everything that they know as a number or text is there, and not null. What
     does not exist here is 0, of at most 0.
     """
-    since = stamp(user.date_joined)
+    since = objects.stamp(user.date_joined)
     return {
         "id": public_id("user", user.pk),
         "username": user.email,
@@ -201,10 +192,10 @@ def example_options() -> OptionsObject:
 
 EXAMPLES |= {
     OptionsObject: example_options,
-    TokenObject: lambda: token_object(Token(name="Bitwarden", created=SINCE, scopes=Scope.CREATE)),
+    TokenObject: lambda: token_object(Token(name="Bitwarden", created=objects.SINCE, scopes=Scope.CREATE)),
     AccountObject: lambda: account_object(
-        example_user(),
-        [example_address()],
+        objects.example_user(),
+        [objects.example_address()],
         example_options(),
         {"forwards": 3, "present": 1, "active": 1}
         | dict.fromkeys(("blocks", "replies", "deleted", "pinned", "shared"), 0),
@@ -264,7 +255,7 @@ class RecipientQuery(Query):
 class Recipients(AccountView):
     @AddyCall(
         "Your own addresses",
-        {"data": list[CountedRecipientObject]},
+        {"data": list[objects.CountedRecipientObject]},
         parameters=[RecipientQuery],
         refuses=(422,),
     )
@@ -273,19 +264,19 @@ class Recipients(AccountView):
         if verified := RecipientQuery.read(self.query)["filter[verified]"]:
             rows = rows.filter(verified=verified == "true")
         present = Count("alias_links", filter=Q(alias_links__alias__deleted_at=None))
-        recipients: list[CountedRecipientObject] = [
-            {**recipient_object(row, self.caller), "aliases_count": row.number}
+        recipients: list[objects.CountedRecipientObject] = [
+            {**objects.recipient_object(row, self.caller), "aliases_count": row.number}
             for row in rows.annotate(number=present).order_by("-primary", "pk")
         ]
         return Response({"data": recipients})
 
 
 class OneRecipient(AccountView):
-    @AddyCall("One of your own addresses", {"data": RecipientObject})
+    @AddyCall("One of your own addresses", {"data": objects.RecipientObject})
     def get(self, request: Request, uuid: UUID) -> Response:
         for row in EmailAddress.objects.filter(user=self.caller):
             if public_id("recipient", row.pk) == uuid:
-                return Response({"data": recipient_object(row, self.caller)})
+                return Response({"data": objects.recipient_object(row, self.caller)})
         raise NotFound(gettext("There is no such recipient."))
 
 

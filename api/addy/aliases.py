@@ -10,17 +10,7 @@ from rest_framework.response import Response
 
 from aliases.issuing import issue, issue_chosen
 from aliases.models import Alias, AliasQuerySet
-from api.addy.inputs import (
-    CUSTOM,
-    STYLE_OF_FORMAT,
-    AliasChanges,
-    AliasId,
-    AliasRecipientIds,
-    NewAlias,
-    NewChosenAlias,
-    own_addresses,
-    refused_by_field,
-)
+from api.addy import inputs
 from api.addy.lists import AliasPage, ListQuery, Page, filtered, ordered
 from api.addy.objects import AliasObject, alias_object, with_last_mail
 from api.addy.schema import AddyCall
@@ -57,26 +47,26 @@ class Aliases(ApiView):
             page.answer([alias_object(alias, self.caller, activity=activity) for alias in rows], total)
         )
 
-    @AddyCall("Create an alias", ONE, 201, takes=NewChosenAlias, refuses=(403, 422))
+    @AddyCall("Create an alias", ONE, 201, takes=inputs.NewChosenAlias, refuses=(403, 422))
     def post(self, request: Request) -> Response:
-        data = NewAlias.read(self.fields)
+        data = inputs.NewAlias.read(self.fields)
         style, note = data["format"], data["description"] or ""
-        if style == CUSTOM:
-            data = NewChosenAlias.read(self.fields)
+        if style == inputs.CUSTOM:
+            data = inputs.NewChosenAlias.read(self.fields)
         common: dict[str, Any] = {
             "owner": self.caller,
             "made_by_app": True,
             "domain": data["domain"],
-            "destinations": own_addresses(self.caller, data["recipient_ids"]),
+            "destinations": inputs.own_addresses(self.caller, data["recipient_ids"]),
             "note": note,
         }
-        with refused_by_field("local_part"):
-            if style == CUSTOM:
+        with inputs.refused_by_field("local_part"):
+            if style == inputs.CUSTOM:
                 alias = issue_chosen(prefix=data["local_part"].lower(), **common)
             else:
                 # A format that was asked for is kept; otherwise the name may show the site, as ours do.
                 hostname = "" if style else site_of(note)
-                alias = issue(style=STYLE_OF_FORMAT.get(style), hostname=hostname, **common)
+                alias = issue(style=inputs.STYLE_OF_FORMAT.get(style), hostname=hostname, **common)
         return Response({"data": alias_object(alias, self.caller)}, status=201)
 
 
@@ -99,7 +89,6 @@ class AliasView(ApiView):
         return found
 
     def shown(self, alias: Alias) -> Response:
-        """The alias as the answer."""
         return Response({"data": alias_object(alias, self.caller, activity=self.shows_activity)})
 
 
@@ -110,9 +99,9 @@ class OneAlias(AliasView):
     def get(self, request: Request, uuid: UUID) -> Response:
         return self.shown(self.alias(uuid))
 
-    @AddyCall("Change an alias", ONE, takes=AliasChanges, refuses=(422,))
+    @AddyCall("Change an alias", ONE, takes=inputs.AliasChanges, refuses=(422,))
     def patch(self, request: Request, uuid: UUID) -> Response:
-        alias, data = self.alias(uuid), AliasChanges.read(self.fields)
+        alias, data = self.alias(uuid), inputs.AliasChanges.read(self.fields)
         alias.edit(note=data["description"], name=data["from_name"])
         return self.shown(alias)
 
@@ -140,9 +129,9 @@ class Forget(AliasView):
 
 
 class ActiveAliases(AliasView):
-    @AddyCall("Switch an alias on", ONE, takes=AliasId, refuses=(404, 422))
+    @AddyCall("Switch an alias on", ONE, takes=inputs.AliasId, refuses=(404, 422))
     def post(self, request: Request) -> Response:
-        alias = self.alias(AliasId.read(self.fields)["id"])
+        alias = self.alias(inputs.AliasId.read(self.fields)["id"])
         if alias.is_deleted:
             raise Unprocessable("id", gettext("You need to restore this alias before you can activate it."))
         alias.enable()
@@ -157,9 +146,9 @@ class ActiveAlias(AliasView):
 
 
 class PinnedAliases(AliasView):
-    @AddyCall("Pin an alias", ONE, takes=AliasId, refuses=(404, 422))
+    @AddyCall("Pin an alias", ONE, takes=inputs.AliasId, refuses=(404, 422))
     def post(self, request: Request) -> Response:
-        alias = self.alias(AliasId.read(self.fields)["id"])
+        alias = self.alias(inputs.AliasId.read(self.fields)["id"])
         alias.edit(pinned=True)
         return self.shown(alias)
 
@@ -175,13 +164,13 @@ class AliasRecipients(AliasView):
     @AddyCall(
         "Forward an alias to these addresses; without any, to the primary one",
         ONE,
-        takes=AliasRecipientIds,
+        takes=inputs.AliasRecipientIds,
         refuses=(404, 422),
     )
     def post(self, request: Request) -> Response:
-        data = AliasRecipientIds.read(self.fields)
+        data = inputs.AliasRecipientIds.read(self.fields)
         alias = self.alias(data["alias_id"])
-        addresses = own_addresses(self.caller, data["recipient_ids"])
-        with refused_by_field("recipient_ids"):
+        addresses = inputs.own_addresses(self.caller, data["recipient_ids"])
+        with inputs.refused_by_field("recipient_ids"):
             alias.set_destinations(addresses or [self.caller.email])
         return self.shown(alias)

@@ -27,8 +27,6 @@ def stamp_or_null(moment: datetime | None) -> str | None:
 
 
 class RecipientObject(TypedDict):
-    """An address that aliases forward to."""
-
     id: UUID
     user_id: UUID
     email: str
@@ -104,8 +102,6 @@ def last_mail(alias: Alias) -> LastMail:
 
 
 class BareAliasObject(LastMail):
-    """An alias without its recipients."""
-
     id: UUID
     user_id: UUID
     aliasable_id: UUID

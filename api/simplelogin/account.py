@@ -15,25 +15,8 @@ from aliases.exceptions import NoUsableDomain
 from aliases.models import Alias, AliasPreferences
 from api.errors import BadInput
 from api.schema import Call
+from api.simplelogin import objects
 from api.simplelogin.inputs import PAGE, SettingChanges, UserChanges, page_number
-from api.simplelogin.objects import (
-    SETTINGS_OF_STYLE,
-    CustomDomainObject,
-    ExportObject,
-    NotificationObject,
-    SettingDomainObject,
-    SettingObject,
-    StatsObject,
-    UserObject,
-    custom_domain_object,
-    export_object,
-    mailbox_object,
-    notification_object,
-    setting_domain_object,
-    setting_object,
-    stats_object,
-    user_object,
-)
 from api.views import ApiView
 from core.spreadsheets import csv_download
 from domains.models import AliasStyle, Domain
@@ -48,22 +31,20 @@ class UserInfo(ApiView):
 
     scope = {"get": ANY_TOKEN, "patch": Scope.MANAGE}
 
-    @Call("The account that the key belongs to", UserObject)
+    @Call("The account that the key belongs to", objects.UserObject)
     def get(self, request: Request) -> Response:
-        return Response(user_object(self.caller))
+        return Response(objects.user_object(self.caller))
 
-    @Call("Change your name", UserObject, takes=UserChanges)
+    @Call("Change your name", objects.UserObject, takes=UserChanges)
     def patch(self, request: Request) -> Response:
         data = UserChanges.read(self.fields)
         if "name" in data:
             self.caller.name = data["name"]
             self.caller.save(update_fields=["name"])
-        return Response(user_object(self.caller))
+        return Response(objects.user_object(self.caller))
 
 
 class Logout(ApiView):
-    """The end of the token that came with the request."""
-
     scope = ANY_TOKEN
 
     @Call("Revoke the token that this is called with", {"msg": str}, example={"msg": "User is logged out"})
@@ -75,41 +56,35 @@ class Logout(ApiView):
 
 
 class Stats(ApiView):
-    """The figures of all aliases added up."""
-
     scope = Scope.ACTIVITY
 
-    @Call("The numbers of aliases, forwards, replies and blocks", StatsObject)
+    @Call("The numbers of aliases, forwards, replies and blocks", objects.StatsObject)
     def get(self, request: Request) -> Response:
-        return Response(stats_object(Alias.objects.owned_by(self.caller).present().figures()))
+        return Response(objects.stats_object(Alias.objects.owned_by(self.caller).present().figures()))
 
 
 class Settings(ApiView):
-    """The caller's preferences for new aliases."""
-
     scope = {"get": Scope.CREATE, "patch": Scope.MANAGE}
 
     def preferences(self) -> AliasPreferences:
-        """The caller's preferences, new ones if none are stored."""
         stored = AliasPreferences.objects.select_related("default_domain").filter(user=self.caller).first()
         return stored or AliasPreferences(user=self.caller)
 
     def answer(self, preferences: AliasPreferences) -> Response:
-        """SimpleLogin's object for these preferences."""
         try:
             domain = choose_domain(self.caller)[0].name
         except NoUsableDomain:
             domain = ""
-        return Response(setting_object(preferences.style, domain))
+        return Response(objects.setting_object(preferences.style, domain))
 
-    @Call("Your preferences for new aliases", SettingObject)
+    @Call("Your preferences for new aliases", objects.SettingObject)
     def get(self, request: Request) -> Response:
         return self.answer(self.preferences())
 
-    @Call("Change your preferences for new aliases", SettingObject, takes=SettingChanges)
+    @Call("Change your preferences for new aliases", objects.SettingObject, takes=SettingChanges)
     def patch(self, request: Request) -> Response:
         preferences, data = self.preferences(), SettingChanges.read(self.fields)
-        generator, suffix = SETTINGS_OF_STYLE[AliasStyle(preferences.style)]
+        generator, suffix = objects.SETTINGS_OF_STYLE[AliasStyle(preferences.style)]
         if (data["alias_generator"] or generator) == "uuid":
             preferences.style = AliasStyle.UUID
         elif (data["random_alias_suffix"] or suffix) == "word":
@@ -132,13 +107,11 @@ def usable_domains(user: User) -> list[Domain]:
 
 
 class SettingDomains(ApiView):
-    """The domains for random aliases."""
-
     scope = Scope.CREATE
 
-    @Call("The domains for random aliases", list[SettingDomainObject])
+    @Call("The domains for random aliases", list[objects.SettingDomainObject])
     def get(self, request: Request) -> Response:
-        return Response([setting_domain_object(domain) for domain in usable_domains(self.caller)])
+        return Response([objects.setting_domain_object(domain) for domain in usable_domains(self.caller)])
 
 
 class OldSettingDomains(ApiView):
@@ -152,29 +125,27 @@ class OldSettingDomains(ApiView):
 
 
 class CustomDomains(ApiView):
-    """The domains that the caller may use."""
-
     scope = Scope.CREATE
 
-    @Call("The domains that you may use", {"custom_domains": list[CustomDomainObject]})
+    @Call("The domains that you may use", {"custom_domains": list[objects.CustomDomainObject]})
     def get(self, request: Request) -> Response:
         domains = usable_domains(self.caller)
         mine = Alias.objects.owned_by(self.caller).present().filter(domain__in=domains).order_by()
         counts = dict(mine.values_list("domain").annotate(number=Count("pk")))
         primary = EmailAddress.objects.filter(user=self.caller, primary=True)
-        mailboxes = [mailbox_object(address) for address in primary]
-        rows = [custom_domain_object(domain, counts.get(domain.pk, 0), mailboxes) for domain in domains]
+        mailboxes = [objects.mailbox_object(address) for address in primary]
+        rows = [
+            objects.custom_domain_object(domain, counts.get(domain.pk, 0), mailboxes) for domain in domains
+        ]
         return Response({"custom_domains": rows})
 
 
 class Notifications(ApiView):
-    """Destinations that are paused; there is nothing else to say."""
-
     scope = Scope.ACTIVITY
 
     @Call(
         "Notifications: your addresses that are paused",
-        {"more": bool, "notifications": list[NotificationObject]},
+        {"more": bool, "notifications": list[objects.NotificationObject]},
         parameters=[PAGE],
         example={"more": False, "notifications": []},
     )
@@ -182,24 +153,20 @@ class Notifications(ApiView):
         rows = PausedDestination.objects.filter(destination__user=self.caller).select_related("destination")
         if page_number(self.query, "page", "0") > 0:
             rows = rows.none()
-        notifications = [notification_object(row) for row in rows.order_by("-since")]
+        notifications = [objects.notification_object(row) for row in rows.order_by("-since")]
         return Response({"more": False, "notifications": notifications})
 
 
 class ExportData(ApiView):
-    """The account's data as JSON."""
-
     scope = Scope.MANAGE
 
-    @Call("Your aliases and domains as JSON", ExportObject)
+    @Call("Your aliases and domains as JSON", objects.ExportObject)
     def get(self, request: Request) -> Response:
         aliases = Alias.objects.owned_by(self.caller).present().order_by("pk")
-        return Response(export_object(self.caller, aliases.values_list("address", "enabled")))
+        return Response(objects.export_object(self.caller, aliases.values_list("address", "enabled")))
 
 
 class ExportAliases(ApiView):
-    """The aliases as CSV, as SimpleLogin's export and import write and read it."""
-
     scope = Scope.MANAGE
 
     @Call("Your aliases as CSV", str, media_type="text/csv", example="alias,note,enabled,mailboxes\r\n")

@@ -11,28 +11,7 @@ from aliases.models import Alias, AliasQuerySet
 from aliases.naming import UUID, WORDS
 from api.errors import BadInput, NotFound
 from api.schema import Call, query
-from api.simplelogin.inputs import (
-    FLAGS,
-    HOSTNAME,
-    NO_MAILBOX,
-    PAGE_ID,
-    WRONG_MAILBOX,
-    AliasChanges,
-    AliasSearch,
-    NewRandomAlias,
-    page_number,
-)
-from api.simplelogin.objects import (
-    ActivityObject,
-    AliasObject,
-    NewAliasObject,
-    OldAliasObject,
-    activity_object,
-    alias_object,
-    latest_activities,
-    new_alias_object,
-    old_alias_object,
-)
+from api.simplelogin import inputs, objects
 from api.views import ApiView
 from tokens.scopes import Scope
 
@@ -49,18 +28,18 @@ class RandomAlias(ApiView):
 
     @Call(
         "Make an alias with a random name",
-        NewAliasObject,
+        objects.NewAliasObject,
         201,
-        takes=NewRandomAlias,
+        takes=inputs.NewRandomAlias,
         parameters=[
-            HOSTNAME,
+            inputs.HOSTNAME,
             query("mode", "`word` or `uuid`; anything else is ignored."),
             query("domain", "One of the domains that you may use; yours by default."),
         ],
         refuses=(403, 404, 409),
     )
     def post(self, request: Request) -> Response:
-        query, data = self.query, NewRandomAlias.read(self.fields)
+        query, data = self.query, inputs.NewRandomAlias.read(self.fields)
         hostname = query.get("hostname")
         alias = issue(
             owner=self.caller,
@@ -71,31 +50,31 @@ class RandomAlias(ApiView):
             destinations=data["destination"],
             note=data["note"],
         )
-        return Response(new_alias_object(alias), status=201)
+        return Response(objects.new_alias_object(alias), status=201)
 
 
 class AliasList(ApiView):
-    """The aliases, in pages."""
-
     scope = Scope.CREATE
 
-    def page(self) -> list[AliasObject]:
+    def page(self) -> list[objects.AliasObject]:
         """The page that the query string asks for."""
         query = self.query
-        page = page_number(query, "page_id")
+        page = inputs.page_number(query, "page_id")
         aliases = filtered(Alias.objects.owned_by(self.caller).present(), query)
-        aliases = aliases.search(AliasSearch.read(self.fields)["query"] or "")
+        aliases = aliases.search(inputs.AliasSearch.read(self.fields)["query"] or "")
         # The page is found in the index alone; only its rows are then read whole.
         keys = self.in_order(aliases).values("pk")[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
         rows = list(self.in_order(Alias.objects.filter(pk__in=keys).with_destinations()))
-        latest = latest_activities(rows) if self.shows_activity else {}
-        return [alias_object(alias, latest.get(alias.pk), activity=self.shows_activity) for alias in rows]
+        latest = objects.latest_activities(rows) if self.shows_activity else {}
+        return [
+            objects.alias_object(alias, latest.get(alias.pk), activity=self.shows_activity) for alias in rows
+        ]
 
     @Call(
         "List aliases, twenty a page, pinned and recent ones first",
-        {"aliases": list[AliasObject]},
-        takes=AliasSearch,
-        parameters=[PAGE_ID, *FLAGS],
+        {"aliases": list[objects.AliasObject]},
+        takes=inputs.AliasSearch,
+        parameters=[inputs.PAGE_ID, *inputs.FLAGS],
     )
     def get(self, request: Request) -> Response:
         return Response({"aliases": self.page()})
@@ -104,16 +83,14 @@ class AliasList(ApiView):
 
 
 class OldAliasList(AliasList):
-    """The same with the objects of SimpleLogin's first version."""
-
     @Call(
         "List aliases, with the object of SimpleLogin's first version",
-        {"aliases": list[OldAliasObject]},
-        takes=AliasSearch,
-        parameters=[PAGE_ID, *FLAGS],
+        {"aliases": list[objects.OldAliasObject]},
+        takes=inputs.AliasSearch,
+        parameters=[inputs.PAGE_ID, *inputs.FLAGS],
     )
     def get(self, request: Request) -> Response:
-        return Response({"aliases": [old_alias_object(alias) for alias in self.page()]})
+        return Response({"aliases": [objects.old_alias_object(alias) for alias in self.page()]})
 
     post = get
 
@@ -141,19 +118,17 @@ class AliasView(ApiView):
 
 
 class AliasDetail(AliasView):
-    """One alias."""
-
     scope = {"get": Scope.CREATE, "put": Scope.MANAGE, "patch": Scope.MANAGE, "delete": Scope.MANAGE}
 
-    @Call("One alias", AliasObject)
+    @Call("One alias", objects.AliasObject)
     def get(self, request: Request, key: int) -> Response:
         alias = self.alias(key)
-        latest = latest_activities([alias]).get(alias.pk) if self.shows_activity else None
-        return Response(alias_object(alias, latest, activity=self.shows_activity))
+        latest = objects.latest_activities([alias]).get(alias.pk) if self.shows_activity else None
+        return Response(objects.alias_object(alias, latest, activity=self.shows_activity))
 
-    @Call("Change an alias", {"ok": bool}, takes=AliasChanges, refuses=(403,))
+    @Call("Change an alias", {"ok": bool}, takes=inputs.AliasChanges, refuses=(403,))
     def put(self, request: Request, key: int) -> Response:
-        alias, data = self.alias(key), AliasChanges.read(self.fields)
+        alias, data = self.alias(key), inputs.AliasChanges.read(self.fields)
         keys = data["mailbox_ids"]
         alias.change(
             note=data.get("note"),
@@ -174,17 +149,15 @@ class AliasDetail(AliasView):
 def addresses_of(user: User, keys: list[int] | None) -> list[str]:
     """The user's verified addresses with these ids. Raises BadInput, as SimpleLogin does."""
     if not keys:
-        raise BadInput(NO_MAILBOX)
+        raise BadInput(inputs.NO_MAILBOX)
     found = EmailAddress.objects.filter(user=user, verified=True, pk__in=keys)
     emails = {address.pk: address.email for address in found}
     if any(key not in emails for key in keys):
-        raise BadInput(WRONG_MAILBOX)
+        raise BadInput(inputs.WRONG_MAILBOX)
     return [emails[key] for key in keys]
 
 
 class AliasToggle(AliasView):
-    """The switch of an alias."""
-
     scope = Scope.MANAGE
 
     @Call("Switch an alias on or off", {"enabled": bool}, example={"enabled": False})
@@ -193,17 +166,15 @@ class AliasToggle(AliasView):
 
 
 class AliasActivities(AliasView):
-    """What happened to an alias's mail, in pages."""
-
     scope = Scope.ACTIVITY
 
     @Call(
         "What happened to an alias's mail, the latest first",
-        {"activities": list[ActivityObject]},
-        parameters=[PAGE_ID],
+        {"activities": list[objects.ActivityObject]},
+        parameters=[inputs.PAGE_ID],
     )
     def get(self, request: Request, key: int) -> Response:
-        page = page_number(self.query, "page_id")
+        page = inputs.page_number(self.query, "page_id")
         alias = self.alias(key)
         rows = alias.activities.order_by("-moment", "-pk")[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
-        return Response({"activities": [activity_object(row, alias) for row in rows]})
+        return Response({"activities": [objects.activity_object(row, alias) for row in rows]})

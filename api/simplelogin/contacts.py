@@ -17,8 +17,6 @@ NO_REVERSE_ALIASES = _("Reverse aliases are not available on this server.")
 
 
 class Contacts(ApiView):
-    """The contacts of an alias: none."""
-
     scope = {"get": Scope.ACTIVITY, "post": Scope.MANAGE}
 
     @Call("The contacts of an alias: none yet", {"contacts": list[str]}, example={"contacts": []})

@@ -14,17 +14,9 @@ from aliases.models import Alias
 from aliases.naming import endings, site_label
 from aliases.websites import bare_host
 from api.schema import Call
+from api.simplelogin import objects
 from api.simplelogin.aliases import addresses_of
 from api.simplelogin.inputs import HOSTNAME, ChosenName, NewCustomAlias
-from api.simplelogin.objects import (
-    BaseOptions,
-    NewAliasObject,
-    OldOptionsObject,
-    OptionsObject,
-    SuffixObject,
-    new_alias_object,
-    suffix_object,
-)
 from api.views import ApiView
 from core.exceptions import RuleError
 from domains.models import Domain
@@ -47,7 +39,7 @@ def _signer(user: User) -> TimestampSigner:
     return TimestampSigner(salt=f"aliases.api.suffix:{user.pk}")
 
 
-def suffixes(user: User) -> list[SuffixObject]:
+def suffixes(user: User) -> list[objects.SuffixObject]:
     """The endings that are offered: of the domain on which random names are made first, else by name.
 
     On a domain where a chosen name needs no random part, the bare domain is offered too, first.
@@ -62,7 +54,7 @@ def suffixes(user: User) -> list[SuffixObject]:
         is_custom = not needs_suffix(domain)
         if is_custom:
             texts.insert(0, f"@{domain.name}")
-        offered += [suffix_object(text, signer.sign(text), is_custom=is_custom) for text in texts]
+        offered += [objects.suffix_object(text, signer.sign(text), is_custom=is_custom) for text in texts]
     return offered
 
 
@@ -83,10 +75,10 @@ class OptionsView(ApiView):
 
     scope = Scope.CREATE
 
-    def options_for(self, offered: list[SuffixObject]) -> BaseOptions:
+    def options_for(self, offered: list[objects.SuffixObject]) -> objects.BaseOptions:
         """All but the endings that are offered."""
         hostname = self.query.get("hostname", "")
-        answer: BaseOptions = {"can_create": bool(offered), "prefix_suggestion": site_label(hostname)}
+        answer: objects.BaseOptions = {"can_create": bool(offered), "prefix_suggestion": site_label(hostname)}
         host = bare_host(hostname)
         made = Alias.objects.owned_by(self.caller).present().filter(hostname=host)
         if host and (alias := made.order_by("-created", "-pk").first()):
@@ -95,27 +87,25 @@ class OptionsView(ApiView):
 
 
 class Options(OptionsView):
-    """The options in SimpleLogin's fifth version."""
-
     @Call(
         "The endings that a chosen name may have, signed for ten minutes",
-        OptionsObject,
+        objects.OptionsObject,
         parameters=[HOSTNAME],
     )
     def get(self, request: Request) -> Response:
         offered = suffixes(self.caller)
-        answer: OptionsObject = {**self.options_for(offered), "suffixes": offered}
+        answer: objects.OptionsObject = {**self.options_for(offered), "suffixes": offered}
         return Response(answer)
 
 
 class OldOptions(OptionsView):
     """The options in the version that the browser extension uses."""
 
-    @Call("The same, with each ending as a pair", OldOptionsObject, parameters=[HOSTNAME])
+    @Call("The same, with each ending as a pair", objects.OldOptionsObject, parameters=[HOSTNAME])
     def get(self, request: Request) -> Response:
         offered = suffixes(self.caller)
         pairs = [[row["suffix"], row["signed_suffix"]] for row in offered]
-        answer: OldOptionsObject = {**self.options_for(offered), "suffixes": pairs}
+        answer: objects.OldOptionsObject = {**self.options_for(offered), "suffixes": pairs}
         return Response(answer)
 
 
@@ -141,15 +131,13 @@ class CustomAliasView(ApiView):
             note=data["note"],
             name=data["name"] or "",
         )
-        return Response(new_alias_object(alias), status=201)
+        return Response(objects.new_alias_object(alias), status=201)
 
 
 class CustomAlias(CustomAliasView):
-    """A new alias that forwards to the addresses in `mailbox_ids`."""
-
     @Call(
         "Make an alias with a chosen name",
-        NewAliasObject,
+        objects.NewAliasObject,
         201,
         takes=NewCustomAlias,
         parameters=[HOSTNAME],
@@ -164,7 +152,7 @@ class OldCustomAlias(CustomAliasView):
 
     @Call(
         "Make an alias with a chosen name that forwards to the primary address",
-        NewAliasObject,
+        objects.NewAliasObject,
         201,
         takes=ChosenName,
         parameters=[HOSTNAME],

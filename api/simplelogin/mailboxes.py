@@ -20,8 +20,6 @@ from tokens.scopes import Scope
 
 
 class AllMailboxes(ApiView):
-    """All of the caller's addresses."""
-
     scope: ClassVar[Rights] = Scope.CREATE
 
     def rows(self, **which: bool) -> list[FullMailboxObject]:
@@ -36,8 +34,6 @@ class AllMailboxes(ApiView):
 
 
 class Mailboxes(AllMailboxes):
-    """The caller's verified addresses."""
-
     scope = {"get": Scope.CREATE, "post": Scope.MANAGE}
 
     @Call("Your verified addresses", {"mailboxes": list[FullMailboxObject]})

@@ -32,8 +32,6 @@ SETTINGS_OF_STYLE: dict[AliasStyle, tuple[Generator, RandomSuffix]] = {
 
 
 class MailboxObject(TypedDict):
-    """A destination, in short."""
-
     id: int
     email: str
 
@@ -124,8 +122,6 @@ class OldAliasObject(Creation):
 
 
 class AliasObject(OldAliasObject):
-    """An alias as in SimpleLogin's second version."""
-
     name: str | None
     pinned: bool
     mailbox: MailboxObject | None
@@ -136,8 +132,6 @@ class AliasObject(OldAliasObject):
 
 
 class NewAliasObject(AliasObject):
-    """An alias that was just made."""
-
     alias: str
 
 
@@ -211,8 +205,6 @@ class OldOptionsObject(BaseOptions):
 
 
 class FullMailboxObject(MailboxObject):
-    """An own address."""
-
     verified: bool
     default: bool
     creation_timestamp: int
@@ -231,8 +223,6 @@ def full_mailbox_object(address: EmailAddress, user: User, aliases: int) -> Full
 
 
 class UserObject(TypedDict):
-    """An account."""
-
     name: str
     email: str
     is_premium: bool
@@ -276,8 +266,6 @@ def stats_object(figures: dict[str, int]) -> StatsObject:
 
 
 class SettingObject(TypedDict):
-    """How the user likes new aliases."""
-
     alias_generator: Generator
     notification: bool
     random_alias_default_domain: str
@@ -307,8 +295,6 @@ def setting_domain_object(domain: Domain) -> SettingDomainObject:
 
 
 class CustomDomainObject(Creation):
-    """A domain that the user may use."""
-
     id: int
     domain_name: str
     is_verified: bool
@@ -358,8 +344,6 @@ class ExportedAlias(TypedDict):
 
 
 class ExportObject(TypedDict):
-    """An account's data."""
-
     email: str
     name: str
     aliases: list[ExportedAlias]

@@ -41,8 +41,6 @@ def refused(
 
 
 class Register(SignInView):
-    """Making an account."""
-
     @Call("Make an account: refused", takes=AddressAndPassword, refuses=(400,), needs_key=False)
     def post(self, request: Request) -> Response:
         sentence = _("Only an admin can create accounts on this server.")
