@@ -28,7 +28,6 @@ class NotAnAddress(RuleError):
     """A destination is not a valid e-mail address."""
 
     code = "destination_invalid"
-    status = 400
 
 
 class DestinationForbidden(RuleError):
@@ -56,7 +55,6 @@ class InvalidValue(RuleError):
     """A note, name or local part breaks its rule."""
 
     code = "invalid_value"
-    status = 400
 
 
 class NotRestorable(RuleError):

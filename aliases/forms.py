@@ -77,11 +77,9 @@ class NewAliasForm(forms.Form):
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.user = user
-        domains, addresses = self.fields["domain"], self.fields["destinations"]
-        assert isinstance(domains, forms.ModelChoiceField)
-        assert isinstance(addresses, DestinationsField)
-        domains.queryset = Domain.objects.usable_by(user)
-        addresses.queryset = own_addresses(user)
+        fields: Any = self.fields
+        fields["domain"].queryset = Domain.objects.usable_by(user)
+        fields["destinations"].queryset = own_addresses(user)
 
     def issue(self) -> Alias | None:
         """The new alias, or None with the reason in the form's errors if it was refused."""
@@ -157,9 +155,8 @@ class AliasForm(forms.Form):
         )
         super().__init__(*args, **kwargs)
         self.alias = alias
-        addresses = self.fields["destinations"]
-        assert isinstance(addresses, DestinationsField)
-        addresses.queryset = own_addresses(user)
+        fields: Any = self.fields
+        fields["destinations"].queryset = own_addresses(user)
 
     def apply(self) -> bool:
         """Change the alias. False, with the reason in the form's errors, if it was refused."""
@@ -225,12 +222,10 @@ class FilterForm(forms.Form):
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        domains = self.fields["domain"]
-        assert isinstance(domains, forms.ModelChoiceField)
+        fields: Any = self.fields
         # Includes domains on which the user can no longer create aliases.
-        domains.queryset = Domain.objects.filter(
-            pk__in=Alias.objects.owned_by(user).present().values("domain")
-        )
+        present = Alias.objects.owned_by(user).present()
+        fields["domain"].queryset = Domain.objects.filter(pk__in=present.values("domain"))
 
 
 class PreferencesForm(forms.ModelForm[AliasPreferences]):
@@ -240,21 +235,21 @@ class PreferencesForm(forms.ModelForm[AliasPreferences]):
         model = AliasPreferences
         fields = ("default_domain", "style", "idle_days", "unused_days")
         widgets = {"style": forms.RadioSelect}  # noqa: RUF012
+        labels = {  # noqa: RUF012
+            "idle_days": _("New aliases expire after this many days without mail"),
+            "unused_days": _("New aliases created by an app expire if no mail arrives within this many days"),
+        }
+        help_texts = {  # noqa: RUF012
+            "idle_days": _("Leave empty for never. Applies to aliases that you create from now on."),
+            "unused_days": _(
+                "Leave empty for never. Some password managers create an alias whenever you open "
+                "their generator."
+            ),
+        }
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        domains = self.fields["default_domain"]
-        assert isinstance(domains, forms.ModelChoiceField)
-        domains.queryset = Domain.objects.usable_by(user)
-        domains.empty_label = _("The domain of your own address, or else the first by name")
-        self.fields["idle_days"].label = _("New aliases expire after this many days without mail")
-        self.fields["unused_days"].label = _(
-            "New aliases created by an app expire if no mail arrives within this many days"
-        )
-        self.fields["idle_days"].help_text = _(
-            "Leave empty for never. Applies to aliases that you create from now on."
-        )
-        self.fields["unused_days"].help_text = _(
-            "Leave empty for never. Some password managers create an alias whenever you open their generator."
-        )
-        self.fields["style"].choices = AliasStyle.choices  # type: ignore[attr-defined]
+        fields: Any = self.fields
+        fields["default_domain"].queryset = Domain.objects.usable_by(user)
+        fields["default_domain"].empty_label = _("The domain of your own address, or else the first by name")
+        fields["style"].choices = AliasStyle.choices

@@ -19,11 +19,6 @@ DOMAIN = "example.com"
 _ALPHABET = string.ascii_letters + string.digits
 
 
-def make_private_directory(path: Path) -> None:
-    """Create the directory if it does not exist, with access only for its owner."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
 def make_private(path: Path) -> None:
     """Restrict access to the directory, if it exists, and everything in it to the owner."""
     for directory, _names, files in os.walk(path):

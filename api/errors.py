@@ -50,10 +50,6 @@ class BadInput(RuleError):
     """The request has a value that is not valid."""
 
     code = "bad_input"
-    status = 400
-
-    def __init__(self, message: object) -> None:
-        super().__init__(str(message))
 
 
 class Unprocessable(RuleError):
@@ -63,7 +59,7 @@ class Unprocessable(RuleError):
     status = 422
 
     def __init__(self, field: str, message: object) -> None:
-        super().__init__(str(message))
+        super().__init__(message)
         self.fields = {"errors": {field: [str(message)]}}
 
 

@@ -4,16 +4,11 @@
 class RuleError(Exception):
     """A business rule does not allow something. `str(error)` is a sentence for the person who asked.
 
-    `code` names the rule and never changes; `status` is the HTTP status of the answer; `context` holds
-    the facts behind the sentence.
+    `code` names the rule and never changes; `status` is the HTTP status of the answer.
     """
 
     code: str
     status = 400
-
-    def __init__(self, message: str, **context: object) -> None:
-        super().__init__(message)
-        self.context = context
 
 
 class RateLimited(RuleError):
@@ -23,5 +18,5 @@ class RateLimited(RuleError):
     status = 429
 
     def __init__(self, message: str, *, retry_after: int) -> None:
-        super().__init__(message, retry_after=retry_after)
+        super().__init__(message)
         self.retry_after = retry_after

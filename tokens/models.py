@@ -31,7 +31,6 @@ class InvalidNetwork(RuleError):
     """A network from which a token may be used is not valid."""
 
     code = "network_invalid"
-    status = 400
 
 
 def digest_of(secret: str) -> str:

@@ -27,8 +27,7 @@ class ScopeMissing(RuleError):
             % {
                 "right": "”, “".join(str(LABELS[scope]) for scope in missing),
                 "url": absolute_url("token-new"),
-            },
-            missing=missing.words,
+            }
         )
 
 

@@ -14,7 +14,6 @@ class InvalidScopes(RuleError):
     """A token would have no right at all, or one that does not exist."""
 
     code = "scopes_invalid"
-    status = 400
 
 
 class Scope(IntFlag):

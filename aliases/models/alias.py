@@ -24,6 +24,7 @@ from aliases.models.expiry import AliasExpiry
 from aliases.validation import NAME_MAX_CHARACTERS, clean_destinations, clean_name, clean_note, is_text
 from aliases.websites import bare_host, display_host
 from core.addresses import DOMAIN_MAX_OCTETS, LOCAL_PART_MAX_OCTETS, AddressError, display_address
+from core.batches import batches
 from core.db.compiled import insert_row
 from domains.models import Domain
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 # A statement has room for so many keys: SQLite takes 32,766 parameters unless built for more.
 STRIP_BATCH = 10_000
 SEARCH_MAX_CHARACTERS = 200
-
 
 # The condition under which an alias's mail is forwarded: an expression, so that one query can also
 # ask of an alias whether it holds (mail.delivery.resolve).
@@ -113,29 +113,29 @@ class AliasQuerySet(models.QuerySet["Alias"]):
     @transaction.atomic
     def strip(self) -> int:
         """Strip these aliases of everything but the address, which stays taken. Returns how many."""
-        keys = list(self.select_for_update().values_list("pk", flat=True))
-        starts = range(0, len(keys), STRIP_BATCH)
-        return sum(Alias.objects.all()._strip_rows(keys[start : start + STRIP_BATCH]) for start in starts)
+        keys = self.select_for_update().values_list("pk", flat=True)
+        return sum(map(_strip_rows, batches(keys, STRIP_BATCH)))
 
-    def _strip_rows(self, keys: Sequence[int]) -> int:
-        now = timezone.now()
-        # Destinations here, and whatever another app keeps about an alias.
-        for relation in Alias._meta.related_objects:
-            relation.related_model._base_manager.filter(**{f"{relation.field.name}__in": keys}).delete()
-        return Alias.objects.filter(pk__in=keys).update(
-            owner=None,
-            enabled=False,
-            pinned=False,
-            note="",
-            name="",
-            hostname="",
-            forwards=0,
-            blocks=0,
-            replies=0,
-            created=now,
-            active_at=now,
-            deleted_at=now,
-        )
+
+def _strip_rows(keys: Sequence[int]) -> int:
+    # Destinations here, and whatever another app keeps about an alias.
+    for relation in Alias._meta.related_objects:
+        relation.related_model._base_manager.filter(**{f"{relation.field.name}__in": keys}).delete()
+    now = timezone.now()
+    return Alias.objects.filter(pk__in=keys).update(
+        owner=None,
+        enabled=False,
+        pinned=False,
+        note="",
+        name="",
+        hostname="",
+        forwards=0,
+        blocks=0,
+        replies=0,
+        created=now,
+        active_at=now,
+        deleted_at=now,
+    )
 
 
 class Alias(models.Model):
@@ -357,6 +357,5 @@ def check_quota(owner: User, domain: Domain) -> None:
                 "You already have %(quota)s aliases on this domain, as many as it allows.",
                 domain.alias_quota,
             )
-            % {"quota": domain.alias_quota},
-            quota=domain.alias_quota,
+            % {"quota": domain.alias_quota}
         )

@@ -3,9 +3,7 @@
 Off unless its owner asks for it. The owner is warned by mail, and what expired can be enabled again.
 """
 
-import logging
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -14,16 +12,9 @@ from django.db.models.expressions import CombinedExpression
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-if TYPE_CHECKING:
-    pass
-
-logger = logging.getLogger(__name__)
-
 # Days that a warning comes before, and the most that may be asked for: ten years.
 WARNING_DAYS = 7
 DAYS_MAX = 3650
-# A statement has room for so many keys: SQLite takes 32,766 parameters unless built for more.
-BATCH = 1000
 DAYS = (MinValueValidator(1), MaxValueValidator(DAYS_MAX))
 
 

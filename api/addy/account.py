@@ -223,10 +223,7 @@ class TokenDetails(ApiView):
 
     @AddyCall("The token that this is called with", TokenObject)
     def get(self, request: Request) -> Response:
-        token = request.auth
-        if not isinstance(token, Token):
-            raise TypeError("the authentication gives a token")
-        return Response(token_object(token))
+        return Response(token_object(self.token))
 
 
 class AccountDetails(AccountView):
@@ -243,8 +240,7 @@ class SignOut(ApiView):
 
     @Call("Revoke the token that this is called with (addy.io's apps)", status=204, dialect="addy.io")
     def post(self, request: Request) -> Response:
-        if isinstance(request.auth, Token):
-            request.auth.revoke()
+        self.token.revoke()
         return Response(status=204)
 
 

@@ -15,11 +15,10 @@ from aliases.models import Alias, AliasQuerySet
 from api.addy.ids import public_id
 from api.addy.inputs import ChoiceField, Query, TextField, WholeField, parse_id
 from api.addy.objects import AliasObject
+from api.query import PAGE_MAX
 from api.schema import EXAMPLES, example_of
 from domains.models import Domain
 
-# The deepest page: far beyond anyone's aliases; a database's OFFSET is 63 bits wide.
-PAGE_MAX = 1_000_000_000
 PAGE_SIZE_MAX = 100
 SEARCH_MIN, SEARCH_MAX = 3, 50
 # Pages that are linked on either side of the present one.

@@ -21,7 +21,6 @@ from api.views import ApiView
 from core.spreadsheets import csv_download
 from domains.models import AliasStyle, Domain
 from mail.models import PausedDestination
-from tokens.models import Token
 from tokens.scopes import ANY_TOKEN, Scope
 from transfer.formats.simplelogin import simplelogin_csv
 
@@ -49,9 +48,7 @@ class Logout(ApiView):
 
     @Call("Revoke the token that this is called with", {"msg": str}, example={"msg": "User is logged out"})
     def get(self, request: Request) -> Response:
-        token = request.auth
-        if isinstance(token, Token):
-            token.revoke()
+        self.token.revoke()
         return Response({"msg": gettext("User is logged out")})
 
 

@@ -35,7 +35,7 @@ def refused(
     def refuse(self: ApiView, request: Request, key: int = 0) -> Response:
         raise error(str(sentence) % {"url": absolute_url(page)})
 
-    described = Call(summary, takes=takes, refuses=(error.status,), needs_key=scope is not None)
+    described = Call(f"{summary}: refused", takes=takes, refuses=(error.status,), needs_key=scope is not None)
     base = SignInView if scope is None else ApiView
     return type("Refused", (base,), {"scope": scope, method: described(refuse)})
 
@@ -49,29 +49,18 @@ class Register(SignInView):
         raise BadInput(str(sentence) % {"url": absolute_url("account_signup")})
 
 
+SIGN_IN = "account_login"
 # Our mails have links, no codes.
 OPEN_THE_LINK = _("Open the link in the mail. Signing in on the web page sends it again: %(url)s")
 Activate = refused(
-    "post",
-    "Verify an account: refused",
-    BadInput,
-    OPEN_THE_LINK,
-    "account_login",
-    takes=AddressAndCode,
-    scope=None,
+    "post", "Verify an account", BadInput, OPEN_THE_LINK, SIGN_IN, takes=AddressAndCode, scope=None
 )
 Reactivate = refused(
-    "post",
-    "Send the mail again: refused",
-    BadInput,
-    OPEN_THE_LINK,
-    "account_login",
-    takes=Address,
-    scope=None,
+    "post", "Send the mail again", BadInput, OPEN_THE_LINK, SIGN_IN, takes=Address, scope=None
 )
 ForgotPassword = refused(
     "post",
-    "Ask for a new password: refused",
+    "Ask for a new password",
     BadInput,
     _("Ask for a new password on the web page: %(url)s"),
     "account_reset_password",
@@ -80,31 +69,29 @@ ForgotPassword = refused(
 )
 Sudo = refused(
     "patch",
-    "More rights for a token: refused",
+    "More rights for a token",
     NotOffered,
     _("A token cannot get more rights. Use the web page: %(url)s"),
     takes=Password,
 )
 DeleteUser = refused(
     "delete",
-    "Delete the account: refused",
+    "Delete the account",
     NeedSudo,
     _("Need sudo: delete your account on the web page: %(url)s"),
     "account-delete",
 )
 CookieToken = refused(
     "get",
-    "Sign in a browser: refused",
+    "Sign in a browser",
     NotOffered,
     _("A token cannot sign in to the web page. Sign in there: %(url)s"),
-    "account_login",
+    SIGN_IN,
 )
-UnlinkProton = refused(
-    "delete", "Unlink a Proton account: refused", BadInput, _("No Proton account is linked.")
-)
+UnlinkProton = refused("delete", "Unlink a Proton account", BadInput, _("No Proton account is linked."))
 NotificationRead = refused(
     "post",
-    "Forget a notification: refused",
+    "Forget a notification",
     NotOffered,
     _("This stays until the address accepts mail again: %(url)s"),
     "address-list",
@@ -112,7 +99,7 @@ NotificationRead = refused(
 )
 CustomDomain = refused(
     "patch",
-    "Change a domain: refused",
+    "Change a domain",
     NotOffered,
     _("The domains belong to this server: only its admin can change them."),
     takes=DomainChanges,
@@ -120,7 +107,7 @@ CustomDomain = refused(
 )
 CustomDomainTrash = refused(
     "get",
-    "A domain's deleted aliases: refused",
+    "A domain's deleted aliases",
     NotOffered,
     _("The domains belong to this server. Your deleted aliases have a page of their own."),
     scope=Scope.CREATE,

@@ -14,24 +14,10 @@ from core.spreadsheets import csv_lines, without_guard
 from transfer.formats.table import flag, read_table
 from transfer.rows import Document, Row, printable
 
-COLUMNS = (
-    "address",
-    "enabled",
-    "pinned",
-    "note",
-    "name",
-    "hostname",
-    "destinations",
-    "forwards",
-    "blocks",
-    "replies",
-    "created",
-    "last_activity",
-    "deleted",
-    "expires_at",
-    "idle_days",
-    "unused_days",
-)
+COLUMNS = """
+    address enabled pinned note name hostname destinations forwards blocks replies created last_activity
+    deleted expires_at idle_days unused_days
+""".split()  # noqa: SIM905
 
 
 def read(text: str) -> Document:

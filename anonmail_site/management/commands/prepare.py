@@ -30,7 +30,7 @@ class Command(DatabaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         # Everything created here, such as the database, is private to this user.
         os.umask(0o077)
-        first_steps.make_private_directory(settings.VAR_DIR)
+        settings.VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         # It contains mailed links. An earlier version could leave them readable for everyone.
         first_steps.make_private(settings.OUTBOX)
         if not has_secret_key():
