@@ -3,62 +3,37 @@
 from core.exceptions import RuleError
 
 
-class DomainNotFound(RuleError):
+class DomainNotFound(RuleError, code="domain_not_found", status=404):
     """There is no such domain with Anonmail on."""
 
-    code = "domain_not_found"
-    status = 404
 
-
-class DomainForbidden(RuleError):
+class DomainForbidden(RuleError, code="domain_forbidden", status=403):
     """The domain exists, but this user cannot create aliases on it."""
 
-    code = "domain_forbidden"
-    status = 403
 
-
-class NoUsableDomain(RuleError):
+class NoUsableDomain(RuleError, code="no_usable_domain", status=403):
     """There is no domain on which this user can create aliases."""
 
-    code = "no_usable_domain"
-    status = 403
 
-
-class NotAnAddress(RuleError):
+class NotAnAddress(RuleError, code="destination_invalid"):
     """A destination is not a valid e-mail address."""
 
-    code = "destination_invalid"
 
-
-class DestinationForbidden(RuleError):
+class DestinationForbidden(RuleError, code="destination_forbidden", status=403):
     """A destination is not one of the owner's verified addresses."""
 
-    code = "destination_forbidden"
-    status = 403
 
-
-class QuotaReached(RuleError):
+class QuotaReached(RuleError, code="alias_quota_reached", status=403):
     """The user has reached the domain's quota of aliases."""
 
-    code = "alias_quota_reached"
-    status = 403
 
-
-class AddressTaken(RuleError):
+class AddressTaken(RuleError, code="address_taken", status=409):
     """The address was given out before or belongs to someone."""
 
-    code = "address_taken"
-    status = 409
 
-
-class InvalidValue(RuleError):
+class InvalidValue(RuleError, code="invalid_value"):
     """A note, name or local part breaks its rule."""
 
-    code = "invalid_value"
 
-
-class NotRestorable(RuleError):
+class NotRestorable(RuleError, code="not_restorable", status=409):
     """The alias is not deleted, or it is too late to restore it."""
-
-    code = "not_restorable"
-    status = 409

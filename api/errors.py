@@ -39,42 +39,28 @@ _ADDY = re.compile(r"/+api/+v1(/|$)")
 UNAUTHENTICATED = "Unauthenticated."
 
 
-class NotFound(RuleError):
+class NotFound(RuleError, code="not_found", status=404):
     """There is no such object, or it is somebody else's."""
 
-    code = "not_found"
-    status = 404
 
-
-class BadInput(RuleError):
+class BadInput(RuleError, code="bad_input"):
     """The request has a value that is not valid."""
 
-    code = "bad_input"
 
-
-class Unprocessable(RuleError):
+class Unprocessable(RuleError, code="unprocessable", status=422):
     """A field of the request breaks a rule; as addy.io does, the answer names the field."""
-
-    code = "unprocessable"
-    status = 422
 
     def __init__(self, field: str, message: object) -> None:
         super().__init__(message)
         self.fields = {"errors": {field: [str(message)]}}
 
 
-class NotOffered(RuleError):
+class NotOffered(RuleError, code="not_offered", status=403):
     """SimpleLogin offers this and this server does not; refused as to an account without the right."""
 
-    code = "not_offered"
-    status = 403
 
-
-class NeedSudo(RuleError):
+class NeedSudo(RuleError, code="need_sudo", status=440):
     """No token may do this; SimpleLogin would ask for the password again."""
-
-    code = "need_sudo"
-    status = 440
 
 
 def sentence_for(status: int) -> str:

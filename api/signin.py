@@ -59,28 +59,20 @@ class AddySignIn(AddyInput):
     expiration = ChoiceField(*LIFETIMES)
 
 
-class NotActivated(RuleError):
+class NotActivated(RuleError, code="not_activated", status=422):
     """The address of the account is not verified yet."""
 
-    code = "not_activated"
-    status = 422
 
-
-class WrongCredentials(BadInput):
+class WrongCredentials(BadInput, code="wrong_credentials"):
     """The address and password, or the code, are wrong: 400 for SimpleLogin's clients, 401 for addy.io's."""
-
-    code = "wrong_credentials"
 
     def __init__(self, message: object, *, to_addy: bool) -> None:
         super().__init__(message)
         self.status = 401 if to_addy else 400
 
 
-class CodeNeeded(RuleError):
+class CodeNeeded(RuleError, code="code_needed", status=422):
     """The password is right and a code must follow, as addy.io says it."""
-
-    code = "code_needed"
-    status = 422
 
     def __init__(self, key: str) -> None:
         super().__init__(gettext("Enter the code of your authenticator app."))

@@ -17,11 +17,8 @@ from core.exceptions import RuleError
 WAIT_SECONDS = 5
 
 
-class TooBusy(RuleError):
+class TooBusy(RuleError, code="too_busy", status=503):
     """More passwords are being checked at the moment than the server can take; seconds later it may."""
-
-    code = "too_busy"
-    status = 503
 
     def __init__(self) -> None:
         super().__init__(gettext("Many people are signing in at this moment. Try again in a few seconds."))

@@ -9,44 +9,29 @@ from core.exceptions import RuleError
 logger = logging.getLogger(__name__)
 
 
-class AddressNeeded(RuleError):
+class AddressNeeded(RuleError, code="address_needed", status=409):
     """The user signs in with the address, or aliases have no other destination."""
 
-    code = "address_needed"
-    status = 409
 
-
-class NotVerified(RuleError):
+class NotVerified(RuleError, code="address_not_verified"):
     """The user has not yet shown that mail to the address arrives."""
 
-    code = "address_not_verified"
 
-
-class NotAddable(RuleError):
+class NotAddable(RuleError, code="address_not_addable"):
     """This user, or anybody, cannot add the address."""
 
-    code = "address_not_addable"
 
-
-class ReceivesOnly(RuleError):
+class ReceivesOnly(RuleError, code="address_receives_only", status=403):
     """The address was added through the API: it never signs in."""
 
-    code = "address_receives_only"
-    status = 403
 
-
-class RightsEnded(RuleError):
+class RightsEnded(RuleError, code="rights_ended", status=403):
     """An undo or a new password has just ended the session or token that asks."""
 
-    code = "rights_ended"
-    status = 403
 
-
-class MailAway(RuleError):
+class MailAway(RuleError, code="mail_away", status=503):
     """The mail that verifies an address cannot be sent at the moment."""
 
-    code = "mail_away"
-    status = 503
     # Seconds: long enough to restart a mail server.
     retry_after = 300
 

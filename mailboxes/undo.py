@@ -19,11 +19,8 @@ logger = logging.getLogger(__name__)
 Kind = AddressChange.Kind
 
 
-class UndoOver(RuleError):
+class UndoOver(RuleError, code="undo_over", status=409):
     """The link was used or has expired, or an earlier change was undone."""
-
-    code = "undo_over"
-    status = 409
 
 
 def undo(change: AddressChange) -> bool:

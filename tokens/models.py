@@ -27,10 +27,8 @@ NAME_MAX_CHARACTERS = 100
 NETWORKS_MAX = 50
 
 
-class InvalidNetwork(RuleError):
+class InvalidNetwork(RuleError, code="network_invalid"):
     """A network from which a token may be used is not valid."""
-
-    code = "network_invalid"
 
 
 def digest_of(secret: str) -> str:
@@ -54,11 +52,8 @@ def clean_networks(networks: Iterable[str]) -> list[str]:
     return list(cleaned)
 
 
-class OwnerChanged(RuleError):
+class OwnerChanged(RuleError, code="owner_changed", status=409):
     """The owner's password was changed, or the owner deactivated, while the token was requested."""
-
-    code = "owner_changed"
-    status = 409
 
 
 class TokenQuerySet(models.QuerySet["Token"]):

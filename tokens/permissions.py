@@ -12,11 +12,8 @@ from tokens.models import Token
 from tokens.scopes import LABELS, Scope
 
 
-class ScopeMissing(RuleError):
+class ScopeMissing(RuleError, code="scope_missing", status=403):
     """The token is valid but lacks a right: 403, because clients discard a key at 401."""
-
-    code = "scope_missing"
-    status = 403
 
     def __init__(self, missing: Scope) -> None:
         super().__init__(

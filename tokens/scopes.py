@@ -10,10 +10,8 @@ from django.utils.translation import gettext_lazy as _
 from core.exceptions import RuleError
 
 
-class InvalidScopes(RuleError):
+class InvalidScopes(RuleError, code="scopes_invalid"):
     """A token would have no right at all, or one that does not exist."""
-
-    code = "scopes_invalid"
 
 
 class Scope(IntFlag):

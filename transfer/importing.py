@@ -30,11 +30,8 @@ STEP_SECONDS = 1.0
 PREVIEWED = 100
 
 
-class OnlyAdmins(RuleError):
+class OnlyAdmins(RuleError, code="import_only_admins", status=403):
     """A whole server's file makes things of other people's: that is for global admins."""
-
-    code = "import_only_admins"
-    status = 403
 
     def __init__(self) -> None:
         super().__init__(gettext("Only a global admin can import a whole server's file."))

@@ -29,11 +29,8 @@ class Made:
     domains: int = 0
 
 
-class ImportRefused(RuleError):
+class ImportRefused(RuleError, code="import_refused", status=409):
     """Nothing was imported: `problems` says why, in the order of the file."""
-
-    code = "import_refused"
-    status = 409
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__(gettext("Nothing was imported."))

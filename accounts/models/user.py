@@ -24,11 +24,8 @@ if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager
 
 
-class LastAdmin(RuleError):
+class LastAdmin(RuleError, code="last_admin", status=409):
     """There must always be an active global admin."""
-
-    code = "last_admin"
-    status = 409
 
 
 class UserManager(BaseUserManager["User"]):

@@ -27,11 +27,8 @@ SUFFIX_VALID = 600
 REFUSES = (403, 404, 409, 412)
 
 
-class SuffixExpired(RuleError):
+class SuffixExpired(RuleError, code="suffix_expired", status=412):
     """An ending was not offered to this user, or too long ago."""
-
-    code = "suffix_expired"
-    status = 412
 
 
 def _signer(user: User) -> TimestampSigner:
