@@ -4,11 +4,10 @@ import re
 from ipaddress import ip_address
 from urllib.parse import unquote
 
-from core.addresses import AddressError, domain_to_ascii, domain_to_unicode
+from core.addresses import DOMAIN_MAX_OCTETS, AddressError, domain_to_ascii
 
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-_HOST_MAX = 253
 
 
 def split_site(text: str) -> tuple[str, str]:
@@ -55,12 +54,7 @@ def _clean_host(host: str) -> str:
         return domain_to_ascii(host)
     except AddressError:
         # One label (localhost, a name on the local net), or a name DNS allows and IDNA does not.
-        return host if len(host) <= _HOST_MAX and _HOST.fullmatch(host) else ""
-
-
-def display_host(host: str) -> str:
-    """A stored host as a person reads it."""
-    return domain_to_unicode(host)
+        return host if len(host) <= DOMAIN_MAX_OCTETS and _HOST.fullmatch(host) else ""
 
 
 _WEBSITE = re.compile(r"(?i)(\bwebsite:\s*)(\S+)")

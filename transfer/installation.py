@@ -61,7 +61,10 @@ def export_config() -> Row:
             "version": VERSION,
             "exported": timezone.now().isoformat(),
             "users": _rows(users.order_by("pk"), _belongings),
-            "domains": _rows(Domain.objects.prefetch_related("managers"), _managers),
+            "domains": _rows(
+                Domain.objects.prefetch_related("managers"),
+                lambda domain: {"managers": sorted(manager.email for manager in domain.managers.all())},
+            ),
             "preferences": _rows(
                 AliasPreferences.objects.select_related("user", "default_domain").order_by("user"),
                 lambda preferences: {"user": preferences.user.email},
@@ -69,7 +72,10 @@ def export_config() -> Row:
             "grants": _rows(
                 AccessGrant.objects.select_related("domain", "user", "granted_by").order_by("pk")
             ),
-            "tokens": _rows(Token.objects.select_related("owner").order_by("pk"), _scopes),
+            "tokens": _rows(
+                Token.objects.select_related("owner").order_by("pk"),
+                lambda token: {"scopes": token.rights.words},
+            ),
             "aliases": _rows(aliases.iterator(chunk_size=BATCH), _links, without=["domain"]),
         }
 
@@ -112,14 +118,6 @@ def _belongings(user: User) -> Row:
         without=["user"],
     )
     return {"addresses": addresses, "authenticators": _rows(user.authenticator_set.all(), without=["user"])}
-
-
-def _managers(domain: Domain) -> Row:
-    return {"managers": sorted(manager.email for manager in domain.managers.all())}
-
-
-def _scopes(token: Token) -> Row:
-    return {"scopes": token.rights.words}
 
 
 def _links(alias: Alias) -> Row:

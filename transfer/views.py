@@ -42,7 +42,9 @@ def alias_import(request: HttpRequest) -> HttpResponse:
 def _alias_import(request: HttpRequest) -> HttpResponse:
     if request.method == "GET":
         pending = _pending(request)
-        return _form(request) if pending is None else _page(request, pending)
+        if pending is None:
+            return _form(request)
+        return render(request, "transfer/import.html", _context(pending))
     file = request.FILES.get("file")
     if file is None:
         return _form(request, gettext("Choose a file first."), status=422)
@@ -151,10 +153,6 @@ def _form(request: HttpRequest, refusal: str = "", *, status: int = 200) -> Http
     domains = Domain.objects.usable_by(user_of(request))[:SHOWN]
     context = {"refusal": refusal, "domains": domains, "max_megabytes": FILE_MAX_BYTES // 2**20}
     return render(request, "transfer/import.html", context, status=status)
-
-
-def _page(request: HttpRequest, pending: PendingImport) -> HttpResponse:
-    return render(request, "transfer/import.html", _context(pending))
 
 
 def _context(pending: PendingImport) -> dict[str, Any]:

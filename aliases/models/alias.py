@@ -22,8 +22,14 @@ from aliases.destinations import verified_addresses
 from aliases.local_parts import resolved_form
 from aliases.models.expiry import AliasExpiry
 from aliases.validation import NAME_MAX_CHARACTERS, clean_destinations, clean_name, clean_note, is_text
-from aliases.websites import bare_host, display_host
-from core.addresses import DOMAIN_MAX_OCTETS, LOCAL_PART_MAX_OCTETS, AddressError, display_address
+from aliases.websites import bare_host
+from core.addresses import (
+    DOMAIN_MAX_OCTETS,
+    LOCAL_PART_MAX_OCTETS,
+    AddressError,
+    display_address,
+    domain_to_unicode,
+)
 from core.batches import batches
 from core.db.compiled import insert_row
 from domains.models import Domain
@@ -212,7 +218,7 @@ class Alias(models.Model):
     @property
     def display_hostname(self) -> str:
         """The web site's host as a person reads it, or ""."""
-        return display_host(self.hostname)
+        return domain_to_unicode(self.hostname)
 
     @property
     def is_deleted(self) -> bool:

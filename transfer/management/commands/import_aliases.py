@@ -104,12 +104,12 @@ class Command(RuleCommand):
             document = self._without(document, preview.problems, options)
         self._list_left_out(document.left_out)
         for domain in preview.domains:
-            self._print(
+            self.stdout.write(
                 f"New domain {domain.name}, Anonmail is {'on' if domain.anonmail_enabled else 'off'}."
             )
         for user in preview.users:
             deactivated = ", deactivated" if user.email in preview.deactivated else ""
-            self._print(f"New user {user.email}{deactivated}.")
+            self.stdout.write(f"New user {user.email}{deactivated}.")
         self._show(preview.aliases, options)
         return make_server(document, **choices).aliases
 
@@ -120,9 +120,9 @@ class Command(RuleCommand):
             row = candidate.row
             state = ", deleted" if row.deleted else "" if row.enabled else ", disabled"
             to = ", ".join(row.destinations) or "the primary address"
-            self._print(f"{row.address} of {candidate.owner.email} to {to}{state}")
+            self.stdout.write(f"{row.address} of {candidate.owner.email} to {to}{state}")
         if more := len(candidates) - len(shown):
-            self._print(f"… and {more} more (--verbosity 2 shows all).")
+            self.stdout.write(f"… and {more} more (--verbosity 2 shows all).")
         if options["yes"]:
             return
         try:
@@ -149,14 +149,11 @@ class Command(RuleCommand):
             self._refuse(problems, "Correct the file, or add --leave-out-wrong." if is_possible else "")
         return document.without(problems)
 
-    def _print(self, sentence: str) -> None:
-        self.stdout.write(sentence)
-
     def _list_left_out(self, left_out: Sequence[LeftOut]) -> None:
         for left in left_out[:PROBLEMS_SHOWN]:
-            self._print(f"Left out, {self.place} {left.line}: {left.address}: {left.reason}")
+            self.stdout.write(f"Left out, {self.place} {left.line}: {left.address}: {left.reason}")
         if (more := len(left_out) - PROBLEMS_SHOWN) > 0:
-            self._print(f"Left out: … and {more} more.")
+            self.stdout.write(f"Left out: … and {more} more.")
 
 
 def counted(number: int) -> str:
