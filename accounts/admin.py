@@ -140,17 +140,13 @@ class UserAdmin(QuickAdmin):
         try:
             send_password_link(user)
         except OSError:
-            self.message_user(
-                request,
-                gettext(
-                    "The mail with the link could not be sent. Check EMAIL_URL, then send the link again."
-                ),
-                messages.ERROR,
+            said = gettext(
+                "The mail with the link could not be sent. Check EMAIL_URL, then send the link again."
             )
+            self.message_user(request, said, messages.ERROR)
         else:
-            self.message_user(
-                request, gettext("A link for choosing a password has been sent."), messages.SUCCESS
-            )
+            said = gettext("A link for choosing a password has been sent.")
+            self.message_user(request, said, messages.SUCCESS)
 
     @admin.action(description=_("Send the link for choosing a password"))
     def send_link(self, request: HttpRequest, queryset: QuerySet[User]) -> None:

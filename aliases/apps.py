@@ -7,8 +7,8 @@ class AliasesConfig(AppConfig):
     verbose_name = _("Aliases")
 
     def ready(self) -> None:
-        from accounts.address_uses import register_address_use
         from accounts.deletion import before_account_deletion
+        from accounts.models.own_addresses import register_address_use
         from aliases.models import Alias
 
         register_address_use(lambda email: Alias.objects.holding(email).exists())

@@ -37,12 +37,10 @@ def everything(user: User) -> dict[str, Any]:
             for row in AddressChange.objects.owned_by(user)
         ],
         "preferences": {
-            "default_domain": preferences.default_domain.name
-            if preferences and preferences.default_domain
-            else None,
-            "style": preferences.style if preferences else None,
-            "idle_days": preferences.idle_days if preferences else None,
-            "unused_days": preferences.unused_days if preferences else None,
+            "default_domain": getattr(preferences and preferences.default_domain, "name", None),
+            "style": getattr(preferences, "style", None),
+            "idle_days": getattr(preferences, "idle_days", None),
+            "unused_days": getattr(preferences, "unused_days", None),
         },
         "second_factors": [
             {"type": factor.type, "created": factor.created_at.isoformat()}

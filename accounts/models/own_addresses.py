@@ -1,5 +1,6 @@
 """Users' own addresses: which may be used, which only receive, and what was changed about them."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,7 +12,6 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from accounts.address_uses import has_other_use
 from core.addresses import AddressError, normalise_address, parse_without_tag
 from core.mails import absolute_url
 
@@ -24,6 +24,13 @@ UNDO_PERIOD = timedelta(days=7)
 KEPT = 2 * UNDO_PERIOD
 
 SALT = "accounts.address-undo"
+
+_uses: list[Callable[[str], bool]] = []
+
+
+def register_address_use(is_used: Callable[[str], bool]) -> None:
+    """Let no address that `is_used` says yes to become anybody's own. Call it in `AppConfig.ready`."""
+    _uses.append(is_used)
 
 
 def clean_email(email: str) -> str:
@@ -41,7 +48,7 @@ def is_available(email: str, owner: "User | None" = None) -> bool:
     still undo that.
     """
     changes = AddressChange.objects.exclude(user=owner) if owner else AddressChange.objects.all()
-    return not has_other_use(email) and not changes.holding(email).exists()
+    return not any(is_used(email) for is_used in _uses) and not changes.holding(email).exists()
 
 
 def check_available(email: str, owner: "User | None" = None) -> None:
