@@ -19,7 +19,6 @@ logger = logging.getLogger(__name__)
 
 # Seconds after which a client may hope for the database again.
 DATABASE_RETRY_AFTER = 5
-DATABASE_AWAY = _("The service is not available for a moment. Try again shortly.")
 
 # Sentences for answers that Django itself would give as HTML, by status.
 SENTENCES = {
@@ -30,7 +29,7 @@ SENTENCES = {
     405: _("This method is not allowed here."),
     413: _("The request is too large. Its body may have at most 256 KiB."),
     429: _("Too many requests. Try again later."),
-    503: DATABASE_AWAY,
+    503: _("The service is not available for a moment. Try again shortly."),
 }
 CRASHED = _("Something went wrong on our side. It is logged; try again later.")
 

@@ -35,5 +35,5 @@ class Contacts(ApiView):
             raise NotFound(gettext("There is no such alias."))
 
 
-OneContact = refused("delete", "Delete a contact", NotOffered, NO_REVERSE_ALIASES, scope=Scope.MANAGE)
-ContactToggle = refused("post", "Block a contact", NotOffered, NO_REVERSE_ALIASES, scope=Scope.MANAGE)
+OneContact = refused("delete", "Delete a contact", NO_REVERSE_ALIASES, scope=Scope.MANAGE)
+ContactToggle = refused("post", "Block a contact", NO_REVERSE_ALIASES, scope=Scope.MANAGE)

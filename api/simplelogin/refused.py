@@ -17,16 +17,14 @@ from api.views import ApiView, SignInView
 from core.mails import absolute_url
 from tokens.scopes import ANY_TOKEN, Scope
 
-Refusal = BadInput | NeedSudo | NotOffered
-
 
 def refused(
     method: str,
     summary: str,
-    error: type[Refusal],
     sentence: Promise,
     page: str = "account",
     *,
+    error: type[BadInput | NeedSudo | NotOffered] = NotOffered,
     takes: type[Input] | None = None,
     scope: Scope | None = ANY_TOKEN,
 ) -> type[ApiView]:
@@ -53,46 +51,40 @@ SIGN_IN = "account_login"
 # Our mails have links, no codes.
 OPEN_THE_LINK = _("Open the link in the mail. Signing in on the web page sends it again: %(url)s")
 Activate = refused(
-    "post", "Verify an account", BadInput, OPEN_THE_LINK, SIGN_IN, takes=AddressAndCode, scope=None
+    "post", "Verify an account", OPEN_THE_LINK, SIGN_IN, error=BadInput, takes=AddressAndCode, scope=None
 )
 Reactivate = refused(
-    "post", "Send the mail again", BadInput, OPEN_THE_LINK, SIGN_IN, takes=Address, scope=None
+    "post", "Send the mail again", OPEN_THE_LINK, SIGN_IN, error=BadInput, takes=Address, scope=None
 )
 ForgotPassword = refused(
     "post",
     "Ask for a new password",
-    BadInput,
     _("Ask for a new password on the web page: %(url)s"),
     "account_reset_password",
+    error=BadInput,
     takes=Address,
     scope=None,
 )
 Sudo = refused(
     "patch",
     "More rights for a token",
-    NotOffered,
     _("A token cannot get more rights. Use the web page: %(url)s"),
     takes=Password,
 )
 DeleteUser = refused(
     "delete",
     "Delete the account",
-    NeedSudo,
     _("Need sudo: delete your account on the web page: %(url)s"),
     "account-delete",
+    error=NeedSudo,
 )
 CookieToken = refused(
-    "get",
-    "Sign in a browser",
-    NotOffered,
-    _("A token cannot sign in to the web page. Sign in there: %(url)s"),
-    SIGN_IN,
+    "get", "Sign in a browser", _("A token cannot sign in to the web page. Sign in there: %(url)s"), SIGN_IN
 )
-UnlinkProton = refused("delete", "Unlink a Proton account", BadInput, _("No Proton account is linked."))
+UnlinkProton = refused("delete", "Unlink a Proton account", _("No Proton account is linked."), error=BadInput)
 NotificationRead = refused(
     "post",
     "Forget a notification",
-    NotOffered,
     _("This stays until the address accepts mail again: %(url)s"),
     "address-list",
     scope=Scope.ACTIVITY,
@@ -100,7 +92,6 @@ NotificationRead = refused(
 CustomDomain = refused(
     "patch",
     "Change a domain",
-    NotOffered,
     _("The domains belong to this server: only its admin can change them."),
     takes=DomainChanges,
     scope=Scope.MANAGE,
@@ -108,7 +99,6 @@ CustomDomain = refused(
 CustomDomainTrash = refused(
     "get",
     "A domain's deleted aliases",
-    NotOffered,
     _("The domains belong to this server. Your deleted aliases have a page of their own."),
     scope=Scope.CREATE,
 )
