@@ -242,7 +242,7 @@ def test_rights_that_go_away_in_the_same_moment_are_told(
         raise OnlyAdmins()
 
     check(boss, MAILU_YAML)
-    monkeypatch.setattr("transfer.views.make_pending", refuse)
+    monkeypatch.setattr("transfer.importing.make_pending", refuse)
 
     assert ONLY_ADMINS in make(boss)
     assert not AuditEntry.objects.exists()
