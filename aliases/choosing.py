@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import models
-from django.db.models import BooleanField, Case, ExpressionWrapper, Subquery, Value, When
-from django.db.models.functions import Coalesce
+from django.db.models import BooleanField, Case, ExpressionWrapper, Value, When
 from django.utils.translation import gettext
 
 from accounts.models import User
@@ -13,37 +12,29 @@ from aliases import exceptions as refusals
 from aliases.models import AliasPreferences
 from core.addresses import AddressError, domain_to_ascii
 from core.db.compiled import CompiledQuery
-from domains.models import ASKER_FIELDS, AliasStyle, Domain, asker, may_create
+from domains.models import ASKER_FIELDS, Domain, DomainQuerySet, asker, may_create
 
 
-def _choice(
-    user_id: Any, own_domain: Any, is_admin: Any, is_active: Any, asked: Any = None
-) -> models.QuerySet[Domain]:
-    """The domain to create on, with what its user prefers, and whether the user may create there.
+def _domains() -> DomainQuerySet:
+    return Domain.objects.enabled().only("name", "is_shared", "minimum_style", "alias_quota")
 
-    Without `asked` the best one of those where the user may.
-    """
-    preferences = AliasPreferences.objects.filter(user_id=user_id)
-    allowed = may_create(user_id=user_id, own_domain=own_domain, is_admin=is_admin, is_active=is_active)
-    domains = Domain.objects.enabled().annotate(
-        owner_style=Coalesce(Subquery(preferences.values("style")), Value(AliasStyle.WORDS)),
-        owner_idle_days=Subquery(preferences.values("idle_days")),
-        owner_unused_days=Subquery(preferences.values("unused_days")),
+
+def _best(default_domain: Any, own_domain: Any, **user: Any) -> models.QuerySet[Domain]:
+    """Where the user may create: the default domain, else the one of the own address, else the first."""
+    rank = Case(
+        When(pk=default_domain, then=Value(0)), When(name=own_domain, then=Value(1)), default=Value(2)
     )
-    if asked is not None:
-        domains = domains.annotate(is_usable=ExpressionWrapper(allowed, BooleanField())).filter(name=asked)
-    else:
-        rank = Case(
-            When(pk__in=preferences.values("default_domain"), then=Value(0)),
-            When(name=own_domain, then=Value(1)),
-            default=Value(2),
-        )
-        domains = domains.filter(allowed).order_by(rank, "name")
-    return domains[:1]
+    return _domains().filter(may_create(own_domain=own_domain, **user)).order_by(rank, "name")[:1]
 
 
-_BEST = CompiledQuery(_choice, **ASKER_FIELDS)
-_ASKED = CompiledQuery(_choice, **ASKER_FIELDS, asked=models.CharField())
+def _named(name: Any, **user: Any) -> models.QuerySet[Domain]:
+    """The domain of this name, and whether the user may create there."""
+    is_usable = ExpressionWrapper(may_create(**user), BooleanField())
+    return _domains().annotate(is_usable=is_usable).filter(name=name).order_by()
+
+
+_BEST = CompiledQuery(_best, **ASKER_FIELDS, default_domain=models.BigIntegerField())
+_NAMED = CompiledQuery(_named, **ASKER_FIELDS, name=models.CharField())
 
 
 @dataclass(frozen=True)
@@ -51,30 +42,43 @@ class Choice:
     """The domain on which a user creates, and how the user likes new aliases."""
 
     domain: Domain
-    style: str
-    idle_days: int | None
-    unused_days: int | None
+    preferences: AliasPreferences
+
+
+def preferences_of(user: User) -> AliasPreferences:
+    """How the user likes new aliases, in one statement if the user was read without."""
+    try:
+        found: AliasPreferences = user.alias_preferences
+    except AliasPreferences.DoesNotExist:
+        found = AliasPreferences(user=user)
+    return found
 
 
 def choose_domain(user: User, asked: str | None = None) -> tuple[Domain, str]:
     """The domain on which `user` creates, and the style that `user` prefers. Raises as `choose` does."""
     choice = choose(user, asked)
-    return choice.domain, choice.style
+    return choice.domain, choice.preferences.style
 
 
 def choose(user: User, asked: str | None = None) -> Choice:
-    """The domain on which `user` creates, with the user's preferences, in one statement.
+    """The domain on which `user` creates, in one statement, with the user's preferences.
 
     The one asked for; else the default one, if it is usable; else the one of the user's own address;
     else the first by name. Raises DomainNotFound, DomainForbidden, NoUsableDomain.
     """
-    domain: Any = _asked(user, asked) if asked is not None else _best(user)
-    return Choice(domain, domain.owner_style, domain.owner_idle_days, domain.owner_unused_days)
+    preferences = preferences_of(user)
+    if asked is not None:
+        return Choice(_asked(user, asked), preferences)
+    for domain in _BEST(**asker(user), default_domain=preferences.default_domain_id):
+        return Choice(domain, preferences)
+    raise refusals.NoUsableDomain(
+        gettext("There is no domain on which you may create aliases. Ask an admin for access to one.")
+    )
 
 
 def _asked(user: User, name: str) -> Domain:
     try:
-        found = _ASKED(**asker(user), asked=domain_to_ascii(name))
+        found = _NAMED(**asker(user), name=domain_to_ascii(name))
     except AddressError:
         found = []
     if not found:
@@ -83,12 +87,3 @@ def _asked(user: User, name: str) -> Domain:
     if not found[0].is_usable:
         raise refusals.DomainForbidden(gettext("You have no access to this domain. Ask its manager for it."))
     return domain
-
-
-def _best(user: User) -> Domain:
-    for domain in _BEST(**asker(user)):
-        found: Domain = domain
-        return found
-    raise refusals.NoUsableDomain(
-        gettext("There is no domain on which you may create aliases. Ask an admin for access to one.")
-    )

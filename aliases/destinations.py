@@ -17,10 +17,18 @@ from core.db.compiled import CompiledQuery
 def _own_addresses(which: Q, user_id: Any, address: Any, tagged: Any, at_domain: Any) -> Any:
     """The verified addresses of a user that `which` names, and whoever's that stands in an alias's way."""
     mine = Q(user_id=user_id, verified=True) & which
-    in_the_way = Q(email=address) | Q(email__prefix=tagged, email__endswith=at_domain)
-    # An address that was removed a moment ago may come back.
-    is_held = Exists(AddressChange.objects.holding_alias(address))
-    return EmailAddress.objects.filter(mine | in_the_way).annotate(is_held=is_held)
+    return EmailAddress.objects.filter(mine | _in_the_way(address, tagged, at_domain)).annotate(
+        is_held=_is_held(address)
+    )
+
+
+def _in_the_way(address: Any, tagged: Any, at_domain: Any) -> Q:
+    return Q(email=address) | Q(email__prefix=tagged, email__endswith=at_domain)
+
+
+def _is_held(address: Any) -> Exists:
+    """Whether an address that was removed a moment ago, and may come back, stands in the way."""
+    return Exists(AddressChange.objects.holding_alias(address))
 
 
 def _primary_address(**values: Any) -> models.QuerySet[Any, Any]:
@@ -28,13 +36,31 @@ def _primary_address(**values: Any) -> models.QuerySet[Any, Any]:
     return rows
 
 
-_PRIMARY = CompiledQuery(
-    _primary_address,
-    user_id=models.BigIntegerField(),
-    address=models.CharField(),
-    tagged=models.CharField(),
-    at_domain=models.CharField(),
-)
+FIELDS: dict[str, models.Field[Any, Any]] = {
+    "user_id": models.BigIntegerField(),
+    "address": models.CharField(),
+    "tagged": models.CharField(),
+    "at_domain": models.CharField(),
+}
+_PRIMARY = CompiledQuery(_primary_address, **FIELDS)
+
+
+def primary_unless_taken(
+    user_id: Any, address: Any, tagged: Any, at_domain: Any
+) -> models.QuerySet[Any, Any]:
+    """The user's primary address; nothing if an own address may stand in the alias's way."""
+    in_the_way = EmailAddress.objects.filter(_in_the_way(address, tagged, at_domain))
+    rows: models.QuerySet[Any, Any] = EmailAddress.objects.filter(
+        user_id=user_id, verified=True, primary=True
+    )
+    return rows.exclude(Exists(in_the_way) | _is_held(address))
+
+
+def values_of(owner: User, alias_address: str) -> dict[str, Any]:
+    """The values for FIELDS."""
+    local_part, _at, domain_name = alias_address.partition("@")
+    values = {"user_id": owner.pk, "address": alias_address}
+    return values | {"tagged": f"{local_part}+", "at_domain": f"@{domain_name}"}
 
 
 def verified_addresses(owner: User, wanted: Sequence[str] | None, alias_address: str) -> list[EmailAddress]:
@@ -43,9 +69,7 @@ def verified_addresses(owner: User, wanted: Sequence[str] | None, alias_address:
     One statement, which also looks whether anyone has `alias_address` as an own address, with a
     `+tag` or without. Raises AddressTaken if so, and DestinationForbidden.
     """
-    local_part, _at, domain_name = alias_address.partition("@")
-    values = {"user_id": owner.pk, "address": alias_address}
-    values |= {"tagged": f"{local_part}+", "at_domain": f"@{domain_name}"}
+    values = values_of(owner, alias_address)
     rows = _PRIMARY(**values) if wanted is None else _own_addresses(Q(email__in=wanted), **values)
     found = {}
     for row in rows:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import Any
 
+from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
 from django.utils.translation import gettext
@@ -15,14 +16,14 @@ from aliases import exceptions as refusals
 from aliases import naming, taken
 from aliases.choosing import Choice, choose
 from aliases.creation_limits import CREATE_DAY, CREATE_HOUR
-from aliases.destinations import verified_addresses
+from aliases.destinations import FIELDS, primary_unless_taken, values_of, verified_addresses
 from aliases.local_parts import check_local_part
-from aliases.models import Alias, AliasExpiry
+from aliases.models import Alias, AliasDestination, AliasExpiry
 from aliases.models.alias import check_quota
 from aliases.validation import clean_destinations, clean_name, clean_note
 from aliases.websites import bare_host
 from core.addresses import AddressError
-from core.db.compiled import insert_row
+from core.db.compiled import Batch, CompiledInsert, Rows, insert_row, pipelined
 from core.ratelimit import Limit, count_or_refuse
 from domains.models import Domain
 
@@ -65,7 +66,7 @@ def issue(
     """
     values = _clean(hostname, note, name, destinations)
     choice = choose(owner, domain)
-    style = naming.stronger(style or choice.style, choice.domain.minimum_style)
+    style = naming.stronger(style or choice.preferences.style, choice.domain.minimum_style)
     names = islice(naming.candidates(hostname, style), NAME_TRIES)
     return _issue_first(owner, choice, names, made_by_app=made_by_app, **values)
 
@@ -120,11 +121,15 @@ def _issue_first(
     **values: Any,
 ) -> Alias:
     """Create the first of these names that was not given out before; `is_chosen`: the owner's one."""
-    domain, unused_days = choice.domain, choice.unused_days if made_by_app else None
+    domain, preferences = choice.domain, choice.preferences
+    days = {
+        "idle_days": preferences.idle_days,
+        "unused_days": preferences.unused_days if made_by_app else None,
+    }
     for local_part in local_parts:
         alias = Alias(address=f"{local_part}@{domain.name}", domain=domain, owner=owner, **values)
         try:
-            _insert(alias, wanted, is_chosen=is_chosen, idle_days=choice.idle_days, unused_days=unused_days)
+            _insert(alias, wanted, is_chosen=is_chosen, **days)
         except refusals.AddressTaken:
             if is_chosen:
                 taken.count_revealed(owner, alias.address)
@@ -180,21 +185,56 @@ def _insert(
     owner = alias.owner
     if owner is None:
         raise ValueError("An alias is created for somebody.")
-    count_creation(owner, is_chosen=is_chosen)
-    check_quota(owner, alias.domain)
+    linked: list[EmailAddress] = []
     try:
-        insert_row(alias)
+        with pipelined() as batch:
+            count_creation(owner, is_chosen=is_chosen, batch=batch)
+            if is_chosen or alias.domain.alias_quota is not None:
+                # These refusals come before anything tells whether the address is taken.
+                batch.read()
+                check_quota(owner, alias.domain)
+            insert_row(alias, batch)
+            if wanted is None:
+                _link_to_primary(alias, owner, batch, linked)
     except IntegrityError as error:
         raise refusals.AddressTaken(gettext("This address is taken.")) from error
-    # Asked after the insert: whoever adds this address as an own one meanwhile finds the alias.
-    addresses = verified_addresses(owner, wanted, alias.address)
-    alias.link_to(addresses)
+    if linked:
+        alias.destination_addresses = linked
+    else:
+        # Asked after the insert: whoever adds this address as an own one meanwhile finds the alias.
+        alias.link_to(verified_addresses(owner, wanted, alias.address))
     if idle_days or unused_days:
         AliasExpiry(alias=alias, idle_days=idle_days, unused_days=unused_days).save(force_insert=True)
 
 
-def count_creation(owner: User, *, is_chosen: bool = False) -> None:
-    """Count one more creation of `owner`, in this transaction. Raises RateLimited.
+def _to_primary(address: Any, **values: Any) -> models.QuerySet[Any, Any]:
+    alias = Alias.objects.filter(address=address).values("pk")
+    return primary_unless_taken(address=address, **values).values_list(models.Subquery(alias), "pk")
+
+
+_LINK_TO_PRIMARY = CompiledInsert(
+    AliasDestination,
+    ("alias", "address"),
+    _to_primary,
+    returning="address_id, (SELECT email FROM account_emailaddress WHERE id = address_id)",
+    **FIELDS,
+)
+
+
+def _link_to_primary(alias: Alias, owner: User, batch: Batch, linked: list[EmailAddress]) -> None:
+    """Link a new alias to its owner's primary address, which `linked` then holds; nothing is linked if that
+    is not verified, or an own address may stand in the alias's way."""
+
+    def use(rows: Rows) -> None:
+        linked.extend(
+            EmailAddress(pk=key, email=email, user=owner, verified=True, primary=True) for key, email in rows
+        )
+
+    _LINK_TO_PRIMARY(batch, use, **values_of(owner, alias.address))
+
+
+def count_creation(owner: User, *, is_chosen: bool = False, batch: Batch | None = None) -> None:
+    """Count one more creation of `owner`, in this transaction. Raises RateLimited (see `count_or_refuse`).
 
     `is_chosen`: of a name that its owner has thought of, which may tell of somebody else's.
     """
@@ -203,4 +243,5 @@ def count_creation(owner: User, *, is_chosen: bool = False) -> None:
         (Limit(CREATE_HOUR, settings.ALIASES_PER_HOUR, hour, refusal=TOO_MANY), owner.pk),
         (Limit(CREATE_DAY, settings.ALIASES_PER_DAY, day, refusal=TOO_MANY), owner.pk),
         *([taken.budget_of(owner)] if is_chosen else []),
+        batch=batch,
     )

@@ -162,7 +162,6 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "core.client_address.TrustedProxyMiddleware",
-    "corsheaders.middleware.CorsMiddleware",
     "api.middleware.ApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -184,6 +183,16 @@ MIDDLEWARE = [
     "accounts.sign_ins.KnownBrowserMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "core.middleware.TimeZoneMiddleware",
+]
+
+# What a request for the API goes through after the first two of those: it needs no session or CSRF token.
+API_MIDDLEWARE = [
+    "corsheaders.middleware.CorsMiddleware",
+    "api.middleware.JsonMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
 ]
 
 ROOT_URLCONF = "anonmail_site.urls"
@@ -221,7 +230,9 @@ if _database["ENGINE"] == "django.db.backends.postgresql":
     if env.bool("DATABASE_PREPARE", default=True):
         _options.setdefault("server_side_binding", True)
         _options.setdefault("prepare_threshold", 5)
-    # Seconds until an unreachable server counts as down, instead of the system's two minutes.
+        # Planning a kept statement anew for its values takes several times as long as running it.
+        _options.setdefault("options", "-c plan_cache_mode=force_generic_plan")
+    # Seconds until an unreachable server counts as down, instead of the system's two minutes
     _options.setdefault("connect_timeout", 3)
     # Milliseconds until a server that no longer acknowledges anything counts as down (libpq).
     _options.setdefault("tcp_user_timeout", 10_000)

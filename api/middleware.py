@@ -1,4 +1,4 @@
-"""What happens to each request below `/api/` first and last: paths, the size of bodies, JSON errors."""
+"""The way of a request to the API: middlewares of its own, paths as clients write them, never any HTML."""
 
 import io
 import re
@@ -6,29 +6,61 @@ from collections.abc import Callable
 from typing import IO
 
 from django.conf import settings
+from django.core.handlers.base import BaseHandler
+from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.utils import translation
 from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.module_loading import import_string
 
 from api.errors import error_body, sentence_for
 
-API_PATHS = re.compile(r"/+api(/|$)")
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+# The page to try calls out is a page like others.
+API_PATHS = re.compile(r"/+api(/(?!docs(/|$))|$)")
+
+
+class ApiHandler(BaseHandler):
+    """Runs the views behind the middlewares in API_MIDDLEWARE, which may wrap a request and no more."""
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        self._view_middleware: list[object] = []
+        self._template_response_middleware: list[object] = []
+        self._exception_middleware: list[object] = []
+        chain = convert_exception_to_response(self._get_response)  # type: ignore[attr-defined]
+        for name in reversed(settings.API_MIDDLEWARE):
+            chain = convert_exception_to_response(import_string(name)(chain))
+        self._middleware_chain = chain
 
 
 class ApiMiddleware:
-    """For paths under `/api/`: doubled slashes collapse, one at the end goes (clients do not follow
-    redirects), a body over the limit is answered 413 (the server closes the connection), a chunked one is
-    understood, and an error that is not JSON becomes JSON.
+    """Sends requests for the API past the pages' middlewares, through API_MIDDLEWARE."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_page = get_response
+        handler = ApiHandler()
+        handler.load_middleware()
+        self.get_answer: GetResponse = handler._middleware_chain  # type: ignore[assignment]
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if API_PATHS.match(request.path_info):
+            return self.get_answer(request)
+        return self.get_page(request)
+
+
+class JsonMiddleware:
+    """Doubled slashes collapse, one at the end goes (clients do not follow redirects), a body over the
+    limit is answered 413 (the server closes the connection), a chunked one is understood, and an error that
+    is not JSON becomes JSON.
     """
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+    def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if not API_PATHS.match(request.path_info):
-            return self.get_response(request)
-        request.path_info = re.sub(r"/{2,}", "/", request.path_info).removesuffix("/")
-        request.path = re.sub(r"/{2,}", "/", request.path).removesuffix("/")
+        request.path_info = _plain(request.path_info)
+        request.path = _plain(request.path)
         try:
             fits = _read_body(request)
         except OSError:
@@ -42,6 +74,12 @@ class ApiMiddleware:
             status = response.status_code if response.status_code >= 400 else 404
             response = _error(request, status, response)
         return _finish(response)
+
+
+def _plain(path: str) -> str:
+    if "//" in path:
+        path = re.sub(r"/{2,}", "/", path)
+    return path.removesuffix("/")
 
 
 def _read_body(request: HttpRequest) -> bool:

@@ -13,9 +13,12 @@ DOMAINS = 20
 BATCH = 2000
 
 
-def fill(aliases: int, users: int, far: str = "", numbered: int = 0) -> list[str]:
+def fill(
+    aliases: int, users: int, far: str = "", numbered: int = 0, domain_count: int = DOMAINS, grants: int = 0
+) -> list[str]:
     """Make `users` users of 20 domains with `aliases` aliases among them; each user's API key.
 
+    `domain_count`: domains of the installation. `grants`: domains to which each user has a grant.
     `far`: the domain of the users' destinations; "" for their own addresses. `numbered`: so many of
     the aliases are `1n@d0.example.com` and so on, as smtp-source -N writes its recipients.
     """
@@ -26,17 +29,17 @@ def fill(aliases: int, users: int, far: str = "", numbered: int = 0) -> list[str
     from accounts.models import User
     from aliases.models import Alias, AliasDestination
     from aliases.naming import words
-    from domains.models import Domain
+    from domains.models import AccessGrant, Domain
     from tokens.models import Token
 
     people, keys, now = [], [], timezone.now()
     with transaction.atomic():
         domains = [
             Domain.objects.create(name=f"d{number}.example.com", anonmail_enabled=True)
-            for number in range(DOMAINS)
+            for number in range(domain_count)
         ]
         for number in range(users):
-            domain = domains[number % DOMAINS]
+            domain = domains[number % min(DOMAINS, domain_count)]
             user = User.objects.create_user(f"user{number}@{domain.name}")
             _token, secret = Token.objects.issue(owner=user, name="bench")
             destination = EmailAddress.objects.get(user=user)
@@ -45,6 +48,9 @@ def fill(aliases: int, users: int, far: str = "", numbered: int = 0) -> list[str
                     user=user, email=f"user{number}@{far}", verified=True
                 )
             people.append((user, domain, destination))
+            AccessGrant.objects.bulk_create(
+                [AccessGrant(domain=granted, user=user) for granted in domains[-grants:] if grants]
+            )
             keys.append(f"{user.email}:{secret}")
     listed = words()
     for first in range(0, aliases, BATCH):
@@ -81,12 +87,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--users", type=int, required=True)
     parser.add_argument("--far", default="")
     parser.add_argument("--numbered", type=int, default=0)
+    parser.add_argument("--domains", type=int, default=DOMAINS)
+    parser.add_argument("--grants", type=int, default=0)
     given = parser.parse_args(arguments)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anonmail_site.settings")
     import django
 
     django.setup()
-    print(json.dumps(fill(given.aliases, given.users, given.far, given.numbered)))
+    made = fill(given.aliases, given.users, given.far, given.numbered, given.domains, given.grants)
+    print(json.dumps(made))
 
 
 if __name__ == "__main__":

@@ -26,10 +26,10 @@ from tests.rig.postgresql import Missing
 Create = Callable[[], None]
 
 
-def creator(application: Callable[..., Any], keys: Sequence[str]) -> Create:
+def creator(application: Callable[..., Any], keys: Sequence[str], url: str = CREATE) -> Create:
     """A function that makes one alias, each time for the next user, as gunicorn would ask for it."""
     users = cycle(keys)
-    path, _mark, query = CREATE.partition("?")
+    path, _mark, query = url.partition("?")
     body = NOTE.encode()
 
     def create() -> None:

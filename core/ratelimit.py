@@ -3,15 +3,17 @@
 import hashlib
 import hmac
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from django.conf import settings
 from django.db import connections, models, transaction
 from django.utils import timezone
 
+from core.db.compiled import Batch, Rows
 from core.exceptions import RateLimited
 
 # The clocks of the hosts that count together may differ by this much.
@@ -66,34 +68,36 @@ class CounterQuerySet(models.QuerySet["Counter"]):
         rollback undoes the hits. Rows are written in a fixed order: no deadlocks. A period that ends
         later than one that begins now comes from a clock that was wrong; it starts over.
         """
+        hits: list[Hit] = []
+        batch = Batch(connections[self.db])
+        self.hit_in(batch, hits.extend, *pairs)
+        batch.read()
+        return hits
+
+    def hit_in(self, batch: Batch, use: Callable[[list[Hit]], None], *pairs: tuple[Limit, object]) -> None:
+        """The same as a part of a batch; `use` gets the new values when it is read."""
         now = timezone.now()
         limits = {(limit.scope, hide(key)): limit for limit, key in pairs}
-        names = sorted(limits)
-        using = self.db
-        connection = connections[using]
-        table = connection.ops.quote_name(self.model._meta.db_table)
-        adapt = connection.ops.adapt_datetimefield_value
+        adapt = batch.connection.ops.adapt_datetimefield_value
         values: list[str | int | None] = []
-        for name in names:
+        for name in sorted(limits):
             values += [*name, limits[name].step, adapt(now + limits[name].period)]
-        rows = ", ".join(["(%s, %s, %s, %s)"] * len(names))
-        sql = (
-            f"INSERT INTO {table} AS kept (scope, key, count, expires) VALUES {rows} "  # noqa: S608
-            "ON CONFLICT (scope, key) DO UPDATE SET "
-            "count = excluded.count + CASE WHEN kept.expires <= %s THEN 0 ELSE kept.count END, "
-            "expires = CASE WHEN kept.expires <= %s THEN excluded.expires ELSE kept.expires END "
-            "RETURNING scope, key, count, expires"
-        )
-        with connection.cursor() as cursor:
-            cursor.execute(sql, [*values, adapt(now), adapt(now)])
-            answers = cursor.fetchall()
-        hits = [
-            Hit(limits[scope, key], count, _as_datetime(expires)) for scope, key, count, expires in answers
-        ]
+        sql = _hit_statement(len(limits), batch.connection.ops.quote_name(self.model._meta.db_table))
+
+        def read(rows: Rows) -> None:
+            hits = [
+                Hit(limits[scope, key], count, _as_datetime(expires)) for scope, key, count, expires in rows
+            ]
+            use(self._on_time(hits, pairs, now))
+
+        batch.add(sql, [*values, adapt(now), adapt(now)], read)
+
+    def _on_time(self, hits: list[Hit], pairs: Sequence[tuple[Limit, object]], now: datetime) -> list[Hit]:
+        """The hits, counted anew where a period was begun while a clock was wrong."""
         late = {hit.limit for hit in hits if hit.expires > now + hit.limit.period + CLOCK_SLACK}
         if not late:
             return hits
-        # Begun while a clock was wrong: it would last until then.
+        # It would last until then.
         again = [(limit, key) for limit, key in pairs if limit in late]
         for limit, key in again:
             self._at(limit, key).filter(expires__gt=now + limit.period + CLOCK_SLACK).delete()
@@ -157,17 +161,37 @@ class Counter(models.Model):
         return f"{self.scope} {self.count}"
 
 
+@cache
+def _hit_statement(number: int, table: str) -> str:
+    rows = ", ".join(["(%s, %s, %s, %s)"] * number)
+    return (
+        f"INSERT INTO {table} AS kept (scope, key, count, expires) VALUES {rows} "  # noqa: S608
+        "ON CONFLICT (scope, key) DO UPDATE SET "
+        "count = excluded.count + CASE WHEN kept.expires <= %s THEN 0 ELSE kept.count END, "
+        "expires = CASE WHEN kept.expires <= %s THEN excluded.expires ELSE kept.expires END "
+        "RETURNING scope, key, count, expires"
+    )
+
+
 def hide(key: object) -> str:
     """The 64 hexadecimal digits that stand for `key` in the table."""
     return hmac.new(settings.SECRET_KEY.encode(), f"counter:{key}".encode(), hashlib.sha256).hexdigest()
 
 
-def count_or_refuse(*pairs: tuple[Limit, object]) -> None:
-    """Count a hit for each (limit, key), in one statement.
+def count_or_refuse(*pairs: tuple[Limit, object], batch: Batch | None = None) -> None:
+    """Count a hit for each (limit, key), in one statement; as a part of a batch, if there is one.
 
-    Raises RateLimited if one is over its limit; of several, for the one that lasts longest.
+    Raises RateLimited if one is over its limit; of several, for the one that lasts longest. In a batch,
+    that is raised when it is read.
     """
-    if over := [hit for hit in Counter.objects.hit(*pairs) if hit.is_over]:
+    if batch:
+        Counter.objects.all().hit_in(batch, _refuse_over, *pairs)
+    else:
+        _refuse_over(Counter.objects.hit(*pairs))
+
+
+def _refuse_over(hits: Sequence[Hit]) -> None:
+    if over := [hit for hit in hits if hit.is_over]:
         raise max(over, key=lambda hit: hit.expires).refused
 
 

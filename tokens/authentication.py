@@ -71,7 +71,7 @@ def _forms(email: str) -> set[str]:
 
 
 def _by_secret(digest: Any) -> QuerySet[Token]:
-    return Token.objects.filter(digest=digest).select_related("owner")
+    return Token.objects.filter(digest=digest).select_related("owner__alias_preferences").order_by()
 
 
 def _by_secret_and_address(digest: Any, first: Any, second: Any) -> QuerySet[Token]:

@@ -14,7 +14,7 @@ from accounts.models import User
 from aliases import naming
 from aliases.choosing import Choice, choose
 from aliases.issuing import NEEDS_SUFFIX, needs_suffix
-from aliases.models import Alias
+from aliases.models import Alias, AliasPreferences
 from api.addy import objects
 from api.addy.ids import public_id
 from api.addy.inputs import ChoiceField, Query
@@ -45,7 +45,7 @@ def options_object(domains: Sequence[Domain], choice: Choice | None) -> OptionsO
         # Where a chosen name gets an ending of ours: clients offer only random names there.
         "sharedDomains": [domain.name for domain in domains if needs_suffix(domain)],
         "defaultAliasDomain": choice.domain.name if choice else "",
-        "defaultAliasFormat": FORMAT_OF_STYLE[choice.style if choice else naming.WORDS],
+        "defaultAliasFormat": FORMAT_OF_STYLE[choice.preferences.style if choice else naming.WORDS],
     }
 
 
@@ -187,7 +187,7 @@ def version_object() -> VersionObject:
 
 def example_options() -> OptionsObject:
     domain = Domain(name="example.com")
-    return options_object([domain], Choice(domain, naming.WORDS, None, None))
+    return options_object([domain], Choice(domain, AliasPreferences(style=naming.WORDS)))
 
 
 EXAMPLES |= {

@@ -9,3 +9,4 @@ MIDDLEWARE: list[str] = []
 ROOT_URLCONF = "bench.floor.urls"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
+DEBUG_PROPAGATE_EXCEPTIONS = True

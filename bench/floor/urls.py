@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 from bench.floor.models import Row
+from bench.recorded import run_again
 
 
 def insert(request: HttpRequest) -> HttpResponse:
@@ -17,10 +18,18 @@ def insert(request: HttpRequest) -> HttpResponse:
     )
 
 
+def statements(request: HttpRequest) -> HttpResponse:
+    run_again()
+    body = json.dumps({"alias": "github.alpha@example.com"}).encode()
+    return HttpResponse(
+        body, status=201, content_type="application/json", headers={"Content-Length": str(len(body))}
+    )
+
+
 def rows(request: HttpRequest) -> HttpResponse:
     found = list(Row.objects.order_by("-pk").values("id", "text")[:20])
     body = json.dumps({"aliases": found}).encode()
     return HttpResponse(body, content_type="application/json", headers={"Content-Length": str(len(body))})
 
 
-urlpatterns = [path("insert", insert), path("rows", rows)]
+urlpatterns = [path("insert", insert), path("statements", statements), path("rows", rows)]

@@ -7,14 +7,104 @@ path the same QuerySet, with the same rules in it, is compiled the first time an
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache, partial
 from typing import Any
 
+import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.query import ModelIterable, get_related_populators
 from django.db.models.sql.compiler import SQLCompiler
 from django.db.models.sql.subqueries import DeleteQuery, UpdateQuery
+
+Rows = list[tuple[Any, ...]]
+
+
+class Batch:
+    """Statements that PostgreSQL gets without waiting for each one's answer (see `pipelined`)."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
+        self._unread: list[tuple[Any, Callable[[Rows], None]]] = []
+
+    def add(self, sql: str, params: Sequence[Any], use: Callable[[Rows], None]) -> None:
+        """Send a statement, and call `use` with the rows that it returns when they are read."""
+        self._unread.append((_execute(self.connection, sql, params), use))
+        if self.connection.vendor != "postgresql":
+            self.read()
+
+    def read(self) -> None:
+        """Read the answers that have not been read. Raises what `use` raises."""
+        unread, self._unread = self._unread, []
+        for cursor, use in unread:
+            use(cursor.fetchall())
+
+
+@contextmanager
+def pipelined() -> Iterator[Batch]:
+    """Send the block's statements without waiting for each one's answer, where the database can.
+
+    What a statement returns is read at the block's end, or by `Batch.read`; what fails is raised there.
+    """
+    connection = connections[DEFAULT_DB_ALIAS]
+    batch = Batch(connection)
+    if connection.vendor != "postgresql":
+        yield batch
+        return
+    connection.ensure_connection()
+    failure: Exception | None = None
+    # Django's own errors, as outside of a pipeline.
+    with connection.wrap_database_errors:
+        try:
+            with connection.connection.pipeline():
+                try:
+                    yield batch
+                except Exception as error:
+                    # Left by an exception, psycopg logs each further one as ignored.
+                    failure = error
+        except psycopg.errors.PipelineAborted:
+            if failure is None:
+                raise
+    if failure is not None:
+        raise failure
+    batch.read()
+
+
+def run(sql: str, params: Sequence[Any]) -> Rows:
+    """The rows that a statement returns: a SELECT, or a change with RETURNING."""
+    rows: Rows = _execute(connections[DEFAULT_DB_ALIAS], sql, params).fetchall()
+    return rows
+
+
+def _execute(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]) -> Any:
+    """A cursor that has run the statement: the connection keeps one for each, as making one costs more
+    than using it."""
+    if connection.execute_wrappers or connection.queries_logged:
+        cursor: Any = connection.cursor()
+        cursor.execute(sql, params)
+        return cursor
+    connection.ensure_connection()
+    connection.validate_no_broken_transaction()
+    with connection.wrap_database_errors:
+        kept = _kept_cursors(connection)
+        cursor = kept.get(sql)
+        if cursor is None:
+            cursor = kept[sql] = connection.create_cursor()
+        cursor.execute(sql, params)
+    return cursor
+
+
+def _kept_cursors(connection: Any) -> dict[str, Any]:
+    """The open cursors of the connection to the server, or to the file, by statement."""
+    raw = connection.connection
+    # One of SQLite's takes no attributes; Django's wrapper stays with it.
+    place = vars(raw) if hasattr(raw, "__dict__") else vars(connection)
+    owner, cursors = place.get("_anonmail_cursors", (None, None))
+    if owner is not raw:
+        cursors = {}
+        place["_anonmail_cursors"] = (raw, cursors)
+    return cursors  # type: ignore[no-any-return]
 
 
 class Parameter(models.Expression):
@@ -74,13 +164,7 @@ class CompiledQuery:
         compiled = self._compiled.get(connection.vendor)
         if compiled is None:
             compiled = self._compiled[connection.vendor] = self._compile(connection)
-        params = [
-            param.value(values[param.name], connection) if isinstance(param, Parameter) else param
-            for param in compiled.params
-        ]
-        with connection.cursor() as cursor:
-            cursor.execute(compiled.sql, params)
-            rows = cursor.fetchall()
+        rows: Iterable[Sequence[Any]] = run(compiled.sql, _values(compiled.params, values, connection))
         if compiled.converters:
             rows = compiled.compiler.apply_converters(rows, compiled.converters)
         return list(compiled.rows(rows))
@@ -92,7 +176,20 @@ class CompiledQuery:
         converters = compiler.get_converters([column for column, _sql, _alias in compiler.select])
         is_of_instances = queryset._iterable_class is ModelIterable
         rows = partial(_instances, compiler) if is_of_instances else _tuples
-        return _Compiled(sql, params, compiler, converters, rows)
+        return _Compiled(sql, _constants(params), compiler, converters, rows)
+
+
+def _constants(params: Sequence[Any]) -> list[Any]:
+    """The parameters, enums as their values: a driver looks up how to write an enum each time."""
+    return [param.value if isinstance(param, Enum) else param for param in params]
+
+
+def _values(params: Sequence[Any], given: dict[str, Any], connection: BaseDatabaseWrapper) -> list[Any]:
+    """The parameters with the given values in their places."""
+    return [
+        param.value(given[param.name], connection) if isinstance(param, Parameter) else param
+        for param in params
+    ]
 
 
 def _tuples(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
@@ -114,19 +211,66 @@ def _instances(compiler: Any, rows: Iterable[Sequence[Any]]) -> Iterator[models.
         yield instance
 
 
-def insert_row(instance: models.Model) -> None:
+def insert_row(instance: models.Model, batch: Batch | None = None) -> None:
     """Insert one new instance as `save(force_insert=True)` does, in one statement that is built once.
 
-    Sends no signals. Raises IntegrityError as the database does.
+    In a batch, the instance's key is known when the batch is read. Sends no signals. Raises IntegrityError
+    as the database does.
     """
     connection = connections[DEFAULT_DB_ALIAS]
     sql, fields = _insert_statement(type(instance), connection.vendor)
     values = [field.get_db_prep_save(getattr(instance, field.attname), connection) for field in fields]
-    with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        (instance.pk,) = cursor.fetchone()
-    instance._state.adding = False
-    instance._state.db = DEFAULT_DB_ALIAS
+
+    def use(rows: Rows) -> None:
+        ((instance.pk,),) = rows
+        instance._state.adding = False
+        instance._state.db = DEFAULT_DB_ALIAS
+
+    if batch:
+        batch.add(sql, values, use)
+    else:
+        use(run(sql, values))
+
+
+class CompiledInsert:
+    """Inserts the rows that a query finds, in one statement that is built once.
+
+    `build` gets a Parameter for each name and returns a QuerySet of `values_list` tuples in the order of
+    `fields`, which are the model's. `returning` is the SQL of what is returned of each new row.
+    """
+
+    def __init__(
+        self,
+        model: type[models.Model],
+        fields: Sequence[str],
+        build: Callable[..., "models.QuerySet[Any, Any]"],
+        returning: str,
+        **parameters: "models.Field[Any, Any]",
+    ) -> None:
+        self.model = model
+        self.fields = fields
+        self.build = build
+        self.returning = returning
+        self.parameters = parameters
+        self._compiled: dict[str, tuple[str, Sequence[Any]]] = {}
+
+    def __call__(self, batch: Batch, use: Callable[[Rows], None], **values: Any) -> None:
+        """Add it to the batch, for these values."""
+        connection = batch.connection
+        if connection.vendor not in self._compiled:
+            self._compiled[connection.vendor] = self._compile(connection)
+        sql, params = self._compiled[connection.vendor]
+        batch.add(sql, _values(params, values, connection), use)
+
+    def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
+        queryset = self.build(**{name: Parameter(name, field) for name, field in self.parameters.items()})
+        select, params = queryset.query.get_compiler(connection=connection).as_sql()
+        quote = connection.ops.quote_name
+        fields: list[Any] = [self.model._meta.get_field(name) for name in self.fields]
+        columns = ", ".join(quote(field.column) for field in fields)
+        table = quote(self.model._meta.db_table)
+        sql = f"INSERT INTO {table} ({columns}) {select} RETURNING {self.returning}"  # noqa: S608
+        return sql, _constants(params)
 
 
 def insert_rows(instances: Sequence[models.Model]) -> None:
@@ -172,13 +316,7 @@ class CompiledChange:
         if connection.vendor not in self._compiled:
             self._compiled[connection.vendor] = self._compile(connection)
         sql, params = self._compiled[connection.vendor]
-        rows = [
-            [
-                param.value(given[param.name], connection) if isinstance(param, Parameter) else param
-                for param in params
-            ]
-            for given in values
-        ]
+        rows = [_values(params, given, connection) for given in values]
         with connection.cursor() as cursor:
             cursor.executemany(sql, rows)
 
@@ -192,23 +330,7 @@ class CompiledChange:
             query = queryset.query.chain(klass=UpdateQuery)
             query.add_update_values(self.changes(**given))
         sql, params = query.get_compiler(connection=connection).as_sql()
-        return sql, params
-
-
-@contextmanager
-def pipelined() -> Iterator[None]:
-    """Send the block's statements without waiting for each one's answer, if the database can.
-
-    Nothing in the block may look at a result; what fails is raised at its end.
-    """
-    connection = connections[DEFAULT_DB_ALIAS]
-    if connection.vendor != "postgresql":
-        yield
-        return
-    connection.ensure_connection()
-    # Django's own errors, as outside of a pipeline.
-    with connection.wrap_database_errors, connection.connection.pipeline():
-        yield
+        return sql, _constants(params)
 
 
 @cache

@@ -13,23 +13,24 @@ from core.db.compiled import Parameter
 class Prefix(Lookup[str]):
     """`column__prefix="text"`: values that begin with the text, in the same case.
 
-    PostgreSQL answers LIKE from the `varchar_pattern_ops` index that Django adds to a unique column.
-    SQLite's LIKE ignores case and so ignores the index, but a range is answered from it.
+    A range, which both databases answer from an index even in a plan that was made before the text is
+    known: PostgreSQL, by these operators, from the `varchar_pattern_ops` index that Django adds to a unique
+    column.
     """
 
     lookup_name = "prefix"
 
-    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
-        column, params = self.process_lhs(compiler, connection)
-        pattern = self._changed(lambda text: connection.ops.prep_for_like_query(text) + "%")
-        return f"{column} LIKE %s", [*params, pattern]
-
-    def as_sqlite(
-        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    def as_sql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, lower: str = ">=", upper: str = "<"
     ) -> tuple[str, Any]:
         column, params = self.process_lhs(compiler, connection)
         end = self._changed(lambda text: f"{text}\U0010ffff")
-        return f"({column} >= %s AND {column} < %s)", [*params, self.rhs, *params, end]
+        return f"({column} {lower} %s AND {column} {upper} %s)", [*params, self.rhs, *params, end]
+
+    def as_postgresql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> tuple[str, Any]:
+        return self.as_sql(compiler, connection, lower="~>=~", upper="~<~")
 
     def _changed(self, change: Callable[[str], str]) -> Any:
         """The right-hand side after `change`, applied now or when a compiled query runs."""

@@ -233,7 +233,7 @@ def test_the_owner_sets_and_sees_it_on_the_pages(alice: User, client: Client) ->
     assert wrong.status_code == 422
     row = AliasExpiry.objects.get()
     assert (row.idle_days, timezone.localdate(row.expires_at)) == (30, day)
-    assert "ends" in client.get("/aliases/").content.decode()
+    assert "expires" in client.get("/aliases/").content.decode()
     client.post("/account/", {"style": "words", "default_domain": "", "unused_days": "14"})
     assert AliasPreferences.objects.get(user=alice).unused_days == 14
 

@@ -18,7 +18,7 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
-from api.middleware import ApiMiddleware
+from api.middleware import JsonMiddleware
 from api.query import read_query
 from core.logs import RedactingFormatter
 from tokens.models import Token
@@ -383,7 +383,7 @@ def over_the_wire(body: bytes, kind: type[BytesIO] = BytesIO, **environ: Any) ->
         seen["body"] = request.read()
         return JsonResponse({})
 
-    seen["answer"] = ApiMiddleware(view)(request)
+    seen["answer"] = JsonMiddleware(view)(request)
     seen["left"] = stream.read() if kind is BytesIO else None
     return seen
 

@@ -39,7 +39,7 @@ def test_requests_do_not_pay_for_connections_that_have_ended(monkeypatch: pytest
     assert pool.get_stats()["pool_available"] >= BORROWED
 
     run_as_owner(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
     for _ in range(3):

@@ -132,7 +132,7 @@ def clients(hop: Hop, settings: Settings) -> Iterator[list[smtplib.SMTP]]:
 
 
 OTHERS = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
     " WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
 

@@ -1,0 +1,165 @@
+"""Measures the CPU time of a create, of the web process and of the database: `python -m bench.cpu`.
+
+Three applications answer the same request, each in one process, without a web server in front: ours, the
+same SQL statements in a bare view, and the floor (a bare view that inserts one row). They take turns, and
+the least of all turns counts: CPU time that a busy machine adds is no cost of ours. On SQLite, the database's
+time is the web process's.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import rig
+from bench.create import CREATE, USERS
+from tests.rig.postgresql import Missing
+
+SERVERS = ("floor", "statements", "ours")
+
+
+def children(parent: int) -> list[int]:
+    """The processes that this one has started."""
+    found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(pid) for pid in found]
+
+
+def cpu_of(pids: Sequence[int]) -> float:
+    """The seconds of CPU time that these processes have used (Linux, proc(5): schedstat)."""
+    total = 0
+    for pid in pids:
+        try:
+            total += int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+        except OSError:
+            continue  # it has ended
+    return total / 1e9
+
+
+class Served:
+    """One of the applications in a process of its own."""
+
+    def __init__(self, name: str, env: dict[str, str], keys: Sequence[str], record: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bench.cpu", "--serve", name, "--record", str(record)],
+            cwd=rig.ROOT,
+            env=env,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self.ask(keys)
+
+    def ask(self, question: Any) -> Any:
+        """What the process answers. Raises RuntimeError if it has ended."""
+        assert self.process.stdin
+        assert self.process.stdout
+        print(json.dumps(question), file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError("the process under measurement has ended")
+        return json.loads(answer)
+
+    def stop(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait(30)
+
+
+def serve(name: str, record: Path) -> None:
+    """Answer as many requests as each line of standard input asks for; print the CPU seconds they took."""
+    import time
+
+    from django.core.wsgi import get_wsgi_application
+
+    from bench.profile_create import close_connections, creator
+
+    keys = json.loads(sys.stdin.readline())
+    application = get_wsgi_application()
+    path = {"ours": CREATE, "floor": "/insert", "statements": "/statements"}[name]
+    create = creator(application, keys, path)
+    for _ in range(len(keys)):
+        create()
+    if name == "ours":
+        from bench.recorded import write_record
+
+        write_record(create, record)
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        begin = time.process_time()
+        for _ in range(json.loads(line)):
+            create()
+        print(json.dumps(time.process_time() - begin), flush=True)
+    close_connections()
+
+
+def measure(kind: str, given: argparse.Namespace) -> dict[str, tuple[float, float]]:
+    """The least CPU milliseconds of a request, of web and database, by application."""
+    with rig.temporary_directory() as directory, rig.databases(kind, directory, "ours", "floor") as urls:
+        env, keys = rig.filled(directory, urls["ours"], given.aliases, USERS, "--domains", str(given.domains))
+        bare = {**env, "DJANGO_SETTINGS_MODULE": "bench.floor.settings"}
+        floor = {**bare, "DATABASE_URL": urls["floor"]}
+        rig.run(["-m", "django", "migrate", "--run-syncdb", "--verbosity", "0"], floor)
+        record = directory / "record"
+        envs = {"ours": env, "statements": {**bare, "RECORD": str(record)}, "floor": floor}
+        served = {name: Served(name, envs[name], keys, record) for name in ("ours", "statements", "floor")}
+        backends = [child for pid in children(os.getpid()) if _is_postgres(pid) for child in children(pid)]
+        least = dict.fromkeys(SERVERS, (float("inf"), float("inf")))
+        for _turn, name in itertools.product(range(given.turns), SERVERS):
+            before = cpu_of(backends)
+            web = served[name].ask(given.count) / given.count * 1000
+            database = (cpu_of(backends) - before) / given.count * 1000
+            least[name] = min(least[name], (web, database), key=sum)
+        for each in served.values():
+            each.stop()
+        return least
+
+
+def _is_postgres(pid: int) -> bool:
+    return "postgres" in Path(f"/proc/{pid}/comm").read_text()
+
+
+def table(kind: str, least: dict[str, tuple[float, float]]) -> str:
+    lines = [
+        "| database | application | web, ms | database, ms | both | of the floor |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
+    floor = sum(least["floor"])
+    for name, (web, database) in least.items():
+        both = web + database
+        lines.append(f"| {kind} | {name} | {web:.3f} | {database:.3f} | {both:.3f} | {floor / both:.2f} |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=rig.DATABASES, help="one kind of database")
+    parser.add_argument("--aliases", type=int, default=100_000, help="present before (default 100000)")
+    parser.add_argument("--domains", type=int, default=20, help="of the installation (default 20)")
+    parser.add_argument("--count", type=int, default=25, help="requests of a turn (default 25)")
+    parser.add_argument("--turns", type=int, default=150, help="of each application (default 150)")
+    parser.add_argument("--serve", choices=SERVERS, help=argparse.SUPPRESS)
+    parser.add_argument("--record", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.serve:
+        serve(given.serve, given.record)
+        return 0
+    rig.stop_on_signals()
+    try:
+        for kind in [given.only] if given.only else rig.DATABASES:
+            try:
+                print(table(kind, measure(kind, given)), flush=True)
+            except Missing as reason:
+                print(f"SKIPPED: {kind}: {reason}")
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The SQL statements of one create, recorded, and run again as another create's by a view without rules."""
+
+import os
+import pickle
+import secrets
+import uuid
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from django.db import connection, transaction
+
+from core.db.compiled import pipelined, run
+
+
+@dataclass(frozen=True)
+class Statement:
+    sql: str
+    params: Any
+    is_atomic: bool
+    is_pipelined: bool
+
+
+def write_record(create: Callable[[], None], path: Path) -> None:
+    """Write what a create runs."""
+    seen: list[Statement] = []
+
+    def note(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        is_pipelined = connection.vendor == "postgresql" and connection.connection.pgconn.pipeline_status != 0
+        if not sql.startswith(("SELECT", "INSERT")):
+            return execute(sql, params, many, context)
+        values = [value.value if isinstance(value, Enum) else value for value in params or ()]
+        seen.append(Statement(sql, values, connection.in_atomic_block, bool(is_pipelined)))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        create()
+    from aliases.models import Alias
+
+    alias = Alias.objects.latest("pk")
+    local_part = alias.address.partition("@")[0]
+    path.write_bytes(pickle.dumps((seen, alias.pk, local_part, alias.uuid.hex)))
+
+
+@cache
+def _recorded() -> Any:
+    return pickle.loads(Path(os.environ["RECORD"]).read_bytes())  # noqa: S301 - this run wrote it
+
+
+def run_again() -> None:
+    """Run the recorded statements for an alias with another address."""
+    seen, key, local_part, hexadecimal = _recorded()
+    other, other_key = secrets.token_hex(8), None
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, uuid.UUID):
+            return uuid.uuid4()
+        if isinstance(value, str):
+            return uuid.uuid4().hex if value == hexadecimal else value.replace(local_part, other)
+        return other_key if value == key and other_key else value
+
+    def run_one(each: Statement) -> None:
+        nonlocal other_key
+        rows = run(each.sql, [changed(value) for value in each.params])
+        if each.sql.startswith('INSERT INTO "aliases_alias"'):
+            ((other_key,),) = rows
+
+    for is_atomic, statements in groupby(seen, lambda each: each.is_atomic):
+        with transaction.atomic() if is_atomic else nullcontext():
+            for is_pipelined, together in groupby(statements, lambda each: each.is_pipelined):
+                if not is_pipelined:
+                    for each in together:
+                        run_one(each)
+                    continue
+                with pipelined() as batch:
+                    for each in together:
+                        batch.add(each.sql, [changed(value) for value in each.params], lambda rows: None)
