@@ -9,8 +9,8 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_POST
 
 from accounts.requests import user_of
+from mail.delivery.bounce import resume
 from mail.delivery.next_hop import Accepted, Pending, configured_next_hop
-from mail.delivery.pausing import resume
 
 _TEST = (
     "From: Anonmail <{sender}>\r\nTo: {recipient}\r\nSubject: Anonmail: test of a destination\r\n"

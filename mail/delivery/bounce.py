@@ -1,4 +1,7 @@
-"""Bounces to our return paths: they are counted against the destination, and go no further."""
+"""Bounces: counted against the destination, which is paused if it refuses mail permanently, again and again.
+
+A bounce to one of our return paths goes no further. A fault of this site pauses nothing.
+"""
 
 import logging
 from datetime import timedelta
@@ -8,15 +11,29 @@ from django.db import transaction
 from django.utils import timezone
 
 from core.addresses import Address
-from mail.delivery.pausing import note_bounce
+from mail.delivery.faults import note_fault
 from mail.delivery.report import read_report
 from mail.delivery.return_path import read_return_path
-from mail.models import Activity, Bounce, Event
+from mail.models import Activity, Bounce, Event, PausedDestination
 
 logger = logging.getLogger(__name__)
 
 # Reports that are recorded for one destination within a day.
 REPORTS_PER_DAY = 100
+# A destination is paused after this number of "no such mailbox" bounces, over at least this span, with
+# gaps shorter than this.
+BOUNCES_TO_PAUSE = 5
+BOUNCES_SPAN = timedelta(days=1)
+BOUNCES_GAP = timedelta(days=7)
+# All statuses that say so (RFC 3463 §3.2, RFC 7505 §4.2): others of their class are about the sender or
+# a configuration.
+NO_MAILBOX = frozenset({"5.1.1", "5.1.6", "5.1.10", "5.2.1"})
+# A status that the destinations of this number of people gave within this time, and of at least half of
+# those to whom mail went, is about this site and not about them.
+BURST_OWNERS = 3
+BURST_TIME = timedelta(days=1)
+# The latest rows, which are looked at for it.
+BURST_ROWS = 500
 
 
 def receive_bounce(address: Address, message: bytes) -> None:
@@ -47,3 +64,67 @@ def receive_bounce(address: Address, message: bytes) -> None:
         )
     status = report.status or "unknown"
     logger.info("alias %s destination %s bounced: %s", tag.alias_id, destination.pk, status)
+
+
+def is_no_mailbox(status: str) -> bool:
+    """Whether an enhanced status code (RFC 3463) says that there is no such mailbox."""
+    return status in NO_MAILBOX
+
+
+@transaction.atomic
+def note_bounce(destination: EmailAddress, status: str, report: str = "") -> bool:
+    """Count a bounce against a destination; True if it is paused now.
+
+    `status`: "" if the reason is unknown. `report`: which copy of which message came back; "" if it
+    never left.
+    """
+    EmailAddress.objects.select_for_update().get(pk=destination.pk)
+    Bounce.objects.create(
+        destination=destination, status=status[:12], is_no_mailbox=is_no_mailbox(status), report=report
+    )
+    if status and _is_burst(status[:12]):
+        transaction.on_commit(lambda: note_fault(f"refusals: {status[:12]}"))
+        return False
+    if not is_no_mailbox(status):
+        return False
+    moments = list(
+        Bounce.objects.filter(destination=destination, is_no_mailbox=True)
+        .order_by("-moment")
+        .values_list("moment", flat=True)[:100]
+    )
+    run = moments[:1]
+    for moment in moments[1:]:
+        if run[-1] - moment >= BOUNCES_GAP:
+            break
+        run.append(moment)
+    if len(run) < BOUNCES_TO_PAUSE or run[0] - run[-1] < BOUNCES_SPAN:
+        return False
+    PausedDestination.objects.get_or_create(destination=destination)
+    return True
+
+
+def _is_burst(status: str) -> bool:
+    """Whether enough people's destinations give this status for it to be about this site.
+
+    People, not addresses: somebody with twenty addresses at one server cannot make a burst.
+    """
+    since = timezone.now() - BURST_TIME
+    refusing = set(
+        Bounce.objects.filter(status=status, moment__gte=since)
+        .order_by("-moment")
+        .values_list("destination__user_id", flat=True)[:BURST_ROWS]
+    )
+    if len(refusing) < BURST_OWNERS:
+        return False
+    asked = set(
+        Activity.objects.filter(moment__gte=since, destination__isnull=False)
+        .order_by("-moment")
+        .values_list("destination__user_id", flat=True)[:BURST_ROWS]
+    )
+    return 2 * len(refusing & asked) >= len(asked)
+
+
+def resume(destination: EmailAddress) -> None:
+    """Send to the destination again; earlier bounces no longer count."""
+    PausedDestination.objects.filter(destination=destination).delete()
+    Bounce.objects.filter(destination=destination).update(is_no_mailbox=False)

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from django.utils import timezone
 
 from aliases.models import AliasDestination
 from core.db.compiled import CompiledQuery
+from mail.delivery import record
 from mail.delivery.blocks import blocks
 from mail.delivery.bounce import receive_bounce
 from mail.delivery.faults import note_fault
@@ -32,17 +32,6 @@ from mail.delivery.message import (
     without_first_received,
 )
 from mail.delivery.next_hop import Accepted, NextHop, Outcome, Pending, Refused
-from mail.delivery.record import (
-    LEASE,
-    NO_ALIAS,
-    Begun,
-    Released,
-    Settled,
-    begin,
-    release,
-    settle,
-    unwritten_outcome,
-)
 from mail.delivery.report import in_one_line
 from mail.delivery.resolve import Kind, Resolution, resolve
 from mail.delivery.return_path import return_path
@@ -109,7 +98,7 @@ def recognised_by(message: Message, resolution: Resolution) -> Key:
     """
     if resolution.alias_id is not None:
         return resolution.alias_id, message.digest
-    return NO_ALIAS, hashlib.sha256(f"{resolution.address}\0{message.digest}".encode()).hexdigest()
+    return record.NO_ALIAS, hashlib.sha256(f"{resolution.address}\0{message.digest}".encode()).hexdigest()
 
 
 @dataclass
@@ -130,7 +119,7 @@ class _Copy:
 
     def is_underway(self, now: datetime) -> bool:
         """Whether somebody has begun to send it a moment ago, by either clock."""
-        return self.moment is not None and abs(now - self.moment) < LEASE
+        return self.moment is not None and abs(now - self.moment) < record.LEASE
 
 
 # Everything that must be known before sending, in one statement: a row for each destination.
@@ -163,22 +152,19 @@ class _Underway:
     """The messages that this process is forwarding: the same one, handed over again, must wait."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._keys: set[Key] = set()
+        self._owners: dict[Key, object] = {}
 
     @contextmanager
     def alone(self, key: Key) -> Iterator[bool]:
         """Whether the key was free; if so, it is taken for the duration of the block."""
-        with self._lock:
-            is_free = key not in self._keys
-            if is_free:
-                self._keys.add(key)
+        mine = object()
+        # One step: no other thread comes between.
+        is_free = self._owners.setdefault(key, mine) is mine
         try:
             yield is_free
         finally:
             if is_free:
-                with self._lock:
-                    self._keys.discard(key)
+                del self._owners[key]
 
 
 _underway = _Underway()
@@ -231,11 +217,11 @@ def forward(message: Message, alias_id: int, next_hop: NextHop) -> Answer:
 
 def _to_postmaster(message: Message, address: str, digest: str, next_hop: NextHop) -> Answer:
     """Send the message to MAIL_POSTMASTER, under the null sender: no bounce reveals that address."""
-    if is_looping(message.fields, NO_ALIAS):
+    if is_looping(message.fields, record.NO_ALIAS):
         return Answer.LOOP
     found = Delivery.objects.filter(alias=None, digest=digest).values_list("pk", "accepted", "moment")
     copy = _Copy(0, settings.MAIL_POSTMASTER, False, *(found.first() or ()))
-    return _Sending(message, address, (NO_ALIAS, digest), next_hop, lambda copy: "").answer([copy])
+    return _Sending(message, address, (record.NO_ALIAS, digest), next_hop, lambda copy: "").answer([copy])
 
 
 @dataclass
@@ -252,7 +238,7 @@ class _Sending:
         """Send the copies that are waiting, and return the answer for all of them."""
         alias_id, digest = self.key
         for copy in copies:
-            known = unwritten_outcome(alias_id, copy.destination_id, digest)
+            known = record.unwritten_outcome(alias_id, copy.destination_id, digest)
             copy.is_accepted = copy.is_accepted if known is None else known
         now = timezone.now()
         due = [copy for copy in copies if copy.is_waiting and not copy.is_underway(now)]
@@ -277,7 +263,7 @@ class _Sending:
         ours = {copy.destination_id for copy in copies if alias_id and _is_one_of_ours(copy.email)}
         content = _with_trace(self.message, self.address, alias_id)
         stale = tuple(copy.delivery_id for copy in copies if copy.delivery_id is not None)
-        begin(Begun(alias_id, digest, tuple(copy.destination_id for copy in copies), stale))
+        record.begin(record.Begun(alias_id, digest, tuple(copy.destination_id for copy in copies), stale))
         pending = []
         for copy in copies:
             outcome: Outcome = Pending("out of time")
@@ -298,9 +284,11 @@ class _Sending:
             status, reason = "", ""
             if isinstance(outcome, Refused):
                 status, reason = outcome.status, in_one_line(outcome.words)
-            settle(Settled(alias_id, copy.destination_id, digest, status, self.message.author, reason))
+            record.settle(
+                record.Settled(alias_id, copy.destination_id, digest, status, self.message.author, reason)
+            )
         if pending:
-            release(Released(alias_id, digest, tuple(pending)))
+            record.release(record.Released(alias_id, digest, tuple(pending)))
         return len(pending)
 
 

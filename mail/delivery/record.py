@@ -21,8 +21,8 @@ from django.utils import timezone
 from aliases.models import Alias
 from core.db.compiled import CompiledChange, insert_rows, pipelined
 from mail.delivery.batches import BatchWriter
+from mail.delivery.bounce import note_bounce
 from mail.delivery.database import WRITE_TIMEOUT, is_locked, limit_lock_wait
-from mail.delivery.pausing import note_bounce
 from mail.models import Activity, Delivery, Event
 
 logger = logging.getLogger(__name__)

@@ -66,16 +66,17 @@ def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJE
     local = [name for name in shared if name in members["mydestination"]]
     asked = _unless_mailbox(others, directory, has_accounts=bool(local))
 
-    def with_others(name: str, *own: str, reason: str) -> Parameter:
+    def with_others(name: str, reason: str, *own: str) -> Parameter:
+        own = tuple(filter(None, own))
         rest = running.written(name, without=is_own)
         return Parameter(name, ", ".join((*own, *rest)), reason, own)
 
     policy = door("MAIL_POLICY_LISTEN")
-    checks = [f"check_recipient_access regexp:{directory}/policy"] if alone else []
-    checks += [f"check_recipient_access pipemap:{{{asked},static:{CLASS}}}"] if shared else []
+    by_policy = f"regexp:{directory}/policy" if alone else ""
+    recipients = f"pipemap:{{{asked},{socketmap('recipients')},regexp:{directory}/route}}" if shared else ""
     parameters = [
         with_others(
-            "smtpd_restriction_classes", CLASS, reason="The policy service of Anonmail, and what follows it:"
+            "smtpd_restriction_classes", "The policy service of Anonmail, and what follows it:", CLASS
         ),
         Parameter(
             CLASS,
@@ -86,28 +87,29 @@ def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJE
         ),
         with_others(
             "smtpd_recipient_restrictions",
-            *checks,
-            reason="Postfix asks it only about mail for Anonmail's domains, except for mailboxes there.",
+            "Postfix asks it only about mail for Anonmail's domains, except for mailboxes there.",
+            f"check_recipient_access {by_policy}" if alone else "",
+            f"check_recipient_access pipemap:{{{asked},static:{CLASS}}}" if shared else "",
         ),
         with_others(
             "relay_domains",
-            *([f"texthash:{directory}/alone"] if alone else []),
-            reason="The domains that are Anonmail's alone.",
+            "The domains that are Anonmail's alone.",
+            f"texthash:{directory}/alone" if alone else "",
         ),
         with_others(
             "relay_recipient_maps",
-            *([f"regexp:{directory}/policy"] if alone and others["relay_recipient_maps"] else []),
-            reason="The policy service knows the recipients there.",
+            "The policy service knows the recipients there.",
+            by_policy if others["relay_recipient_maps"] else "",
         ),
         with_others(
             "virtual_alias_maps",
-            *([f"pipemap:{{{asked},{socketmap('recipients')},regexp:{directory}/route}}"] if shared else []),
-            reason=f"An alias beside mailboxes is a recipient, rewritten to alias@its-domain{ROUTE}:",
+            f"An alias beside mailboxes is a recipient, rewritten to alias@its-domain{ROUTE}:",
+            recipients,
         ),
         with_others(
             "transport_maps",
-            *([f"regexp:{directory}/transport"] if domains else []),
-            reason="such mail goes to Anonmail, as does all mail for domains that are Anonmail's alone.",
+            "such mail goes to Anonmail, as does all mail for domains that are Anonmail's alone.",
+            f"regexp:{directory}/transport" if domains else "",
         ),
         *(parameter for parameter in (*PRIVACY, *unchanged_content()) if parameter.name not in LEFT_ALONE),
     ]

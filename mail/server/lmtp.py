@@ -31,15 +31,10 @@ class LmtpHandler(SmtpHandler):
     has_one_answer = False
 
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
-        self,
-        server: SmtpDoor,
-        session: SmtpSession,
-        envelope: SmtpEnvelope,
-        hostname: str,
-        responses: list[str],
+        self, server: SmtpDoor, session: SmtpSession, envelope: SmtpEnvelope, name: str, offered: list[str]
     ) -> list[str]:
         """Without SIZE (RFC 1870): Postfix would bounce a message that its own fields have made larger."""
-        offered = await super().handle_EHLO(server, session, envelope, hostname, responses)
+        offered = await super().handle_EHLO(server, session, envelope, name, offered)
         return [line for line in offered if not line.startswith("250-SIZE")]
 
     def judge(self, recipient: str, sender: str, deadline: float | None = None) -> Verdict:

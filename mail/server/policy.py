@@ -74,11 +74,9 @@ class PolicyDoor(QuestionDoor):
 
     name = "policy"
 
-    def __init__(
-        self, lookup_threads: Threads, connections: Connections, unknown_limit: UnknownRecipientLimit
-    ) -> None:
-        super().__init__(lookup_threads, connections)
-        self.unknown_limit = unknown_limit
+    def __init__(self, threads: Threads, connections: Connections, limit: UnknownRecipientLimit) -> None:
+        super().__init__(threads, connections)
+        self.unknown_limit = limit
 
     def split(self, received: bytearray) -> tuple[bytes, int] | None:
         end = received.find(b"\n\n")

@@ -32,11 +32,10 @@ class QuestionDoor(asyncio.Protocol):
         self.connections = connections
         self.transport: asyncio.Transport | None = None
         self._received = bytearray()
-        self._is_answering = False
+        self._answering: asyncio.Task[None] | None = None
         self._is_unread = False
         self._since = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def split(self, received: bytearray) -> tuple[bytes, int] | None:
         """The first question in what was received, and the octets that it takes; None if it is incomplete.
@@ -99,10 +98,12 @@ class QuestionDoor(asyncio.Protocol):
                     break
                 question, size = found
                 del self._received[:size]
-                if (answer := self.answer_now(question)) is None:
-                    self._answer_later(question)
-                else:
+                if (answer := self.answer_now(question)) is not None:
                     self._write(answer)
+                    continue
+                self._answering = asyncio.get_running_loop().create_task(self._answer(question))
+                if self.transport is not None:
+                    self.transport.pause_reading()
         except Malformed:
             self._hang_up()
         else:
@@ -110,15 +111,7 @@ class QuestionDoor(asyncio.Protocol):
                 self.transport.resume_reading()
 
     def _may_answer(self) -> bool:
-        return self.transport is not None and not self._is_answering and not self._is_unread
-
-    def _answer_later(self, question: bytes) -> None:
-        self._is_answering = True
-        if self.transport is not None:
-            self.transport.pause_reading()
-        task = asyncio.get_running_loop().create_task(self._answer(question))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        return self.transport is not None and self._answering is None and not self._is_unread
 
     async def _answer(self, question: bytes) -> None:
         try:
@@ -126,7 +119,7 @@ class QuestionDoor(asyncio.Protocol):
         except Malformed:
             self._hang_up()
             return
-        self._is_answering = False
+        self._answering = None
         self._write(answer)
         self._answer_questions()
 
@@ -143,7 +136,7 @@ class QuestionDoor(asyncio.Protocol):
         """End a connection that has been idle for too long; otherwise check again when it would be."""
         if self.transport is None:
             return
-        is_urgent = (self._received and not self._is_answering) or self.transport.is_closing()
+        is_urgent = (self._received and self._answering is None) or self.transport.is_closing()
         limit = QUESTION_TIMEOUT if is_urgent else IDLE_TIMEOUT
         left = self._since + limit - time.monotonic()
         if left <= 0:

@@ -11,6 +11,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import AnyStr
 
 from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
@@ -87,8 +88,14 @@ class SmtpEnvelope(Envelope):
         return "" if self.mail_from == "<>" else self.mail_from or ""
 
 
+@dataclass(eq=False)
 class SmtpHandler:
     """What aiosmtpd asks: one for all connections of the door."""
+
+    lookup_threads: Threads
+    forwarding_threads: Threads
+    next_hop: NextHop
+    unknown_limit: UnknownRecipientLimit
 
     protocols = ("ESMTP", "ESMTPS")
     refused_max = REFUSED_MAX
@@ -96,40 +103,20 @@ class SmtpHandler:
     # One answer follows DATA: recipients that could need different ones come one at a time.
     has_one_answer = True
 
-    def __init__(
-        self,
-        lookup_threads: Threads,
-        forwarding_threads: Threads,
-        next_hop: NextHop,
-        unknown_limit: UnknownRecipientLimit,
-    ) -> None:
-        self.lookup_threads = lookup_threads
-        self.forwarding_threads = forwarding_threads
-        self.next_hop = next_hop
-        self.unknown_limit = unknown_limit
+    def __post_init__(self) -> None:
         self.memory = MessageMemory()
         self.turns = ForwardingTurns(settings.MAIL_THREADS)
         self._forgetting: dict[asyncio.Task[None], int | None] = {}
 
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
-        self,
-        server: "SmtpDoor",
-        session: SmtpSession,
-        envelope: SmtpEnvelope,
-        hostname: str,
-        responses: list[str],
+        self, server: "SmtpDoor", session: SmtpSession, envelope: SmtpEnvelope, name: str, offered: list[str]
     ) -> list[str]:
         """What we offer: aiosmtpd's list, and PIPELINING (RFC 2920), which it understands."""
-        session.host_name = hostname
-        return [*responses[:-1], "250-PIPELINING", "250-ENHANCEDSTATUSCODES", responses[-1]]
+        session.host_name = name
+        return [*offered[:-1], "250-PIPELINING", "250-ENHANCEDSTATUSCODES", offered[-1]]
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
-        self,
-        server: "SmtpDoor",
-        session: SmtpSession,
-        envelope: SmtpEnvelope,
-        address: str,
-        options: list[str],
+        self, server: "SmtpDoor", session: SmtpSession, envelope: SmtpEnvelope, address: str, options: object
     ) -> str:
         """The answer for one recipient, which is the same for a blocked alias and an unknown address."""
         if len(envelope.rcpt_tos) >= RECIPIENTS_MAX:

@@ -22,8 +22,8 @@ from aliases.issuing import issue
 from aliases.models import Alias
 from domains.models import Domain
 from mail.delivery.blocks import blocks
+from mail.delivery.bounce import note_bounce, resume
 from mail.delivery.next_hop import Accepted, Maildir, Pending, Refused, SmtpHop, _Client
-from mail.delivery.pausing import note_bounce, resume
 from mail.delivery.return_path import read_return_path
 from mail.models import Activity, Bounce, Delivery, PausedDestination
 from tests.rig.mail_doors import Hop, running_doors

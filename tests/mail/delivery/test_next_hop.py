@@ -20,8 +20,8 @@ from cryptography.x509.oid import NameOID
 from django.core.mail import EmailMessage
 from django.core.mail.backends.smtp import EmailBackend
 
+from mail.delivery.bounce import is_no_mailbox
 from mail.delivery.next_hop import Accepted, Outcome, Pending, Refused, SmtpHop, next_hop_from
-from mail.delivery.pausing import is_no_mailbox
 
 MESSAGE = b"Subject: Hi\r\n\r\nthe body\r\n"
 SECRETS = (b"s3cret", b"hidden@home.test", b"the body", b"b.tag@example.com")

@@ -18,10 +18,9 @@ from aliases.issuing import issue
 from aliases.models import Alias
 from domains.models import Domain
 from mail.delivery import faults
-from mail.delivery.bounce import REPORTS_PER_DAY, receive_bounce
+from mail.delivery.bounce import REPORTS_PER_DAY, note_bounce, receive_bounce, resume
 from mail.delivery.forward import Answer, Message, forward, take
 from mail.delivery.next_hop import Pending, Refused
-from mail.delivery.pausing import note_bounce, resume
 from mail.delivery.report import Report, read_report
 from mail.delivery.resolve import resolve
 from mail.delivery.return_path import read_return_path, return_path
