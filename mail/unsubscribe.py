@@ -2,7 +2,7 @@
 
 from django.contrib.auth.decorators import login_not_required
 from django.core import signing
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
@@ -17,20 +17,17 @@ def unsubscribe_token(alias_id: int) -> str:
     return _signer.sign(str(alias_id))
 
 
-def _alias_id(token: str) -> int:
-    try:
-        return int(_signer.unsign(token))
-    except (signing.BadSignature, ValueError):
-        return 0
-
-
 # A mail client posts without a session, so there is no CSRF token; the signature is the right.
 @csrf_exempt
 @login_not_required
 @require_http_methods(["GET", "POST"])
 def alias_unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     """A page that asks; a POST, from that page or a mail client, disables the alias."""
-    alias = get_object_or_404(Alias.objects.present(), pk=_alias_id(token))
+    try:
+        alias_id = int(_signer.unsign(token))
+    except signing.BadSignature as error:
+        raise Http404 from error
+    alias = get_object_or_404(Alias.objects.present(), pk=alias_id)
     if request.method == "POST":
         alias.disable()
         return render(request, "mail/unsubscribed.html", {"alias": alias})

@@ -104,10 +104,8 @@ def note_bounce(destination: EmailAddress, status: str, report: str = "") -> boo
 
 
 def _is_burst(status: str) -> bool:
-    """Whether enough people's destinations give this status for it to be about this site.
-
-    People, not addresses: somebody with twenty addresses at one server cannot make a burst.
-    """
+    """Whether enough people (not addresses, of which somebody may have twenty) have destinations that give
+    this status for it to be about this site."""
     since = timezone.now() - BURST_TIME
     refusing = set(
         Bounce.objects.filter(status=status, moment__gte=since)

@@ -39,10 +39,8 @@ def is_locked(error: Exception) -> bool:
 
 
 def limit_lock_wait() -> None:
-    """Let this transaction wait for others' locks for at most WRITE_TIMEOUT.
-
-    Only PostgreSQL needs it: for SQLite the whole process is set so (mail.server.processes).
-    """
+    """Let this transaction wait for others' locks for at most WRITE_TIMEOUT, as an SQLite connection of
+    this process always does (mail.server.processes)."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = {round(WRITE_TIMEOUT * 1000)}")

@@ -27,10 +27,7 @@ _lock = threading.Lock()
 
 
 def note_fault(what: str) -> None:
-    """Remember and log that something refuses this site's mail. Never raises: mail goes on without it.
-
-    `what` is made of codes; no address is in it.
-    """
+    """Remember and log what refuses this site's mail (codes, no address). Never raises."""
     now = time.monotonic()
     with _lock:
         if now - _noted.get(what, float("-inf")) < PERIOD:

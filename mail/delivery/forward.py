@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -82,20 +82,13 @@ class Message:
         """The header, as mail.delivery.message.header_fields reads it."""
         return list(header_fields(self.content))
 
-    @cached_property
-    def author(self) -> str:
-        """The author, as the owner sees it."""
-        return readable(author(self.fields, self.sender))
-
 
 Key = tuple[int, str]
 
 
 def recognised_by(message: Message, resolution: Resolution) -> Key:
-    """The alias, and the digest, by which the message is recognised when it is handed over again.
-
-    Without an alias (NO_ALIAS), the digest covers the address too.
-    """
+    """The alias, and the digest, by which the message is recognised when it is handed over again: without
+    an alias (NO_ALIAS), the digest covers the address too."""
     if resolution.alias_id is not None:
         return resolution.alias_id, message.digest
     return record.NO_ALIAS, hashlib.sha256(f"{resolution.address}\0{message.digest}".encode()).hexdigest()
@@ -204,24 +197,19 @@ def forward(message: Message, alias_id: int, next_hop: NextHop) -> Answer:
     copies = [_Copy(*row[1:]) for row in rows]
     if not rows:
         return Answer.REFUSED
-    address = rows[0][0]
-
-    def sender_for(copy: _Copy) -> str:
-        domain = address.rpartition("@")[2]
-        if not message.sender:
-            return ""
-        return return_path(alias_id, copy.destination_id, domain, timezone.now(), message.digest)
-
-    return _Sending(message, address, (alias_id, message.digest), next_hop, sender_for).answer(copies)
+    return _Sending(message, rows[0][0], (alias_id, message.digest), next_hop).answer(copies)
 
 
 def _to_postmaster(message: Message, address: str, digest: str, next_hop: NextHop) -> Answer:
-    """Send the message to MAIL_POSTMASTER, under the null sender: no bounce reveals that address."""
+    """Send the message to MAIL_POSTMASTER."""
     if is_looping(message.fields, record.NO_ALIAS):
         return Answer.LOOP
     found = Delivery.objects.filter(alias=None, digest=digest).values_list("pk", "accepted", "moment")
     copy = _Copy(0, settings.MAIL_POSTMASTER, False, *(found.first() or ()))
-    return _Sending(message, address, (record.NO_ALIAS, digest), next_hop, lambda copy: "").answer([copy])
+    return _Sending(message, address, (record.NO_ALIAS, digest), next_hop).answer([copy])
+
+
+_OURS = {Kind.FORWARD, Kind.BLOCKED, Kind.RETURN_PATH}
 
 
 @dataclass
@@ -232,7 +220,6 @@ class _Sending:
     address: str
     key: Key
     next_hop: NextHop
-    sender_for: Callable[[_Copy], str]
 
     def answer(self, copies: Sequence[_Copy]) -> Answer:
         """Send the copies that are waiting, and return the answer for all of them."""
@@ -260,7 +247,8 @@ class _Sending:
         alias_id, digest = self.key
         deadline = time.monotonic() + FORWARD_TIME
         # Such a destination cannot be added, but its domain may have become ours since then.
-        ours = {copy.destination_id for copy in copies if alias_id and _is_one_of_ours(copy.email)}
+        ours = {copy.destination_id for copy in copies if alias_id and resolve(copy.email).kind in _OURS}
+        sender = readable(author(self.message.fields, self.message.sender))
         content = _with_trace(self.message, self.address, alias_id)
         stale = tuple(copy.delivery_id for copy in copies if copy.delivery_id is not None)
         record.begin(record.Begun(alias_id, digest, tuple(copy.destination_id for copy in copies), stale))
@@ -271,7 +259,7 @@ class _Sending:
                 outcome = Refused("5.4.6")
             elif time.monotonic() < deadline:
                 utf8 = self.message.utf8
-                outcome = self.next_hop.send(self.sender_for(copy), copy.email, content, utf8=utf8)
+                outcome = self.next_hop.send(self._sender_for(copy), copy.email, content, utf8=utf8)
             if isinstance(outcome, Pending):
                 logger.info(
                     "alias %s destination %s pending: %s", alias_id, copy.destination_id, outcome.reason
@@ -284,16 +272,18 @@ class _Sending:
             status, reason = "", ""
             if isinstance(outcome, Refused):
                 status, reason = outcome.status, in_one_line(outcome.words)
-            record.settle(
-                record.Settled(alias_id, copy.destination_id, digest, status, self.message.author, reason)
-            )
+            record.settle(record.Settled(alias_id, copy.destination_id, digest, status, sender, reason))
         if pending:
             record.release(record.Released(alias_id, digest, tuple(pending)))
         return len(pending)
 
-
-def _is_one_of_ours(email: str) -> bool:
-    return resolve(email).kind in {Kind.FORWARD, Kind.BLOCKED, Kind.RETURN_PATH}
+    def _sender_for(self, copy: _Copy) -> str:
+        """A return path; the null sender for bounces, and for the postmaster, whom no bounce may reveal."""
+        alias_id, digest = self.key
+        if not alias_id or not self.message.sender:
+            return ""
+        domain = self.address.rpartition("@")[2]
+        return return_path(alias_id, copy.destination_id, domain, timezone.now(), digest)
 
 
 def _with_trace(message: Message, address: str, alias_id: int) -> bytes:
@@ -301,12 +291,5 @@ def _with_trace(message: Message, address: str, alias_id: int) -> bytes:
     if alias_id and may_offer_unsubscribe(message.fields):
         path = reverse("alias-unsubscribe", args=[unsubscribe_token(alias_id)])
         unsubscribe = f"{settings.SITE_URL}{path}"
-    fields = trace_fields(
-        alias=address,
-        alias_id=alias_id,
-        moment=timezone.now(),
-        client=message.client,
-        protocol=message.protocol,
-        unsubscribe=unsubscribe,
-    )
+    fields = trace_fields(address, alias_id, message.client, message.protocol, unsubscribe)
     return fields + joint(message.content) + message.content

@@ -3,10 +3,10 @@
 import hmac
 import re
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from email.utils import format_datetime
 
 from django.conf import settings
+from django.utils import timezone
 
 # More hops than any honest path has: at least 100 (RFC 5321 §6.3), and those of this site's own servers.
 HOPS_MAX = 110
@@ -54,8 +54,6 @@ def header_fields(message: bytes) -> Iterator[tuple[str, str]]:
         head, colon, rest = line.partition(b":")
         if colon and _NAME.fullmatch(head.rstrip()):
             name, lines = head.rstrip().decode("ascii").lower(), [rest]
-    if name:
-        yield name, b"".join(lines).decode("utf-8", "replace").strip()
 
 
 def needs_utf8(message: bytes) -> bool:
@@ -171,10 +169,8 @@ def author(fields: Fields, envelope_sender: str) -> str:
 
 
 def may_offer_unsubscribe(fields: Fields) -> bool:
-    """Whether List-Unsubscribe may be added: there is none, and no DKIM signature (RFC 6376 §5.4) names it.
-
-    Signers oversign it to say that it is absent: adding one would break their signature.
-    """
+    """Whether List-Unsubscribe may be added: there is none, and no DKIM signature (RFC 6376 §5.4) names it,
+    as signers do to say that it is absent."""
     taken = {name for name, _text in fields}
     for signature in (text for name, text in fields if name == "dkim-signature"):
         for tag in signature.split(";"):
@@ -184,9 +180,7 @@ def may_offer_unsubscribe(fields: Fields) -> bool:
     return taken.isdisjoint({"list-unsubscribe", "list-unsubscribe-post"})
 
 
-def trace_fields(
-    *, alias: str, alias_id: int, moment: datetime, client: str, protocol: str, unsubscribe: str | None
-) -> bytes:
+def trace_fields(alias: str, alias_id: int, client: str, protocol: str, unsubscribe: str | None) -> bytes:
     """The fields that go on top. The destination is in none of them.
 
     `client`: who handed the message over, by name and address as the protocol said. `unsubscribe`: the
@@ -195,7 +189,7 @@ def trace_fields(
     client = re.sub(r"[^A-Za-z0-9.:()\[\]_ -]", "?", client)[:200] or "unknown"
     lines = [
         f"Received: from {client} by {settings.MAIL_HOSTNAME} (Anonmail) with {protocol};\r\n"
-        f"\t{format_datetime(moment)}",
+        f"\t{format_datetime(timezone.now())}",
         f"X-Anonmail-Alias: {alias}",
         f"{LOOP_FIELD}: {loop_mark(alias_id)}",
     ]

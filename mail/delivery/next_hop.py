@@ -55,13 +55,10 @@ class Refused:
 
 @dataclass(frozen=True)
 class Pending:
-    """Not now: the message stays where it is, and is tried again.
-
-    `is_ours`: it will not be taken later either, until somebody changes this site's configuration.
-    """
+    """Not now: the message stays where it is, and is tried again."""
 
     reason: str
-    is_ours: bool = False
+    is_ours: bool = False  # nor later, until somebody changes this site's configuration
 
 
 Outcome = Accepted | Refused | Pending
@@ -184,11 +181,7 @@ class _TlsClient(_Client, smtplib.SMTP_SSL):
 
 @dataclass(eq=False, repr=False)
 class SmtpHop:
-    """Sends through an SMTP server over connections that are kept, one a thread.
-
-    `authorities`: a PEM file of those who may vouch for its certificate, "" for the system's. Raises OSError
-    if that file cannot be read.
-    """
+    """Sends through an SMTP server over connections that are kept, one a thread."""
 
     host: str
     port: int
@@ -196,6 +189,7 @@ class SmtpHop:
     user: str = ""
     password: str = ""
     hostname: str = ""
+    # A PEM file of those who may vouch for its certificate, "" for the system's; OSError if it is unreadable.
     authorities: str = ""
 
     def __post_init__(self) -> None:

@@ -37,15 +37,12 @@ PAUSE = 0.05  # seconds
 
 @dataclass(frozen=True)
 class Begun:
-    """Copies of a message that are about to be sent.
-
-    `stale`: the keys of their deliveries that were begun before, and whose outcome nobody knows.
-    """
+    """Copies of a message that are about to be sent."""
 
     alias_id: int
     digest: str
     destination_ids: tuple[int, ...]
-    stale: tuple[int, ...] = ()
+    stale: tuple[int, ...] = ()  # keys of deliveries that were begun before, with an unknown outcome
 
 
 @dataclass(frozen=True)
@@ -91,9 +88,6 @@ class _Unwritten:
         self.outcomes: dict[tuple[int, int, str], Settled] = {}
         self._writing = threading.Lock()
 
-    def add(self, copy: Settled) -> None:
-        self.outcomes[copy.alias_id, copy.destination_id, copy.digest] = copy
-
     def write(self) -> None:
         """Write them all. Raises what the database raises; OperationalError while another thread tries."""
         if not self.outcomes:
@@ -124,14 +118,12 @@ def begin(copies: Begun) -> None:
 
 
 def settle(copy: Settled) -> None:
-    """Write that a copy is settled, with its activity and its counter; together with others' copies.
-
-    Raises nothing: what cannot be written now is remembered, and written later.
-    """
+    """Write that a copy is settled, with its activity and its counter. Raises nothing: what cannot be
+    written now is remembered, and written later."""
     try:
         _write_outcome(copy)
     except Exception as error:
-        _unwritten.add(copy)
+        _unwritten.outcomes[copy.alias_id, copy.destination_id, copy.digest] = copy
         logger.warning("alias %s not settled yet: %s", copy.alias_id, type(error).__name__)
 
 

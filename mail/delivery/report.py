@@ -149,10 +149,8 @@ def _status(block: dict[str, str]) -> str:
     """The status of a group; if that is unspecific, as Exim's is, the one in Diagnostic-Code."""
     found = _STATUS.search(block.get("status", ""))
     status = found[1] if found else ""
-    if status in {"", "5.0.0"} and (quoted := block.get("diagnostic-code", "")):
-        start = _REPLY.match(quoted)
-        status = enhanced_status(quoted[start.end() :]) if start else status
-        return status or (found[1] if found else "")
+    if status in {"", "5.0.0"} and (start := _REPLY.match(block.get("diagnostic-code", ""))):
+        return enhanced_status(start.string[start.end() :]) or status
     return status
 
 

@@ -26,7 +26,6 @@ from mail.postfix.parameters import (
     Parameter,
     door,
     lmtp_transport,
-    reinjection_service,
     socketmap,
     unchanged_content,
 )
@@ -138,7 +137,6 @@ def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJE
             for parameter in parameters
             if parameter.own_entries != () or any(map(is_own, running.words(parameter.name)))
         ],
-        reinjection_service(reinjection),
         reinjection,
         tables,
         directory=Path(directory),

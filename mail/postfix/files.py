@@ -5,7 +5,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from mail.postfix.parameters import PORTS, Configuration
+from mail.postfix.parameters import PORTS, Configuration, reinjection_service
 
 _README = """\
 Anonmail with {title}
@@ -48,11 +48,11 @@ def main_cf(configuration: Configuration) -> str:
 
 def master_cf(configuration: Configuration) -> str:
     """The text of master.cf."""
-    reason = (
+    return (
         "# Anonmail: takes back what Anonmail forwards, from this machine only, and sends it out.\n"
         "# Nothing is checked again here. If a destination refuses, the bounce goes to Anonmail.\n"
+        + reinjection_service(configuration.reinjection)
     )
-    return f"{reason}{configuration.services}"
 
 
 def readme(configuration: Configuration, variant: str) -> str:

@@ -14,7 +14,6 @@ from mail.postfix.parameters import (
     door,
     lmtp_transport,
     parameters_in,
-    reinjection_service,
     socketmap,
     unchanged_content,
 )
@@ -103,7 +102,6 @@ def fresh(reinjection: str = DEFAULT_REINJECTION, *, before_queue: bool = False)
     return Configuration(
         title,
         [*mail_for_us, *PRIVACY, *unchanged_content(), *rest],
-        reinjection_service(reinjection),
         reinjection,
         overrides=overrides,
         problems=[] if settings.MAIL_POSTMASTER else [NO_POSTMASTER],

@@ -15,20 +15,17 @@ DEFAULT_REINJECTION = "127.0.0.1:10026"
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of main.cf, and the reason for its value.
-
-    `own_entries`: our entries of a list that an existing Postfix may have filled already.
-    """
+    """One parameter of main.cf, and the reason for its value."""
 
     name: str
     value: str
     reason: str = ""
-    own_entries: tuple[str, ...] | None = None
+    own_entries: tuple[str, ...] | None = None  # ours, of a list that an existing Postfix may have filled
 
 
 @dataclass
 class Configuration:
-    """What is written: parameters, services of master.cf, and tables by their file name.
+    """What is written: parameters, the re-injection service of master.cf, and tables by their file name.
 
     `is_own` recognises our entries of shared lists, also those of an earlier run. `problems` are sentences
     about what no parameter can put right.
@@ -36,7 +33,6 @@ class Configuration:
 
     title: str
     parameters: list[Parameter]
-    services: str
     reinjection: str
     tables: dict[str, str] = field(default_factory=dict)
     # `name/type` of services whose parameters are changed, as postconf -P takes them

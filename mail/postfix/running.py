@@ -83,10 +83,8 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 def split_list(text: str) -> list[str]:
-    """The entries of a list in main.cf, split at commas and white space outside braces.
-
-    A restriction keeps its argument.
-    """
+    """The entries of a list in main.cf, split at commas and white space outside braces; a restriction keeps
+    its argument."""
     entries, depth, word = [], 0, ""
     for character in text + " ":
         depth += (character == "{") - (character == "}")

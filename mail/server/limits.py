@@ -10,7 +10,6 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from ipaddress import ip_network
 from typing import Any, Protocol
 
@@ -120,12 +119,8 @@ class MessageMemory:
         shares: Counter[str] = Counter()
         for held in self._held.values():
             shares[held.client] += held.octets
-        incoming = [
-            (shares[held.client], held.octets, message)
-            for message, held in self._held.items()
-            if held.may_give_way
-        ]
-        return max(incoming, key=lambda each: each[:2])[2] if incoming else None
+        incoming = {message: held for message, held in self._held.items() if held.may_give_way}
+        return max(incoming, key=lambda it: (shares[incoming[it].client], incoming[it].octets), default=None)
 
 
 class ForwardingTurns:
@@ -146,11 +141,12 @@ class ForwardingTurns:
         except BaseException:
             self._leave(client)
             raise
-        return partial(self._end, client, queue)
 
-    def _end(self, client: str, queue: asyncio.Semaphore) -> None:
-        queue.release()
-        self._leave(client)
+        def end() -> None:
+            queue.release()
+            self._leave(client)
+
+        return end
 
     def _leave(self, client: str) -> None:
         queue, number = self._queues.pop(client)

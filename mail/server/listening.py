@@ -71,10 +71,8 @@ def endpoints() -> dict[str, Endpoint]:
 
 
 def listening_socket(place: Endpoint) -> socket.socket:
-    """A socket that listens there. Raises OSError, whose text says what is wrong.
-
-    A UNIX socket that is no longer served is replaced. Its mode is MAIL_SOCKET_MODE.
-    """
+    """A socket that listens there; a UNIX socket that is no longer served is replaced. Raises OSError, whose
+    text says what is wrong."""
     if place.path:
         if len(str(place.path).encode()) > UNIX_PATH_MAX:
             raise OSError(f"The path of a UNIX socket has at most {UNIX_PATH_MAX} octets: {place.path}")

@@ -58,13 +58,9 @@ def decide(attributes: dict[str, str], is_over: bool = False, deadline: float | 
 
 def attributes_of(question: bytes) -> dict[str, str]:
     """The name=value lines of a request. Raises Malformed."""
-    attributes = {}
-    for line in question.decode("utf-8", "surrogateescape").split("\n"):
-        name, equals, value = line.partition("=")
-        if not equals:
-            raise Malformed
-        attributes[name] = value
-    if attributes.get("request") != "smtpd_access_policy":
+    lines = question.decode("utf-8", "surrogateescape").split("\n")
+    attributes = {name: value for name, _equals, value in (line.partition("=") for line in lines)}
+    if not all("=" in line for line in lines) or attributes.get("request") != "smtpd_access_policy":
         raise Malformed
     return attributes
 

@@ -53,12 +53,8 @@ class Doors:
         self.lookup_threads = Threads(LOOKUP_THREADS)
         self.forwarding_threads = Threads(settings.MAIL_THREADS)
         # Each process counts for itself: each has its share of the limits.
-        self.unknown_limit = UnknownRecipientLimit(
-            *(
-                -(-limit // settings.MAIL_PROCESSES)
-                for limit in (settings.MAIL_UNKNOWN_PER_CLIENT, settings.MAIL_UNKNOWN_PER_DAY)
-            )
-        )
+        limits = (settings.MAIL_UNKNOWN_PER_CLIENT, settings.MAIL_UNKNOWN_PER_DAY)
+        self.unknown_limit = UnknownRecipientLimit(*(-(-each // settings.MAIL_PROCESSES) for each in limits))
         self.servers: list[asyncio.Server] = []
         self.connections: list[Connections] = []
 
@@ -134,10 +130,8 @@ def configure_database() -> None:
 
 
 def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> None:
-    """Serve in this process until SIGTERM or SIGINT, or until the parent process is gone.
-
-    `parent`: its process id from before this process was forked; it may have ended by now.
-    """
+    """Serve in this process until SIGTERM or SIGINT, or until the parent (its process id from before this
+    process was forked; it may have ended by now) is gone."""
     parent = parent or os.getppid()
     configure_database()
     our_domains.keep(settings.VAR_DIR / "our_domains.json")

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from mail.server.limits import Connections
 from mail.server.threads import Threads
@@ -26,11 +26,11 @@ class QuestionDoor(asyncio.Protocol):
     """One connection of a request-and-answer protocol. It answers one question at a time, in their order."""
 
     name: ClassVar[str]
+    transport: asyncio.Transport
 
     def __init__(self, lookup_threads: Threads, connections: Connections) -> None:
         self.lookup_threads = lookup_threads
         self.connections = connections
-        self.transport: asyncio.Transport | None = None
         self._received = bytearray()
         self._answering: asyncio.Task[None] | None = None
         self._is_unread = False
@@ -39,9 +39,7 @@ class QuestionDoor(asyncio.Protocol):
 
     def split(self, received: bytearray) -> tuple[bytes, int] | None:
         """The first question in what was received, and the octets that it takes; None if it is incomplete.
-
-        Raises Malformed, as do the next two.
-        """
+        Raises Malformed, as do the next two."""
         raise NotImplementedError
 
     def answer_now(self, question: bytes) -> bytes | None:
@@ -53,9 +51,7 @@ class QuestionDoor(asyncio.Protocol):
         raise NotImplementedError
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            return
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         if self.connections.admit(self, transport):
             self._check_time()
         else:
@@ -63,7 +59,7 @@ class QuestionDoor(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.connections.gone(self)
-        self.transport = None
+        self._received.clear()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -76,8 +72,7 @@ class QuestionDoor(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Read no more questions while our answers are not read."""
         self._is_unread = True
-        if self.transport is not None:
-            self.transport.pause_reading()
+        self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         self._is_unread = False
@@ -85,8 +80,7 @@ class QuestionDoor(asyncio.Protocol):
 
     def end_soon(self) -> None:
         """Hang up."""
-        if self.transport is not None:
-            self.transport.close()
+        self.transport.close()
 
     def _answer_questions(self) -> None:
         try:
@@ -102,16 +96,15 @@ class QuestionDoor(asyncio.Protocol):
                     self._write(answer)
                     continue
                 self._answering = asyncio.get_running_loop().create_task(self._answer(question))
-                if self.transport is not None:
-                    self.transport.pause_reading()
+                self.transport.pause_reading()
         except Malformed:
             self._hang_up()
         else:
-            if self.transport is not None and self._may_answer():
+            if self._may_answer():
                 self.transport.resume_reading()
 
     def _may_answer(self) -> bool:
-        return self.transport is not None and self._answering is None and not self._is_unread
+        return self._answering is None and not self._is_unread
 
     async def _answer(self, question: bytes) -> None:
         try:
@@ -125,8 +118,7 @@ class QuestionDoor(asyncio.Protocol):
 
     def _write(self, answer: bytes) -> None:
         self._since = time.monotonic()
-        if self.transport is not None:
-            self.transport.write(answer)
+        self.transport.write(answer)
 
     def _hang_up(self) -> None:
         logger.warning("%s door: malformed request", self.name)
@@ -134,8 +126,6 @@ class QuestionDoor(asyncio.Protocol):
 
     def _check_time(self) -> None:
         """End a connection that has been idle for too long; otherwise check again when it would be."""
-        if self.transport is None:
-            return
         is_urgent = (self._received and self._answering is None) or self.transport.is_closing()
         limit = QUESTION_TIMEOUT if is_urgent else IDLE_TIMEOUT
         left = self._since + limit - time.monotonic()

@@ -288,10 +288,8 @@ class SmtpDoor(SMTP):
         await self.handler.wait_until_forgotten(answered[1].alias_id)
 
     def eof_received(self) -> bool:
-        """Go on answering a client that has closed its half: it may still read.
-
-        Not over TLS, where asyncio has no half-closed connections.
-        """
+        """Go on answering a client that has closed its half: it may still read. Not over TLS, where asyncio
+        has no half-closed connections."""
         if self.session is None or self.session.ssl is not None:
             super().eof_received()
             return False

@@ -43,11 +43,9 @@ def _is_ours_alone(key: str) -> bool:
 
 
 def _is_recipient(key: str, deadline: float | None) -> bool:
-    local_part, at, _domain = key.rpartition("@")
-    if not at or not local_part:
-        return False
-    if "+" in local_part:
-        # Postfix asks again without the tag, and by then its own mailboxes have been asked too.
+    local_part = key.rpartition("@")[0]
+    # With a tag Postfix asks again without it, and by then its own mailboxes have been asked too.
+    if not local_part or "+" in local_part:
         return False
     found = resolve(key)
     refuse_late(deadline)

@@ -1,4 +1,5 @@
 import smtplib
+import socket
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from typing import Any
@@ -6,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from mail.server.listening import Endpoint, connect, endpoint
+from mail.server.listening import connect, endpoint
 
 
 class Command(BaseCommand):
@@ -25,7 +26,7 @@ class Command(BaseCommand):
         message["Message-ID"] = make_msgid(domain="sender.example")
         message.set_content("Hello, this mail was sent to an alias.\n")
         try:
-            with _Client(endpoint(settings.MAIL_LISTEN)) as server:
+            with _Client("mailserver", timeout=60) as server:
                 server.send_message(message)
         except smtplib.SMTPRecipientsRefused as error:
             code, answer = next(iter(error.recipients.values()))
@@ -42,9 +43,5 @@ class Command(BaseCommand):
 class _Client(smtplib.SMTP):
     """smtplib's client, which knows no UNIX sockets by itself."""
 
-    def __init__(self, place: Endpoint) -> None:
-        super().__init__(timeout=60)
-        self.sock = connect(place, 60)
-        code, answer = self.getreply()
-        if code != 220:
-            raise smtplib.SMTPConnectError(code, answer)
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        return connect(endpoint(settings.MAIL_LISTEN), timeout)
