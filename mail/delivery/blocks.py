@@ -94,8 +94,7 @@ class Blocks:
             logger.warning("%d blocks not counted: %s", lost, type(error).__name__)
 
     def _write_soon(self) -> None:
-        low, high = DELAY
-        wait = low + (high - low) * secrets.randbelow(1000) / 1000
+        wait = secrets.SystemRandom().uniform(*DELAY)
         try:
             while True:
                 time.sleep(wait)

@@ -43,9 +43,7 @@ def note_fault(what: str) -> None:
 
 def report_faults() -> int:
     """Mail each global admin the last day's faults that were not reported today, and return their number.
-
-    Raises OSError if the mail cannot be sent; the next call tries again.
-    """
+    Raises OSError if the mail cannot be sent; the next call tries again."""
     now = timezone.now()
     unreported = Q(told_at=None) | Q(told_at__lt=now - REPORT_AGAIN)
     faults = list(SiteFault.objects.filter(unreported, last__gte=now - timedelta(days=1)).order_by("first"))

@@ -269,9 +269,8 @@ class _Sending:
                 pending.append(copy.destination_id)
                 continue
             copy.is_accepted = isinstance(outcome, Accepted)
-            status, reason = "", ""
-            if isinstance(outcome, Refused):
-                status, reason = outcome.status, in_one_line(outcome.words)
+            refusal = outcome if isinstance(outcome, Refused) else Refused("")
+            status, reason = refusal.status, in_one_line(refusal.words)
             record.settle(record.Settled(alias_id, copy.destination_id, digest, status, sender, reason))
         if pending:
             record.release(record.Released(alias_id, digest, tuple(pending)))

@@ -310,12 +310,8 @@ _FORMS = (
 
 
 def next_hop_from(url: str, hostname: str, authorities: str = "") -> NextHop:
-    """The next hop that MAIL_NEXT_HOP names: `maildir:///path`, `smtp://host:port`, `smtps://…`, or
-    `smtp+starttls://user:password@host:port`.
-
-    `authorities`: MAIL_NEXT_HOP_CA. Raises ValueError, whose text says what to write; OSError where that
-    file cannot be read.
-    """
+    """The next hop that MAIL_NEXT_HOP names, with MAIL_NEXT_HOP_CA as its `authorities`. Raises ValueError,
+    whose text says what to write; OSError if that file cannot be read."""
     parts = urlsplit(url)
     if parts.scheme == "maildir":
         if parts.netloc or not parts.path.startswith("/"):

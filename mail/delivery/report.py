@@ -61,10 +61,8 @@ class Report:
 
 
 class _Part(Message):
-    """A part that the parser does not look into: no message in a message, no report taken apart.
-
-    What came back with a report may itself hold one, which is not about our mail.
-    """
+    """A part that the parser does not look into: what came back with a report may itself hold one, which is
+    not about our mail."""
 
     def get_content_type(self) -> str:
         found = super().get_content_type()

@@ -158,10 +158,8 @@ def is_in_our_domains(address: str) -> bool:
 
 
 def resolve(text: str) -> Resolution:
-    """What the address is: in any case, its `+tag` ignored, its domain as U-labels or A-labels.
-
-    Raises OperationalError while the database is away and it matters.
-    """
+    """What the address is: in any case, its `+tag` ignored, its domain as U-labels or A-labels. Raises
+    OperationalError while the database is away and it matters."""
     local_part, at, domain_text = text.strip().rpartition("@")
     if not at:
         # RFC 5321 §4.5.1: "postmaster" without a domain is taken too.

@@ -70,10 +70,8 @@ def after_queue(found: Verdict) -> Verdict:
 
 
 def _is_for_this_machine(resolution: Resolution) -> bool:
-    """Whether an unknown recipient is at our own host's name, where strangers' mail was refused before.
-
-    If that name is a domain of aliases too, only root: it can never be an alias.
-    """
+    """Whether an unknown recipient is at our own host's name, where strangers' mail was refused before; if
+    that is a domain of aliases too, only root, which can never be an alias."""
     address: Address | None = resolution.address
     if resolution.kind is not Kind.UNKNOWN or address is None or address.domain != settings.MAIL_HOSTNAME:
         return False

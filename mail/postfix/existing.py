@@ -71,6 +71,7 @@ def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJE
         return Parameter(name, ", ".join((*own, *rest)), reason, own)
 
     policy = door("MAIL_POLICY_LISTEN")
+    alone_table = f"texthash:{directory}/alone" if alone else ""
     by_policy = f"regexp:{directory}/policy" if alone else ""
     recipients = f"pipemap:{{{asked},{socketmap('recipients')},regexp:{directory}/route}}" if shared else ""
     parameters = [
@@ -90,11 +91,7 @@ def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJE
             f"check_recipient_access {by_policy}" if alone else "",
             f"check_recipient_access pipemap:{{{asked},static:{CLASS}}}" if shared else "",
         ),
-        with_others(
-            "relay_domains",
-            "The domains that are Anonmail's alone.",
-            f"texthash:{directory}/alone" if alone else "",
-        ),
+        with_others("relay_domains", "The domains that are Anonmail's alone.", alone_table),
         with_others(
             "relay_recipient_maps",
             "The policy service knows the recipients there.",

@@ -3,6 +3,7 @@
 import re
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +56,13 @@ class Running:
         found: set[str] = set()
         for entry in entries:
             if entry.startswith("/"):
-                try:
-                    names = Path(entry).read_text(encoding="utf-8").replace(",", " ").lower().split()
-                except OSError:
-                    continue
-                found |= set(names) & set(domains)
+                with suppress(OSError):
+                    found.update(Path(entry).read_text(encoding="utf-8").replace(",", " ").lower().split())
             elif ":" in entry:
                 found |= self._keys(entry, domains)
             else:
-                found |= {entry.lower()} & set(domains)
-        return found
+                found.add(entry.lower())
+        return found & set(domains)
 
     def _keys(self, table: str, keys: Sequence[str]) -> set[str]:
         """The keys that a table holds; none if the table cannot be read."""
@@ -74,7 +72,7 @@ class Running:
             said = self._run("postmap", "-q", "-", table.removeprefix("proxy:"), input=question)
         except (subprocess.SubprocessError, OSError):
             return set()
-        return {line.partition("\t")[0] for line in said.splitlines()} & set(keys)
+        return {line.partition("\t")[0] for line in said.splitlines()}
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -37,11 +37,9 @@ def limited_client_of(attributes: dict[str, str]) -> str:
 
 
 def decide(attributes: dict[str, str], is_over: bool = False, deadline: float | None = None) -> Decision:
-    """What Postfix should do with one recipient. Raises OperationalError while the database is away.
-
-    `is_over`: its client has named too many unknown recipients, and gets the same answer for each address of
-    our domains.
-    """
+    """What Postfix should do with one recipient. `is_over`: its client has named too many unknown recipients,
+    and gets the same answer for each address of our domains. Raises OperationalError while the database is
+    away."""
     # Postfix asks in other states too; only at RCPT does it ask once for each recipient.
     recipient = attributes.get("recipient", "")
     if attributes.get("protocol_state") != "RCPT" or not recipient:

@@ -83,10 +83,9 @@ class Doors:
 
     async def write_outcomes(self) -> None:
         """Write the outcomes that became known while the database could not be written."""
-        if not has_unwritten():
-            return
         try:
-            await self.lookup_threads.look_up(write_unwritten)
+            if has_unwritten():
+                await self.lookup_threads.look_up(write_unwritten)
         except Exception as error:
             logger.warning("outcomes not written yet: %s", type(error).__name__)
 

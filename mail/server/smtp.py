@@ -22,15 +22,8 @@ from mail.delivery.next_hop import NextHop
 from mail.delivery.record import forget
 from mail.delivery.resolve import Kind, Resolution
 from mail.delivery.verdict import AWAY, UNKNOWN, Verdict, verdict
+from mail.server import limits
 from mail.server.incoming import EndlessMessage, IncomingMessage
-from mail.server.limits import (
-    Connections,
-    ForwardingTurns,
-    MessageMemory,
-    UnknownRecipientLimit,
-    client_address,
-    limited_client,
-)
 from mail.server.threads import Threads
 
 logger = logging.getLogger(__name__)
@@ -68,11 +61,11 @@ class SmtpSession(Session):
 
     @property
     def client(self) -> str:
-        return client_address(self.peer)
+        return limits.client_address(self.peer)
 
     @property
     def limited_client(self) -> str:
-        return limited_client(self.client)
+        return limits.limited_client(self.client)
 
 
 class SmtpEnvelope(Envelope):
@@ -95,7 +88,7 @@ class SmtpHandler:
     lookup_threads: Threads
     forwarding_threads: Threads
     next_hop: NextHop
-    unknown_limit: UnknownRecipientLimit
+    unknown_limit: limits.UnknownRecipientLimit
 
     protocols = ("ESMTP", "ESMTPS")
     refused_max = REFUSED_MAX
@@ -104,8 +97,8 @@ class SmtpHandler:
     has_one_answer = True
 
     def __post_init__(self) -> None:
-        self.memory = MessageMemory()
-        self.turns = ForwardingTurns(settings.MAIL_THREADS)
+        self.memory = limits.MessageMemory()
+        self.turns = limits.ForwardingTurns(settings.MAIL_THREADS)
         self._forgetting: dict[asyncio.Task[None], int | None] = {}
 
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
@@ -181,10 +174,8 @@ class SmtpHandler:
             return Answer.LATER
 
     def forget_when_read(self, message: Message, resolution: Resolution) -> asyncio.Future[bool]:
-        """A future for whether the sender has read our answer; if so, the message is forgotten.
-
-        In a task of its own: a sender that hangs up once it has the answer ends the connection's task.
-        """
+        """A future for whether the sender has read our answer; if so, the message is forgotten, in a task of
+        its own: a sender that hangs up once it has the answer ends the connection's task."""
         loop = asyncio.get_running_loop()
         is_read: asyncio.Future[bool] = loop.create_future()
 
@@ -221,7 +212,7 @@ class SmtpDoor(SMTP):
     envelope: SmtpEnvelope | None
 
     def __init__(
-        self, handler: SmtpHandler, connections: Connections, tls_context: ssl.SSLContext | None = None
+        self, handler: SmtpHandler, connections: limits.Connections, tls_context: ssl.SSLContext | None = None
     ) -> None:
         super().__init__(
             handler,
