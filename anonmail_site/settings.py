@@ -290,8 +290,9 @@ ACCOUNT_FORMS = {
     "signup": "accounts.forms.SignupForm",
     "user_token": "accounts.forms.UserTokenForm",
 }
-# These extend the package's limits. accounts.tries counts wrong passwords and accounts.strangers counts
-# mails to one address, because a stranger could use up a limit that counts by account alone.
+# These extend the package's limits. accounts.password_attempts counts wrong passwords and
+# accounts.signed_out counts mails to one address, because a stranger could use up a limit that counts by
+# account alone.
 ACCOUNT_RATE_LIMITS = {
     "change_password": "5/m/user,20/h/user",
     "login_failed": "10/m/ip,5/5m/key",  # second factors; only someone with the password gets that far

@@ -38,4 +38,4 @@ def test_a_page_reads_nothing_of_a_body_that_is_too_large(path: str, length: str
     )
 
     assert answer.status_code == 413
-    assert "may have at most 1024 KB" in answer.content.decode()
+    assert "can have at most 1024 KB" in answer.content.decode()

@@ -254,7 +254,7 @@ def test_a_refused_upload_hears_its_answer_while_it_goes_on_sending(web: Web) ->
             answer += piece
 
     assert answer.startswith(b"HTTP/1.1 413 ")
-    assert b"may have at most 1024 KB" in answer
+    assert b"can have at most 1024 KB" in answer
 
 
 def test_a_worker_that_stops_finishes_what_was_begun(web: Web) -> None:
