@@ -20,7 +20,7 @@ from core.mails import send_template
 
 logger = logging.getLogger(__name__)
 
-# A statement has room for so many keys: SQLite takes 32,766 parameters unless built for more.
+# Keys in one statement: SQLite takes at most 32,766 parameters unless built for more.
 BATCH = 1000
 
 
@@ -44,9 +44,9 @@ def set_expiry(
     if not any(rules.values()):
         AliasExpiry.objects.filter(alias=alias).delete()
         return
-    # A new rule is warned about anew. Who chooses a day within the week knows it: it is kept to.
-    told = expires_at - timedelta(days=WARNING_DAYS) if expires_at else None
-    rules["warned_at"] = told if told and told <= timezone.now() else None
+    # A new rule brings a new warning. Whoever chooses a day within a week needs none.
+    warning = expires_at - timedelta(days=WARNING_DAYS) if expires_at else None
+    rules["warned_at"] = warning if warning and warning <= timezone.now() else None
     AliasExpiry.objects.update_or_create(alias=alias, defaults={**rules, "expired_at": None})
 
 
@@ -83,8 +83,8 @@ def _send_warning(owner: User, rows: list[AliasExpiry]) -> None:
 def expire() -> int:
     """Disable the aliases whose end has come, a week or more after their owner was warned; how many."""
     now = timezone.now()
-    told = AliasExpiry.objects.running().filter(warned_at__lte=now - timedelta(days=WARNING_DAYS))
-    ended = told.filter(Q(expires_at__lte=now) | Q(warned_at__gte=F("alias__active_at"))).due(now)
+    warned = AliasExpiry.objects.running().filter(warned_at__lte=now - timedelta(days=WARNING_DAYS))
+    ended = warned.filter(Q(expires_at__lte=now) | Q(warned_at__gte=F("alias__active_at"))).due(now)
     keys = list(ended.values_list("pk", flat=True))
     for batch in batches(keys, BATCH):
         Alias.objects.filter(pk__in=batch).update(enabled=False)

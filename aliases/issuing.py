@@ -21,7 +21,7 @@ from aliases.local_parts import check_local_part
 from aliases.models import Alias, AliasDestination, AliasExpiry
 from aliases.models.alias import check_quota
 from aliases.validation import clean_destinations, clean_name, clean_note
-from aliases.websites import bare_host
+from aliases.websites import parse_site
 from core.addresses import AddressError
 from core.db.compiled import Batch, CompiledInsert, Rows, insert_row, pipelined
 from core.ratelimit import Limit, count_or_refuse
@@ -36,8 +36,8 @@ NEEDS_SUFFIX = models.Q(domain__is_shared=True) | ~models.Q(domain__minimum_styl
 
 
 def needs_suffix(domain: Domain) -> bool:
-    """Whether a chosen name gets a random ending there: nobody shall take `info@` beside mailboxes, nor
-    a name that is easier to guess than the domain allows."""
+    """Whether a chosen name gets a random ending there, so that nobody takes `info@` beside mailboxes, or a
+    name that is easier to guess than the domain allows."""
     return domain.is_shared or domain.minimum_style != naming.WORDS
 
 
@@ -64,10 +64,11 @@ def issue(
     rows of the owner's creation counters for the transaction, so that the creations of one user
     go one after another, and what is counted is exact.
     """
-    values = _clean(hostname, note, name, destinations)
+    site = parse_site(hostname)
+    values = _clean(hostname, site.host, note, name, destinations)
     choice = choose(owner, domain)
     style = naming.stronger(style or choice.preferences.style, choice.domain.minimum_style)
-    names = islice(naming.candidates(hostname, style), NAME_TRIES)
+    names = islice(naming.candidates(site, style), NAME_TRIES)
     return _issue_first(owner, choice, names, made_by_app=made_by_app, **values)
 
 
@@ -89,7 +90,7 @@ def issue_chosen(
     needs it. Raises as `issue` does; also InvalidValue for a name that no alias may have, AddressTaken
     where it was given out before, and RateLimited after too many of these (`aliases.taken`).
     """
-    values = _clean(hostname, note, name, destinations)
+    values = _clean(hostname, parse_site(hostname).host, note, name, destinations)
     choice = choose(owner, domain)
     chosen = choice.domain
     is_random = needs_suffix(chosen) and not suffix
@@ -144,9 +145,10 @@ def _issue_first(
     raise refusals.AddressTaken(gettext("This address is taken. Choose another name."))
 
 
-def _clean(hostname: str, note: str | None, name: str, destinations: Sequence[str] | None) -> dict[str, Any]:
+def _clean(
+    hostname: str, host: str, note: str | None, name: str, destinations: Sequence[str] | None
+) -> dict[str, Any]:
     """What is written on a new alias, as it is stored. Raises InvalidValue, NotAnAddress."""
-    host = bare_host(hostname)
     return {
         "note": clean_note(f"Website: {host}" if note is None and host else note or "", hostname),
         "name": clean_name(name),

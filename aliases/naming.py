@@ -19,9 +19,10 @@ from tldextract import TLDExtract
 
 from aliases.local_parts import check_local_part, is_reserved
 from aliases.unwanted_words import UNWANTED
-from aliases.websites import split_site
+from aliases.websites import Site
 
 SITE_MAX = 30
+NO_SITE = Site()
 WORDS = "words"
 CHARACTERS = "characters"
 UUID = "uuid"
@@ -47,13 +48,13 @@ def words() -> tuple[str, ...]:
     return tuple(word for word in listed if word.isalpha() and word not in UNWANTED and not is_reserved(word))
 
 
-def site_label(site: str) -> str:
+def site_label(site: Site) -> str:
     """The name of a web site as it begins an alias: its registrable label in ASCII letters and digits.
 
     `https://user:pw@www.test-site.co.uk:8443/x` gives `testsite`. At most 30 characters; "" where
     there is no such label (IP addresses, `localhost`, bare suffixes, garbage).
     """
-    scheme, host = split_site(site)
+    scheme, host = site
     if "." not in host or ":" in host:
         return ""
     labels = host.split(".")
@@ -109,7 +110,7 @@ def _ascii(label: str) -> str:
     return re.sub(r"[^a-z0-9]", "", anyascii(label).lower())[:SITE_MAX]
 
 
-def shape(site: str = "", style: str = WORDS) -> str:
+def shape(site: Site = NO_SITE, style: str = WORDS) -> str:
     """What the first candidate's name will look like, its random part between ‹ and ›."""
     label = site_label(site) if style != UUID else ""
     if style == UUID:
@@ -125,7 +126,7 @@ def stronger(style: str, minimum: str) -> str:
     return max(style, minimum, key=order.index)
 
 
-def candidates(site: str = "", style: str = WORDS) -> Iterator[str]:
+def candidates(site: Site = NO_SITE, style: str = WORDS) -> Iterator[str]:
     """Local parts to try, one after another, each from a wider space than the last, without end.
 
     `<site>.<word>` with a site's host, `<word>.<word><4 digits>` without; `<site>.<8 characters>` and

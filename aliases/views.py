@@ -18,6 +18,7 @@ from aliases.choosing import choose_domain
 from aliases.forms import AliasForm, FilterForm, NewAliasForm, own_addresses
 from aliases.issuing import issue
 from aliases.models import Alias, AliasQuerySet
+from aliases.websites import parse_site
 from core.converters import KEY_DIGITS_MAX
 from core.exceptions import RuleError
 from core.pagination import Page, page_of
@@ -120,7 +121,7 @@ def alias_shape(request: HttpRequest) -> HttpResponse:
     except RuleError as error:
         return render(request, "aliases/_shape.html", {"refusal": str(error)})
     style = naming.stronger(preferred, chosen.minimum_style)
-    shape = naming.shape(request.GET.get("hostname", "")[:2000], style)
+    shape = naming.shape(parse_site(request.GET.get("hostname", "")[:2000]), style)
     context = {
         # Only the placeholder “word” is translated; the words themselves are always English.
         "shape": shape.replace("‹word", gettext("‹word")),

@@ -2,6 +2,7 @@
 
 import re
 from ipaddress import ip_address
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from core.addresses import DOMAIN_MAX_OCTETS, AddressError, domain_to_ascii
@@ -10,16 +11,23 @@ _HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
-def split_site(text: str) -> tuple[str, str]:
-    """The (scheme, bare host) of whatever a client calls a web site; "" for what is not there.
+class Site(NamedTuple):
+    """A web site: the scheme that a client wrote, and the bare host; "" for what is missing."""
+
+    scheme: str = ""
+    host: str = ""
+
+
+def parse_site(text: str) -> Site:
+    """Whatever a client calls a web site.
 
     A URL, an authority with credentials and port, an app's `androidapp://` identifier or a bare
     name goes in; user name, password, port, path, query and fragment never come out. The host is in
-    lower-case A-labels, or an IP literal without brackets. Garbage gives ("", "").
+    lower-case A-labels, or an IP literal without brackets. Garbage gives an empty site.
     """
     text = text.strip()
     if not text or len(text) > 20_000:
-        return "", ""
+        return Site()
     scheme = ""
     if match := _SCHEME.match(text):
         scheme, text = match[1].lower(), text[match.end() :]
@@ -30,18 +38,18 @@ def split_site(text: str) -> tuple[str, str]:
         authority = re.split(r"[/?#\\]", unquote(authority), maxsplit=1)[0].rpartition("@")[2]
     if authority.startswith("["):
         host = authority[1:].partition("]")[0]
-        return scheme, _clean_host(host) if ":" in host else ""
+        return Site(scheme, _clean_host(host) if ":" in host else "")
     if authority.count(":") > 1:
         host, port = authority, ""
     else:
         host, _colon, port = authority.partition(":")
     # What is no port was no host before the colon: `data:…`, or a password with a slash in it.
-    return scheme, "" if port and not port.isdigit() else _clean_host(host)
+    return Site(scheme, "" if port and not port.isdigit() else _clean_host(host))
 
 
 def bare_host(text: str) -> str:
-    """The host of a web site as it is stored: see `split_site`. "" where there is none."""
-    return split_site(text)[1]
+    """The host of a web site as it is stored: see `parse_site`."""
+    return parse_site(text).host
 
 
 def _clean_host(host: str) -> str:

@@ -17,9 +17,10 @@ from accounts.deletion import close_account
 from accounts.models import User
 from accounts.requests import user_of
 from aliases import naming
-from aliases.choosing import choose_domain
+from aliases.choosing import choose_domain, preferences_of
 from aliases.forms import PreferencesForm
-from aliases.models import Alias, AliasPreferences
+from aliases.models import Alias
+from aliases.websites import parse_site
 from core.exceptions import RuleError
 from core.spreadsheets import csv_download
 from domains.models import AliasStyle, Domain
@@ -63,8 +64,7 @@ def navigation(request: HttpRequest) -> dict[str, object]:
 def account(request: HttpRequest) -> HttpResponse:
     """Preferences, with an example of each style, and links to the rest of the account."""
     user = user_of(request)
-    preferences = AliasPreferences.objects.filter(user=user).first() or AliasPreferences(user=user)
-    form = PreferencesForm(request.POST or None, instance=preferences, user=user)
+    form = PreferencesForm(request.POST or None, instance=preferences_of(user), user=user)
     if request.method == "POST" and form.is_valid():
         form.save()
         messages.success(request, gettext("Saved."))
@@ -73,8 +73,9 @@ def account(request: HttpRequest) -> HttpResponse:
         domain = choose_domain(user)[0].display_name
     except RuleError:
         domain = "example.com"
+    site = parse_site("github.com")
     examples = [
-        {"label": style.label, "address": f"{next(naming.candidates('github.com', style.value))}@{domain}"}
+        {"label": style.label, "address": f"{next(naming.candidates(site, style.value))}@{domain}"}
         for style in AliasStyle
     ]
     context = {"form": form, "examples": examples}

@@ -124,11 +124,11 @@ class QuickAdmin(admin.ModelAdmin[Any]):
 class AuditAdmin(ReadOnly, QuickAdmin):
     """What was done to other people's data: to read, and to export as a file."""
 
-    list_display = ("moment", "who", "deed", "subject", "detail", "remote_address")
+    list_display = ("moment", "who", "action", "subject", "detail", "remote_address")
     # For the page of one entry, which otherwise leaves out fields that cannot be edited.
-    fields = ("moment", "who", "deed", "subject_type", "subject", "detail", "remote_address")
+    fields = ("moment", "who", "action", "subject_type", "subject", "detail", "remote_address")
     readonly_fields = fields
-    search_fields = ("actor_name__istartswith", "subject__istartswith", "deed__istartswith")
+    search_fields = ("actor_name__istartswith", "subject__istartswith", "action__istartswith")
     search_help_text = _("The start of who, what, or to what.")
     list_filter = ("subject_type",)
     ordering = ("-moment", "-pk")

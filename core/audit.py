@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 SUBJECT_MAX = 400
 DETAIL_MAX = 1000
-DEED_MAX = 60
+ACTION_MAX = 60
 
 
 class AppendOnly(TypeError):
@@ -20,9 +20,9 @@ class AppendOnly(TypeError):
 
 class AuditQuerySet(models.QuerySet["AuditEntry"]):
     def record(
-        self, request: HttpRequest | None, deed: str, subject: models.Model | None = None, detail: str = ""
+        self, request: HttpRequest | None, action: str, subject: models.Model | None = None, detail: str = ""
     ) -> "AuditEntry":
-        """Record that the request's user (None: a command) did `deed`, such as `alias.disable`, to `subject`.
+        """Record that the request's user (None: a command) did `action` (`alias.disable`) to `subject`.
 
         `detail` must not contain a secret: it is kept for AUDIT_DAYS days.
         """
@@ -31,7 +31,7 @@ class AuditQuerySet(models.QuerySet["AuditEntry"]):
         return self.create(
             actor=actor if is_known else None,
             actor_name=str(actor) if is_known else "",
-            deed=deed[:DEED_MAX],
+            action=action[:ACTION_MAX],
             subject_type=str(subject._meta.label_lower) if subject is not None else "",
             subject_key=str(subject.pk) if subject is not None else "",
             subject=str(subject)[:SUBJECT_MAX] if subject is not None else "",
@@ -65,7 +65,7 @@ class AuditEntry(models.Model):
         verbose_name=_("who"),
     )
     actor_name = models.CharField(_("who, by address"), max_length=254, blank=True, editable=False)
-    deed = models.CharField(_("what"), max_length=DEED_MAX, editable=False)
+    action = models.CharField(_("what"), max_length=ACTION_MAX, editable=False)
     subject_type = models.CharField(_("kind"), max_length=60, blank=True, editable=False)
     subject_key = models.CharField(_("key"), max_length=40, blank=True, editable=False)
     subject = models.CharField(_("to what"), max_length=SUBJECT_MAX, blank=True, editable=False)
@@ -83,7 +83,7 @@ class AuditEntry(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.deed} {self.subject}"
+        return f"{self.action} {self.subject}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Insert the entry. Raises AppendOnly for one that exists already."""

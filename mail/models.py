@@ -25,7 +25,7 @@ class Activity(models.Model):
 
     alias = models.ForeignKey(Alias, models.CASCADE, related_name="activities")
     moment = models.DateTimeField(default=timezone.now)
-    event = models.CharField(max_length=10, choices=Event, db_column="deed")
+    event = models.CharField(max_length=10, choices=Event)
     sender = models.CharField(max_length=SENDER_MAX, blank=True)
     destination = models.ForeignKey(EmailAddress, models.SET_NULL, null=True, related_name="+")
     # Of a bounce: the other server's words, in one line; "" if there are none.

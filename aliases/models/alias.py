@@ -37,7 +37,7 @@ from domains.models import Domain
 if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager
 
-# A statement has room for so many keys: SQLite takes 32,766 parameters unless built for more.
+# Keys in one statement: SQLite takes at most 32,766 parameters unless built for more.
 STRIP_BATCH = 10_000
 SEARCH_MAX_CHARACTERS = 200
 

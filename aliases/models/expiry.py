@@ -65,7 +65,7 @@ class AliasExpiry(ExpiryRules):
     alias = models.OneToOneField("aliases.Alias", models.CASCADE, primary_key=True, related_name="expiry")
     expires_at = models.DateTimeField(_("expires on"), null=True, blank=True, db_index=True)
     warned_at = models.DateTimeField(null=True, editable=False)
-    # Set once it has ended: then it is told in the list, until the owner enables the alias again.
+    # Set when it has ended: the list says so until the owner enables the alias again.
     expired_at = models.DateTimeField(null=True, editable=False)
 
     objects = AliasExpiryQuerySet.as_manager()
@@ -87,7 +87,7 @@ class AliasExpiry(ExpiryRules):
             ends.append(self.alias.created + timedelta(days=self.unused_days))
         if not ends:
             return None
-        told = self.warned_at or timezone.now()
-        if self.expires_at is None and told < self.alias.active_at:  # mail came since, and made it void
-            told = timezone.now()
-        return max(min(ends), told + timedelta(days=WARNING_DAYS))
+        warned = self.warned_at or timezone.now()
+        if self.expires_at is None and warned < self.alias.active_at:  # mail has come since
+            warned = timezone.now()
+        return max(min(ends), warned + timedelta(days=WARNING_DAYS))

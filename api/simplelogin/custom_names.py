@@ -12,7 +12,7 @@ from aliases.choosing import choose_domain
 from aliases.issuing import issue_chosen, needs_suffix
 from aliases.models import Alias
 from aliases.naming import endings, site_label
-from aliases.websites import bare_host
+from aliases.websites import parse_site
 from api.schema import Call
 from api.simplelogin import objects
 from api.simplelogin.aliases import addresses_of
@@ -74,11 +74,10 @@ class OptionsView(ApiView):
 
     def options_for(self, offered: list[objects.SuffixObject]) -> objects.BaseOptions:
         """All but the endings that are offered."""
-        hostname = self.query.get("hostname", "")
-        answer: objects.BaseOptions = {"can_create": bool(offered), "prefix_suggestion": site_label(hostname)}
-        host = bare_host(hostname)
-        made = Alias.objects.owned_by(self.caller).present().filter(hostname=host)
-        if host and (alias := made.order_by("-created", "-pk").first()):
+        site = parse_site(self.query.get("hostname", ""))
+        answer: objects.BaseOptions = {"can_create": bool(offered), "prefix_suggestion": site_label(site)}
+        made = Alias.objects.owned_by(self.caller).present().filter(hostname=site.host)
+        if site.host and (alias := made.order_by("-created", "-pk").first()):
             answer["recommendation"] = {"alias": alias.address, "hostname": alias.hostname}
         return answer
 

@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('moment', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='when')),
                 ('actor_name', models.CharField(blank=True, editable=False, max_length=254, verbose_name='who, by address')),
-                ('deed', models.CharField(editable=False, max_length=60, verbose_name='what')),
+                ('action', models.CharField(editable=False, max_length=60, verbose_name='what')),
                 ('subject_type', models.CharField(blank=True, editable=False, max_length=60, verbose_name='kind')),
                 ('subject_key', models.CharField(blank=True, editable=False, max_length=40, verbose_name='key')),
                 ('subject', models.CharField(blank=True, editable=False, max_length=400, verbose_name='to what')),

@@ -41,7 +41,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('moment', models.DateTimeField(default=django.utils.timezone.now)),
-                ('event', models.CharField(choices=[('forward', 'forwarded'), ('block', 'blocked'), ('bounce', 'bounced')], db_column='deed', max_length=10)),
+                ('event', models.CharField(choices=[('forward', 'forwarded'), ('block', 'blocked'), ('bounce', 'bounced')], max_length=10)),
                 ('sender', models.CharField(blank=True, max_length=320)),
                 ('reason', models.CharField(blank=True, db_default='', default='', max_length=300)),
                 ('alias', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='activities', to='aliases.alias')),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aliases.local_parts import RESERVED_NAMES, RESERVED_PREFIXES, check_local_part, resolved_form
 from aliases.naming import site_label
-from aliases.websites import bare_host, note_without_url, split_site
+from aliases.websites import bare_host, note_without_url, parse_site
 from core.addresses import AddressError
 
 quick = settings(max_examples=80, deadline=None)
@@ -101,7 +101,7 @@ SITES = [
 @pytest.mark.parametrize(("site", "host", "label"), SITES)
 def test_a_site_becomes_a_host_and_a_label(site: str, host: str, label: str) -> None:
     assert bare_host(site) == host
-    assert site_label(site) == label
+    assert site_label(parse_site(site)) == label
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_site_becomes_a_host_and_a_label(site: str, host: str, label: str) -> 
 )
 def test_garbage_gives_nothing(site: str) -> None:
     assert bare_host(site) == ""
-    assert site_label(site) == ""
+    assert site_label(parse_site(site)) == ""
 
 
 def test_a_long_path_does_not_hide_the_host() -> None:
@@ -171,7 +171,7 @@ def test_nothing_but_the_host_of_a_url_comes_out(
     assume(escaped or "%" not in user + password)
     credentials = f"{user}:{password}@" if user else ""
 
-    found = split_site(f"{scheme}{credentials}{host}{port}{path}{query}{fragment}")
+    found = parse_site(f"{scheme}{credentials}{host}{port}{path}{query}{fragment}")
 
     assert found == (scheme.removesuffix("//").removesuffix(":"), host)
 

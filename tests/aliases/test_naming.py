@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from aliases import naming
 from aliases.local_parts import check_local_part, is_reserved
 from aliases.unwanted_words import UNWANTED
-from aliases.websites import bare_host
+from aliases.websites import Site, bare_host, parse_site
 
 quick = settings(max_examples=60, deadline=None)
 
@@ -36,13 +36,13 @@ styles = st.sampled_from([naming.WORDS, naming.CHARACTERS, naming.UUID])
 @quick
 @given(sites)
 def test_a_label_is_short_and_plain(site: str) -> None:
-    assert re.fullmatch(r"[a-z0-9]{0,30}", naming.site_label(site))
+    assert re.fullmatch(r"[a-z0-9]{0,30}", naming.site_label(parse_site(site)))
 
 
 @quick
 @given(sites, styles)
 def test_every_candidate_is_allowed(site: str, style: str) -> None:
-    for name in islice(naming.candidates(site, style), 30):
+    for name in islice(naming.candidates(parse_site(site), style), 30):
         check_local_part(name)
         assert not is_reserved(name)
         assert len(name) <= 64
@@ -65,8 +65,8 @@ def space(name: str, style: str) -> float:
     st.sampled_from(["", "github.com", "x" * 40 + ".com"]), st.sampled_from([naming.WORDS, naming.CHARACTERS])
 )
 def test_each_candidate_is_from_a_wider_space_than_the_last(site: str, style: str) -> None:
-    label = naming.site_label(site)
-    names = list(islice(naming.candidates(site, style), 8))
+    label = naming.site_label(parse_site(site))
+    names = list(islice(naming.candidates(parse_site(site), style), 8))
 
     widths = [space(name.removeprefix(f"{label}."), style) for name in names]
 
@@ -74,7 +74,7 @@ def test_each_candidate_is_from_a_wider_space_than_the_last(site: str, style: st
 
 
 def test_with_a_site_the_first_name_is_the_site_and_a_word() -> None:
-    site, word = next(naming.candidates("www.github.com")).split(".")
+    site, word = next(naming.candidates(parse_site("www.github.com"))).split(".")
 
     assert site == "github"
     assert word in naming.words()
@@ -89,12 +89,14 @@ def test_without_a_site_the_first_name_is_two_words_and_four_digits() -> None:
 
 
 def test_random_characters_are_eight_after_a_site_and_twelve_without() -> None:
-    assert re.fullmatch(r"github\.[a-z0-9]{8}", next(naming.candidates("github.com", naming.CHARACTERS)))
-    assert re.fullmatch(r"[a-z0-9]{12}", next(naming.candidates("", naming.CHARACTERS)))
+    assert re.fullmatch(
+        r"github\.[a-z0-9]{8}", next(naming.candidates(parse_site("github.com"), naming.CHARACTERS))
+    )
+    assert re.fullmatch(r"[a-z0-9]{12}", next(naming.candidates(style=naming.CHARACTERS)))
 
 
 def test_a_uuid_is_random_and_does_not_name_the_site() -> None:
-    name = next(naming.candidates("github.com", naming.UUID))
+    name = next(naming.candidates(parse_site("github.com"), naming.UUID))
 
     assert str(uuid.UUID(name)) == name
     assert uuid.UUID(name).version == 4
@@ -104,7 +106,7 @@ def test_a_name_that_is_reserved_is_passed_over(monkeypatch: pytest.MonkeyPatch)
     drawn = iter(["srs0abcdefgh", "k" * 13])
     monkeypatch.setattr(naming, "_random", lambda alphabet, length: next(drawn))
 
-    assert next(naming.candidates("", naming.CHARACTERS)) == "k" * 13
+    assert next(naming.candidates(style=naming.CHARACTERS)) == "k" * 13
 
 
 def test_there_are_words_enough_for_thirteen_bits_each() -> None:
@@ -148,7 +150,7 @@ def test_every_unwanted_word_is_one_of_the_list_(monkeypatch: pytest.MonkeyPatch
 @given(st.sampled_from(["www", "www2", "m", "mobile"]), sites)
 def test_what_stands_before_a_site_is_never_its_name(door: str, site: str) -> None:
     host = bare_host(site)
-    label = naming.site_label(f"{door}.{host}" if host else "")
+    label = naming.site_label(Site(host=f"{door}.{host}" if host else ""))
 
     # A customer of a private suffix may be called `m`.
     assert not re.fullmatch("www[0-9]*|mobile", label) or "github.io" in host
@@ -157,7 +159,7 @@ def test_what_stands_before_a_site_is_never_its_name(door: str, site: str) -> No
 def test_words_are_drawn_from_the_whole_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(naming, "words", lambda: ("red", "green"))
 
-    drawn = {next(naming.candidates("github.com")) for _ in range(200)}
+    drawn = {next(naming.candidates(parse_site("github.com"))) for _ in range(200)}
 
     assert drawn == {"github.red", "github.green"}
 

@@ -17,10 +17,12 @@ pytestmark = pytest.mark.django_db
 
 
 def entries() -> list[tuple[str, str, str]]:
-    return list(AuditEntry.objects.order_by("pk").values_list("actor_name", "deed", "subject"))
+    return list(AuditEntry.objects.order_by("pk").values_list("actor_name", "action", "subject"))
 
 
-def test_an_admins_deeds_are_written_down(boss: Client, root: User, alice: User, example_com: Domain) -> None:
+def test_an_admins_actions_are_written_down(
+    boss: Client, root: User, alice: User, example_com: Domain
+) -> None:
     alias = issue(owner=alice)
     token, secret = Token.objects.issue(owner=alice, name="phone")
 
@@ -57,7 +59,7 @@ def test_a_managers_grants_are_written_down(alice: User, mallory: User, other_or
     grant = other_org.grants.get()
     client.post(f"/domains/other.org/{grant.pk}/revoke/")
 
-    assert [(who, deed) for who, deed, _subject in entries()] == [
+    assert [(who, action) for who, action, _subject in entries()] == [
         (alice.email, "accessgrant.add"),
         (alice.email, "accessgrant.delete"),
     ]
@@ -69,7 +71,7 @@ def test_a_command_is_written_down_without_its_secret(
     call_command("grant_access", "other.org", alice.email)
     call_command("create_token", alice.email, "script")
 
-    details = list(AuditEntry.objects.order_by("pk").values_list("deed", "detail"))
+    details = list(AuditEntry.objects.order_by("pk").values_list("action", "detail"))
 
     assert details == [
         ("command.grant_access", "domain=other.org, email=alice@example.com, by=None"),
@@ -79,23 +81,23 @@ def test_a_command_is_written_down_without_its_secret(
 
 def test_an_entry_is_never_changed_or_deleted(alice: User) -> None:
     entry = AuditEntry.objects.record(None, "x", alice)
-    for deed in (
+    for action in (
         entry.save,
         entry.delete,
         AuditEntry.objects.all().delete,
-        lambda: AuditEntry.objects.update(deed="y"),
+        lambda: AuditEntry.objects.update(action="y"),
     ):
         with pytest.raises(AppendOnly):
-            deed()
+            action()
 
-    assert AuditEntry.objects.get().deed == "x"
+    assert AuditEntry.objects.get().action == "x"
 
 
 def test_an_entry_outlives_its_actor_and_ends_after_its_time(boss: Client, root: User, alice: User) -> None:
     other = User.objects.create_superuser("other@admin.test", "other-password-1")
-    AuditEntry.objects.create(actor=other, actor_name=other.email, deed="x")
+    AuditEntry.objects.create(actor=other, actor_name=other.email, action="x")
     other.delete()
-    AuditEntry.objects.create(deed="old", moment=timezone.now() - timedelta(days=366))
+    AuditEntry.objects.create(action="old", moment=timezone.now() - timedelta(days=366))
 
     call_command("prune_audit")
 
@@ -103,7 +105,7 @@ def test_an_entry_outlives_its_actor_and_ends_after_its_time(boss: Client, root:
 
 
 def test_the_admin_finds_by_the_beginning_in_any_case(boss: Client, root: User) -> None:
-    AuditEntry.objects.create(deed="token.revoke", subject="Bitwarden", actor_name=root.email)
+    AuditEntry.objects.create(action="token.revoke", subject="Bitwarden", actor_name=root.email)
 
     for searched in ("Bitw", "bitw", "ROOT@", "token."):
         assert "token.revoke" in boss.get("/admin/core/auditentry/", {"q": searched}).content.decode()
@@ -111,13 +113,13 @@ def test_the_admin_finds_by_the_beginning_in_any_case(boss: Client, root: User) 
 
 
 def test_the_admin_reads_and_exports_but_does_not_write(boss: Client, alice: User) -> None:
-    entry = AuditEntry.objects.create(deed="alias.disable", subject="=1+1", actor_name="root@admin.test")
+    entry = AuditEntry.objects.create(action="alias.disable", subject="=1+1", actor_name="root@admin.test")
 
     assert "alias.disable" in boss.get("/admin/core/auditentry/").content.decode()
     page = boss.get(f"/admin/core/auditentry/{entry.pk}/change/").content.decode()
     assert "root@admin.test" in page.partition('id="content"')[2]
     assert "=1+1" in page.partition('id="content"')[2].partition("</h2>")[2]
-    assert boss.post(f"/admin/core/auditentry/{entry.pk}/change/", {"deed": "y"}).status_code == 403
+    assert boss.post(f"/admin/core/auditentry/{entry.pk}/change/", {"action": "y"}).status_code == 403
     assert boss.post(f"/admin/core/auditentry/{entry.pk}/delete/", {"post": "yes"}).status_code == 403
     exported = boss.post("/admin/core/auditentry/", {"action": "export", "_selected_action": [entry.pk]})
 

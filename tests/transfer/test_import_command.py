@@ -51,7 +51,7 @@ def test_it_shows_and_makes_a_persons_aliases(alice: User, import_aliases: Impor
     ]
     assert Alias.objects.owned_by(alice).count() == 3
     entry = AuditEntry.objects.get()
-    assert entry.deed == "command.import_aliases"
+    assert entry.action == "command.import_aliases"
     assert entry.detail == "format=simplelogin, user=Alice@Example.com, aliases=3"
 
 

@@ -112,7 +112,7 @@ def test_the_audit_says_who_imported_what_from_where(boss: Client, root: User) -
 
     entry = AuditEntry.objects.get()
 
-    assert (entry.actor, entry.deed, entry.remote_address) == (root, "alias.import", "127.0.0.1")
+    assert (entry.actor, entry.action, entry.remote_address) == (root, "alias.import", "127.0.0.1")
     assert entry.detail == (
         "format=mailu, create_domains=True, create_users=True, domains=2, users=2, aliases=2"
     )
