@@ -37,14 +37,15 @@ class Aliases(ApiView):
         query = ListQuery.read(self.query)
         page = Page(request.build_absolute_uri(request.path), self.query, query)
         aliases = filtered(self.caller, query)
-        total = aliases.count()
         # The page is found in the index alone; only its rows are then read whole.
         sort, activity = query["sort"], self.shows_activity
         keys = ordered(aliases, sort, activity=activity).values("pk")[page.rows]
         found = with_last_mail(Alias.objects.filter(pk__in=keys)).with_destinations()
         rows = ordered(found, sort, activity=activity)
         return Response(
-            page.answer([alias_object(alias, self.caller, activity=activity) for alias in rows], total)
+            page.answer(
+                [alias_object(alias, self.caller, activity=activity) for alias in rows], page.count(aliases)
+            )
         )
 
     @AddyCall("Create an alias", ONE, 201, takes=inputs.NewChosenAlias, refuses=(403, 422))

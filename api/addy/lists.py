@@ -21,6 +21,8 @@ from domains.models import Domain
 
 PAGE_SIZE_MAX = 100
 SEARCH_MIN, SEARCH_MAX = 3, 50
+# Rows counted beyond the present page: counting a million takes the database 40 to 80 ms.
+COUNTED_MAX = 100_000
 # Pages that are linked on either side of the present one.
 NEIGHBOURS = 3
 
@@ -174,6 +176,10 @@ class Page:
     def rows(self) -> slice:
         """The page's rows in the whole list."""
         return slice((self.number - 1) * self.size, self.number * self.size)
+
+    def count(self, aliases: AliasQuerySet) -> int:
+        """How many aliases there are; of those after the page, at most COUNTED_MAX."""
+        return aliases.order_by().values("pk")[: self.rows.stop + COUNTED_MAX].count()
 
     def url(self, number: int) -> str:
         """The address of the same list's page of that number."""

@@ -425,3 +425,20 @@ def test_a_search_for_no_text_finds_nothing_and_breaks_nothing(alice: User, key:
     answer = post(key, "/api/v2/aliases?page_id=0", body=b'{"query": "\\ud800zzz\\u0000"}')
 
     assert (answer.status_code, answer.json()) == (200, {"aliases": []})
+
+
+def test_no_session_or_csrf_code_runs_for_the_api(
+    alice: User, api: Callable[[User], APIClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object, request: object) -> None:
+        pytest.fail("a request for the API came to a middleware of the pages")
+
+    monkeypatch.setattr("django.contrib.sessions.middleware.SessionMiddleware.process_request", fail)
+    monkeypatch.setattr("django.middleware.csrf.CsrfViewMiddleware.process_request", fail)
+    client = api(alice)
+    client.cookies["sessionid"] = "x" * 32
+
+    assert client.get("/api/user_info").status_code == 200
+    assert client.post("/api/alias/random/new").status_code == 201
+    with pytest.raises(pytest.fail.Exception):
+        client.get("/aliases/")

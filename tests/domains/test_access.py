@@ -1,15 +1,20 @@
 """Who may create on a domain, and what a domain's own verbs do."""
 
+from typing import Any
+
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import ProtectedError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
 from aliases import exceptions as refusals
-from aliases.choosing import choose_domain
+from aliases.choosing import choose, choose_domain
 from aliases.issuing import issue
-from aliases.models import Alias
+from aliases.models import Alias, AliasPreferences
 from domains.models import AccessGrant, Audience, Domain
 
 
@@ -243,3 +248,74 @@ def test_a_name_is_stored_in_its_one_form_without_validation_too(db: None) -> No
     domain.refresh_from_db()
 
     assert domain.name == "xn--bcher-kva.example"
+
+
+people = st.fixed_dictionaries(
+    {
+        "email": st.sampled_from(["eve@one.test", "eve@two.test", "eve@sub.one.test"]),
+        "is_superuser": st.booleans(),
+        "is_active": st.booleans(),
+    }
+)
+one_domain = st.fixed_dictionaries(
+    {
+        "anonmail_enabled": st.booleans(),
+        "audience": st.sampled_from(list(Audience)),
+        "manager": st.booleans(),
+        "grant": st.booleans(),
+    }
+)
+NAMES = ("one.test", "sub.one.test", "three.test", "two.test")
+
+
+@pytest.mark.django_db
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(person=people, worlds=st.tuples(*[one_domain] * len(NAMES)), preferred=st.sampled_from([None, *NAMES]))
+def test_the_rule_is_what_it_says(
+    person: dict[str, Any], worlds: tuple[dict[str, Any], ...], preferred: str | None
+) -> None:
+    """The rule and the choice of a domain in SQL, against the same in plain Python."""
+    with transaction.atomic():
+        user = User.objects.create_user(**person)
+        domains = {}
+        for name, world in zip(NAMES, worlds, strict=True):
+            domain = Domain.objects.create(
+                name=name, anonmail_enabled=world["anonmail_enabled"], audience=world["audience"]
+            )
+            if world["manager"]:
+                domain.managers.add(user)
+            if world["grant"]:
+                domain.grant(user)
+            domains[name] = domain
+        if preferred:
+            AliasPreferences.objects.create(user=user, default_domain=domains[preferred])
+        own = person["email"].partition("@")[2]
+        allowed = [
+            name
+            for name, world in zip(NAMES, worlds, strict=True)
+            if person["is_active"]
+            and world["anonmail_enabled"]
+            and (
+                person["is_superuser"]
+                or name == own
+                or world["audience"] == Audience.EVERYONE
+                or world["manager"]
+                or world["grant"]
+            )
+        ]
+        best = sorted(allowed, key=lambda name: (name != preferred, name != own, name))
+
+        assert sorted(usable(user)) == allowed
+        if best:
+            assert choose(user).domain.name == best[0]
+        else:
+            with pytest.raises(refusals.NoUsableDomain):
+                choose(user)
+        for name, world in zip(NAMES, worlds, strict=True):
+            if name in allowed:
+                assert choose(user, name).domain == domains[name]
+            else:
+                refusal = refusals.DomainForbidden if world["anonmail_enabled"] else refusals.DomainNotFound
+                with pytest.raises(refusal):
+                    choose(user, name)
+        transaction.set_rollback(True)

@@ -381,6 +381,20 @@ def test_links_name_the_pages_nearby_and_the_ends(alice: User, api: Api) -> None
     assert [link["label"] for link in meta["links"]] == labels
 
 
+def test_a_list_counts_so_far_beyond_the_page_and_no_further(
+    alice: User, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.addy.lists.COUNTED_MAX", 3)
+    for _ in range(8):
+        issue(owner=alice)
+
+    client = api(alice)
+    pages = [client.get(f"{ALIASES}?page[number]={number}&page[size]=2").json() for number in (1, 2, 3, 4)]
+
+    assert [page["meta"]["total"] for page in pages] == [5, 7, 8, 8]
+    assert [bool(page["links"]["next"]) for page in pages] == [True, True, True, False]
+
+
 def test_an_empty_list_has_one_page(alice: User, api: Api) -> None:
     answer = api(alice).get(ALIASES).json()
 
