@@ -37,6 +37,10 @@ _BEST = CompiledQuery(_best, **ASKER_FIELDS, default_domain=models.BigIntegerFie
 _NAMED = CompiledQuery(_named, **ASKER_FIELDS, name=models.CharField())
 
 
+# Of a user who has not set any.
+_NONE = AliasPreferences()
+
+
 @dataclass(frozen=True)
 class Choice:
     """The domain on which a user creates, and how the user likes new aliases."""
@@ -47,11 +51,7 @@ class Choice:
 
 def preferences_of(user: User) -> AliasPreferences:
     """How the user likes new aliases, in one statement if the user was read without."""
-    try:
-        found: AliasPreferences = user.alias_preferences
-    except AliasPreferences.DoesNotExist:
-        found = AliasPreferences(user=user)
-    return found
+    return getattr(user, "alias_preferences", None) or AliasPreferences(user=user)
 
 
 def choose_domain(user: User, asked: str | None = None) -> tuple[Domain, str]:
@@ -66,7 +66,7 @@ def choose(user: User, asked: str | None = None) -> Choice:
     The one asked for; else the default one, if it is usable; else the one of the user's own address;
     else the first by name. Raises DomainNotFound, DomainForbidden, NoUsableDomain.
     """
-    preferences = preferences_of(user)
+    preferences = getattr(user, "alias_preferences", None) or _NONE
     if asked is not None:
         return Choice(_asked(user, asked), preferences)
     for domain in _BEST(**asker(user), default_domain=preferences.default_domain_id):

@@ -44,7 +44,7 @@ urlpatterns = [
     path("account/delete/", views.account_delete, name="account-delete"),
     path("unsubscribe/<str:token>/", alias_unsubscribe, name="alias-unsubscribe"),
     path("api/schema", schema, name="api-schema"),
-    path("api/docs/", docs_page, name="api-docs"),
+    re_path("^api/docs/?$", docs_page, name="api-docs"),
     path("api/", include("api.urls")),
     path("dashboard/", leads_to("alias-list"), name="simplelogin-dashboard"),
     path("dashboard/api_key", leads_to("token-list"), name="simplelogin-api-key"),

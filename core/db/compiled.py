@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 from django.db.models.query import ModelIterable, get_related_populators
 from django.db.models.sql.compiler import SQLCompiler
 from django.db.models.sql.subqueries import DeleteQuery, UpdateQuery
@@ -88,14 +89,22 @@ def _execute(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]) -
     connection.validate_no_broken_transaction()
     with connection.wrap_database_errors:
         kept = _kept_cursors(connection)
-        cursor = kept.get(sql)
-        if cursor is None:
-            cursor = kept[sql] = connection.create_cursor()
-        cursor.execute(sql, params)
+        if sql not in kept:
+            kept[sql] = _new_cursor(connection, sql)
+        cursor, own_sql = kept[sql]
+        cursor.execute(own_sql, params)
     return cursor
 
 
-def _kept_cursors(connection: Any) -> dict[str, Any]:
+def _new_cursor(connection: Any, sql: str) -> tuple[Any, str]:
+    """A cursor, and the statement with the driver's marks: Django's for SQLite replaces them each time."""
+    cursor = connection.create_cursor()
+    if isinstance(cursor, SQLiteCursorWrapper):
+        return connection.connection.cursor(), cursor.convert_query(sql)
+    return cursor, sql
+
+
+def _kept_cursors(connection: Any) -> dict[str, tuple[Any, str]]:
     """The open cursors of the connection to the server, or to the file, by statement."""
     raw = connection.connection
     # One of SQLite's takes no attributes; Django's wrapper stays with it.
