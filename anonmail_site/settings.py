@@ -230,12 +230,14 @@ if _database["ENGINE"] == "django.db.backends.postgresql":
     if env.bool("DATABASE_PREPARE", default=True):
         _options.setdefault("server_side_binding", True)
         _options.setdefault("prepare_threshold", 5)
-        # Planning a kept statement anew for its values takes several times as long as running it.
-        _options.setdefault("options", "-c plan_cache_mode=force_generic_plan")
     # Seconds until an unreachable server counts as down, instead of the system's two minutes
     _options.setdefault("connect_timeout", 3)
     # Milliseconds until a server that no longer acknowledges anything counts as down (libpq).
     _options.setdefault("tcp_user_timeout", 10_000)
+    # Seconds until an idle connection to a server that has vanished counts as closed.
+    _options.setdefault("keepalives_idle", 10)
+    _options.setdefault("keepalives_interval", 3)
+    _options.setdefault("keepalives_count", 3)
 elif _database["ENGINE"] == "django.db.backends.sqlite3":
     # Each thread keeps its connection: opening the file and the PRAGMAs cost more than the statements.
     _database.setdefault("CONN_MAX_AGE", None)

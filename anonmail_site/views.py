@@ -64,15 +64,16 @@ def navigation(request: HttpRequest) -> dict[str, object]:
 def account(request: HttpRequest) -> HttpResponse:
     """Preferences, with an example of each style, and links to the rest of the account."""
     user = user_of(request)
+    # Before the form, which changes the preferences.
+    try:
+        domain = choose_domain(user)[0].display_name
+    except RuleError:
+        domain = "example.com"
     form = PreferencesForm(request.POST or None, instance=preferences_of(user), user=user)
     if request.method == "POST" and form.is_valid():
         form.save()
         messages.success(request, gettext("Saved."))
         return redirect("account")
-    try:
-        domain = choose_domain(user)[0].display_name
-    except RuleError:
-        domain = "example.com"
     site = parse_site("github.com")
     examples = [
         {"label": style.label, "address": f"{next(naming.candidates(site, style.value))}@{domain}"}

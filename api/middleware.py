@@ -18,7 +18,7 @@ from api.errors import error_body, sentence_for
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 # The page to try calls out is a page like others.
-API_PATHS = re.compile(r"/+api(/(?!docs(/|$))|$)")
+API_PATHS = re.compile(r"/+api(?!/+docs/*$)(/|$)")
 
 
 class ApiHandler(BaseHandler):
@@ -138,6 +138,9 @@ def _error(request: HttpRequest, status: int, instead_of: HttpResponseBase | Non
 
 
 def _finish(response: HttpResponseBase) -> HttpResponseBase:
-    """Answers of the API are private: no cache keeps them."""
+    """Answers of the API are private: no cache keeps them, and no page shows them."""
     patch_cache_control(response, no_store=True)
+    response.headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
+    response.headers["X-Frame-Options"] = "DENY"
+    response.headers["X-Content-Type-Options"] = "nosniff"
     return response

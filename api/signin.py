@@ -185,7 +185,13 @@ class PasswordView(SignInView):
                 )
             )
         lifetime = LIFETIMES.get(AddySignIn.read(self.fields)["expiration"]) if self.speaks_addy else None
-        data = self.input.read(self.fields) | {"lifetime": lifetime}
+        others = (
+            {"device", self.simplelogins_field}
+            if self.speaks_addy
+            else {"device_name", "expiration", self.addys_field}
+        )
+        fields = {name: value for name, value in self.fields.items() if name not in others}
+        data = self.input.read(fields) | {"lifetime": lifetime}
         data["device"] = clean_name(data["device_name" if self.speaks_addy else "device"][:DEVICE_MAX])
         return data
 

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import User
-from aliases.choosing import choose_domain
+from aliases.choosing import choose_domain, preferences_of
 from aliases.exceptions import NoUsableDomain
 from aliases.models import Alias, AliasPreferences
 from api.errors import BadInput
@@ -64,8 +64,7 @@ class Settings(ApiView):
     scope = {"get": Scope.CREATE, "patch": Scope.MANAGE}
 
     def preferences(self) -> AliasPreferences:
-        stored = AliasPreferences.objects.select_related("default_domain").filter(user=self.caller).first()
-        return stored or AliasPreferences(user=self.caller)
+        return preferences_of(self.caller)
 
     def answer(self, preferences: AliasPreferences) -> Response:
         try:

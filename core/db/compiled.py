@@ -39,7 +39,7 @@ class Batch:
         """Read the answers that have not been read. Raises what `use` raises."""
         unread, self._unread = self._unread, []
         for cursor, use in unread:
-            use(cursor.fetchall())
+            use(_fetched(self.connection, cursor))
 
 
 @contextmanager
@@ -74,7 +74,14 @@ def pipelined() -> Iterator[Batch]:
 
 def run(sql: str, params: Sequence[Any]) -> Rows:
     """The rows that a statement returns: a SELECT, or a change with RETURNING."""
-    rows: Rows = _execute(connections[DEFAULT_DB_ALIAS], sql, params).fetchall()
+    connection = connections[DEFAULT_DB_ALIAS]
+    return _fetched(connection, _execute(connection, sql, params))
+
+
+def _fetched(connection: BaseDatabaseWrapper, cursor: Any) -> Rows:
+    # In a pipeline, what failed is raised here.
+    with connection.wrap_database_errors:
+        rows: Rows = cursor.fetchall()
     return rows
 
 

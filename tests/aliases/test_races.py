@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 from allauth.account.models import EmailAddress
-from django.db import connections
+from django.db import connection, connections
 from pytest_django import Settings
+from rest_framework.test import APIClient
 
 from accounts.models import User
 from aliases import naming
@@ -224,3 +226,41 @@ def test_a_destination_that_goes_away_in_the_same_moment_is_refused_in_words(
 
     assert not Alias.objects.exists()
     assert not EmailAddress.objects.filter(pk=home.pk).exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "quota"),
+    [
+        ("/api/alias/random/new", {}, None),
+        ("/api/alias/random/new", {}, 10),
+        ("/api/v2/alias/custom/new", {"alias_prefix": "x", "signed": True}, None),
+        ("/api/v1/aliases", {"domain": "example.com", "format": "custom", "local_part": "x"}, None),
+    ],
+)
+def test_a_create_that_waits_too_long_for_another_is_asked_to_try_again(
+    alice: User,
+    example_com: Domain,
+    api: Callable[[User], APIClient],
+    path: str,
+    body: dict[str, Any],
+    quota: int | None,
+) -> None:
+    Domain.objects.update(alias_quota=quota)
+    client = api(alice)
+    if body.pop("signed", False):
+        suffixes = client.get("/api/v5/alias/options").json()["suffixes"]
+        body["signed_suffix"] = suffixes[0]["signed_suffix"]
+    assert client.post("/api/alias/random/new").status_code == 201
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '300ms'")
+    values = connection.get_connection_params()
+    names = ("host", "port", "user", "password", "dbname")
+    with psycopg.connect(**{name: values[name] for name in names if name in values}) as other:
+        other.execute("SELECT * FROM core_counter FOR UPDATE")
+        waited = client.post(path, body, format="json")
+    after = client.post(path, body, format="json")
+    with connection.cursor() as cursor:
+        cursor.execute("RESET lock_timeout")
+
+    assert (waited.status_code, "Retry-After" in waited.headers) == (503, True)
+    assert after.status_code == 201

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from aliases.issuing import issue
-from aliases.models import Alias
+from aliases.models import Alias, AliasPreferences
 from domains.models import Domain
 from tokens.models import Token
 from tokens.scopes import Scope
@@ -244,3 +244,18 @@ def test_the_last_global_admin_stays(root: User, client: Client) -> None:
 
     assert "This is the last global admin." in answer.content.decode()
     assert User.objects.filter(pk=root.pk).exists()
+
+
+def test_examples_after_a_mistake_are_on_the_domain_that_is_stored(
+    browser: Client, alice: User, other_org: Domain
+) -> None:
+    other_org.grant(alice)
+    AliasPreferences.objects.create(user=alice, default_domain=other_org)
+    example_com = Domain.objects.get(name="example.com")
+
+    answer = browser.post(
+        "/account/", {"style": "words", "default_domain": example_com.pk, "idle_days": "-5"}
+    )
+
+    assert answer.status_code == 422
+    assert "@other.org" in answer.content.decode()

@@ -442,3 +442,9 @@ def test_no_session_or_csrf_code_runs_for_the_api(
     assert client.post("/api/alias/random/new").status_code == 201
     with pytest.raises(pytest.fail.Exception):
         client.get("/aliases/")
+
+
+def test_no_page_shows_an_answer_of_the_api(alice: User, api: Callable[[User], APIClient]) -> None:
+    for answer in (api(alice).get("/api/user_info"), Client().get("/api/nothing")):
+        assert answer.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"

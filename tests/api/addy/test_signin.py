@@ -158,3 +158,7 @@ def test_another_token_of_the_same_name_is_left_alone(alice: User) -> None:
     sign_in()
 
     assert Token.objects.count() == 2
+
+
+def test_fields_of_the_other_dialect_are_ignored(alice: User) -> None:
+    assert sign_in(device=1).status_code == 200

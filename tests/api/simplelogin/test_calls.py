@@ -255,6 +255,8 @@ def test_settings_are_read_and_changed(alice: User, shared_org: Domain, api: Api
     assert changed["random_alias_default_domain"] == "shared.org"
     assert as_uuid["alias_generator"] == "uuid"
     assert AliasPreferences.objects.get(user=alice).style == "uuid"
+    back = client.patch("/api/setting", {"random_alias_default_domain": "example.com"}, format="json").json()
+    assert back["random_alias_default_domain"] == "example.com"
     for body in (
         {"alias_generator": "x"},
         {"random_alias_default_domain": "elsewhere.test"},
@@ -403,6 +405,16 @@ def test_wrong_passwords_are_told_alike_and_limited(alice: User, settings: Setti
     codes = [sign_in(password="wrong").status_code for _ in range(12)]
     assert codes[-1] == 429
     assert not Token.objects.exists()
+
+
+def test_fields_of_the_other_dialect_are_ignored(alice: User) -> None:
+    credentials = {"email": alice.email, "password": "alice-password-1", "device": "phone"}
+
+    answer = APIClient().post(
+        "/api/auth/login", {**credentials, "expiration": "never", "device_name": 1}, format="json"
+    )
+
+    assert answer.status_code == 200
 
 
 def test_signing_in_can_be_off(alice: User, settings: Settings) -> None:
