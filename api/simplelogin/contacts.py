@@ -1,5 +1,7 @@
 """SimpleLogin's calls for contacts: there are no reverse aliases yet."""
 
+from typing import Any
+
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
@@ -19,7 +21,7 @@ NO_REVERSE_ALIASES = _("Reverse aliases are not available on this server.")
 class Contacts(ApiView):
     scope = {"get": Scope.ACTIVITY, "post": Scope.MANAGE}
 
-    @Call("The contacts of an alias: none yet", {"contacts": list[str]}, example={"contacts": []})
+    @Call("The contacts of an alias: none yet", {"contacts": list[Any]}, example={"contacts": []})
     def get(self, request: Request, key: int) -> Response:
         self.check(key)
         return Response({"contacts": []})
