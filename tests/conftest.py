@@ -52,13 +52,23 @@ def _umask_again(_umask: None) -> Iterator[None]:
 
 
 # What looks at words, pages and processes, and takes its time; or brings a database of its own.
-ONE_ROUND = {"test_processes.py", "test_scenes.py", "test_schema.py", "test_slow_clients.py", "test_start.py"}
+ONE_ROUND = {
+    "test_journeys.py",
+    "test_local_parts.py",
+    "test_naming.py",
+    "test_processes.py",
+    "test_scenes.py",
+    "test_schema.py",
+    "test_slow_clients.py",
+    "test_start.py",
+    "test_translation.py",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that have little to do with the kind of database run in one round, so that both stay short."""
     for item in items:
-        if item.path.parent.name == "clients" or item.path.name in ONE_ROUND:
+        if item.path.parent.name in {"clients", "formats"} or item.path.name in ONE_ROUND:
             item.add_marker(pytest.mark.sqlite)
 
 

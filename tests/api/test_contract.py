@@ -63,6 +63,7 @@ def test_the_path_is_served_as_clients_write_it_without_a_redirect(key: str, pat
 ENDS_THE_KEY = {("/api/logout", "GET"), ("/api/logout", "HEAD"), ("/api/auth/logout", "POST")}
 
 
+@pytest.mark.sqlite
 def test_no_path_of_the_api_ever_redirects(key: str) -> None:
     api = next(pattern for pattern in get_resolver().url_patterns if str(pattern.pattern) == "api/")
     for pattern in api.url_patterns:  # type: ignore[union-attr]
