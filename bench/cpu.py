@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def cpu_of(pids: Sequence[int]) -> float:
 class Served:
     """One of the applications in a process of its own."""
 
-    def __init__(self, name: str, env: dict[str, str], keys: Sequence[str], record: Path) -> None:
+    def __init__(self, name: str, env: dict[str, str], record: Path) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bench.cpu", "--serve", name, "--record", str(record)],
             cwd=rig.ROOT,
@@ -53,7 +54,6 @@ class Served:
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
-        self.ask(keys)
 
     def ask(self, question: Any) -> Any:
         """What the process answers. Raises RuntimeError if it has ended."""
@@ -101,22 +101,29 @@ def serve(name: str, record: Path) -> None:
 def measure(kind: str, given: argparse.Namespace) -> dict[str, tuple[float, float]]:
     """The least CPU milliseconds of a request, of web and database, by application."""
     with rig.temporary_directory() as directory, rig.databases(kind, directory, "ours", "floor") as urls:
-        env, keys = rig.filled(directory, urls["ours"], given.aliases, USERS, "--domains", str(given.domains))
+        amounts = ("--domains", str(given.domains), "--grants", str(given.grants))
+        env, keys = rig.filled(directory, urls["ours"], given.aliases, USERS, *amounts)
         bare = {**env, "DJANGO_SETTINGS_MODULE": "bench.floor.settings"}
         floor = {**bare, "DATABASE_URL": urls["floor"]}
         rig.run(["-m", "django", "migrate", "--run-syncdb", "--verbosity", "0"], floor)
         record = directory / "record"
         envs = {"ours": env, "statements": {**bare, "RECORD": str(record)}, "floor": floor}
-        served = {name: Served(name, envs[name], keys, record) for name in ("ours", "statements", "floor")}
-        backends = [child for pid in children(os.getpid()) if _is_postgres(pid) for child in children(pid)]
         least = dict.fromkeys(SERVERS, (float("inf"), float("inf")))
-        for _turn, name in itertools.product(range(given.turns), SERVERS):
-            before = cpu_of(backends)
-            web = served[name].ask(given.count) / given.count * 1000
-            database = (cpu_of(backends) - before) / given.count * 1000
-            least[name] = min(least[name], (web, database), key=sum)
-        for each in served.values():
-            each.stop()
+        with ExitStack() as stack:
+            served = {}
+            # Ours first: it records what the second one runs.
+            for name in ("ours", "statements", "floor"):
+                served[name] = Served(name, envs[name], record)
+                stack.callback(served[name].stop)
+                served[name].ask(keys)
+            backends = [
+                child for pid in children(os.getpid()) if _is_postgres(pid) for child in children(pid)
+            ]
+            for _turn, name in itertools.product(range(given.turns), SERVERS):
+                before = cpu_of(backends)
+                web = served[name].ask(given.count) / given.count * 1000
+                database = (cpu_of(backends) - before) / given.count * 1000
+                least[name] = min(least[name], (web, database), key=sum)
         return least
 
 
@@ -141,6 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", choices=rig.DATABASES, help="one kind of database")
     parser.add_argument("--aliases", type=int, default=100_000, help="present before (default 100000)")
     parser.add_argument("--domains", type=int, default=20, help="of the installation (default 20)")
+    parser.add_argument("--grants", type=int, default=0, help="of each user (default 0)")
     parser.add_argument("--count", type=int, default=25, help="requests of a turn (default 25)")
     parser.add_argument("--turns", type=int, default=150, help="of each application (default 150)")
     parser.add_argument("--serve", choices=SERVERS, help=argparse.SUPPRESS)

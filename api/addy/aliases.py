@@ -34,8 +34,9 @@ class Aliases(ApiView):
 
     @AddyCall("List aliases, pinned and recent ones first", AliasPage, parameters=[ListQuery], refuses=(422,))
     def get(self, request: Request) -> Response:
-        query = ListQuery.read(self.query)
-        page = Page(request.build_absolute_uri(request.path), self.query, query)
+        raw = self.query
+        query = ListQuery.read(raw)
+        page = Page(request.build_absolute_uri(request.path), raw, query)
         aliases = filtered(self.caller, query)
         # The page is found in the index alone; only its rows are then read whole.
         sort, activity = query["sort"], self.shows_activity

@@ -1,0 +1,9 @@
+import pytest
+from allauth.account.models import EmailAddress
+
+from accounts.models import User
+
+
+@pytest.fixture
+def home(alice: User) -> EmailAddress:
+    return EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
