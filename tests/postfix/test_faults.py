@@ -40,7 +40,7 @@ ANSWER = 15.0
 RECOVERY = 30.0
 # Postfix waits twice for 5 (mail.postfix.parameters).
 POLICY_TIMEOUT = 25.0
-DRAINED = 90.0
+DRAINED = 300.0
 KILLS = 10
 # A kill can double what was underway in that instant: accepted by the next hop, and not written down yet.
 MAIL_THREADS = 8
@@ -269,7 +269,7 @@ def takes_no_changes_for_a_while(
 
         with begin(rig):
             # What was underway ends; what it takes to notice, too.
-            time.sleep(UNWRITABLE / 2)
+            wait_until(lambda: nothing_arrives_for(rig, UNWRITABLE / 3), DRAINED, "an end of what arrives")
             before = len(rig.sink.arrived)
             time.sleep(UNWRITABLE / 2)
             assert len(rig.sink.arrived) <= before + MAIL_THREADS
@@ -279,6 +279,12 @@ def takes_no_changes_for_a_while(
 
         check(fault, rig, sending, settle(rig, sending), recovery)
         assert recovery < RECOVERY
+
+
+def nothing_arrives_for(rig: Rig, seconds: float) -> bool:
+    before = len(rig.sink.arrived)
+    time.sleep(seconds)
+    return len(rig.sink.arrived) == before
 
 
 def test_the_database_takes_no_changes(start: Start, senders: Callable[[Rig], Senders]) -> None:
