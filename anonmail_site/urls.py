@@ -30,6 +30,9 @@ def leads_to(name: str) -> Any:
 
 
 urlpatterns = [
+    path("api/schema", schema, name="api-schema"),
+    re_path("^api/docs/?$", docs_page, name="api-docs"),
+    path("api/", include("api.urls")),
     path("", views.home, name="home"),
     path("health", views.health, name="health"),
     path("aliases/import/", include("transfer.urls")),
@@ -43,9 +46,6 @@ urlpatterns = [
     path("account/aliases.csv", views.download_csv, name="account-csv"),
     path("account/delete/", views.account_delete, name="account-delete"),
     path("unsubscribe/<str:token>/", alias_unsubscribe, name="alias-unsubscribe"),
-    path("api/schema", schema, name="api-schema"),
-    re_path("^api/docs/?$", docs_page, name="api-docs"),
-    path("api/", include("api.urls")),
     path("dashboard/", leads_to("alias-list"), name="simplelogin-dashboard"),
     path("dashboard/api_key", leads_to("token-list"), name="simplelogin-api-key"),
     path("onboarding", leads_to("alias-list"), name="simplelogin-onboarding"),

@@ -3,9 +3,16 @@
 import threading
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
+from rest_framework.test import APIRequestFactory
+from rest_framework.views import APIView
 
+from accounts.models import User
 from tests.rig.postgresql import run_as_owner
+from tokens.authentication import TokenAuthentication
+from tokens.models import Token
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 BORROWED = 8
@@ -61,3 +68,20 @@ def test_a_connection_costs_no_question_to_the_server(monkeypatch: pytest.Monkey
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
         assert cursor.fetchone() == (1,)
+
+
+def test_a_small_table_is_not_scanned_by_a_plan_that_stays_when_it_grows() -> None:
+    User.objects.bulk_create(User(email=f"user{number}@example.com") for number in range(200))
+    for user in User.objects.all():
+        EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+        _token, secret = Token.objects.issue(owner=user, name="app")
+    run_as_owner("ANALYZE")
+
+    request = APIRequestFactory().get("/", headers={"Authentication": f"{user.email}:{secret}"})
+    with CaptureQueriesContext(connection) as queries:
+        assert TokenAuthentication().authenticate(APIView().initialize_request(request))
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {queries[0]['sql']}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "Index Scan using tokens_token_digest" in plan, plan
+    assert "Seq Scan on account" not in plan, plan
