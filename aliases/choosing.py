@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import models
-from django.db.models import BooleanField, Case, ExpressionWrapper, Value, When
+from django.db import DEFAULT_DB_ALIAS, models
+from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Subquery, Value
+from django.db.models.functions import Coalesce, JSONArray, StrIndex, Substr
 from django.utils.translation import gettext
 
 from accounts.models import User
@@ -14,17 +15,12 @@ from core.addresses import AddressError, domain_to_ascii
 from core.db.compiled import CompiledQuery
 from domains.models import ASKER_FIELDS, Domain, DomainQuerySet, asker, may_create
 
+# What is asked of a domain, in the model's order.
+_FIELDS = ("id", "name", "is_shared", "minimum_style", "alias_quota")
+
 
 def _domains() -> DomainQuerySet:
-    return Domain.objects.enabled().only("name", "is_shared", "minimum_style", "alias_quota")
-
-
-def _best(default_domain: Any, own_domain: Any, **user: Any) -> models.QuerySet[Domain]:
-    """Where the user may create: the default domain, else the one of the own address, else the first."""
-    rank = Case(
-        When(pk=default_domain, then=Value(0)), When(name=own_domain, then=Value(1)), default=Value(2)
-    )
-    return _domains().filter(may_create(own_domain=own_domain, **user)).order_by(rank, "name")[:1]
+    return Domain.objects.enabled().only(*_FIELDS)
 
 
 def _named(name: Any, **user: Any) -> models.QuerySet[Domain]:
@@ -33,7 +29,51 @@ def _named(name: Any, **user: Any) -> models.QuerySet[Domain]:
     return _domains().annotate(is_usable=is_usable).filter(name=name).order_by()
 
 
-_BEST = CompiledQuery(_best, **ASKER_FIELDS, default_domain=models.BigIntegerField())
+def best_domain_of(user: str = "") -> Coalesce:
+    """For a query of users, or of rows with a user in the field `user`: where the user creates, as the JSON
+    that `note_best_domain` takes. The default domain, else the one of the own address, else the first."""
+
+    def of_user(field: str) -> Any:
+        return OuterRef(f"{user}__{field}" if user else field)
+
+    own_domain = Substr(of_user("email"), StrIndex(of_user("email"), Value("@")) + 1)
+    is_admin, is_active = (
+        ExpressionWrapper(of_user(field), BooleanField()) for field in ("is_superuser", "is_active")
+    )
+    usable = (
+        _domains()
+        .filter(
+            may_create(
+                user_id=OuterRef(of_user("pk")), own_domain=own_domain, is_admin=is_admin, is_active=is_active
+            )
+        )
+        .order_by()
+    )
+
+    def first(domains: DomainQuerySet) -> Subquery:
+        return Subquery(domains.values_list(JSONArray(*_FIELDS))[:1])
+
+    return Coalesce(
+        first(usable.filter(pk=of_user("alias_preferences__default_domain"))),
+        first(usable.filter(name=own_domain)),
+        first(usable.order_by("name")),
+    )
+
+
+def note_best_domain(user: User, values: list[Any] | None) -> None:
+    """Let `choose` take this domain for this instance of the user, so that it need not ask."""
+    user.best_domain = _domain_from(values)  # type: ignore[attr-defined]
+
+
+def _domain_from(values: list[Any] | None) -> Domain | None:
+    return Domain.from_db(DEFAULT_DB_ALIAS, _FIELDS, values) if values else None
+
+
+def _best(user_id: Any) -> models.QuerySet[Any, Any]:
+    return User.objects.filter(pk=user_id).order_by().values_list(best_domain_of())
+
+
+_BEST = CompiledQuery(_best, user_id=models.BigIntegerField())
 _NAMED = CompiledQuery(_named, **ASKER_FIELDS, name=models.CharField())
 
 
@@ -61,7 +101,7 @@ def choose_domain(user: User, asked: str | None = None) -> tuple[Domain, str]:
 
 
 def choose(user: User, asked: str | None = None) -> Choice:
-    """The domain on which `user` creates, in one statement, with the user's preferences.
+    """The domain on which `user` creates, in one statement or none, with the user's preferences.
 
     The one asked for; else the default one, if it is usable; else the one of the user's own address;
     else the first by name. Raises DomainNotFound, DomainForbidden, NoUsableDomain.
@@ -69,8 +109,13 @@ def choose(user: User, asked: str | None = None) -> Choice:
     preferences = getattr(user, "alias_preferences", None) or _NONE
     if asked is not None:
         return Choice(_asked(user, asked), preferences)
-    for domain in _BEST(**asker(user), default_domain=preferences.default_domain_id):
-        return Choice(domain, preferences)
+    if hasattr(user, "best_domain"):
+        best = user.best_domain
+    else:
+        ((values,),) = _BEST(user_id=user.pk)
+        best = _domain_from(values)
+    if best:
+        return Choice(best, preferences)
     raise refusals.NoUsableDomain(
         gettext("There is no domain on which you may create aliases. Ask an admin for access to one.")
     )

@@ -27,6 +27,8 @@ class ApiView(APIView):
 
     scope: ClassVar[Rights]
     url_name = ""
+    # Whether its calls make aliases on the caller's best domain: it is then read with the token.
+    chooses_domain: ClassVar[bool] = False
 
     @classmethod
     def needed_scope(cls, method: str) -> Scope:

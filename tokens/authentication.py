@@ -1,6 +1,7 @@
 """Who calls the API: `<e-mail>:<token>`, or the bare token, in `Authentication` or as a Bearer token."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from accounts.models import User
+from aliases.choosing import best_domain_of, note_best_domain
 from core.addresses import address_or_none
 from core.client_address import client_network
 from core.db.compiled import CompiledQuery
@@ -79,9 +81,16 @@ def _by_secret_and_address(digest: Any, first: Any, second: Any) -> QuerySet[Tok
     return _by_secret(digest).filter(Exists(own))
 
 
-_FOR_SECRET = CompiledQuery(_by_secret, digest=CharField())
-_FOR_ADDRESS = CompiledQuery(
-    _by_secret_and_address, digest=CharField(), first=CharField(), second=CharField()
+def _with_domain(build: Callable[..., QuerySet[Token]]) -> Callable[..., QuerySet[Token]]:
+    return lambda **values: build(**values).annotate(best_domain=best_domain_of("owner"))
+
+
+_FOR_SECRET, _FOR_SECRET_WITH_DOMAIN = (
+    CompiledQuery(build, digest=CharField()) for build in (_by_secret, _with_domain(_by_secret))
+)
+_FOR_ADDRESS, _FOR_ADDRESS_WITH_DOMAIN = (
+    CompiledQuery(build, digest=CharField(), first=CharField(), second=CharField())
+    for build in (_by_secret_and_address, _with_domain(_by_secret_and_address))
 )
 
 
@@ -92,7 +101,8 @@ def _account(claimed: str) -> str:
 
 
 class TokenAuthentication(BaseAuthentication):
-    """Authenticates an API request by its token, in one statement. Sessions do nothing here.
+    """Authenticates an API request by its token, in one statement, which also reads the domain on which the
+    owner creates if the view `chooses_domain`. Sessions do nothing here.
 
     A request without a key stays unauthenticated (the permission answers 401). Raises
     AuthenticationFailed for any wrong key, with one sentence; RateLimited if there were too many wrong
@@ -104,7 +114,8 @@ class TokenAuthentication(BaseAuthentication):
         if not value:
             return None
         credentials = parse_credentials(value)
-        token = self._find(credentials) if credentials else None
+        chooses = getattr(request.parser_context["view"], "chooses_domain", False)
+        token = self._find(credentials, with_domain=chooses) if credentials else None
         if token is None or not token.accepts(request.META.get("REMOTE_ADDR", "")):
             self._count_failure(request, credentials.email if credentials else "")
             raise AuthenticationFailed(WRONG_CREDENTIALS)
@@ -116,15 +127,18 @@ class TokenAuthentication(BaseAuthentication):
         return "Bearer"
 
     @staticmethod
-    def _find(credentials: Credentials) -> Token | None:
+    def _find(credentials: Credentials, *, with_domain: bool) -> Token | None:
         digest = digest_of(credentials.secret)
         if credentials.email:
             # One form or two; "" matches no address.
-            emails = [*_forms(credentials.email), "", ""]
-            rows = _FOR_ADDRESS(digest=digest, first=emails[0], second=emails[1])
+            first, second, *_rest = [*_forms(credentials.email), "", ""]
+            find = _FOR_ADDRESS_WITH_DOMAIN if with_domain else _FOR_ADDRESS
+            rows = find(digest=digest, first=first, second=second)
         else:
-            rows = _FOR_SECRET(digest=digest)
+            rows = (_FOR_SECRET_WITH_DOMAIN if with_domain else _FOR_SECRET)(digest=digest)
         token: Token | None = rows[0] if rows else None
+        if token and with_domain:
+            note_best_domain(token.owner, rows[0].best_domain)
         return token
 
     @staticmethod

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models.own_addresses import AddressChange, check_available, clean_email
 from accounts.sessions import end_sessions
-from core.addresses import address_or_none, domain_to_ascii
+from core.addresses import address_or_none
 from core.exceptions import RuleError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     @property
     def email_domain(self) -> str:
         """The domain of the user's own address, as A-labels."""
-        return domain_to_ascii(self.email.rpartition("@")[2])
+        return self.email.partition("@")[2]
 
     def _get_session_auth_hash(self, secret: str | None = None) -> str:
         """What a session must carry to be valid; a new password and `deactivate` change it."""

@@ -25,6 +25,7 @@ class RandomAlias(ApiView):
     """What a password manager asks for."""
 
     scope = Scope.CREATE
+    chooses_domain = True
 
     @Call(
         "Make an alias with a random name",

@@ -572,7 +572,7 @@ def test_issuing_takes_five_statements_whatever_there_is(
     assert len(statements(queries)) == expected, statements(queries)
 
 
-def test_the_whole_call_takes_five_statements_whatever_there_is(
+def test_the_whole_call_takes_four_statements_whatever_there_is(
     request: pytest.FixtureRequest, alice: User, api: Callable[[User], APIClient], crowd: None
 ) -> None:
     client = api(alice)
@@ -581,8 +581,8 @@ def test_the_whole_call_takes_five_statements_whatever_there_is(
         answer = client.post("/api/alias/random/new?hostname=www.github.com", {"note": "x"}, format="json")
 
     assert answer.status_code == 201
-    # the token with its owner and the preferences; then as above
-    expected = 6 if "quota" in request.node.name else 5
+    # the token with its owner, the preferences and the domain; then as above
+    expected = 5 if "quota" in request.node.name else 4
     assert len(statements(queries)) == expected, statements(queries)
 
 

@@ -12,10 +12,11 @@ from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
 from aliases import exceptions as refusals
-from aliases.choosing import choose, choose_domain
+from aliases.choosing import best_domain_of, choose, choose_domain
 from aliases.issuing import issue
 from aliases.models import Alias, AliasPreferences
 from domains.models import AccessGrant, Audience, Domain
+from tokens.models import Token
 
 
 def usable(user: User) -> list[str]:
@@ -311,6 +312,10 @@ def test_the_rule_is_what_it_says(
         else:
             with pytest.raises(refusals.NoUsableDomain):
                 choose(user)
+        # As it is read with a token.
+        Token.objects.create(owner=user)
+        read = Token.objects.annotate(domain=best_domain_of("owner")).get().domain
+        assert (read and read[1]) == (best[0] if best else None)
         for name, world in zip(NAMES, worlds, strict=True):
             if name in allowed:
                 assert choose(user, name).domain == domains[name]

@@ -276,6 +276,9 @@ def far_end(sink: Sink, port: int) -> Iterator[None]:
 
         async def close() -> None:
             server.close()
+            # Accepted, and not given to anybody yet: a few turns of the loop, so that all are in `ends`.
+            for _ in range(5):
+                await asyncio.sleep(0)
             # Postfix keeps its connections for the next message.
             for end in ends:
                 if isinstance(end.transport, asyncio.WriteTransport):
@@ -283,11 +286,6 @@ def far_end(sink: Sink, port: int) -> Iterator[None]:
             for task in asyncio.all_tasks(loop):
                 if task is not asyncio.current_task():
                     task.cancel()
-            # Accepted, and not given to anybody yet: a moment for those too.
-            await asyncio.sleep(0.05)
-            for end in ends:
-                if isinstance(end.transport, asyncio.WriteTransport):
-                    end.transport.abort()
             await asyncio.sleep(0.05)
 
         asyncio.run_coroutine_threadsafe(close(), loop).result(10)
