@@ -9,7 +9,6 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.models import User
-from aliases.models import AliasQuerySet
 from api.query import read_query
 from tokens.models import Token
 from tokens.scopes import ANY_TOKEN, Scope
@@ -41,11 +40,6 @@ class ApiView(APIView):
     def shows_activity(self) -> bool:
         """Whether the caller's token may read what mail an alias had; if not, its figures are shown as 0."""
         return Scope.ACTIVITY in self.token.rights
-
-    def in_order(self, aliases: AliasQuerySet) -> AliasQuerySet:
-        """The aliases, pinned ones first, then by their last mail; by creation for a token that may not read
-        activity, which the order would reveal."""
-        return aliases.recent_first() if self.shows_activity else aliases.newest_first()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         if request.method != "OPTIONS":

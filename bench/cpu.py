@@ -12,7 +12,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,10 @@ def cpu_of(pids: Sequence[int]) -> float:
 class Served:
     """One of the applications in a process of its own."""
 
-    def __init__(self, name: str, env: dict[str, str], record: Path) -> None:
+    def __init__(self, env: dict[str, str], *module: str) -> None:
+        """`module`: what it runs, with its arguments; it ends in `answer_turns`."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bench.cpu", "--serve", name, "--record", str(record)],
+            [sys.executable, "-m", *module],
             cwd=rig.ROOT,
             env=env,
             text=True,
@@ -71,10 +73,17 @@ class Served:
         self.process.wait(30)
 
 
-def serve(name: str, record: Path) -> None:
-    """Answer as many requests as each line of standard input asks for; print the CPU seconds they took."""
-    import time
+def answer_turns(request: Callable[[], object]) -> None:
+    """Make as many requests as each line of standard input asks for; print the CPU seconds they took."""
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        begin = time.process_time()
+        for _ in range(json.loads(line)):
+            request()
+        print(json.dumps(time.process_time() - begin), flush=True)
 
+
+def serve(name: str, record: Path) -> None:
     from django.core.wsgi import get_wsgi_application
 
     from bench.profile_create import close_connections, creator
@@ -89,12 +98,7 @@ def serve(name: str, record: Path) -> None:
         from bench.recorded import write_record
 
         write_record(create, record)
-    print(json.dumps("ready"), flush=True)
-    for line in sys.stdin:
-        begin = time.process_time()
-        for _ in range(json.loads(line)):
-            create()
-        print(json.dumps(time.process_time() - begin), flush=True)
+    answer_turns(create)
     close_connections()
 
 
@@ -108,23 +112,27 @@ def measure(kind: str, given: argparse.Namespace) -> dict[str, tuple[float, floa
         rig.run(["-m", "django", "migrate", "--run-syncdb", "--verbosity", "0"], floor)
         record = directory / "record"
         envs = {"ours": env, "statements": {**bare, "RECORD": str(record)}, "floor": floor}
-        least = dict.fromkeys(SERVERS, (float("inf"), float("inf")))
         with ExitStack() as stack:
             served = {}
             # Ours first: it records what the second one runs.
             for name in ("ours", "statements", "floor"):
-                served[name] = Served(name, envs[name], record)
+                command = ("bench.cpu", "--serve", name, "--record", str(record))
+                served[name] = Served(envs[name], *command)
                 stack.callback(served[name].stop)
                 served[name].ask(keys)
-            backends = [
-                child for pid in children(os.getpid()) if _is_postgres(pid) for child in children(pid)
-            ]
-            for _turn, name in itertools.product(range(given.turns), SERVERS):
-                before = cpu_of(backends)
-                web = served[name].ask(given.count) / given.count * 1000
-                database = (cpu_of(backends) - before) / given.count * 1000
-                least[name] = min(least[name], (web, database), key=sum)
-        return least
+            return least_of({name: served[name] for name in SERVERS}, given.count, given.turns)
+
+
+def least_of(served: dict[str, Served], count: int, turns: int) -> dict[str, tuple[float, float]]:
+    """The least CPU milliseconds of a request, of web and database, by application."""
+    backends = [child for pid in children(os.getpid()) if _is_postgres(pid) for child in children(pid)]
+    least = dict.fromkeys(served, (float("inf"), float("inf")))
+    for _turn, name in itertools.product(range(turns), served):
+        before = cpu_of(backends)
+        web = served[name].ask(count) / count * 1000
+        database = (cpu_of(backends) - before) / count * 1000
+        least[name] = min(least[name], (web, database), key=sum)
+    return least
 
 
 def _is_postgres(pid: int) -> bool:

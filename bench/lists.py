@@ -25,7 +25,7 @@ LISTS = {
     "addy.io": ("/api/v1/aliases?page[size]=20&page[number]={}", (1, 500)),
 }
 PAGES = [(dialect, path, number) for dialect, (path, numbers) in LISTS.items() for number in numbers]
-_FILL_FLOOR = """
+FILL_FLOOR = """
 import django
 django.setup()
 from bench.floor.models import Row
@@ -58,7 +58,7 @@ def bench(kind: str, aliases: int, given: argparse.Namespace) -> list[dict[str, 
         env, keys = rig.filled(directory, urls["ours"], aliases, 1)
         floor_env = {**env, "DATABASE_URL": urls["floor"], "DJANGO_SETTINGS_MODULE": "bench.floor.settings"}
         rig.run(["-m", "django", "migrate", "--run-syncdb", "--verbosity", "0"], floor_env)
-        rig.run(["-c", _FILL_FLOOR], floor_env)
+        rig.run(["-c", FILL_FLOOR], floor_env)
         with (
             rig.gunicorn("anonmail_site.wsgi", env) as ours,
             rig.gunicorn("bench.floor.wsgi", floor_env) as floor,

@@ -26,8 +26,33 @@ from tests.rig.postgresql import Missing
 Create = Callable[[], None]
 
 
+def asked(application: Callable[..., Any], status: int, **environ: Any) -> bytes:
+    """What the application answers to a request, as gunicorn would send it. Raises RuntimeError for another
+    status."""
+    usual = {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": "",
+        "QUERY_STRING": "",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "8000",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "HTTP_HOST": "127.0.0.1:8000",
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": sys.stderr,
+    }
+    statuses: list[str] = []
+    response = application(usual | environ, lambda status, headers: statuses.append(status))
+    answer = b"".join(response)
+    response.close()
+    if not statuses[0].startswith(str(status)):
+        raise RuntimeError(f"{statuses[0]} {answer.decode()}")
+    return answer
+
+
 def creator(application: Callable[..., Any], keys: Sequence[str], url: str = CREATE) -> Create:
-    """A function that makes one alias, each time for the next user, as gunicorn would ask for it."""
+    """A function that makes one alias, each time for the next user."""
     users = cycle(keys)
     path, _mark, query = url.partition("?")
     body = NOTE.encode()
@@ -36,26 +61,13 @@ def creator(application: Callable[..., Any], keys: Sequence[str], url: str = CRE
         environ = {
             "REQUEST_METHOD": "POST",
             "PATH_INFO": path,
-            "SCRIPT_NAME": "",
             "QUERY_STRING": query,
-            "SERVER_NAME": "127.0.0.1",
-            "SERVER_PORT": "8000",
-            "SERVER_PROTOCOL": "HTTP/1.1",
-            "REMOTE_ADDR": "127.0.0.1",
-            "HTTP_HOST": "127.0.0.1:8000",
             "HTTP_AUTHENTICATION": next(users),
             "CONTENT_TYPE": "application/json",
             "CONTENT_LENGTH": str(len(body)),
-            "wsgi.url_scheme": "http",
             "wsgi.input": io.BytesIO(body),
-            "wsgi.errors": sys.stderr,
         }
-        statuses = []
-        response = application(environ, lambda status, headers: statuses.append(status))
-        answer = b"".join(response)
-        response.close()
-        if not statuses[0].startswith("201"):
-            raise RuntimeError(f"{statuses[0]} {answer.decode()}")
+        asked(application, 201, **environ)
 
     return create
 

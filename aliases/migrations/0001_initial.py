@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
                 ('active_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='active')),
                 ('deleted_at', models.DateTimeField(blank=True, null=True, verbose_name='deleted')),
                 ('domain', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='aliases', to='domains.domain', verbose_name='domain')),
-                ('owner', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='aliases', to=settings.AUTH_USER_MODEL, verbose_name='owner')),
+                ('owner', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='aliases', to=settings.AUTH_USER_MODEL, verbose_name='owner')),
             ],
             options={
                 'verbose_name': 'alias',
@@ -100,6 +100,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='alias',
             index=models.Index(models.F('owner'), models.OrderBy(models.F('pinned'), descending=True), models.OrderBy(models.F('active_at'), descending=True), models.OrderBy(models.F('id'), descending=True), models.F('deleted_at'), condition=models.Q(('deleted_at', None)), name='alias_list_order'),
+        ),
+        migrations.AddIndex(
+            model_name='alias',
+            index=models.Index(models.F('owner'), models.OrderBy(models.F('pinned'), descending=True), models.OrderBy(models.F('id'), descending=True), models.F('deleted_at'), name='alias_newest'),
         ),
         migrations.AddIndex(
             model_name='alias',

@@ -157,7 +157,13 @@ class Alias(models.Model):
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     domain = models.ForeignKey(Domain, models.PROTECT, related_name="aliases", verbose_name=_("domain"))
     owner = models.ForeignKey(
-        User, models.PROTECT, null=True, blank=True, related_name="aliases", verbose_name=_("owner")
+        User,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="aliases",
+        verbose_name=_("owner"),
+        db_index=False,  # alias_newest begins with it
     )
     destinations = models.ManyToManyField(
         EmailAddress, through="AliasDestination", related_name="aliases", verbose_name=_("destinations")
@@ -200,6 +206,9 @@ class Alias(models.Model):
                 F("deleted_at"),
                 name="alias_list_order",
                 condition=Q(deleted_at=None),
+            ),
+            models.Index(
+                F("owner"), F("pinned").desc(), F("id").desc(), F("deleted_at"), name="alias_newest"
             ),
             models.Index(fields=["hostname"], name="alias_hostname"),
             models.Index(

@@ -1,6 +1,7 @@
 """Ids for addy.io's clients that reveal neither how many rows there are nor which came first."""
 
 import uuid
+from functools import lru_cache
 
 from django.urls.converters import UUIDConverter
 from django.utils.crypto import salted_hmac
@@ -12,6 +13,7 @@ class UUIDInAnyCase(UUIDConverter):
     regex = UUIDConverter.regex.replace("a-f", "a-fA-F")
 
 
+@lru_cache(4096)
 def public_id(kind: str, key: int) -> uuid.UUID:
     """The id of the row of that kind with this key: the same as long as SECRET_KEY is (RFC 9562 §5.8).
 

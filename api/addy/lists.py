@@ -1,9 +1,11 @@
 """addy.io's lists: filters, order, numbered pages, and the links between them."""
 
 from collections.abc import Iterable
+from functools import cache, partial
 from typing import Any, TypedDict
 from urllib.parse import urlencode
 
+from django.db import models
 from django.db.models import F, Value
 from django.db.models.functions import StrIndex, Substr
 from django.utils.translation import gettext
@@ -14,9 +16,11 @@ from aliases.exceptions import InvalidValue
 from aliases.models import Alias, AliasQuerySet
 from api.addy.ids import public_id
 from api.addy.inputs import ChoiceField, Query, TextField, WholeField, parse_id
-from api.addy.objects import AliasObject
+from api.addy.objects import LISTED, LISTED_WITH_MAIL, AliasObject, with_last_mail
+from api.listing import in_order, page_rows
 from api.query import PAGE_MAX
 from api.schema import EXAMPLES, example_of
+from core.db.compiled import CompiledQuery
 from domains.models import Domain
 
 PAGE_SIZE_MAX = 100
@@ -79,12 +83,17 @@ class ListQuery(PageQuery):
     username = TextField()
 
 
+def whole(user: Any) -> AliasQuerySet:
+    """What is listed without filters."""
+    return Alias.objects.owned_by(user).present()
+
+
 def filtered(user: User, query: dict[str, Any]) -> AliasQuerySet:
     """The user's aliases that match the filters of a ListQuery."""
     aliases = Alias.objects.owned_by(user)
     which = query["filter[deleted]"] or query["deleted"] or "without"
     if which == "without":
-        aliases = aliases.present()
+        aliases = whole(user)
     elif which == "only":
         aliases = aliases.deleted()
     if active := query["filter[active]"]:
@@ -114,10 +123,8 @@ def ordered(aliases: AliasQuerySet, sort: str | None, *, activity: bool) -> Alia
     Without `activity`, which the token may not read, no order reveals it: by creation instead.
     """
     column = COLUMN_OF_SORT[sort.removeprefix("-")] if sort else "active_at"
-    if not activity and column in CHANGED_BY_MAIL:
-        return aliases.newest_first()
-    if not sort:
-        return aliases.recent_first()
+    if not sort or (not activity and column in CHANGED_BY_MAIL):
+        return in_order(activity=activity)(aliases)
     if column is None:
         return aliases.order_by("-pinned", "-created", "-pk")
     if column == "local_part":
@@ -126,6 +133,22 @@ def ordered(aliases: AliasQuerySet, sort: str | None, *, activity: bool) -> Alia
     nulls_last = True if column == "deleted_at" else None
     order = F(column).desc(nulls_last=nulls_last) if sort[0] == "-" else F(column).asc(nulls_last=nulls_last)
     return aliases.order_by("-pinned", order, "-created", "-pk")
+
+
+def page_of(aliases: AliasQuerySet, start: Any, size: int, sort: str | None, *, activity: bool) -> Any:
+    extend = with_last_mail if activity else AliasQuerySet.all
+    columns = LISTED_WITH_MAIL if activity else LISTED
+    return page_rows(aliases, start, size, partial(ordered, sort=sort, activity=activity), columns, extend)
+
+
+@cache
+def _whole_list(size: int, *, activity: bool) -> CompiledQuery:
+    """A page of so many, of the list without filters, in its usual order."""
+    return CompiledQuery(
+        lambda owner, start: page_of(whole(owner), start, size, None, activity=activity),
+        owner=models.BigIntegerField(),
+        start=models.BigIntegerField(),
+    )
 
 
 class PageLinks(TypedDict):
@@ -176,6 +199,13 @@ class Page:
     def rows(self) -> slice:
         """The page's rows in the whole list."""
         return slice((self.number - 1) * self.size, self.number * self.size)
+
+    def read(self, user: User, query: dict[str, Any], *, activity: bool) -> Any:
+        """The page's rows, as `page_rows` finds them."""
+        if any(value for name, value in query.items() if not name.startswith("page")):
+            aliases, sort = filtered(user, query), query["sort"]
+            return page_of(aliases, self.rows.start, self.size, sort, activity=activity)
+        return _whole_list(self.size, activity=activity)(owner=user.pk, start=self.rows.start)
 
     def count(self, aliases: AliasQuerySet) -> int:
         """How many aliases there are; of those after the page, at most COUNTED_MAX."""

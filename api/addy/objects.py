@@ -1,7 +1,8 @@
 """Our rows as addy.io's objects: exactly its keys, also for what does not exist here."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 from uuid import UUID
 
 from allauth.account.models import EmailAddress
@@ -11,6 +12,7 @@ from accounts.models import User
 from aliases.models import Alias, AliasQuerySet
 from api.addy.ids import public_id
 from api.addy.inputs import EXAMPLE_ID
+from api.listing import Destination
 from api.schema import EXAMPLES
 from domains.models import Domain
 from mail.models import Activity, Event
@@ -43,7 +45,7 @@ class RecipientObject(TypedDict):
     updated_at: str
 
 
-def recipient_object(address: EmailAddress, owner: User) -> RecipientObject:
+def recipient_object(address: EmailAddress | Destination, owner: User) -> RecipientObject:
     """An owner's address. When it was added is not stored: the account's creation stands in for it."""
     since = stamp(owner.date_joined)
     return {
@@ -66,6 +68,35 @@ def recipient_object(address: EmailAddress, owner: User) -> RecipientObject:
 
 class CountedRecipientObject(RecipientObject):
     aliases_count: int
+
+
+class ListedAlias(NamedTuple):
+    """What a list shows of an Alias, by its names; what `with_last_mail` adds, is None without it."""
+
+    pk: int
+    uuid: UUID
+    address: str
+    domain_id: int
+    enabled: bool
+    pinned: bool
+    note: str
+    name: str
+    forwards: int
+    blocks: int
+    replies: int
+    created: datetime
+    active_at: datetime
+    deleted_at: datetime | None
+    destination_addresses: Sequence[Destination]
+    last_forward: datetime | None = None
+    last_block: datetime | None = None
+
+    is_deleted = Alias.is_deleted  # type: ignore[misc]
+    last_activity = Alias.last_activity  # type: ignore[misc]
+
+
+LISTED = ListedAlias._fields[:-3]
+LISTED_WITH_MAIL = (*LISTED, *ListedAlias._fields[-2:])
 
 
 class LastMail(TypedDict):
@@ -91,7 +122,7 @@ def with_last_mail(aliases: AliasQuerySet) -> AliasQuerySet:
     )
 
 
-def last_mail(alias: Alias) -> LastMail:
+def last_mail(alias: Alias | ListedAlias) -> LastMail:
     """What `with_last_mail` found, or else the alias's own last activity, which is kept longer."""
     forward, block = getattr(alias, "last_forward", None), getattr(alias, "last_block", None)
     if not block and not alias.blocks and not alias.replies:
@@ -130,7 +161,15 @@ class AliasObject(BareAliasObject):
     recipients: list[RecipientObject]
 
 
-def bare_alias_object(alias: Alias, owner: User, *, activity: bool) -> BareAliasObject:
+def listed_object(
+    columns: Sequence[Any], destinations: Sequence[Destination], owner: User, *, activity: bool
+) -> AliasObject:
+    """An alias of a list, by its columns in LISTED, or in LISTED_WITH_MAIL."""
+    values = [*columns[: len(LISTED)], destinations, *columns[len(LISTED) :]]
+    return alias_object(ListedAlias(*values), owner, activity=activity)
+
+
+def bare_alias_object(alias: Alias | ListedAlias, owner: User, *, activity: bool) -> BareAliasObject:
     """An owner's alias.
 
     Without `activity`, which the token may not read, it looks as if it never had any mail.
@@ -164,7 +203,7 @@ def bare_alias_object(alias: Alias, owner: User, *, activity: bool) -> BareAlias
     }
 
 
-def alias_object(alias: Alias, owner: User, *, activity: bool = False) -> AliasObject:
+def alias_object(alias: Alias | ListedAlias, owner: User, *, activity: bool = False) -> AliasObject:
     """The same with its recipients, which should be loaded."""
     recipients = [recipient_object(address, owner) for address in alias.destination_addresses]
     return {**bare_alias_object(alias, owner, activity=activity), "recipients": recipients}

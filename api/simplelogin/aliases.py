@@ -1,6 +1,11 @@
 """SimpleLogin's calls for aliases."""
 
+from functools import partial
+from typing import Any
+
 from allauth.account.models import EmailAddress
+from django.db import models
+from django.db.models import Q
 from django.utils.translation import gettext
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -10,15 +15,18 @@ from aliases.issuing import issue
 from aliases.models import Alias, AliasQuerySet
 from aliases.naming import UUID, WORDS
 from api.errors import BadInput, NotFound
+from api.listing import in_order, page_rows, with_destinations
 from api.schema import Call, query
 from api.simplelogin import inputs, objects
 from api.views import ApiView
+from core.db.compiled import CompiledQuery
 from tokens.scopes import Scope
 
 PAGE_SIZE = 20  # SimpleLogin's PAGE_LIMIT
 
 # SimpleLogin's `mode`; a client that sends anything else gets what its owner prefers.
 STYLE_OF_MODE = {"word": WORDS, "uuid": UUID}
+CONDITION_OF_FLAG = {"pinned": Q(pinned=True), "disabled": Q(enabled=False), "enabled": Q(enabled=True)}
 
 
 class RandomAlias(ApiView):
@@ -54,22 +62,49 @@ class RandomAlias(ApiView):
         return Response(objects.new_alias_object(alias), status=201)
 
 
+def filtered(aliases: AliasQuerySet, query: dict[str, str]) -> AliasQuerySet:
+    """SimpleLogin's filters: the first flag that is present wins, whatever its value."""
+    for name, condition in CONDITION_OF_FLAG.items():
+        if name in query:
+            return aliases.filter(condition)
+    return aliases
+
+
+def page_of(aliases: AliasQuerySet, start: Any, *, activity: bool) -> Any:
+    extend = objects.with_latest_activity if activity else AliasQuerySet.all
+    columns = objects.LISTED_WITH_ACTIVITY if activity else objects.LISTED
+    return page_rows(aliases, start, PAGE_SIZE, in_order(activity=activity), columns, extend)
+
+
+def _whole_list(owner: Any, start: Any, *, activity: bool) -> Any:
+    return page_of(Alias.objects.owned_by(owner).present(), start, activity=activity)
+
+
+# Without and with activity.
+_WHOLE_LIST = [
+    CompiledQuery(
+        partial(_whole_list, activity=activity),
+        owner=models.BigIntegerField(),
+        start=models.BigIntegerField(),
+    )
+    for activity in (False, True)
+]
+
+
 class AliasList(ApiView):
     scope = Scope.CREATE
 
     def page(self) -> list[objects.AliasObject]:
         """The page that the query string asks for."""
-        query = self.query
-        page = inputs.page_number(query, "page_id")
-        aliases = filtered(Alias.objects.owned_by(self.caller).present(), query)
-        aliases = aliases.search(inputs.AliasSearch.read(self.fields)["query"] or "")
-        # The page is found in the index alone; only its rows are then read whole.
-        keys = self.in_order(aliases).values("pk")[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
-        rows = list(self.in_order(Alias.objects.filter(pk__in=keys).with_destinations()))
-        latest = objects.latest_activities(rows) if self.shows_activity else {}
-        return [
-            objects.alias_object(alias, latest.get(alias.pk), activity=self.shows_activity) for alias in rows
-        ]
+        query, activity = self.query, self.shows_activity
+        start = inputs.page_number(query, "page_id") * PAGE_SIZE
+        text = inputs.AliasSearch.read(self.fields)["query"]
+        if text or not CONDITION_OF_FLAG.keys().isdisjoint(query):
+            aliases = filtered(Alias.objects.owned_by(self.caller).present(), query).search(text or "")
+            rows = page_of(aliases, start, activity=activity)
+        else:
+            rows = _WHOLE_LIST[activity](owner=self.caller.pk, start=start)
+        return [objects.listed_object(*row, activity=activity) for row in with_destinations(rows)]
 
     @Call(
         "List aliases, twenty a page, pinned and recent ones first",
@@ -96,17 +131,6 @@ class OldAliasList(AliasList):
     post = get
 
 
-def filtered(aliases: AliasQuerySet, query: dict[str, str]) -> AliasQuerySet:
-    """SimpleLogin's filters: the first flag that is present wins, whatever its value."""
-    if "pinned" in query:
-        return aliases.filter(pinned=True)
-    if "disabled" in query:
-        return aliases.filter(enabled=False)
-    if "enabled" in query:
-        return aliases.filter(enabled=True)
-    return aliases
-
-
 class AliasView(ApiView):
     """A call about one of the caller's aliases."""
 
@@ -124,7 +148,7 @@ class AliasDetail(AliasView):
     @Call("One alias", objects.AliasObject)
     def get(self, request: Request, key: int) -> Response:
         alias = self.alias(key)
-        latest = objects.latest_activities([alias]).get(alias.pk) if self.shows_activity else None
+        latest = objects.latest_first(alias.activities.all()).first() if self.shows_activity else None
         return Response(objects.alias_object(alias, latest, activity=self.shows_activity))
 
     @Call("Change an alias", {"ok": bool}, takes=inputs.AliasChanges, refuses=(403,))
@@ -177,5 +201,5 @@ class AliasActivities(AliasView):
     def get(self, request: Request, key: int) -> Response:
         page = inputs.page_number(self.query, "page_id")
         alias = self.alias(key)
-        rows = alias.activities.order_by("-moment", "-pk")[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
+        rows = objects.latest_first(alias.activities.all())[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
         return Response({"activities": [objects.activity_object(row, alias) for row in rows]})

@@ -1,15 +1,16 @@
 """Our rows as SimpleLogin's objects: exactly its keys, also for what there is not here."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Literal, NotRequired, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
 from allauth.account.models import EmailAddress
-from django.db.models import OuterRef, Subquery
+from django.db.models import FilteredRelation, OuterRef, Q, QuerySet, Subquery
 from django.utils.translation import gettext
 
 from accounts.models import User
-from aliases.models import Alias
+from aliases.models import Alias, AliasQuerySet
+from api.listing import Destination
 from api.schema import EXAMPLES, example_of
 from domains.models import AliasStyle, Domain
 from mail.models import Activity, Event, PausedDestination
@@ -36,7 +37,7 @@ class MailboxObject(TypedDict):
     email: str
 
 
-def mailbox_object(address: EmailAddress) -> MailboxObject:
+def mailbox_object(address: EmailAddress | Destination) -> MailboxObject:
     return {"id": address.pk, "email": address.email}
 
 
@@ -68,7 +69,15 @@ class LatestActivityObject(TypedDict):
     contact: ContactObject
 
 
-def latest_activity_object(activity: Activity) -> LatestActivityObject:
+class LatestActivity(NamedTuple):
+    """What a list shows of an Activity, by its names."""
+
+    moment: datetime
+    event: str
+    sender: str
+
+
+def latest_activity_object(activity: Activity | LatestActivity) -> LatestActivityObject:
     return {
         "timestamp": int(activity.moment.timestamp()),
         "action": ACTION_OF_EVENT[Event(activity.event)],
@@ -76,11 +85,16 @@ def latest_activity_object(activity: Activity) -> LatestActivityObject:
     }
 
 
-def latest_activities(aliases: Iterable[Alias]) -> dict[int, Activity]:
-    """The latest activity of each alias that has any, by the alias's key; one statement for all."""
-    latest = Activity.objects.filter(alias=OuterRef("pk")).order_by("-moment", "-pk").values("pk")[:1]
-    keys = Alias.objects.filter(pk__in=[alias.pk for alias in aliases]).values(latest=Subquery(latest))
-    return {activity.alias_id: activity for activity in Activity.objects.filter(pk__in=keys)}
+def latest_first(activities: QuerySet[Activity]) -> QuerySet[Activity]:
+    return activities.order_by("-moment", "-pk")
+
+
+def with_latest_activity(aliases: AliasQuerySet) -> AliasQuerySet:
+    """The same aliases with their latest activity as the relation `latest`."""
+    keys = latest_first(Activity.objects.filter(alias=OuterRef("pk"))).values("pk")
+    return aliases.annotate(
+        latest=FilteredRelation("activities", condition=Q(activities__pk=Subquery(keys[:1])))
+    )
 
 
 # "from" cannot be written as a class's field.
@@ -135,7 +149,42 @@ class NewAliasObject(AliasObject):
     alias: str
 
 
-def alias_object(alias: Alias, latest: Activity | None = None, *, activity: bool = False) -> AliasObject:
+class ListedAlias(NamedTuple):
+    """What a list shows of an Alias, by its names."""
+
+    pk: int
+    address: str
+    name: str
+    enabled: bool
+    pinned: bool
+    note: str
+    created: datetime
+    forwards: int
+    blocks: int
+    replies: int
+    destination_addresses: Sequence[Destination]
+
+
+LISTED = ListedAlias._fields[:-1]
+LISTED_WITH_ACTIVITY = (*LISTED, *(f"latest__{name}" for name in LatestActivity._fields))
+
+
+def listed_object(
+    columns: Sequence[Any], destinations: Sequence[Destination], *, activity: bool
+) -> AliasObject:
+    """An alias of a list, by its columns in LISTED, or in LISTED_WITH_ACTIVITY."""
+    alias = ListedAlias._make((*columns[: len(LISTED)], destinations))
+    latest = columns[len(LISTED) :]
+    known = LatestActivity(*latest) if activity and latest[0] else None
+    return alias_object(alias, known, activity=activity)
+
+
+def alias_object(
+    alias: Alias | ListedAlias,
+    latest: Activity | LatestActivity | None = None,
+    *,
+    activity: bool = False,
+) -> AliasObject:
     """An alias, whose destinations should be loaded, with its latest activity.
 
     Without `activity` its figures are 0: the token may not read them.

@@ -150,6 +150,25 @@ class Parameter(models.Expression):
         return self.output_field.get_db_prep_value(given, connection=connection)
 
 
+class RowsFrom(models.Subquery):
+    """The rows of a QuerySet that begins at its first row and has a length (`[:20]`), from `start` on.
+
+    A slice cannot begin at a Parameter.
+    """
+
+    template = "(%(subquery)s OFFSET %%s)"
+
+    def __init__(self, queryset: "models.QuerySet[Any, Any]", start: int | Parameter) -> None:
+        super().__init__(queryset)
+        self.start = start
+
+    def as_sql(  # type: ignore[override]
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> tuple[str, Any]:
+        sql, params = super().as_sql(compiler, connection, **context)
+        return sql, (*params, self.start)
+
+
 @dataclass(frozen=True)
 class _Compiled:
     sql: str

@@ -404,6 +404,39 @@ def test_the_figures_are_added_up(alice: User, root: User, api: Api) -> None:
     }
 
 
+@pytest.mark.parametrize("flag", ["", "&enabled="])
+def test_a_list_has_each_alias_once_whatever_mail_and_destinations_it_has(
+    alice: User, api: Api, flag: str
+) -> None:
+    EmailAddress.objects.create(user=alice, email="a@elsewhere.test", verified=True)
+    destinations = ["a@elsewhere.test", alice.email]
+    made = [issue(owner=alice, destinations=destinations) for _number in range(22)]
+    bare = issue(owner=alice)
+    bare.destination_links.all().delete()
+    now = timezone.now()
+    for minutes in (3, 1, 2):
+        moment = now - timedelta(minutes=minutes)
+        Activity.objects.create(alias=made[0], event="forward", sender=f"{minutes}@shop.test", moment=moment)
+    client = api(alice)
+
+    pages = [client.get(f"/api/v2/aliases?page_id={page}{flag}").json()["aliases"] for page in range(3)]
+    addy = [
+        client.get(f"/api/v1/aliases?page[size]=20&page[number]={page}&sort={'' if flag else '-created_at'}")
+        for page in (1, 2)
+    ]
+
+    assert [len(page) for page in pages] == [20, 3, 0]
+    rows = [row for page in pages for row in page]
+    assert [row["id"] for row in rows] == [bare.pk, *(alias.pk for alias in reversed(made))]
+    assert [[box["email"] for box in row["mailboxes"]] for row in rows] == [[], *[destinations] * 22]
+    assert rows[0]["mailbox"] is None
+    assert rows[-1]["latest_activity"]["contact"]["email"] == "1@shop.test"
+    assert [row["latest_activity"] for row in rows[:-1]] == [None] * 22
+    found = [row for page in addy for row in page.json()["data"]]
+    assert [row["email"] for row in found] == [row["email"] for row in rows]
+    assert [[to["email"] for to in row["recipients"]] for row in found] == [[], *[destinations] * 22]
+
+
 def test_activities_tell_what_happened_the_latest_first(alice: User, api: Api) -> None:
     alias, other = issue(owner=alice), issue(owner=alice)
     now = timezone.now()

@@ -1,5 +1,7 @@
 """CompiledQuery queries: the ORM's own rows, from SQL that is built once."""
 
+from typing import Any
+
 import pytest
 from django.db import IntegrityError, models
 from django.db.models import F
@@ -9,7 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
-from core.db.compiled import CompiledQuery, insert_row
+from core.db.compiled import CompiledQuery, RowsFrom, insert_row
 from domains.models import Domain
 from tokens.models import Token
 
@@ -113,3 +115,17 @@ def test_an_insertion_that_breaks_a_constraint_is_refused(alice: User, example_c
 
     with pytest.raises(IntegrityError):
         insert_row(Alias(address="one@example.com", domain=example_com, owner=alice))
+
+
+def test_a_slice_begins_where_it_is_told_when_it_is_run(alice: User) -> None:
+    keys = [issue(owner=alice).pk for _number in range(5)]
+
+    def build(start: Any) -> models.QuerySet[Alias, tuple[int]]:
+        newest = Alias.objects.order_by("-pk").values("pk")[:2]
+        return Alias.objects.filter(pk__in=RowsFrom(newest, start)).order_by("-pk").values_list("pk")
+
+    page = CompiledQuery(build, start=models.BigIntegerField())
+
+    for start, expected in ((0, [keys[4], keys[3]]), (3, [keys[1], keys[0]]), (4, [keys[0]]), (5, [])):
+        assert [key for (key,) in page(start=start)] == expected
+        assert [key for (key,) in build(start)] == expected
