@@ -24,11 +24,13 @@ from aliases.validation import clean_destinations, clean_name, clean_note
 from aliases.websites import parse_site
 from core.addresses import AddressError
 from core.db.compiled import Batch, CompiledInsert, Rows, insert_row, pipelined
+from core.db.violations import is_dangling, is_duplicate
 from core.ratelimit import Limit, count_or_refuse
 from domains.models import Domain
 
 # Each try is from a wider space than the last, so that a second collision is already a rarity.
 NAME_TRIES = 30
+_ADDRESS = Alias._meta.get_field("address")
 TOO_MANY = _("You have created too many aliases for now. Try again in %(minutes)s minutes.")
 
 # `needs_suffix` as a condition on an alias.
@@ -136,6 +138,8 @@ def _issue_first(
                 taken.count_revealed(owner, alias.address)
             continue
         except IntegrityError as error:
+            if not is_dangling(error):
+                raise
             # PostgreSQL looks at foreign keys when it commits: a destination, or the owner, went
             # away in the same moment.
             raise refusals.DestinationForbidden(
@@ -199,6 +203,8 @@ def _insert(
             if wanted is None:
                 _link_to_primary(alias, owner, batch, linked)
     except IntegrityError as error:
+        if not is_duplicate(error, _ADDRESS):
+            raise
         raise refusals.AddressTaken(gettext("This address is taken.")) from error
     if linked:
         alias.destination_addresses = linked

@@ -16,6 +16,7 @@ from accounts.forms import AddEmailForm
 from accounts.models import AddressChange, DestinationOnly, User
 from accounts.models.own_addresses import is_available
 from aliases import taken
+from core.db.violations import is_duplicate
 from core.ratelimit import Limit, count_or_refuse
 from mailboxes.changing import lock
 from mailboxes.exceptions import MailAway, NotAddable
@@ -87,6 +88,8 @@ def confirm_address(user: User, address: EmailAddress) -> None:
                 raise refusal
             change = AddressChange.objects.record(owner, Kind.VERIFIED, address)
     except IntegrityError as error:
+        if not is_duplicate(error):
+            raise
         raise refusal from error
     send_change(change)
 

@@ -9,6 +9,7 @@ from django.utils.translation import gettext
 from accounts.address_mail import send_change
 from accounts.models import AddressChange, DestinationOnly, User
 from aliases.models import Alias, AliasDestination, AliasQuerySet
+from core.db.violations import is_dangling, is_duplicate
 from mailboxes.exceptions import AddressNeeded, NotVerified, ReceivesOnly, RightsEnded
 
 Kind = AddressChange.Kind
@@ -37,6 +38,8 @@ def make_primary(user: User, address: EmailAddress) -> None:
                 return
             change = _make_primary(owner, address)
     except IntegrityError as error:
+        if not is_duplicate(error):
+            raise
         raise AddressNeeded(gettext("There is a user with this address already.")) from error
     send_change(change)
 
@@ -101,7 +104,9 @@ def remove_address(
             moved = move_aliases(address, move_to)
             change = AddressChange.objects.record(owner, Kind.REMOVED, address, by_api=by_api)
             address.delete()
-    except (IntegrityError, ProtectedError) as error:
+    except IntegrityError as error:
+        if not (isinstance(error, ProtectedError) or is_dangling(error)):
+            raise
         # PostgreSQL checks foreign keys at commit.
         refusal = gettext("An alias that forwards to it was created just now. Try again.")
         raise AddressNeeded(refusal) from error

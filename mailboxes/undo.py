@@ -11,6 +11,7 @@ from django.utils.translation import gettext
 from accounts.address_mail import send_undone
 from accounts.models import AddressChange, DestinationOnly, User
 from accounts.models.own_addresses import UNDO_PERIOD
+from core.db.violations import is_duplicate
 from core.exceptions import RuleError
 from mailboxes.changing import move_aliases
 
@@ -37,6 +38,8 @@ def undo(change: AddressChange) -> bool:
         with transaction.atomic():
             user = _undo(change)
     except IntegrityError as error:
+        if not is_duplicate(error):
+            raise
         # The address is kept, but the database has the last word.
         logger.error("address change %s cannot be undone", change.pk)
         raise UndoOver(gettext("This can no longer be undone.")) from error
@@ -99,7 +102,9 @@ def _restore(user: User, removed: AddressChange) -> None:
             address, is_new = EmailAddress.objects.get_or_create(
                 user=user, email=removed.address, defaults={"verified": removed.was_verified}
             )
-    except IntegrityError:
+    except IntegrityError as error:
+        if not is_duplicate(error):
+            raise
         # Somebody else has verified it; the rest of the undo must go on.
         logger.error("address change %s: the removed address is not restored", removed.pk)
         return

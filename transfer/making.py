@@ -14,6 +14,7 @@ from django.utils.translation import gettext
 from aliases.creation_limits import hold_creations
 from aliases.models import Alias, AliasDestination, AliasExpiry
 from core.batches import batches
+from core.db.violations import is_conflict
 from core.exceptions import RuleError
 from domains.models import Domain
 from transfer.checking import BATCH, Candidate, Check, OwnerOf, address_taken, own_addresses
@@ -51,6 +52,8 @@ def make(rows: Sequence[Row], owner_of: OwnerOf, *, by_admin: bool = False) -> i
         with transaction.atomic():
             return _make(Check(rows, owner_of, by_admin=by_admin))
     except IntegrityError as error:
+        if not is_conflict(error):
+            raise
         # Between the check and the insert: an address was given out, or a destination went away.
         raise conflict() from error
 

@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 from accounts.models import User
 from core.addresses import AddressError, address_or_none, domain_to_ascii
 from core.batches import batches
+from core.db.violations import is_conflict
 from domains.models import Domain
 from transfer.checking import BATCH, Candidate, Check, OwnerOf
 from transfer.making import ImportRefused, Made, conflict, make
@@ -102,6 +103,8 @@ def _all_or_nothing() -> Iterator[None]:
         with transaction.atomic():
             yield
     except IntegrityError as error:
+        if not is_conflict(error):
+            raise
         raise conflict() from error
 
 

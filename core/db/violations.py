@@ -1,0 +1,36 @@
+"""What an IntegrityError is about: a value that exists already, a row that is gone, or a fault of ours."""
+
+from typing import Any
+
+from django.db import IntegrityError, models
+
+# PostgreSQL's SQLSTATEs (Appendix A) and SQLite's extended result codes.
+_UNIQUE = {"23505", "SQLITE_CONSTRAINT_UNIQUE"}
+_FOREIGN_KEY = {"23503", "SQLITE_CONSTRAINT_FOREIGNKEY"}
+
+
+def is_duplicate(error: IntegrityError, field: "models.Field[Any, Any] | None" = None) -> bool:
+    """Whether a unique constraint was violated; that of this field alone, if one is given."""
+    if _code(error) not in _UNIQUE:
+        return False
+    if field is None:
+        return True
+    detail = getattr(getattr(error.__cause__, "diag", None), "message_detail", None)
+    if detail:
+        return str(detail).startswith(f"Key ({field.column})=")
+    return str(error).endswith(f" {field.model._meta.db_table}.{field.column}")
+
+
+def is_dangling(error: IntegrityError) -> bool:
+    """Whether a row that is referred to has gone."""
+    return _code(error) in _FOREIGN_KEY
+
+
+def is_conflict(error: IntegrityError) -> bool:
+    """Whether somebody else's change at the same moment explains it."""
+    return is_duplicate(error) or is_dangling(error)
+
+
+def _code(error: IntegrityError) -> str:
+    cause = error.__cause__
+    return str(getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", ""))
