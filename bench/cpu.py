@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import rig
-from bench.create import CREATE, USERS
+from bench.create import PATHS, USERS
 from tests.rig.postgresql import Missing
-
-SERVERS = ("floor", "statements", "ours")
 
 
 def children(parent: int) -> list[int]:
@@ -90,14 +88,13 @@ def serve(name: str, record: Path) -> None:
 
     keys = json.loads(sys.stdin.readline())
     application = get_wsgi_application()
-    path = {"ours": CREATE, "floor": "/insert", "statements": "/statements"}[name]
-    create = creator(application, keys, path)
+    create = creator(application, keys, PATHS[name])
     for _ in range(len(keys)):
         create()
     if name == "ours":
         from bench.recorded import write_record
 
-        write_record(create, record)
+        write_record(create, len(keys), record)
     answer_turns(create)
     close_connections()
 
@@ -120,7 +117,7 @@ def measure(kind: str, given: argparse.Namespace) -> dict[str, tuple[float, floa
                 served[name] = Served(envs[name], *command)
                 stack.callback(served[name].stop)
                 served[name].ask(keys)
-            return least_of({name: served[name] for name in SERVERS}, given.count, given.turns)
+            return least_of({name: served[name] for name in PATHS}, given.count, given.turns)
 
 
 def least_of(served: dict[str, Served], count: int, turns: int) -> dict[str, tuple[float, float]]:
@@ -159,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--grants", type=int, default=0, help="of each user (default 0)")
     parser.add_argument("--count", type=int, default=25, help="requests of a turn (default 25)")
     parser.add_argument("--turns", type=int, default=150, help="of each application (default 150)")
-    parser.add_argument("--serve", choices=SERVERS, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=PATHS, help=argparse.SUPPRESS)
     parser.add_argument("--record", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.serve:

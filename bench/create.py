@@ -1,8 +1,9 @@
-"""Measures `POST /api/alias/random/new` against a floor: `python -m bench.create` (`make bench`).
+"""Measures `POST /api/alias/random/new` against two floors: `python -m bench.create` (`make bench`).
 
-The floor is a bare Django view that inserts one row (bench/floor), served by the same gunicorn
-configuration over the same kind of database with the same connection settings. Both are measured in
-turns, so that a noisy machine hurts both alike. Prints a table and writes JSON to bench/results/.
+The floor is a bare Django view that inserts one row (bench/floor); the second is one that runs the SQL
+statements of a create, without its rules (bench/recorded.py). All are served by the same gunicorn
+configuration over the same kind of database with the same connection settings, and measured in turns, so
+that a noisy machine hurts them alike. Prints a table and writes JSON to bench/results/.
 """
 
 import argparse
@@ -28,6 +29,7 @@ CONNECTIONS = (1, 8, 32)
 USERS = 200
 RESULTS = Path(__file__).resolve().parent / "results"
 CREATE = "/api/alias/random/new?hostname=www.github.com"
+PATHS = {"floor": "/insert", "statements": "/statements", "ours": CREATE}
 NOTE = json.dumps({"note": "Made by the password manager for the sign-in page"})
 
 
@@ -73,40 +75,56 @@ def bench(kind: str, given: argparse.Namespace) -> list[dict[str, Any]]:
         env, keys = rig.filled(directory, urls["ours"], given.aliases, USERS)
         floor_env = {**env, "DATABASE_URL": urls["floor"], "DJANGO_SETTINGS_MODULE": "bench.floor.settings"}
         rig.run(["-m", "django", "migrate", "--run-syncdb", "--verbosity", "0"], floor_env)
+        record = directory / "record"
+        command = ["-m", "bench.cpu", "--serve", "ours", "--record", str(record)]
+        rig.run(command, env, json.dumps(keys) + "\n")
+        same_env = {**floor_env, "DATABASE_URL": urls["ours"], "RECORD": str(record)}
         with (
-            rig.gunicorn("anonmail_site.wsgi", env) as ours,
             rig.gunicorn("bench.floor.wsgi", floor_env) as floor,
+            rig.gunicorn("bench.floor.wsgi", same_env) as statements,
+            rig.gunicorn("anonmail_site.wsgi", env) as ours,
         ):
+            ports = {"floor": floor, "statements": statements, "ours": ours}
             for connections in CONNECTIONS:
                 say(f"{kind}: {connections} connections, {given.rounds} rounds of {given.seconds:g} s each")
-                turns: dict[str, list[dict[str, Any]]] = {"floor": [], "ours": []}
+                turns: dict[str, list[dict[str, Any]]] = {name: [] for name in ports}
                 for _round in range(given.rounds):
-                    for name, path, port in (("floor", "/insert", floor), ("ours", CREATE, ours)):
-                        turns[name].append(measure(path, port, keys, connections, given.seconds))
-                row = {name: summary(rounds) for name, rounds in turns.items()}
-                ratio = round(row["ours"]["per_second"] / row["floor"]["per_second"], 3)
-                rows.append({"database": kind, "connections": connections, "ratio": ratio, **row})
+                    for name, port in ports.items():
+                        turns[name].append(measure(PATHS[name], port, keys, connections, given.seconds))
+                rows.append(
+                    {
+                        "database": kind,
+                        "connections": connections,
+                        **{name: summary(rounds) for name, rounds in turns.items()},
+                    }
+                )
     return rows
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as a Markdown table."""
     lines = [
-        "| database | connections | creates/s | floor/s | ratio | of the rounds | p50 ms | p99 ms "
-        "| floor p50 | floor p99 |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| database | connections | creates/s | floor/s | of the floor | of the rounds | statements/s "
+        "| of the statements | of the rounds | p50 ms | p99 ms | floor p50 | floor p99 |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
-        ours, floor = row["ours"], row["floor"]
-        # Each round with the floor's just before it: how far they lie apart is how noisy the machine was.
-        ratios = [one / other for one, other in zip(ours["rates"], floor["rates"], strict=True)]
+        ours, floor, statements = row["ours"], row["floor"], row["statements"]
         lines.append(
             f"| {row['database']} | {row['connections']} | {ours['per_second']:.0f} "
-            f"| {floor['per_second']:.0f} | {row['ratio']:.2f} | {min(ratios):.2f} to {max(ratios):.2f} "
+            f"| {floor['per_second']:.0f} | {_ratio(ours, floor)} "
+            f"| {statements['per_second']:.0f} | {_ratio(ours, statements)} "
             f"| {ours['p50_ms']:.1f} | {ours['p99_ms']:.1f} "
             f"| {floor['p50_ms']:.1f} | {floor['p99_ms']:.1f} |"
         )
     return "\n".join(lines)
+
+
+def _ratio(ours: dict[str, Any], other: dict[str, Any]) -> str:
+    """Two cells: the ratio of the medians, and from what to what that of neighbouring rounds went."""
+    # How far they lie apart is how noisy the machine was.
+    ratios = [one / bare for one, bare in zip(ours["rates"], other["rates"], strict=True)]
+    return f"{ours['per_second'] / other['per_second']:.2f} | {min(ratios):.2f} to {max(ratios):.2f}"
 
 
 def machine() -> dict[str, Any]:

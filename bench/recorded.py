@@ -1,4 +1,4 @@
-"""The SQL statements of one create, recorded, and run again as another create's by a view without rules."""
+"""The SQL statements of creates, recorded, and run again as another create's by a view without rules."""
 
 import os
 import pickle
@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
-from itertools import groupby
+from itertools import cycle, groupby
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,12 @@ class Statement:
     is_pipelined: bool
 
 
-def write_record(create: Callable[[], None], path: Path) -> None:
-    """Write what a create runs."""
+def write_record(create: Callable[[], None], users: int, path: Path) -> None:
+    """Write what a create of each of so many users runs."""
+    path.write_bytes(pickle.dumps([_record(create) for _ in range(users)]))
+
+
+def _record(create: Callable[[], None]) -> Any:
     seen: list[Statement] = []
 
     def note(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -44,17 +48,20 @@ def write_record(create: Callable[[], None], path: Path) -> None:
 
     alias = Alias.objects.latest("pk")
     local_part = alias.address.partition("@")[0]
-    path.write_bytes(pickle.dumps((seen, alias.pk, local_part, alias.uuid.hex)))
+    return seen, alias.pk, local_part, alias.uuid.hex
 
 
 @cache
 def _recorded() -> Any:
-    return pickle.loads(Path(os.environ["RECORD"]).read_bytes())  # noqa: S301 - this run wrote it
+    every = pickle.loads(Path(os.environ["RECORD"]).read_bytes())  # noqa: S301 - this run wrote it
+    # Two processes do not meet at one user's counters.
+    first = secrets.randbelow(len(every))
+    return cycle(every[first:] + every[:first])
 
 
 def run_again() -> None:
-    """Run the recorded statements for an alias with another address."""
-    seen, key, local_part, hexadecimal = _recorded()
+    """Run the next user's recorded statements for an alias with another address."""
+    seen, key, local_part, hexadecimal = next(_recorded())
     other, other_key = secrets.token_hex(8), None
 
     def changed(value: Any) -> Any:
