@@ -18,6 +18,7 @@ from aliases.choosing import choose_domain
 from aliases.forms import AliasForm, FilterForm, NewAliasForm, own_addresses
 from aliases.issuing import issue
 from aliases.models import Alias, AliasQuerySet
+from aliases.rows import row_of
 from aliases.websites import parse_site
 from core.converters import KEY_DIGITS_MAX
 from core.exceptions import RuleError
@@ -77,7 +78,7 @@ def alias_list(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "form": form,
         "page": page,
-        "aliases": page.rows,
+        "rows": [row_of(alias) for alias in page.rows],
         "filters": without_cursor(request.GET),
         "is_filtered": any(request.GET.get(name) for name in ("q", "domain", "status")),
     }
@@ -167,12 +168,10 @@ def alias_detail(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "aliases/detail.html", context, status=422 if form.errors else 200)
 
 
-def row_answer(
-    request: HttpRequest, alias: Alias, said: str, template: str = "aliases/_row.html"
-) -> HttpResponse:
+def row_answer(request: HttpRequest, alias: Alias, said: str) -> HttpResponse:
     """The answer after a change: for htmx the new row, otherwise a redirect to the page with the button."""
     if request.htmx:  # type: ignore[attr-defined]
-        return render(request, template, {"alias": alias, "said": said})
+        return render(request, "aliases/_row_changed.html", {"row": row_of(alias), "said": said})
     messages.success(request, said)
     if request.POST.get("next") == "detail" and not alias.is_deleted:
         return redirect("alias", alias.pk)
@@ -233,7 +232,7 @@ def alias_delete(request: HttpRequest, pk: int) -> HttpResponse:
     if request.POST.get("next") == "detail":
         request.session[UNDO] = [alias.pk]
         return HttpResponseClientRedirect(reverse("alias-list"))
-    return row_answer(request, alias, said, "aliases/_row_deleted.html")
+    return render(request, "aliases/_row_deleted.html", {"alias": alias, "said": said})
 
 
 @require_POST
