@@ -23,7 +23,7 @@ from aliases.models.alias import check_quota
 from aliases.validation import clean_destinations, clean_name, clean_note
 from aliases.websites import parse_site
 from core.addresses import AddressError
-from core.db.compiled import Batch, CompiledInsert, Rows, insert_row, pipelined
+from core.db.compiled import CompiledInsert, insert_row
 from core.db.violations import is_dangling, is_duplicate
 from core.ratelimit import Limit, count_or_refuse
 from domains.models import Domain
@@ -191,33 +191,24 @@ def _insert(
     owner = alias.owner
     if owner is None:
         raise ValueError("An alias is created for somebody.")
-    linked: list[EmailAddress] = []
+    count_creation(owner, is_chosen=is_chosen)
+    # Before anything tells whether the address is taken.
+    check_quota(owner, alias.domain)
     try:
-        with pipelined() as batch:
-            count_creation(owner, is_chosen=is_chosen, batch=batch)
-            if is_chosen or alias.domain.alias_quota is not None:
-                # These refusals come before anything tells whether the address is taken.
-                batch.read()
-                check_quota(owner, alias.domain)
-            insert_row(alias, batch)
-            if wanted is None:
-                _link_to_primary(alias, owner, batch, linked)
+        insert_row(alias)
     except IntegrityError as error:
         if not is_duplicate(error, _ADDRESS):
             raise
         raise refusals.AddressTaken(gettext("This address is taken.")) from error
-    if linked:
-        alias.destination_addresses = linked
-    else:
-        # Asked after the insert: whoever adds this address as an own one meanwhile finds the alias.
+    # Asked after the insert: whoever adds this address as an own one meanwhile finds the alias.
+    if wanted is not None or not _link_to_primary(alias, owner):
         alias.link_to(verified_addresses(owner, wanted, alias.address))
     if idle_days or unused_days:
         AliasExpiry(alias=alias, idle_days=idle_days, unused_days=unused_days).save(force_insert=True)
 
 
-def _to_primary(address: Any, **values: Any) -> models.QuerySet[Any, Any]:
-    alias = Alias.objects.filter(address=address).values("pk")
-    return primary_unless_taken(address=address, **values).values_list(models.Subquery(alias), "pk")
+def _to_primary(alias: Any, **values: Any) -> models.QuerySet[Any, Any]:
+    return primary_unless_taken(**values).values_list(alias, "pk")
 
 
 _LINK_TO_PRIMARY = CompiledInsert(
@@ -225,23 +216,23 @@ _LINK_TO_PRIMARY = CompiledInsert(
     ("alias", "address"),
     _to_primary,
     returning="address_id, (SELECT email FROM account_emailaddress WHERE id = address_id)",
+    alias=models.BigIntegerField(),
     **FIELDS,
 )
 
 
-def _link_to_primary(alias: Alias, owner: User, batch: Batch, linked: list[EmailAddress]) -> None:
-    """Link a new alias to its owner's primary address, which `linked` then holds; nothing is linked if that
-    is not verified, or an own address may stand in the alias's way."""
-
-    def use(rows: Rows) -> None:
-        linked.extend(
+def _link_to_primary(alias: Alias, owner: User) -> bool:
+    """Link a new alias to its owner's primary address; False if that is not verified, or an own address
+    stands in the alias's way."""
+    rows = _LINK_TO_PRIMARY(alias=alias.pk, **values_of(owner, alias.address))
+    if rows:
+        alias.destination_addresses = [
             EmailAddress(pk=key, email=email, user=owner, verified=True, primary=True) for key, email in rows
-        )
+        ]
+    return bool(rows)
 
-    _LINK_TO_PRIMARY(batch, use, **values_of(owner, alias.address))
 
-
-def count_creation(owner: User, *, is_chosen: bool = False, batch: Batch | None = None) -> None:
+def count_creation(owner: User, *, is_chosen: bool = False) -> None:
     """Count one more creation of `owner`, in this transaction. Raises RateLimited (see `count_or_refuse`).
 
     `is_chosen`: of a name that its owner has thought of, which may tell of somebody else's.
@@ -251,5 +242,4 @@ def count_creation(owner: User, *, is_chosen: bool = False, batch: Batch | None 
         (Limit(CREATE_HOUR, settings.ALIASES_PER_HOUR, hour, refusal=TOO_MANY), owner.pk),
         (Limit(CREATE_DAY, settings.ALIASES_PER_DAY, day, refusal=TOO_MANY), owner.pk),
         *([taken.budget_of(owner)] if is_chosen else []),
-        batch=batch,
     )

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connections, models, transaction
 from django.utils import timezone
 
-from core.db.compiled import Batch, Rows
+from core.db.statements import run
 from core.exceptions import RateLimited
 
 # The clocks of the hosts that count together may differ by this much.
@@ -68,29 +68,17 @@ class CounterQuerySet(models.QuerySet["Counter"]):
         rollback undoes the hits. Rows are written in a fixed order: no deadlocks. A period that ends
         later than one that begins now comes from a clock that was wrong; it starts over.
         """
-        hits: list[Hit] = []
-        batch = Batch(connections[self.db])
-        self.hit_in(batch, hits.extend, *pairs)
-        batch.read()
-        return hits
-
-    def hit_in(self, batch: Batch, use: Callable[[list[Hit]], None], *pairs: tuple[Limit, object]) -> None:
-        """The same as a part of a batch; `use` gets the new values when it is read."""
         now = timezone.now()
         limits = {(limit.scope, hide(key)): limit for limit, key in pairs}
-        adapt = batch.connection.ops.adapt_datetimefield_value
+        operations = connections[self.db].ops
+        adapt = operations.adapt_datetimefield_value
         values: list[str | int | None] = []
         for name in sorted(limits):
             values += [*name, limits[name].step, adapt(now + limits[name].period)]
-        sql = _hit_statement(len(limits), batch.connection.ops.quote_name(self.model._meta.db_table))
-
-        def read(rows: Rows) -> None:
-            hits = [
-                Hit(limits[scope, key], count, _as_datetime(expires)) for scope, key, count, expires in rows
-            ]
-            use(self._on_time(hits, pairs, now))
-
-        batch.add(sql, [*values, adapt(now), adapt(now)], read)
+        sql = _hit_statement(len(limits), operations.quote_name(self.model._meta.db_table))
+        rows = run(sql, [*values, adapt(now), adapt(now)])
+        hits = [Hit(limits[scope, key], count, _as_datetime(expires)) for scope, key, count, expires in rows]
+        return self._on_time(hits, pairs, now)
 
     def _on_time(self, hits: list[Hit], pairs: Sequence[tuple[Limit, object]], now: datetime) -> list[Hit]:
         """The hits, counted anew where a period was begun while a clock was wrong."""
@@ -178,20 +166,12 @@ def hide(key: object) -> str:
     return hmac.new(settings.SECRET_KEY.encode(), f"counter:{key}".encode(), hashlib.sha256).hexdigest()
 
 
-def count_or_refuse(*pairs: tuple[Limit, object], batch: Batch | None = None) -> None:
-    """Count a hit for each (limit, key), in one statement; as a part of a batch, if there is one.
+def count_or_refuse(*pairs: tuple[Limit, object]) -> None:
+    """Count a hit for each (limit, key), in one statement.
 
-    Raises RateLimited if one is over its limit; of several, for the one that lasts longest. In a batch,
-    that is raised when it is read.
+    Raises RateLimited if one is over its limit; of several, for the one that lasts longest.
     """
-    if batch:
-        Counter.objects.all().hit_in(batch, _refuse_over, *pairs)
-    else:
-        _refuse_over(Counter.objects.hit(*pairs))
-
-
-def _refuse_over(hits: Sequence[Hit]) -> None:
-    if over := [hit for hit in hits if hit.is_over]:
+    if over := [hit for hit in Counter.objects.hit(*pairs) if hit.is_over]:
         raise max(over, key=lambda hit: hit.expires).refused
 
 

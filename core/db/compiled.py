@@ -5,122 +5,18 @@ path the same QuerySet, with the same rules in it, is compiled the first time an
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache, partial
 from typing import Any
 
-import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 from django.db.models.query import ModelIterable, get_related_populators
 from django.db.models.sql.compiler import SQLCompiler
 from django.db.models.sql.subqueries import DeleteQuery, UpdateQuery
 
-Rows = list[tuple[Any, ...]]
-
-
-class Batch:
-    """Statements that PostgreSQL gets without waiting for each one's answer (see `pipelined`)."""
-
-    def __init__(self, connection: BaseDatabaseWrapper) -> None:
-        self.connection = connection
-        self._unread: list[tuple[Any, Callable[[Rows], None]]] = []
-
-    def add(self, sql: str, params: Sequence[Any], use: Callable[[Rows], None]) -> None:
-        """Send a statement, and call `use` with the rows that it returns when they are read."""
-        self._unread.append((_execute(self.connection, sql, params), use))
-        if self.connection.vendor != "postgresql":
-            self.read()
-
-    def read(self) -> None:
-        """Read the answers that have not been read. Raises what `use` raises."""
-        unread, self._unread = self._unread, []
-        for cursor, use in unread:
-            use(_fetched(self.connection, cursor))
-
-
-@contextmanager
-def pipelined() -> Iterator[Batch]:
-    """Send the block's statements without waiting for each one's answer, where the database can.
-
-    What a statement returns is read at the block's end, or by `Batch.read`; what fails is raised there.
-    """
-    connection = connections[DEFAULT_DB_ALIAS]
-    batch = Batch(connection)
-    if connection.vendor != "postgresql":
-        yield batch
-        return
-    connection.ensure_connection()
-    failure: Exception | None = None
-    # Django's own errors, as outside of a pipeline.
-    with connection.wrap_database_errors:
-        try:
-            with connection.connection.pipeline():
-                try:
-                    yield batch
-                except Exception as error:
-                    # Left by an exception, psycopg logs each further one as ignored.
-                    failure = error
-        except psycopg.errors.PipelineAborted:
-            if failure is None:
-                raise
-    if failure is not None:
-        raise failure
-    batch.read()
-
-
-def run(sql: str, params: Sequence[Any]) -> Rows:
-    """The rows that a statement returns: a SELECT, or a change with RETURNING."""
-    connection = connections[DEFAULT_DB_ALIAS]
-    return _fetched(connection, _execute(connection, sql, params))
-
-
-def _fetched(connection: BaseDatabaseWrapper, cursor: Any) -> Rows:
-    # In a pipeline, what failed is raised here.
-    with connection.wrap_database_errors:
-        rows: Rows = cursor.fetchall()
-    return rows
-
-
-def _execute(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]) -> Any:
-    """A cursor that has run the statement: the connection keeps one for each, as making one costs more
-    than using it."""
-    if connection.execute_wrappers or connection.queries_logged:
-        cursor: Any = connection.cursor()
-        cursor.execute(sql, params)
-        return cursor
-    connection.ensure_connection()
-    connection.validate_no_broken_transaction()
-    with connection.wrap_database_errors:
-        kept = _kept_cursors(connection)
-        if sql not in kept:
-            kept[sql] = _new_cursor(connection, sql)
-        cursor, own_sql = kept[sql]
-        cursor.execute(own_sql, params)
-    return cursor
-
-
-def _new_cursor(connection: Any, sql: str) -> tuple[Any, str]:
-    """A cursor, and the statement with the driver's marks: Django's for SQLite replaces them each time."""
-    cursor = connection.create_cursor()
-    if isinstance(cursor, SQLiteCursorWrapper):
-        return connection.connection.cursor(), cursor.convert_query(sql)
-    return cursor, sql
-
-
-def _kept_cursors(connection: Any) -> dict[str, tuple[Any, str]]:
-    """The open cursors of the connection to the server, or to the file, by statement."""
-    raw = connection.connection
-    # One of SQLite's takes no attributes; Django's wrapper stays with it.
-    place = vars(raw) if hasattr(raw, "__dict__") else vars(connection)
-    owner, cursors = place.get("_anonmail_cursors", (None, None))
-    if owner is not raw:
-        cursors = {}
-        place["_anonmail_cursors"] = (raw, cursors)
-    return cursors  # type: ignore[no-any-return]
+from core.db.statements import Rows, run
 
 
 class Parameter(models.Expression):
@@ -246,25 +142,18 @@ def _instances(compiler: Any, rows: Iterable[Sequence[Any]]) -> Iterator[models.
         yield instance
 
 
-def insert_row(instance: models.Model, batch: Batch | None = None) -> None:
+def insert_row(instance: models.Model) -> None:
     """Insert one new instance as `save(force_insert=True)` does, in one statement that is built once.
 
-    In a batch, the instance's key is known when the batch is read. Sends no signals. Raises IntegrityError
-    as the database does.
+    Sends no signals. Raises IntegrityError as the database does.
     """
     connection = connections[DEFAULT_DB_ALIAS]
     sql, fields = _insert_statement(type(instance), connection.vendor)
     values = [field.get_db_prep_save(getattr(instance, field.attname), connection) for field in fields]
 
-    def use(rows: Rows) -> None:
-        ((instance.pk,),) = rows
-        instance._state.adding = False
-        instance._state.db = DEFAULT_DB_ALIAS
-
-    if batch:
-        batch.add(sql, values, use)
-    else:
-        use(run(sql, values))
+    ((instance.pk,),) = run(sql, values)
+    instance._state.adding = False
+    instance._state.db = DEFAULT_DB_ALIAS
 
 
 class CompiledInsert:
@@ -289,13 +178,13 @@ class CompiledInsert:
         self.parameters = parameters
         self._compiled: dict[str, tuple[str, Sequence[Any]]] = {}
 
-    def __call__(self, batch: Batch, use: Callable[[Rows], None], **values: Any) -> None:
-        """Add it to the batch, for these values."""
-        connection = batch.connection
+    def __call__(self, **values: Any) -> Rows:
+        """Insert for these values, and return what is asked of each new row."""
+        connection = connections[DEFAULT_DB_ALIAS]
         if connection.vendor not in self._compiled:
             self._compiled[connection.vendor] = self._compile(connection)
         sql, params = self._compiled[connection.vendor]
-        batch.add(sql, _values(params, values, connection), use)
+        return run(sql, _values(params, values, connection))
 
     def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
         queryset = self.build(**{name: Parameter(name, field) for name, field in self.parameters.items()})

@@ -18,7 +18,8 @@ from django.db.models import F
 from django.utils import timezone
 
 from aliases.models import Alias
-from core.db.compiled import CompiledChange, insert_rows, pipelined
+from core.db.compiled import CompiledChange, insert_rows
+from core.db.statements import pipelined
 from mail.delivery.database import call_with_database
 from mail.models import Activity, Event, readable
 

@@ -19,7 +19,8 @@ from django.db.models import F
 from django.utils import timezone
 
 from aliases.models import Alias
-from core.db.compiled import CompiledChange, insert_rows, pipelined
+from core.db.compiled import CompiledChange, insert_rows
+from core.db.statements import pipelined
 from mail.delivery.batches import BatchWriter
 from mail.delivery.bounce import note_bounce
 from mail.delivery.database import WRITE_TIMEOUT, is_locked, limit_lock_wait

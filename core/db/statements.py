@@ -1,0 +1,67 @@
+"""Single SQL statements on the default connection, over cursors that are kept."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.sqlite3.base import SQLiteCursorWrapper
+
+Rows = list[tuple[Any, ...]]
+
+
+def run(sql: str, params: Sequence[Any]) -> Rows:
+    """The rows that a statement returns: a SELECT, or a change with RETURNING.
+
+    A cursor is kept for each statement, as making one costs more than using it.
+    """
+    connection = connections[DEFAULT_DB_ALIAS]
+    if connection.execute_wrappers or connection.queries_logged:
+        with connection.cursor() as watched:
+            watched.execute(sql, params)
+            rows: Rows = watched.fetchall()
+        return rows
+    connection.ensure_connection()
+    connection.validate_no_broken_transaction()
+    cursors = _kept_cursors(connection)
+    with connection.wrap_database_errors:
+        if sql not in cursors:
+            cursors[sql] = _new_cursor(connection, sql)
+        cursor, own_sql = cursors[sql]
+        cursor.execute(own_sql, params)
+        rows = cursor.fetchall()
+    return rows
+
+
+def _new_cursor(connection: Any, sql: str) -> tuple[Any, str]:
+    """A cursor, and the statement with the driver's marks: Django's for SQLite replaces them each time."""
+    cursor = connection.create_cursor()
+    if isinstance(cursor, SQLiteCursorWrapper):
+        return connection.connection.cursor(), cursor.convert_query(sql)
+    return cursor, sql
+
+
+def _kept_cursors(connection: Any) -> dict[str, tuple[Any, str]]:
+    """The open cursors of the connection to the server, or to the file, by statement."""
+    raw = connection.connection
+    # One of SQLite's takes no attributes; Django's wrapper stays with it.
+    place = vars(raw) if hasattr(raw, "__dict__") else vars(connection)
+    owner, cursors = place.get("_anonmail_cursors", (None, None))
+    if owner is not raw:
+        cursors = {}
+        place["_anonmail_cursors"] = (raw, cursors)
+    return cursors  # type: ignore[no-any-return]
+
+
+@contextmanager
+def pipelined() -> Iterator[None]:
+    """Send the block's statements to PostgreSQL without waiting for each one's answer; what fails is raised
+    at the block's end."""
+    connection = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor != "postgresql":
+        yield
+        return
+    connection.ensure_connection()
+    # Django's own errors, as outside of a pipeline.
+    with connection.wrap_database_errors, connection.connection.pipeline():
+        yield
