@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, models
-from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Subquery, Value
+from django.db.models import BooleanField, ExpressionWrapper, Func, OuterRef, Subquery, Value
 from django.db.models.functions import Coalesce, JSONArray, StrIndex, Substr
 from django.utils.translation import gettext
 
@@ -29,6 +29,14 @@ def _named(name: Any, **user: Any) -> models.QuerySet[Domain]:
     return _domains().annotate(is_usable=is_usable).filter(name=name).order_by()
 
 
+class _Row(JSONArray):
+    """Expressions as a JSON array."""
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        # Django's own first asks whether there is JSON, in a transaction, which waits for any other writer.
+        return Func.as_sql(self, compiler, connection, **context)
+
+
 def best_domain_of(user: str = "") -> Coalesce:
     """For a query of users, or of rows with a user in the field `user`: where the user creates, as the JSON
     that `note_best_domain` takes. The default domain, else the one of the own address, else the first."""
@@ -51,7 +59,7 @@ def best_domain_of(user: str = "") -> Coalesce:
     )
 
     def first(domains: DomainQuerySet) -> Subquery:
-        return Subquery(domains.values_list(JSONArray(*_FIELDS))[:1])
+        return Subquery(domains.values_list(_Row(*_FIELDS))[:1])
 
     return Coalesce(
         first(usable.filter(pk=of_user("alias_preferences__default_domain"))),
