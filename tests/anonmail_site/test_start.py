@@ -52,6 +52,8 @@ class Start:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # Ignored if the tests were started with nohup.
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
             )
 
     @property
@@ -71,7 +73,7 @@ class Start:
         """Ctrl-C."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGINT)
-            self.process.wait(90)
+            self.process.wait(40)
 
 
 @contextmanager
@@ -174,7 +176,7 @@ def test_when_one_server_dies_the_start_says_so_and_ends(tmp_path: Path, server:
         pid = start.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         os.kill(int(children[server]), signal.SIGKILL)
-        start.process.wait(90)
+        start.process.wait(40)
 
     assert start.process.returncode == 1
     assert f"The {word} process ended unexpectedly" in start.said
@@ -209,7 +211,7 @@ def test_nothing_outlives_the_start_however_it_ends(tmp_path: Path, signal_numbe
         # each has looked at its parent by now
         time.sleep(5)
         os.kill(start.process.pid, signal_number)
-        start.process.wait(90)
+        start.process.wait(40)
         deadline = time.monotonic() + 20
         while (
             left := {process for process in started if is_running(process)}
