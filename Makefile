@@ -59,9 +59,9 @@ bench-lists: $(VENV)/.dev ## measure lists only
 bench-mail: $(VENV)/.dev ## measure mail only, for example ARGS="--messages 2000 --rounds 1"
 	$(BIN)/python -m bench.mail $(ARGS)
 
-faults: $(VENV)/.dev ## test each fault of the mail path with 1,000 letters; writes var/faults.txt
+faults: $(VENV)/.dev ## test each fault of the mail path, with ten kills; writes var/faults.txt
 	@mkdir -p var && rm -f var/faults.txt
-	FAULT_LETTERS=1000 FAULT_TABLE=var/faults.txt $(BIN)/python -m tests.rig.postgresql $(BIN)/python -m pytest -q tests/postfix/test_faults.py
+	FAULT_KILLS=10 FAULT_TABLE=var/faults.txt $(BIN)/python -m tests.rig.postgresql $(BIN)/python -m pytest -q tests/postfix/test_faults.py
 
 screenshots: $(VENV)/.dev ## save every page (light, dark, phone) to var/screenshots/
 	SCREENSHOTS=var/screenshots $(BIN)/python -m pytest -q tests/e2e/test_scenes.py -n 2

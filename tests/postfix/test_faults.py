@@ -42,13 +42,14 @@ RECOVERY = 30.0
 # Postfix waits twice for 5 (mail.postfix.parameters).
 POLICY_TIMEOUT = 25.0
 DRAINED = 300.0
-KILLS = LETTERS // 100
+# `make faults` kills ten times.
+KILLS = int(os.environ.get("FAULT_KILLS", "5"))
 # A kill can double what was underway in that instant: accepted by the next hop, and not written down yet.
 MAIL_THREADS = 8
 # So many copies arrive between two kills.
 BETWEEN_KILLS = 40
 # So many letters have been accepted when the fault begins.
-UNDERWAY = LETTERS // 6
+UNDERWAY = 150
 MEBIBYTE = 1024 * 1024
 # Octets that are left on the Maildir's disk; a letter takes 4 KiB of it.
 ROOM = LETTERS * 1024

@@ -274,18 +274,23 @@ def far_end(sink: Sink, port: int) -> Iterator[None]:
         yield
     finally:
 
-        async def close() -> None:
-            server.close()
-            # Accepted, and not given to anybody yet: a few turns of the loop, so that all are in `ends`.
-            for _ in range(5):
-                await asyncio.sleep(0)
+        def abort() -> None:
             # Postfix keeps its connections for the next message.
             for end in ends:
                 if isinstance(end.transport, asyncio.WriteTransport):
                     end.transport.abort()
+
+        async def close() -> None:
+            server.close()
+            # Accepted, and not given to anybody yet: those get their end first, then are aborted too.
+            for _ in range(10):
+                await asyncio.sleep(0.01)
+                abort()
             for task in asyncio.all_tasks(loop):
                 if task is not asyncio.current_task():
                     task.cancel()
+            await asyncio.sleep(0.05)
+            abort()
             await asyncio.sleep(0.05)
 
         asyncio.run_coroutine_threadsafe(close(), loop).result(10)
