@@ -120,8 +120,9 @@ def choose(user: User, asked: str | None = None) -> Choice:
     if hasattr(user, "best_domain"):
         best = user.best_domain
     else:
-        ((values,),) = _BEST(user_id=user.pk)
-        best = _domain_from(values)
+        # No row if the account was deleted in this moment.
+        found = _BEST(user_id=user.pk)
+        best = _domain_from(found[0][0]) if found else None
     if best:
         return Choice(best, preferences)
     raise refusals.NoUsableDomain(
