@@ -1,6 +1,8 @@
 """Where the mail server listens, as the MAIL_…LISTEN settings say."""
 
+import asyncio
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,3 +117,19 @@ def connect(place: Endpoint, timeout: float) -> socket.socket:
         connection.close()
         raise
     return connection
+
+
+async def stop_accepting(servers: Iterable[asyncio.Server]) -> None:
+    """Take no more connections at these; each that was taken has its protocol by the return.
+
+    `asyncio.Server.close` alone forgets, without closing them, those that were accepted in the same moment.
+    """
+    loop = asyncio.get_running_loop()
+    for server in servers:
+        for listener in server.sockets:
+            loop.remove_reader(listener.fileno())
+    # Two rounds of the loop: the transport of what is accepted is made, then its protocol is told.
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    for server in servers:
+        server.close()

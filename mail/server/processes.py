@@ -21,7 +21,7 @@ from mail.delivery.next_hop import NextHop, configured_next_hop
 from mail.delivery.record import has_unwritten, write_unwritten
 from mail.delivery.resolve import our_domains
 from mail.server.limits import Connections, UnknownRecipientLimit
-from mail.server.listening import BACKLOG
+from mail.server.listening import BACKLOG, stop_accepting
 from mail.server.lmtp import LmtpDoor, LmtpHandler
 from mail.server.policy import PolicyDoor
 from mail.server.question_door import QuestionDoor
@@ -91,8 +91,7 @@ class Doors:
 
     async def close(self) -> None:
         """Take no more connections, let messages underway end, and end the rest."""
-        for server in self.servers:
-            server.close()
+        await stop_accepting(self.servers)
         for each in self.connections:
             for connection in list(each.open):
                 connection.end_soon()

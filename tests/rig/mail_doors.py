@@ -65,7 +65,6 @@ def running_doors_at(
 
 
 async def _close(doors: Doors) -> None:
-    """Close them, once what was accepted in the very last moment is a connection: asyncio forgets it else."""
-    await asyncio.sleep(0.1)
+    """Close them, and let the loop end what it was told to."""
     await doors.close()
     await asyncio.sleep(0.05)

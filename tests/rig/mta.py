@@ -17,6 +17,8 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from mail.server.listening import stop_accepting
+
 START_TIMEOUT = 20
 # Postfix waits while its main.cf is younger than two seconds.
 BACK_DATE = 60
@@ -274,24 +276,16 @@ def far_end(sink: Sink, port: int) -> Iterator[None]:
         yield
     finally:
 
-        def abort() -> None:
+        async def close() -> None:
+            await stop_accepting([server])
             # Postfix keeps its connections for the next message.
             for end in ends:
                 if isinstance(end.transport, asyncio.WriteTransport):
                     end.transport.abort()
-
-        async def close() -> None:
-            server.close()
-            # Accepted, and not given to anybody yet: those get their end first, then are aborted too.
-            for _ in range(10):
-                await asyncio.sleep(0.01)
-                abort()
-            for task in asyncio.all_tasks(loop):
-                if task is not asyncio.current_task():
-                    task.cancel()
-            await asyncio.sleep(0.05)
-            abort()
-            await asyncio.sleep(0.05)
+            sessions = asyncio.all_tasks(loop) - {asyncio.current_task()}
+            for session in sessions:
+                session.cancel()
+            await asyncio.gather(*sessions, return_exceptions=True)
 
         asyncio.run_coroutine_threadsafe(close(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
