@@ -11,11 +11,10 @@ from rest_framework.response import Response
 from aliases.issuing import issue, issue_chosen
 from aliases.models import Alias, AliasQuerySet
 from api.addy import inputs
-from api.addy.lists import AliasPage, ListQuery, Page, filtered
-from api.addy.objects import AliasObject, alias_object, listed_object, with_last_mail
+from api.addy.lists import AliasPage, ListQuery, Page
+from api.addy.objects import AliasObject, alias_object, with_last_mail
 from api.addy.schema import AddyCall
 from api.errors import NotFound, Unprocessable
-from api.listing import with_destinations
 from api.views import ApiView, Rights
 from tokens.scopes import Scope
 
@@ -38,11 +37,7 @@ class Aliases(ApiView):
         raw = self.query
         query = ListQuery.read(raw)
         page = Page(request.build_absolute_uri(request.path), raw, query)
-        data = [
-            listed_object(*row, self.caller, activity=self.shows_activity)
-            for row in with_destinations(page.read(self.caller, query, activity=self.shows_activity))
-        ]
-        return Response(page.answer(data, page.count(filtered(self.caller, query))))
+        return Response(page.answer(*page.read(self.caller, query, activity=self.shows_activity)))
 
     @AddyCall("Create an alias", ONE, 201, takes=inputs.NewChosenAlias, refuses=(403, 422))
     def post(self, request: Request) -> Response:

@@ -16,11 +16,18 @@ from aliases.exceptions import InvalidValue
 from aliases.models import Alias, AliasQuerySet
 from api.addy.ids import public_id
 from api.addy.inputs import ChoiceField, Query, TextField, WholeField, parse_id
-from api.addy.objects import LISTED, LISTED_WITH_MAIL, AliasObject, with_last_mail
-from api.listing import in_order, page_rows
+from api.addy.objects import (
+    LISTED,
+    LISTED_WITH_MAIL,
+    AliasObject,
+    listed_object,
+    recipient_object,
+    with_last_mail,
+)
+from api.listing import in_order, page_rows, with_destinations
 from api.query import PAGE_MAX
 from api.schema import EXAMPLES, example_of
-from core.db.compiled import CompiledQuery
+from core.db.compiled import CompiledQuery, CountOf
 from domains.models import Domain
 
 PAGE_SIZE_MAX = 100
@@ -135,19 +142,28 @@ def ordered(aliases: AliasQuerySet, sort: str | None, *, activity: bool) -> Alia
     return aliases.order_by("-pinned", order, "-created", "-pk")
 
 
-def page_of(aliases: AliasQuerySet, start: Any, size: int, sort: str | None, *, activity: bool) -> Any:
-    extend = with_last_mail if activity else AliasQuerySet.all
-    columns = LISTED_WITH_MAIL if activity else LISTED
-    return page_rows(aliases, start, size, partial(ordered, sort=sort, activity=activity), columns, extend)
+def page_of(
+    aliases: AliasQuerySet, page: dict[str, Any], size: int, sort: str | None, *, activity: bool
+) -> Any:
+    """The page that starts at `page["start"]`, each row with the number of all, counted to `page["most"]`."""
+
+    def extend(rows: AliasQuerySet) -> AliasQuerySet:
+        rows = rows.annotate(total=CountOf(aliases.values("pk"), page["most"]))
+        return with_last_mail(rows) if activity else rows
+
+    columns = (*(LISTED_WITH_MAIL if activity else LISTED), "total")
+    order = partial(ordered, sort=sort, activity=activity)
+    return page_rows(aliases, page["start"], size, order, columns, extend)
 
 
 @cache
 def _whole_list(size: int, *, activity: bool) -> CompiledQuery:
     """A page of so many, of the list without filters, in its usual order."""
     return CompiledQuery(
-        lambda owner, start: page_of(whole(owner), start, size, None, activity=activity),
+        lambda owner, **page: page_of(whole(owner), page, size, None, activity=activity),
         owner=models.BigIntegerField(),
         start=models.BigIntegerField(),
+        most=models.BigIntegerField(),
     )
 
 
@@ -191,7 +207,9 @@ class Page:
 
     def __init__(self, path: str, raw: dict[str, str], query: dict[str, Any]) -> None:
         """`path`: the list's absolute address; `raw`: the query as it was sent."""
-        self.path, self.raw = path, raw
+        self.path = path
+        others = {name: value for name, value in raw.items() if name != "page[number]"}
+        self._up_to_number = f"{path}?{urlencode({**others, 'page[number]': ''})}"
         self.number: int = query["page[number]"]
         self.size: int = query["page[size]"]
 
@@ -200,20 +218,27 @@ class Page:
         """The page's rows in the whole list."""
         return slice((self.number - 1) * self.size, self.number * self.size)
 
-    def read(self, user: User, query: dict[str, Any], *, activity: bool) -> Any:
-        """The page's rows, as `page_rows` finds them."""
+    def read(self, user: User, query: dict[str, Any], *, activity: bool) -> tuple[list[AliasObject], int]:
+        """The page's aliases, and how many there are; of those after the page, at most COUNTED_MAX."""
+        page = {"start": self.rows.start, "most": self.rows.stop + COUNTED_MAX}
         if any(value for name, value in query.items() if not name.startswith("page")):
-            aliases, sort = filtered(user, query), query["sort"]
-            return page_of(aliases, self.rows.start, self.size, sort, activity=activity)
-        return _whole_list(self.size, activity=activity)(owner=user.pk, start=self.rows.start)
-
-    def count(self, aliases: AliasQuerySet) -> int:
-        """How many aliases there are; of those after the page, at most COUNTED_MAX."""
-        return aliases.order_by().values("pk")[: self.rows.stop + COUNTED_MAX].count()
+            rows = page_of(filtered(user, query), page, self.size, query["sort"], activity=activity)
+        else:
+            rows = _whole_list(self.size, activity=activity)(owner=user.pk, **page)
+        recipient = cache(partial(recipient_object, owner=user))
+        found = list(with_destinations(rows))
+        data = [
+            listed_object(columns, [recipient(each) for each in destinations], user, activity=activity)
+            for (*columns, _total), destinations in found
+        ]
+        if not found:
+            # No row tells the total, which ends before this page.
+            return [], filtered(user, query).order_by().values("pk")[: self.rows.start].count()
+        return data, found[0][0][-1]
 
     def url(self, number: int) -> str:
         """The address of the same list's page of that number."""
-        return f"{self.path}?{urlencode({**self.raw, 'page[number]': number})}"
+        return f"{self._up_to_number}{number}"
 
     def answer(self, data: list[AliasObject], total: int) -> AliasPage:
         """The page with its links, as Laravel's paginator writes them."""

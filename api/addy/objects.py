@@ -20,7 +20,7 @@ from mail.models import Activity, Event
 
 def stamp(moment: datetime) -> str:
     """A moment as addy.io writes it: `YYYY-MM-DD HH:MM:SS`, UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return moment.astimezone(UTC).isoformat(" ", "seconds")[:19]
 
 
 def stamp_or_null(moment: datetime | None) -> str | None:
@@ -87,7 +87,6 @@ class ListedAlias(NamedTuple):
     created: datetime
     active_at: datetime
     deleted_at: datetime | None
-    destination_addresses: Sequence[Destination]
     last_forward: datetime | None = None
     last_block: datetime | None = None
 
@@ -95,8 +94,8 @@ class ListedAlias(NamedTuple):
     last_activity = Alias.last_activity  # type: ignore[misc]
 
 
-LISTED = ListedAlias._fields[:-3]
-LISTED_WITH_MAIL = (*LISTED, *ListedAlias._fields[-2:])
+LISTED = ListedAlias._fields[:-2]
+LISTED_WITH_MAIL = ListedAlias._fields
 
 
 class LastMail(TypedDict):
@@ -162,11 +161,11 @@ class AliasObject(BareAliasObject):
 
 
 def listed_object(
-    columns: Sequence[Any], destinations: Sequence[Destination], owner: User, *, activity: bool
+    columns: Sequence[Any], recipients: list[RecipientObject], owner: User, *, activity: bool
 ) -> AliasObject:
     """An alias of a list, by its columns in LISTED, or in LISTED_WITH_MAIL."""
-    values = [*columns[: len(LISTED)], destinations, *columns[len(LISTED) :]]
-    return alias_object(ListedAlias(*values), owner, activity=activity)
+    bare = bare_alias_object(ListedAlias(*columns), owner, activity=activity)
+    return {**bare, "recipients": recipients}
 
 
 def bare_alias_object(alias: Alias | ListedAlias, owner: User, *, activity: bool) -> BareAliasObject:
@@ -203,7 +202,7 @@ def bare_alias_object(alias: Alias | ListedAlias, owner: User, *, activity: bool
     }
 
 
-def alias_object(alias: Alias | ListedAlias, owner: User, *, activity: bool = False) -> AliasObject:
+def alias_object(alias: Alias, owner: User, *, activity: bool = False) -> AliasObject:
     """The same with its recipients, which should be loaded."""
     recipients = [recipient_object(address, owner) for address in alias.destination_addresses]
     return {**bare_alias_object(alias, owner, activity=activity), "recipients": recipients}

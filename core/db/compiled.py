@@ -65,6 +65,23 @@ class RowsFrom(models.Subquery):
         return sql, (*params, self.start)
 
 
+class CountOf(models.Subquery):
+    """How many rows a QuerySet finds, counted up to `most`."""
+
+    template = "(SELECT COUNT(*) FROM (%(subquery)s LIMIT %%s) AS counted)"
+    output_field = models.IntegerField()
+
+    def __init__(self, queryset: "models.QuerySet[Any, Any]", most: int | Parameter) -> None:
+        super().__init__(queryset.order_by())
+        self.most = most
+
+    def as_sql(  # type: ignore[override]
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> tuple[str, Any]:
+        sql, params = super().as_sql(compiler, connection, **context)
+        return sql, (*params, self.most)
+
+
 @dataclass(frozen=True)
 class _Compiled:
     sql: str
