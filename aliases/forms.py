@@ -7,6 +7,7 @@ from allauth.account.models import EmailAddress
 from django import forms
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
@@ -16,6 +17,7 @@ from aliases.models import Alias, AliasExpiry, AliasPreferences
 from aliases.models.alias import SEARCH_MAX_CHARACTERS
 from aliases.models.expiry import DAYS_MAX
 from aliases.validation import NAME_MAX_CHARACTERS, NOTE_MAX_CHARACTERS
+from aliases.websites import parse_site
 from core.converters import KEY_DIGITS_MAX
 from core.exceptions import RuleError
 from core.forms import TextField
@@ -48,18 +50,35 @@ def own_addresses(user: User) -> Any:
     return EmailAddress.objects.filter(user=user, verified=True).order_by("-primary", "email")
 
 
+class SiteField(TextField):
+    """A web site, in any form that has a host."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        widget = forms.TextInput(
+            attrs={"autocomplete": "off", "inputmode": "url", "placeholder": "www.github.com"}
+        )
+        super().__init__(
+            label=_("Website"), required=False, max_length=SITE_MAX_CHARACTERS, widget=widget, **kwargs
+        )
+
+    def clean(self, value: Any) -> Any:
+        """The text as it was written. Raises ValidationError if it names no host."""
+        text = super().clean(value)
+        if text.strip() and not parse_site(text).host:
+            raise forms.ValidationError(
+                gettext(
+                    "Write the website as www.github.com, or paste a page's URL. Other words go in the note."
+                )
+            )
+        return text
+
+
 class NewAliasForm(forms.Form):
     """Creates an alias."""
 
     domain = forms.ModelChoiceField(Domain.objects.none(), label=_("Domain"), empty_label=None)
-    hostname = TextField(
-        label=_("Website"),
-        required=False,
-        max_length=SITE_MAX_CHARACTERS,
-        help_text=_("The address begins with its name. You can paste a page's URL; only the host is kept."),
-        widget=forms.TextInput(
-            attrs={"autocomplete": "off", "inputmode": "url", "placeholder": "www.github.com"}
-        ),
+    hostname = SiteField(
+        help_text=_("The address begins with its name. You can paste a page's URL; only the host is kept.")
     )
     note = TextField(
         label=_("Note"),
@@ -104,13 +123,7 @@ class AliasForm(forms.Form):
         max_length=NOTE_MAX_CHARACTERS,
         widget=forms.Textarea(attrs={"rows": 4}),
     )
-    hostname = TextField(
-        label=_("Website"),
-        required=False,
-        max_length=SITE_MAX_CHARACTERS,
-        help_text=_("Only the host is kept."),
-        widget=forms.TextInput(attrs={"autocomplete": "off", "inputmode": "url"}),
-    )
+    hostname = SiteField(help_text=_("Only the host is kept."))
     name = TextField(
         label=_("Display name"),
         required=False,

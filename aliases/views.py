@@ -15,7 +15,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from accounts.requests import user_of
 from aliases import naming
 from aliases.choosing import choose_domain
-from aliases.forms import AliasForm, FilterForm, NewAliasForm, own_addresses
+from aliases.forms import SITE_MAX_CHARACTERS, AliasForm, FilterForm, NewAliasForm, own_addresses
 from aliases.issuing import issue
 from aliases.models import Alias, AliasQuerySet
 from aliases.rows import row_of
@@ -48,7 +48,9 @@ def mine(request: HttpRequest) -> AliasQuerySet:
 def shown(request: HttpRequest, form: FilterForm) -> Page[Alias]:
     """The page of the reader's aliases that the filters and the cursor select."""
     aliases = mine(request).present()
-    data = form.cleaned_data if form.is_valid() else {}
+    # An invalid value counts as none, and the others stay.
+    form.is_valid()
+    data = form.cleaned_data
     aliases = aliases.search(data.get("q") or "")
     if domain := data.get("domain"):
         aliases = aliases.filter(domain=domain)
@@ -122,7 +124,7 @@ def alias_shape(request: HttpRequest) -> HttpResponse:
     except RuleError as error:
         return render(request, "aliases/_shape.html", {"refusal": str(error)})
     style = naming.stronger(preferred, chosen.minimum_style)
-    shape = naming.shape(parse_site(request.GET.get("hostname", "")[:2000]), style)
+    shape = naming.shape(parse_site(request.GET.get("hostname", "")[:SITE_MAX_CHARACTERS]), style)
     context = {
         # Only the placeholder “word” is translated; the words themselves are always English.
         "shape": shape.replace("‹word", gettext("‹word")),
@@ -134,8 +136,11 @@ def alias_shape(request: HttpRequest) -> HttpResponse:
 @require_POST
 def alias_quick(request: HttpRequest) -> HttpResponse:
     """Create an alias with one click, on the default domain and for the primary address."""
+    words = request.POST.get("hostname", "")[:SITE_MAX_CHARACTERS].strip()
+    # Words that name no site are what the owner wants to remember.
+    note = words if words and not parse_site(words).host else None
     try:
-        alias = issue(owner=user_of(request), hostname=request.POST.get("hostname", "")[:2000])
+        alias = issue(owner=user_of(request), hostname=words, note=note)
     except RuleError as error:
         if request.htmx:  # type: ignore[attr-defined]
             return render(request, "aliases/_created.html", {"refusal": str(error)})
@@ -150,7 +155,9 @@ def alias_quick(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def alias_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """One alias, with its activity and a form to change it."""
-    alias = get_object_or_404(mine(request).present(), pk=pk)
+    alias = get_object_or_404(mine(request), pk=pk)
+    if alias.is_deleted:
+        return render(request, "aliases/deleted_one.html", {"alias": alias})
     form = AliasForm(request.POST or None, alias=alias, user=user_of(request))
     if request.method == "POST" and form.is_valid() and form.apply():
         messages.success(request, gettext("Saved."))

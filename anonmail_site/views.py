@@ -8,6 +8,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
+from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
@@ -46,6 +47,12 @@ def health(request: HttpRequest) -> HttpResponse:
     except Error:
         return HttpResponse("no database", status=503, content_type="text/plain")
     return HttpResponse("success", content_type="text/plain")
+
+
+@require_safe
+def icon(request: HttpRequest) -> HttpResponseBase:
+    """A redirect to the icon, for browsers that ask for it where a page names none."""
+    return redirect(static("icon.svg"), permanent=True)
 
 
 def navigation(request: HttpRequest) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """Mail domains, who manages them, and who may create aliases on them."""
 
+from functools import partial
 from typing import Any
 
 from django.db import models, transaction
@@ -10,6 +11,8 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from core.addresses import domain_to_unicode
+from core.after_answer import do_after_answer
+from core.mails import absolute_url, send_template
 from domains.fields import DomainNameField
 
 
@@ -158,10 +161,18 @@ class Domain(models.Model):
 
     @transaction.atomic
     def grant(self, user: User, *, granted_by: User | None = None) -> "AccessGrant":
-        """Let `user` create aliases here. A second grant changes nothing and returns the first."""
-        grant, _created = AccessGrant.objects.get_or_create(
+        """Let `user` create aliases here, and tell them by mail if somebody else grants it.
+
+        A second grant changes nothing and returns the first.
+        """
+        grant, is_new = AccessGrant.objects.get_or_create(
             domain=self, user=user, defaults={"granted_by": granted_by}
         )
+        grant.is_new = is_new
+        if is_new and granted_by and granted_by != user:
+            context = {"domain": self, "granted_by": granted_by, "url": absolute_url("alias-new")}
+            tell = partial(send_template, "domains/email/granted", user.email, context)
+            transaction.on_commit(lambda: do_after_answer(tell))
         return grant
 
     def revoke(self, user: User) -> bool:
@@ -171,7 +182,12 @@ class Domain(models.Model):
 
 
 class AccessGrant(models.Model):
-    """Lets a user create aliases on a domain."""
+    """Lets a user create aliases on a domain.
+
+    `is_new`: of what `Domain.grant` returned, whether there was none before.
+    """
+
+    is_new = False
 
     domain = models.ForeignKey(Domain, models.CASCADE, related_name="grants", verbose_name=_("domain"))
     user = models.ForeignKey(User, models.CASCADE, related_name="access_grants", verbose_name=_("user"))

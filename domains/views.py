@@ -56,12 +56,11 @@ def domain_access(request: HttpRequest, name: str) -> HttpResponse:
     domain = one(request, name)
     form = GrantForm(request.POST or None)
     if request.method == "POST" and form.is_valid() and (grant := form.grant(domain, user_of(request))):
-        AuditEntry.objects.record(request, "accessgrant.add", grant)
-        messages.success(
-            request,
-            gettext("%(address)s may create aliases on %(domain)s.")
-            % {"address": grant.user.email, "domain": domain},
-        )
+        said = gettext("%(address)s already has access to %(domain)s.")
+        if grant.is_new:
+            AuditEntry.objects.record(request, "accessgrant.add", grant)
+            said = gettext("%(address)s may create aliases on %(domain)s.")
+        messages.success(request, said % {"address": grant.user.email, "domain": domain})
         return redirect("domain-access", domain.name)
     grants = AccessGrant.objects.filter(domain=domain).select_related("user", "granted_by")
     page = page_of(grants, ("-created", "-id"), request.GET.get("cursor", ""), PAGE_SIZE)

@@ -22,7 +22,7 @@ def unsubscribe_token(alias_id: int) -> str:
 @login_not_required
 @require_http_methods(["GET", "POST"])
 def alias_unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
-    """A page that asks; a POST, from that page or a mail client, disables the alias."""
+    """A page that asks, if there is anything to disable; a POST, from that page or a mail client, does it."""
     try:
         alias_id = int(_signer.unsign(token))
     except signing.BadSignature as error:
@@ -30,5 +30,6 @@ def alias_unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     alias = get_object_or_404(Alias.objects.present(), pk=alias_id)
     if request.method == "POST":
         alias.disable()
+    if not alias.enabled:
         return render(request, "mail/unsubscribed.html", {"alias": alias})
     return render(request, "mail/unsubscribe.html", {"alias": alias})

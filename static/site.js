@@ -1,4 +1,4 @@
-// What HTML cannot do: copying, the reader's time zone, and selecting a whole list. Everything else works without it.
+// What HTML cannot do: copying, the reader's time zone, and being honest about requests. The pages work without it.
 "use strict";
 
 document.documentElement.classList.add("has-script");
@@ -32,13 +32,101 @@ async function copy(text) {
   }
 }
 
-// The one-click form begins anew after each alias, and says how many rows are selected.
-document.addEventListener("htmx:afterRequest", (event) => {
-  if (event.detail.successful && event.target.classList.contains("quick")) {
-    event.target.reset();
+// The second click of a double click does nothing.
+document.addEventListener(
+  "click",
+  (event) => {
+    if (event.detail > 1 && event.target.closest("button")) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+    }
+  },
+  true,
+);
+
+// Nor does a second click while the first one is waiting for its answer; htmx's own forms disable their button.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (event.defaultPrevented || form.method !== "post" || form.hasAttribute("hx-post")) {
+    return;
+  }
+  if (form.dataset.sent) {
+    event.preventDefault();
+    return;
+  }
+  form.dataset.sent = "yes";
+  event.submitter?.setAttribute("aria-busy", "true");
+});
+
+// Back from the next page, a form may be sent again.
+window.addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) {
+    delete form.dataset.sent;
+    form.querySelector("[aria-busy]")?.removeAttribute("aria-busy");
   }
 });
 
+// A request that fails says so.
+const notice = document.getElementById("notice");
+
+function tell(what) {
+  notice.textContent = notice.dataset[what] ?? notice.dataset.error;
+  notice.hidden = false;
+}
+
+document.addEventListener("htmx:sendError", () => tell("offline"));
+document.addEventListener("htmx:timeout", () => tell("slow"));
+document.addEventListener("htmx:responseError", (event) => tell(`status${event.detail.xhr.status}`));
+
+// What was typed survives a sign-in that comes between a form and its answer.
+const KEPT = `typed:${location.pathname}`;
+
+// The one-click form begins anew after each alias.
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.successful && !event.detail.xhr.getResponseHeader("HX-Redirect")) {
+    notice.hidden = true;
+    sessionStorage.removeItem(KEPT);
+    if (event.target.classList.contains("quick")) {
+      event.target.reset();
+    }
+  }
+});
+
+document.addEventListener(
+  "submit",
+  (event) => {
+    const form = event.target;
+    if (form.method === "post" && !form.querySelector("[type=password], [type=file]")) {
+      const typed = [...new FormData(form)].filter(([name]) => name !== "csrfmiddlewaretoken");
+      sessionStorage.setItem(KEPT, JSON.stringify([[...document.forms].indexOf(form), typed]));
+    }
+  },
+  true,
+);
+
+const kept = sessionStorage.getItem(KEPT);
+sessionStorage.removeItem(KEPT);
+if (kept && new URL(document.referrer || location.href).pathname.startsWith("/accounts/")) {
+  const [number, typed] = JSON.parse(kept);
+  for (const field of document.forms[number]?.elements ?? []) {
+    const values = typed.filter(([name]) => name === field.name).map(([, value]) => value);
+    if (["checkbox", "radio"].includes(field.type)) {
+      field.checked = values.includes(field.value);
+    } else if (values.length && field.type !== "hidden" && field.type !== "submit") {
+      field.value = values[0];
+    }
+  }
+  tell("typed");
+}
+
+// Enter in a row's checkbox would send the form.
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && event.target.classList.contains("alias__select")) {
+    event.preventDefault();
+  }
+});
+
+// How many rows are selected.
 document.addEventListener("change", (event) => {
   const form = event.target.closest("#rows");
   const count = form?.querySelector(".bulk__count");

@@ -237,7 +237,6 @@ def test_deleting_is_undone_and_ends_after_thirty_days(browser: Client, alice: U
 
     gone = browser.post(f"/aliases/{alias.pk}/delete/", headers=HTMX).content.decode()
     assert "Undo" in gone
-    assert browser.get(f"/aliases/{alias.pk}/").status_code == 404
     assert alias.address in browser.get("/aliases/deleted/").content.decode()
     back = browser.post(f"/aliases/{alias.pk}/restore/", headers=HTMX).content.decode()
     assert f'id="alias-{alias.pk}"' in back
@@ -269,3 +268,55 @@ def test_several_are_changed_at_once_and_only_mine(browser: Client, alice: User,
     odd = browser.post("/aliases/bulk/", {"action": "explode", "selected": keys}, follow=True)
     for answer in (nothing, odd):
         assert "Select aliases first" in answer.content.decode()
+
+
+def test_an_unknown_filter_leaves_the_others_alone(browser: Client, alice: User) -> None:
+    found, other = (issue(owner=alice, note=note) for note in ("twice", "once"))
+
+    text = browser.get("/aliases/?q=twice&order=new&status=odd&domain=0").content.decode()
+
+    assert found.address in text
+    assert other.address not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "note", "hostname"),
+    [
+        ("Netflix account", "Netflix account", ""),
+        ("  two  words ", "two  words", ""),
+        ("https://shop.test/cart?id=1", "Website: shop.test", "shop.test"),
+        ("shop", "Website: shop", "shop"),
+        ("", "", ""),
+    ],
+)
+def test_words_in_the_quick_field_are_kept(
+    browser: Client, alice: User, words: str, note: str, hostname: str
+) -> None:
+    browser.post("/aliases/quick/", {"hostname": words})
+
+    alias = Alias.objects.get()
+    assert (alias.note, alias.hostname) == (note, hostname)
+
+
+def test_no_form_takes_words_for_a_website(browser: Client, alice: User, example_com: Domain) -> None:
+    alias = issue(owner=alice, hostname="shop.test")
+    typed = {"hostname": "my shop", "note": "keep me", "domain": example_com.pk}
+
+    for path in (f"/aliases/{alias.pk}/", "/aliases/new/"):
+        answer = browser.post(path, typed)
+        assert answer.status_code == 422
+        assert "Write the website as www.github.com" in answer.content.decode()
+        assert "keep me" in answer.content.decode()
+    assert Alias.objects.get().hostname == "shop.test"
+
+
+def test_a_deleted_alias_is_shown_to_its_owner_alone(browser: Client, alice: User, mallory: User) -> None:
+    alias = issue(owner=alice)
+    alias.soft_delete()
+    stranger = Client()
+    stranger.force_login(mallory)
+
+    assert f"/aliases/{alias.pk}/restore/" in browser.get(f"/aliases/{alias.pk}/").content.decode()
+    assert stranger.get(f"/aliases/{alias.pk}/").status_code == 404
+    Alias.objects.filter(pk=alias.pk).strip()
+    assert browser.get(f"/aliases/{alias.pk}/").status_code == 404

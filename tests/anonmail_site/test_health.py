@@ -29,3 +29,10 @@ def test_without_the_database_nothing_is_well(client: Client, error: type[Error]
 
 def test_it_is_for_reading_alone(client: Client) -> None:
     assert client.post("/health").status_code == 405
+
+
+def test_a_browser_finds_the_icon_where_no_page_names_one(client: Client) -> None:
+    answer = client.get("/favicon.ico")
+
+    assert answer.status_code == 301
+    assert answer["Location"] == "/static/icon.svg"

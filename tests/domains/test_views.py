@@ -2,6 +2,7 @@
 
 import pytest
 from allauth.account.models import EmailAddress
+from django.core.mail import EmailMessage
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -50,11 +51,27 @@ def test_a_grant_answers_once_whether_there_is_an_account(
     too_many = browser.post("/domains/other.org/", {"email": "nobody2@evil.test"})
 
     assert "mallory@evil.test may create aliases on other.org." in said
-    assert again.status_code == 200
+    assert "mallory@evil.test already has access to other.org." in again.content.decode()
     assert AccessGrant.objects.get().granted_by == alice
     assert "Nobody signs in with this address." in unknown.content.decode()
     assert 'value="nobody@evil.test"' in unknown.content.decode()
     assert "Too many grants for now." in too_many.content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_gets_access_is_told_once_by_mail(
+    browser: Client, alice: User, mallory: User, other_org: Domain, mailoutbox: list[EmailMessage]
+) -> None:
+    other_org.managers.add(alice)
+
+    for address in (mallory.email, mallory.email, alice.email):
+        browser.post("/domains/other.org/", {"email": address})
+
+    (told,) = mailoutbox
+    assert told.to == ["mallory@evil.test"]
+    assert told.subject == "Anonmail: you may create aliases on other.org"
+    assert "alice@example.com has given you access to other.org" in told.body
+    assert "http://127.0.0.1:8000/aliases/new/" in told.body
 
 
 def test_revoking_says_that_aliases_go_on_delivering(

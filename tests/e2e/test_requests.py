@@ -1,0 +1,206 @@
+"""What the pages do when a key, a click or a request goes wrong, in a real browser."""
+
+import re
+
+import pytest
+from django.contrib.sessions.models import Session
+from playwright.sync_api import Page, Route, expect
+
+from accounts.models import User
+from aliases.issuing import issue
+from aliases.models import Alias
+from domains.models import Domain
+from tests.e2e.conftest import Visit
+from tests.e2e.test_journeys import sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PASSWORD = "alice-password-1"
+CREATE = "Create alias"
+
+
+def quick(page: Page) -> None:
+    page.goto("/aliases/")
+    page.get_by_label("Website").fill("https://www.github.com/login")
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_enter_in_a_row_changes_no_alias(visit: Visit, alice: User, javascript: bool) -> None:
+    for _ in range(2):
+        issue(owner=alice)
+    page = visit(alice, java_script_enabled=javascript)
+    page.goto("/aliases/")
+
+    page.get_by_role("checkbox").nth(1).check()
+    page.get_by_role("checkbox").nth(1).press("Enter")
+    page.wait_for_timeout(300)
+
+    if javascript:
+        expect(page.get_by_role("checkbox").nth(1)).to_be_checked()
+    assert Alias.objects.filter(enabled=True).count() == 2
+
+
+def test_a_double_click_makes_one_alias(visit: Visit, alice: User) -> None:
+    page = visit(alice)
+    quick(page)
+
+    page.get_by_role("button", name=CREATE).dblclick()
+
+    expect(page.locator("#created .large__address")).to_have_text(re.compile(r"^github\."))
+    page.wait_for_timeout(300)
+    assert Alias.objects.count() == 1
+
+
+def test_an_impatient_second_click_makes_one_alias(visit: Visit, alice: User) -> None:
+    page = visit(alice)
+    slow(page, "**/aliases/quick/")
+    quick(page)
+
+    page.get_by_role("button", name=CREATE).click()
+    expect(page.get_by_role("button", name=CREATE)).to_be_disabled()
+    page.get_by_role("button", name=CREATE).click(force=True)
+
+    expect(page.locator("#created .large__address")).to_be_visible()
+    page.wait_for_timeout(300)
+    assert Alias.objects.count() == 1
+
+
+@pytest.mark.parametrize("gap", [0, 700])
+def test_a_form_with_a_page_of_its_own_is_sent_once(visit: Visit, alice: User, gap: int) -> None:
+    page = visit(alice)
+    page.goto("/aliases/new/")
+    slow(page, "**/aliases/new/")
+    button = page.get_by_role("button", name=CREATE)
+
+    button.click(no_wait_after=True)
+    page.wait_for_timeout(gap)
+    if button.is_visible():
+        button.click(force=True, no_wait_after=True)
+
+    expect(page.get_by_text("Your new alias is ready.")).to_be_visible()
+    page.wait_for_timeout(300)
+    assert Alias.objects.count() == 1
+
+
+def slow(page: Page, pattern: str) -> None:
+    """Let requests there take a second."""
+
+    def wait(route: Route) -> None:
+        page.wait_for_timeout(1000)
+        route.continue_()
+
+    page.route(pattern, wait)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (None, "The server cannot be reached."),
+        (403, "no longer sends the cookies"),
+        (404, "This no longer exists."),
+        (429, "Too many requests."),
+        (500, "Something went wrong on our side."),
+        (502, "Something went wrong on our side."),
+        (503, "not available for a moment"),
+    ],
+)
+def test_a_request_that_fails_says_so_and_keeps_what_was_typed(
+    visit: Visit, alice: User, answer: int | None, words: str
+) -> None:
+    page = visit(alice)
+    page.route("**/aliases/quick/", lambda route: route.fulfill(status=answer) if answer else route.abort())
+    quick(page)
+
+    page.get_by_role("button", name=CREATE).click()
+
+    expect(page.get_by_role("alert")).to_contain_text(words)
+    expect(page.get_by_label("Website")).to_have_value("https://www.github.com/login")
+    page.unroute("**/aliases/quick/")
+    page.get_by_role("button", name=CREATE).click()
+    expect(page.locator("#created .large__address")).to_be_visible()
+    expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_a_row_that_was_deleted_in_another_tab_says_so(visit: Visit, alice: User) -> None:
+    alias = issue(owner=alice)
+    page = visit(alice)
+    page.goto("/aliases/")
+    alias.soft_delete()
+
+    page.get_by_role("button", name=re.compile("^Disable .")).click()
+
+    expect(page.get_by_role("alert")).to_contain_text("deleted in another tab")
+
+
+@pytest.mark.parametrize("where", ["list", "alias"])
+def test_what_was_typed_survives_the_end_of_the_session(visit: Visit, alice: User, where: str) -> None:
+    alias = issue(owner=alice)
+    page = visit()
+    sign_in(page, "alice@example.com", PASSWORD)
+    if where == "list":
+        quick(page)
+        field, button = page.get_by_label("Website"), page.get_by_role("button", name=CREATE)
+    else:
+        page.goto(f"/aliases/{alias.pk}/")
+        field, button = page.get_by_label("Note"), page.get_by_role("button", name="Save")
+        field.fill("two\nlines")
+    typed = field.input_value()
+    Session.objects.all().delete()
+
+    button.click()
+    page.get_by_label("Email").fill("alice@example.com")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+
+    expect(field).to_have_value(typed)
+    expect(page.get_by_role("alert")).to_contain_text("What you typed is still here")
+    button.click()
+    expect(page.get_by_text("Saved." if where == "alias" else "Your new alias is ready.")).to_be_visible()
+    page.reload()
+    expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_passwords_are_never_kept(visit: Visit, alice: User) -> None:
+    page = visit()
+    sign_in(page, "alice@example.com", PASSWORD)
+
+    assert PASSWORD not in page.evaluate("JSON.stringify(sessionStorage)")
+
+
+def test_words_that_are_no_website_become_the_note(visit: Visit, alice: User) -> None:
+    page = visit(alice)
+    page.goto("/aliases/")
+    page.get_by_label("Website").fill("Netflix account")
+    page.get_by_role("button", name=CREATE).click()
+    expect(page.locator("#created .large__address")).to_be_visible()
+
+    alias = Alias.objects.get()
+    assert (alias.note, alias.hostname) == ("Netflix account", "")
+
+
+def test_a_website_that_is_none_is_refused_and_the_old_one_stays(
+    visit: Visit, alice: User, example_com: Domain
+) -> None:
+    alias = issue(owner=alice, hostname="www.github.com")
+    page = visit(alice)
+    page.goto(f"/aliases/{alias.pk}/")
+    page.get_by_label("Website").fill("my shop")
+    page.get_by_role("button", name="Save").click()
+
+    expect(page.get_by_text("Write the website as www.github.com")).to_be_visible()
+    expect(page.get_by_label("Website")).to_have_value("my shop")
+    alias.refresh_from_db()
+    assert alias.hostname == "www.github.com"
+
+
+def test_a_deleted_alias_opened_again_can_be_restored(visit: Visit, alice: User) -> None:
+    alias = issue(owner=alice)
+    page = visit(alice)
+    alias.soft_delete()
+
+    page.goto(f"/aliases/{alias.pk}/")
+    page.get_by_role("button", name=re.compile("^Restore")).click()
+
+    expect(page.get_by_text("has been restored.").first).to_be_visible()
+    alias.refresh_from_db()
+    assert not alias.is_deleted
