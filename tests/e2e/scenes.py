@@ -155,6 +155,7 @@ SCENES = [
     Scene("alias-new-no-domain", "outsider", lambda stage: "/aliases/new/"),
     Scene("alias", "alice", lambda stage: f"/aliases/{stage.alias.pk}/"),
     Scene("aliases-deleted", "alice", lambda stage: "/aliases/deleted/"),
+    Scene("alias-deleted", "alice", lambda stage: f"/aliases/{stage.deleted.pk}/"),
     Scene("alias-remove", "alice", lambda stage: f"/aliases/{stage.deleted.pk}/remove/"),
     Scene("import", "alice", lambda stage: "/aliases/import/"),
     Scene("import-right", "importer", lambda stage: "/aliases/import/"),
