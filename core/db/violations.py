@@ -5,7 +5,7 @@ from typing import Any
 from django.db import IntegrityError, models
 
 # PostgreSQL's SQLSTATEs (Appendix A) and SQLite's extended result codes.
-_UNIQUE = {"23505", "SQLITE_CONSTRAINT_UNIQUE"}
+_UNIQUE = {"23505", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}
 _FOREIGN_KEY = {"23503", "SQLITE_CONSTRAINT_FOREIGNKEY"}
 
 
@@ -17,7 +17,8 @@ def is_duplicate(error: IntegrityError, field: "models.Field[Any, Any] | None" =
         return True
     detail = getattr(getattr(error.__cause__, "diag", None), "message_detail", None)
     if detail:
-        return str(detail).startswith(f"Key ({field.column})=")
+        # "Key (address)=(a@example.com) already exists.", but the words are in the server's language.
+        return str(detail).partition("(")[2].startswith(f"{field.column})=")
     return str(error).endswith(f" {field.model._meta.db_table}.{field.column}")
 
 

@@ -5,10 +5,12 @@ import uuid
 import pytest
 from allauth.account.models import EmailAddress
 from django.db import IntegrityError, transaction
+from psycopg.errors import UniqueViolation
+from psycopg.pq import DiagnosticField
 
 from accounts.models import User
 from aliases.issuing import issue
-from aliases.models import Alias, AliasDestination
+from aliases.models import Alias, AliasDestination, AliasPreferences
 from core.db.violations import is_dangling, is_duplicate
 from domains.models import Domain
 
@@ -29,6 +31,16 @@ def test_a_duplicate_is_one_of_its_own_field(alice: User, example_com: Domain, t
     assert is_duplicate(raised.value, ADDRESS) is (twice == "address")
     assert is_duplicate(raised.value, UUID) is (twice == "uuid")
     assert not is_dangling(raised.value)
+
+
+@pytest.mark.django_db
+def test_a_second_row_of_one_key_is_a_duplicate(alice: User) -> None:
+    AliasPreferences.objects.create(user=alice)
+
+    with pytest.raises(IntegrityError) as raised, transaction.atomic():
+        AliasPreferences.objects.create(user=alice)
+
+    assert is_duplicate(raised.value, AliasPreferences._meta.get_field("user"))
 
 
 @pytest.mark.django_db
@@ -69,3 +81,15 @@ def test_a_creation_that_fails_for_another_reason_is_not_told_that_the_address_i
         issue(owner=alice)
 
     assert is_duplicate(raised.value, UUID)
+
+
+@pytest.mark.parametrize(
+    "detail", ["Key %s already exists.", "Schlüssel »%s« existiert bereits.", "%s 키가 이미 있습니다."]
+)
+def test_a_duplicate_is_recognised_in_whatever_language_the_server_says_so(detail: str) -> None:
+    text = (detail % "(address)=((uuid)=@example.com)").encode()
+    error = IntegrityError()
+    error.__cause__ = UniqueViolation(info={DiagnosticField.MESSAGE_DETAIL: text})
+
+    assert is_duplicate(error, ADDRESS)
+    assert not is_duplicate(error, UUID)
