@@ -36,6 +36,8 @@ SEARCH_MIN, SEARCH_MAX = 3, 50
 COUNTED_MAX = 100_000
 # Pages that are linked on either side of the present one.
 NEIGHBOURS = 3
+# Page sizes whose statements are kept. For all hundred, a worker kept 15 to 25 MB more.
+KEPT_SIZES = (10, 15, 20, 25, 50, PAGE_SIZE_MAX)
 
 # Our column by addy.io's word. What has no column of its own goes by the last mail; what does not exist
 # here is the same for every alias.
@@ -90,7 +92,7 @@ class ListQuery(PageQuery):
     username = TextField()
 
 
-def whole(user: Any) -> AliasQuerySet:
+def unfiltered(user: Any) -> AliasQuerySet:
     """What is listed without filters."""
     return Alias.objects.owned_by(user).present()
 
@@ -100,7 +102,7 @@ def filtered(user: User, query: dict[str, Any]) -> AliasQuerySet:
     aliases = Alias.objects.owned_by(user)
     which = query["filter[deleted]"] or query["deleted"] or "without"
     if which == "without":
-        aliases = whole(user)
+        aliases = unfiltered(user)
     elif which == "only":
         aliases = aliases.deleted()
     if active := query["filter[active]"]:
@@ -157,10 +159,10 @@ def page_of(
 
 
 @cache
-def _whole_list(size: int, *, activity: bool) -> CompiledQuery:
-    """A page of so many, of the list without filters, in its usual order."""
+def _unfiltered_page(size: int, *, activity: bool) -> CompiledQuery:
+    """A page of this size of the list without filters, in its usual order."""
     return CompiledQuery(
-        lambda owner, **page: page_of(whole(owner), page, size, None, activity=activity),
+        lambda owner, **page: page_of(unfiltered(owner), page, size, None, activity=activity),
         owner=models.BigIntegerField(),
         start=models.BigIntegerField(),
         most=models.BigIntegerField(),
@@ -221,10 +223,11 @@ class Page:
     def read(self, user: User, query: dict[str, Any], *, activity: bool) -> tuple[list[AliasObject], int]:
         """The page's aliases, and how many there are; of those after the page, at most COUNTED_MAX."""
         page = {"start": self.rows.start, "most": self.rows.stop + COUNTED_MAX}
-        if any(value for name, value in query.items() if not name.startswith("page")):
-            rows = page_of(filtered(user, query), page, self.size, query["sort"], activity=activity)
+        is_unfiltered = not any(value for name, value in query.items() if not name.startswith("page"))
+        if is_unfiltered and self.size in KEPT_SIZES:
+            rows = _unfiltered_page(self.size, activity=activity)(owner=user.pk, **page)
         else:
-            rows = _whole_list(self.size, activity=activity)(owner=user.pk, **page)
+            rows = page_of(filtered(user, query), page, self.size, query["sort"], activity=activity)
         recipient = cache(partial(recipient_object, owner=user))
         found = list(with_destinations(rows))
         data = [

@@ -13,7 +13,7 @@ from accounts.models import User
 from aliases.issuing import issue, issue_chosen
 from aliases.models import Alias
 from api.addy.ids import public_id
-from api.addy.lists import SORTS
+from api.addy.lists import KEPT_SIZES, PAGE_SIZE_MAX, SORTS, _unfiltered_page
 from domains.models import Domain
 from tests.api.addy.calls import ALIASES, NOBODY, Api, recipient_id
 from tokens.models import Token
@@ -220,6 +220,21 @@ def test_no_list_takes_more_statements_for_many_aliases(alice: User, api: Api, q
         issue(owner=alice)
 
     assert cost() == few == 2
+
+
+def test_a_client_that_asks_for_pages_of_every_size_does_not_fill_the_memory(alice: User, api: Api) -> None:
+    made = {issue(owner=alice).address for _ in range(3)}
+    client = api(alice)
+
+    for size in range(1, PAGE_SIZE_MAX + 1):
+        rows = client.get(f"{ALIASES}?page[size]={size}").json()["data"]
+        assert {row["email"] for row in rows} <= made
+        assert len(rows) == min(size, 3)
+
+    for activity in (False, True):
+        for size in KEPT_SIZES:
+            _unfiltered_page(size, activity=activity)
+    assert _unfiltered_page.cache_info().currsize == 2 * len(KEPT_SIZES)
 
 
 @pytest.mark.sqlite  # what PostgreSQL's planner chooses depends on its figures
