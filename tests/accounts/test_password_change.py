@@ -255,3 +255,12 @@ def test_a_first_password_ends_no_token_and_asks_nothing(alice: User) -> None:
     assert alice.check_password(NEW)
     assert works(secret)
     assert "Your other tokens still work." in told()
+
+
+def test_the_page_of_the_link_names_the_account(alice: User) -> None:
+    link = password_link(alice).replace("http://127.0.0.1:8000", "")
+
+    shown = Client().get(link, follow=True).content.decode()
+
+    assert 'autocomplete="username" value="alice@example.com"' in shown
+    assert shown.count('autocomplete="new-password"') == 2

@@ -1,5 +1,6 @@
 """Sessions: what is left of them when somebody is gone."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -86,3 +87,25 @@ def test_where_somebody_signed_in_from_is_kept_no_longer_than_the_session(alice:
 
     assert [row.user for row in UserSession.objects.all()] == [mallory]
     assert still.get("/aliases/").status_code == 200
+
+
+def test_the_page_names_browsers_and_shows_this_one_first(alice: User) -> None:
+    agents = (
+        "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        "<b>odd</b>",
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+        "Chrome/140.0.0.0 Safari/537.36",
+    )
+    browsers = [Client(headers={"User-Agent": agent}) for agent in agents]
+    for browser in browsers:
+        browser.post("/accounts/login/", {"login": alice.email, "password": PASSWORD})
+
+    shown = browsers[0].get("/accounts/sessions/").content.decode()
+
+    names = re.findall(r"<strong>(.*?)</strong>", shown)
+    assert names == ["Firefox on Linux", "Chrome on Windows", "unknown"]
+    assert shown.count("This browser") == 1
+    assert shown.index("This browser") < shown.index("Chrome on Windows")
+
+    browsers[0].post("/accounts/sessions/")
+    assert [browser.get("/aliases/").status_code for browser in browsers] == [200, 302, 302]

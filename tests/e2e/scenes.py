@@ -9,6 +9,7 @@ from allauth.account.models import EmailAddress, EmailConfirmationHMAC
 from django.utils import timezone
 
 from accounts.models import AddressChange, DestinationOnly, User
+from accounts.password_links import password_link
 from aliases.issuing import issue
 from aliases.models import Alias
 from domains.models import Domain
@@ -147,6 +148,8 @@ SCENES = [
     Scene("sign-in", None, lambda stage: "/accounts/login/"),
     Scene("sign-up-closed", None, lambda stage: "/accounts/signup/"),
     Scene("password-forgotten", None, lambda stage: "/accounts/password/reset/"),
+    Scene("password-chosen", None, lambda stage: urlsplit(password_link(stage.newcomer)).path),
+    Scene("password-link-over", None, lambda stage: "/accounts/password/reset/key/1-set-password/"),
     Scene("aliases", "alice", lambda stage: "/aliases/"),
     Scene("aliases-empty", "newcomer", lambda stage: "/aliases/"),
     Scene("aliases-no-domain", "outsider", lambda stage: "/aliases/"),
