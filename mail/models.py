@@ -23,7 +23,8 @@ class Event(models.TextChoices):
 class Activity(models.Model):
     """One message to an alias: when it came, what happened, who sent it. Kept for ACTIVITY_DAYS days."""
 
-    alias = models.ForeignKey(Alias, models.CASCADE, related_name="activities")
+    # Its index is `activity_of_alias`.
+    alias = models.ForeignKey(Alias, models.CASCADE, related_name="activities", db_index=False)
     moment = models.DateTimeField(default=timezone.now)
     event = models.CharField(max_length=10, choices=Event)
     sender = models.CharField(max_length=SENDER_MAX, blank=True)

@@ -44,7 +44,7 @@ class Migration(migrations.Migration):
                 ('event', models.CharField(choices=[('forward', 'forwarded'), ('block', 'blocked'), ('bounce', 'bounced')], max_length=10)),
                 ('sender', models.CharField(blank=True, max_length=320)),
                 ('reason', models.CharField(blank=True, db_default='', default='', max_length=300)),
-                ('alias', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='activities', to='aliases.alias')),
+                ('alias', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='activities', to='aliases.alias')),
                 ('destination', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='account.emailaddress')),
             ],
             options={
