@@ -450,7 +450,7 @@ DEFAULT_FROM_ADDRESS = parseaddr(DEFAULT_FROM_EMAIL)[1]
 # Our name in SMTP and in trace fields.
 MAIL_HOSTNAME = env.str("MAIL_HOSTNAME", default=_site.hostname or "localhost")
 # Listeners: an address and a port, or unix:/path; empty turns one off. SMTP is for the default setup and
-# small sites; LMTP, policy and socket map are for a Postfix in front.
+# small sites; LMTP, policy, socket map and milter are for a Postfix in front.
 MAIL_LISTEN = env.str("MAIL_LISTEN", default="127.0.0.1:2525")
 _sockets = VAR_DIR.resolve() / "sockets"
 # A UNIX socket's path has at most 107 octets (unix(7)). If VAR_DIR is longer, these are off by default.
@@ -458,6 +458,8 @@ _unix = f"unix:{_sockets}/" if len(str(_sockets).encode()) < 97 else ""
 MAIL_LMTP_LISTEN = env.str("MAIL_LMTP_LISTEN", default=_unix and _unix + "lmtp")
 MAIL_POLICY_LISTEN = env.str("MAIL_POLICY_LISTEN", default=_unix and _unix + "policy")
 MAIL_SOCKETMAP_LISTEN = env.str("MAIL_SOCKETMAP_LISTEN", default=_unix and _unix + "socketmap")
+# Only for a Postfix that is Anonmail's alone (docs/mail.md).
+MAIL_MILTER_LISTEN = env.str("MAIL_MILTER_LISTEN", default="")
 # The owner and group of a UNIX socket can connect to it.
 MAIL_SOCKET_MODE = 0o660
 # maildir:///path, smtp://host:port, smtps://… or smtp+starttls://user:password@host:port

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from mail.delivery.blocks import blocks
 from mail.delivery.bounce import receive_bounce
 from mail.delivery.faults import note_fault
 from mail.delivery.message import (
+    Fields,
     author,
     header_fields,
     is_looping,
@@ -30,6 +32,7 @@ from mail.delivery.message import (
     may_offer_unsubscribe,
     trace_fields,
     without_first_received,
+    written,
 )
 from mail.delivery.next_hop import Accepted, NextHop, Outcome, Pending, Refused
 from mail.delivery.report import in_one_line
@@ -56,6 +59,24 @@ class Answer(Enum):
 
 
 @dataclass(frozen=True)
+class Head:
+    """What is known of a message without its body.
+
+    `fields`: the header, as mail.delivery.message.header_fields reads it.
+    """
+
+    sender: str  # the envelope's; "" for the null sender
+    fields: Fields
+    client: str  # who handed it over, as the trace field says it
+    protocol: str
+
+    @cached_property
+    def author(self) -> str:
+        """Who wrote the message, as the owner sees it."""
+        return author(self.fields, self.sender)
+
+
+@dataclass(frozen=True)
 class Message:
     """A message as it was handed over.
 
@@ -63,9 +84,9 @@ class Message:
     a relay in front may write its Received field anew with each try.
     """
 
-    sender: str  # the envelope's; "" for the null sender
+    sender: str  # as that of its head, like the next two
     content: bytes
-    client: str  # who handed it over, as the trace field says it
+    client: str
     protocol: str
     utf8: bool = False
     is_queued: bool = False
@@ -78,9 +99,8 @@ class Message:
         return digest.hexdigest()
 
     @cached_property
-    def fields(self) -> list[tuple[str, str]]:
-        """The header, as mail.delivery.message.header_fields reads it."""
-        return list(header_fields(self.content))
+    def head(self) -> Head:
+        return Head(self.sender, list(header_fields(self.content)), self.client, self.protocol)
 
 
 Key = tuple[int, str]
@@ -190,8 +210,8 @@ def forward(message: Message, alias_id: int, next_hop: NextHop) -> Answer:
     Later while any is pending; done once all are settled and one at least has accepted; refused when
     all refuse for good. Raises what the database raises before anything is sent.
     """
-    if is_looping(message.fields, alias_id):
-        blocks.count(alias_id, author(message.fields, message.sender))
+    if is_looping(message.head.fields, alias_id):
+        blocks.count(alias_id, message.head.author)
         return Answer.LOOP
     rows = _COPIES(alias_id=alias_id, digest=message.digest)
     copies = [_Copy(*row[1:]) for row in rows]
@@ -202,7 +222,7 @@ def forward(message: Message, alias_id: int, next_hop: NextHop) -> Answer:
 
 def _to_postmaster(message: Message, address: str, digest: str, next_hop: NextHop) -> Answer:
     """Send the message to MAIL_POSTMASTER."""
-    if is_looping(message.fields, record.NO_ALIAS):
+    if is_looping(message.head.fields, record.NO_ALIAS):
         return Answer.LOOP
     found = Delivery.objects.filter(alias=None, digest=digest).values_list("pk", "accepted", "moment")
     copy = _Copy(0, settings.MAIL_POSTMASTER, False, *(found.first() or ()))
@@ -248,8 +268,9 @@ class _Sending:
         deadline = time.monotonic() + FORWARD_TIME
         # Such a destination cannot be added, but its domain may have become ours since then.
         ours = {copy.destination_id for copy in copies if alias_id and resolve(copy.email).kind in _OURS}
-        sender = readable(author(self.message.fields, self.message.sender))
-        content = _with_trace(self.message, self.address, alias_id)
+        sender = readable(self.message.head.author)
+        trace = written(_trace(self.message.head, self.address, alias_id))
+        content = trace + joint(self.message.content) + self.message.content
         stale = tuple(copy.delivery_id for copy in copies if copy.delivery_id is not None)
         record.begin(record.Begun(alias_id, digest, tuple(copy.destination_id for copy in copies), stale))
         pending = []
@@ -279,16 +300,57 @@ class _Sending:
     def _sender_for(self, copy: _Copy) -> str:
         """A return path; the null sender for bounces, and for the postmaster, whom no bounce may reveal."""
         alias_id, digest = self.key
-        if not alias_id or not self.message.sender:
+        if not alias_id:
             return ""
-        domain = self.address.rpartition("@")[2]
-        return return_path(alias_id, copy.destination_id, domain, timezone.now(), digest)
+        return _new_sender(self.message.sender, self.address, alias_id, copy.destination_id, digest)
 
 
-def _with_trace(message: Message, address: str, alias_id: int) -> bytes:
+def _new_sender(sender: str, address: str, alias_id: int, destination_id: int, digest: str) -> str:
+    """The envelope sender with which a message to the alias goes on: a bounce keeps the null sender."""
+    domain = address.rpartition("@")[2]
+    return return_path(alias_id, destination_id, domain, timezone.now(), digest) if sender else ""
+
+
+def _trace(head: Head, address: str, alias_id: int) -> Fields:
     unsubscribe = None
-    if alias_id and may_offer_unsubscribe(message.fields):
+    if alias_id and may_offer_unsubscribe(head.fields):
         path = reverse("alias-unsubscribe", args=[unsubscribe_token(alias_id)])
         unsubscribe = f"{settings.SITE_URL}{path}"
-    fields = trace_fields(address, alias_id, message.client, message.protocol, unsubscribe)
-    return fields + joint(message.content) + message.content
+    return trace_fields(address, alias_id, head.client, head.protocol, unsubscribe)
+
+
+@dataclass(frozen=True)
+class Redirection:
+    """How the mail server in front sends a message on by itself: its new envelope, and fields on top."""
+
+    sender: str
+    recipient: str
+    fields: Fields
+
+
+def redirect(head: Head, alias_id: int, deadline: float | None = None) -> Redirection | None:
+    """Let the mail server in front send the message to the alias's destination, counted as forwarded.
+
+    None, and nothing is counted, if it has to hand it over instead (`take`): to an alias with several
+    destinations or a paused one, in a loop, or if it needs SMTPUTF8. Raises what the database raises while
+    it is away or takes no changes.
+
+    Nothing recognises the message if it comes again. The mail server in front may fail to queue it after
+    our answer; a second try that was swallowed then would be a message lost.
+    """
+    if is_looping(head.fields, alias_id) or not _is_ascii(head):
+        return None
+    rows = _COPIES(alias_id=alias_id, digest="")
+    copies = [_Copy(*row[1:]) for row in rows]
+    if len(copies) != 1 or copies[0].is_paused or resolve(copies[0].email).kind in _OURS:
+        return None
+    (copy,), address = copies, rows[0][0]
+    # In place of a digest: what tells a day's messages apart in a return path.
+    sender = _new_sender(head.sender, address, alias_id, copy.destination_id, secrets.token_hex(2))
+    redirection = Redirection(sender, copy.email, _trace(head, address, alias_id))
+    record.redirect(record.Redirected(alias_id, copy.destination_id, readable(head.author), deadline))
+    return redirection
+
+
+def _is_ascii(head: Head) -> bool:
+    return head.sender.isascii() and all(text.isascii() for _name, text in head.fields)

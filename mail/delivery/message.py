@@ -180,20 +180,33 @@ def may_offer_unsubscribe(fields: Fields) -> bool:
     return taken.isdisjoint({"list-unsubscribe", "list-unsubscribe-post"})
 
 
-def trace_fields(alias: str, alias_id: int, client: str, protocol: str, unsubscribe: str | None) -> bytes:
-    """The fields that go on top. The destination is in none of them.
+def trace_fields(
+    alias: str, alias_id: int, client: str, protocol: str, unsubscribe: str | None
+) -> list[tuple[str, str]]:
+    """The fields that go on top, as (name, text), which may be folded. The destination is in none of them.
 
     `client`: who handed the message over, by name and address as the protocol said. `unsubscribe`: the
     URL that disables the alias, or None.
     """
     client = re.sub(r"[^A-Za-z0-9.:()\[\]_ -]", "?", client)[:200] or "unknown"
-    lines = [
-        f"Received: from {client} by {settings.MAIL_HOSTNAME} (Anonmail) with {protocol};\r\n"
-        f"\t{format_datetime(timezone.now())}",
-        f"X-Anonmail-Alias: {alias}",
-        f"{LOOP_FIELD}: {loop_mark(alias_id)}",
+    fields = [
+        (
+            "Received",
+            f"from {client} by {settings.MAIL_HOSTNAME} (Anonmail) with {protocol};\r\n"
+            f"\t{format_datetime(timezone.now())}",
+        ),
+        ("X-Anonmail-Alias", alias),
+        (LOOP_FIELD, loop_mark(alias_id)),
     ]
     if unsubscribe:
         # RFC 8058 §3.1
-        lines += [f"List-Unsubscribe: <{unsubscribe}>", "List-Unsubscribe-Post: List-Unsubscribe=One-Click"]
-    return ("\r\n".join(lines) + "\r\n").encode("ascii", "replace")
+        fields += [
+            ("List-Unsubscribe", f"<{unsubscribe}>"),
+            ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
+        ]
+    return fields
+
+
+def written(fields: Fields) -> bytes:
+    """The fields as they stand in a message."""
+    return "".join(f"{name}: {text}\r\n" for name, text in fields).encode("ascii", "replace")

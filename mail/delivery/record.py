@@ -1,7 +1,7 @@
 """What is recorded about a message: that its copies are about to be sent, and the outcome of each.
 
-Nothing is sent before `begin` has committed. `settle` then writes the next hop's answer; if the database
-cannot take it, this process remembers it, and begins nothing more until it is written.
+Nothing is sent before `begin` or `redirect` has committed. `settle` then writes the next hop's answer; if
+the database cannot take it, this process remembers it, and begins nothing more until it is written.
 """
 
 import logging
@@ -23,7 +23,7 @@ from core.db.compiled import CompiledChange, insert_rows
 from core.db.statements import pipelined
 from mail.delivery.batches import BatchWriter
 from mail.delivery.bounce import note_bounce
-from mail.delivery.database import WRITE_TIMEOUT, is_locked, limit_lock_wait
+from mail.delivery.database import WRITE_TIMEOUT, is_locked, limit_lock_wait, refuse_late
 from mail.models import Activity, Delivery, Event
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,18 @@ class Forgotten:
     digest: str
 
 
-Entry = Begun | Settled | Released | Forgotten
+@dataclass(frozen=True)
+class Redirected:
+    """A message that the mail server in front sends on by itself: it counts as forwarded, unless that could
+    not be written by the deadline (of time.monotonic())."""
+
+    alias_id: int
+    destination_id: int
+    sender: str
+    deadline: float | None = None
+
+
+Entry = Begun | Settled | Released | Forgotten | Redirected
 
 
 class _Unwritten:
@@ -140,6 +151,15 @@ def forget(alias_id: int, digest: str) -> None:
     """No longer recognise the message: its sender knows what became of it."""
     _unwritten.write()
     _write(Forgotten(alias_id, digest))
+
+
+def redirect(message: Redirected) -> None:
+    """Count the message as forwarded: unless this returns, it may not be sent on.
+
+    Raises IntegrityError if the alias or the destination is gone, TooLate, and what the database raises if
+    it cannot be written.
+    """
+    _write(message)
 
 
 def unwritten_outcome(alias_id: int, destination_id: int, digest: str) -> bool | None:
@@ -218,6 +238,7 @@ def _write_all(entries: Sequence[Entry]) -> None:
     now = timezone.now()
     begun = [entry for entry in entries if isinstance(entry, Begun)]
     settled = [entry for entry in entries if isinstance(entry, Settled) and entry.alias_id]
+    redirected = [entry for entry in entries if isinstance(entry, Redirected)]
     with transaction.atomic():
         for entry in entries:
             if not entry.alias_id:
@@ -249,6 +270,16 @@ def _write_all(entries: Sequence[Entry]) -> None:
                     )
                     for copy in settled
                 ]
+                + [
+                    Activity(
+                        alias_id=message.alias_id,
+                        moment=now,
+                        event=Event.FORWARD,
+                        sender=message.sender,
+                        destination_id=message.destination_id,
+                    )
+                    for message in redirected
+                ]
             )
         for copy in settled:
             if not copy.is_accepted:
@@ -256,6 +287,8 @@ def _write_all(entries: Sequence[Entry]) -> None:
                 logger.info(
                     "alias %s destination %s refused: %s", copy.alias_id, copy.destination_id, copy.status
                 )
+        for message in redirected:
+            refuse_late(message.deadline)
 
 
 def _change_rows(entries: Sequence[Entry], now: datetime) -> None:
@@ -271,6 +304,8 @@ def _change_rows(entries: Sequence[Entry], now: datetime) -> None:
                 settled.append(_copy(entry, entry.destination_id) | {"accepted": entry.is_accepted})
             case Released() if entry.alias_id:
                 released += [_copy(entry, destination_id) for destination_id in entry.destination_ids]
+            case Redirected():
+                counts[entry.alias_id] += 1
             case Forgotten() if entry.alias_id:
                 forgotten.append({"alias_id": entry.alias_id, "digest": entry.digest})
     _COUNT([{"key": key, "number": counts[key], "now": now} for key in sorted(counts) if counts[key]])

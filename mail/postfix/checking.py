@@ -22,11 +22,6 @@ def missing(configuration: Configuration, running: Running) -> list[str]:
         found.append(
             f"master.cf has no service at {configuration.reinjection} to send out what is forwarded."
         )
-    found += [
-        f"master.cf: {key} should be {value}."
-        for key, value in configuration.overrides.items()
-        if running.overrides.get(key) != value
-    ]
     if f"smtp://{configuration.reinjection}" != settings.MAIL_NEXT_HOP:
         found.append(f"MAIL_NEXT_HOP should be smtp://{configuration.reinjection}.")
     limit = int(running["message_size_limit"] or 0)

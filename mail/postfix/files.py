@@ -5,7 +5,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from mail.postfix.parameters import PORTS, Configuration, reinjection_service
+from mail.postfix.parameters import USUAL, Configuration, reinjection_service
 
 _README = """\
 Anonmail with {title}
@@ -32,7 +32,7 @@ docs/mail.md explains the rest: DNS, ports, TLS, upgrading.
 _UNIX_NOTE = """\
 {setting} is a UNIX socket: Postfix's user must be able to open it (through the group of its folder),
 and chrooted services (the fifth column of master.cf) can reach it only below the queue directory.
-Simpler: {setting}=127.0.0.1:{port}
+Simpler: {setting}={usual}
 """
 
 
@@ -68,13 +68,12 @@ def readme(configuration: Configuration, variant: str) -> str:
         # Otherwise the service of an earlier run would be there twice.
         f"postconf -MX {configuration.reinjection}/inet",
         "cat master.cf >> /etc/postfix/master.cf",
-        *(f'postconf -P "{name}={value}"' for name, value in configuration.overrides.items()),
         "postfix check && postfix reload",
     ]
     notes = [
-        _UNIX_NOTE.format(setting=name, port=PORTS[name])
-        for name in PORTS
-        if name != "MAIL_LISTEN" and getattr(settings, name).startswith("unix:")
+        _UNIX_NOTE.format(setting=name, usual=usual)
+        for name, usual in USUAL.items()
+        if getattr(settings, name).startswith("unix:") and not usual.startswith("unix:")
     ]
     notes += [textwrap.fill(f"Note: {problem}", 98) + "\n" for problem in configuration.problems]
     return _README.format(

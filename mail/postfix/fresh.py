@@ -1,5 +1,7 @@
 """The configuration of a Postfix that is Anonmail's alone."""
 
+from dataclasses import replace
+
 from django.conf import settings
 
 from core.addresses import AddressError, domain_to_ascii
@@ -11,8 +13,10 @@ from mail.postfix.parameters import (
     PRIVACY,
     Configuration,
     NotPossible,
+    Parameter,
     door,
     lmtp_transport,
+    milter,
     parameters_in,
     socketmap,
     unchanged_content,
@@ -24,9 +28,9 @@ NO_POSTMASTER = (
 )
 
 
-def fresh(reinjection: str = DEFAULT_REINJECTION, *, before_queue: bool = False) -> Configuration:
+def fresh(reinjection: str = DEFAULT_REINJECTION, *, with_milter: bool = False) -> Configuration:
     """The configuration of a Postfix that is Anonmail's alone. Raises NotPossible."""
-    host, policy = settings.MAIL_HOSTNAME, door("MAIL_POLICY_LISTEN")
+    host = settings.MAIL_HOSTNAME
     try:
         domain_to_ascii(host)
     except AddressError as error:
@@ -62,13 +66,8 @@ def fresh(reinjection: str = DEFAULT_REINJECTION, *, before_queue: bool = False)
         # Anonmail itself ignores +tags.
         recipient_delimiter =
         smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
-        # Anonmail decides about each recipient before a message is taken. Put spam checks before it.
-        smtpd_recipient_restrictions = reject_non_fqdn_recipient, check_policy_service {policy}
-        # The sender tries again if Anonmail does not answer. It answers within 3 seconds.
-        smtpd_policy_service_default_action = {NO_ANSWER}
-        smtpd_policy_service_timeout = {POLICY_TIMEOUT}
-        smtpd_policy_service_request_limit = 0
     """)
+    asked = _with_milter() if with_milter else _with_policy()
     certificate = settings.MAIL_TLS_CERTIFICATE
     incoming_tls = f"""
         # STARTTLS for incoming mail.
@@ -89,20 +88,35 @@ def fresh(reinjection: str = DEFAULT_REINJECTION, *, before_queue: bool = False)
         # A bounce may be for a forged sender: Postfix does not try for days.
         bounce_queue_lifetime = 1d
     """)
-    overrides = {}
-    title = "a Postfix that is Anonmail's alone"
-    if before_queue:
-        title += ", with Anonmail as its before-queue filter"
-        overrides = {
-            "smtp/inet/smtpd_proxy_filter": door("MAIL_LISTEN"),
-            "smtp/inet/smtpd_proxy_timeout": "300s",
-            # Without chunking, Anonmail's answer to a message is the only one.
-            "smtp/inet/smtpd_discard_ehlo_keywords": "dsn,etrn,vrfy,chunking",
-        }
+    title = "a Postfix that is Anonmail's alone" + (", with Anonmail as its milter" if with_milter else "")
     return Configuration(
         title,
-        [*mail_for_us, *PRIVACY, *unchanged_content(), *rest],
+        [*mail_for_us, *asked, *PRIVACY, *unchanged_content(), *rest],
         reinjection,
-        overrides=overrides,
+        is_own=lambda entry: with_milter and entry == milter(),
         problems=[] if settings.MAIL_POSTMASTER else [NO_POSTMASTER],
     )
+
+
+def _with_policy() -> list[Parameter]:
+    policy = door("MAIL_POLICY_LISTEN")
+    return parameters_in(f"""
+        # Anonmail decides about each recipient before a message is taken. Put spam checks before it.
+        smtpd_recipient_restrictions = reject_non_fqdn_recipient, check_policy_service {policy}
+        # The sender tries again if Anonmail does not answer. It answers within 3 seconds.
+        smtpd_policy_service_default_action = {NO_ANSWER}
+        smtpd_policy_service_timeout = {POLICY_TIMEOUT}
+        smtpd_policy_service_request_limit = 0
+    """)
+
+
+def _with_milter() -> list[Parameter]:
+    restrictions, milters = parameters_in(f"""
+        # Put spam checks here.
+        smtpd_recipient_restrictions = reject_non_fqdn_recipient
+        # Anonmail decides about each recipient before a message is taken, and changes the envelope before it
+        # is queued. Put other milters (rspamd) before it. The sender tries again if Anonmail does not answer.
+        # It answers within 3 seconds.
+        smtpd_milters = {milter()}
+    """)
+    return [restrictions, replace(milters, own_entries=(milters.value,))]

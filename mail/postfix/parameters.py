@@ -11,6 +11,11 @@ from mail.server.listening import endpoint
 # Octets of the trace fields that we add before a message comes back to be sent out.
 TRACE_ROOM = 64 * 1024
 DEFAULT_REINJECTION = "127.0.0.1:10026"
+# Relative to it, a path is the same for services that run chrooted.
+QUEUE_DIRECTORY = "/var/spool/postfix"
+# How long Postfix waits for an answer. It asks the policy twice (smtpd_policy_service_try_limit): a client
+# gets "try again later" after 11 seconds.
+POLICY_TIMEOUT = "5s"
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,6 @@ class Configuration:
     parameters: list[Parameter]
     reinjection: str
     tables: dict[str, str] = field(default_factory=dict)
-    # `name/type` of services whose parameters are changed, as postconf -P takes them
-    overrides: dict[str, str] = field(default_factory=dict)
     directory: Path | None = None
     is_own: Callable[[str], bool] = lambda _entry: False
     problems: list[str] = field(default_factory=list)
@@ -46,12 +49,12 @@ class NotPossible(Exception):
     """With these settings Postfix cannot reach us; the text says which one to change, and how."""
 
 
-# The usual port of each door.
-PORTS = {
-    "MAIL_LISTEN": 2525,
-    "MAIL_LMTP_LISTEN": 2526,
-    "MAIL_POLICY_LISTEN": 2527,
-    "MAIL_SOCKETMAP_LISTEN": 2528,
+# The usual place of each door for Postfix.
+USUAL = {
+    "MAIL_LMTP_LISTEN": "127.0.0.1:2526",
+    "MAIL_POLICY_LISTEN": "127.0.0.1:2527",
+    "MAIL_SOCKETMAP_LISTEN": "127.0.0.1:2528",
+    "MAIL_MILTER_LISTEN": f"unix:{QUEUE_DIRECTORY}/anonmail/milter",
 }
 
 
@@ -60,10 +63,17 @@ def door(setting: str) -> str:
     text = getattr(settings, setting)
     if not text:
         raise NotPossible(
-            f"Set {setting}, so that Postfix can reach this door, as {setting}=127.0.0.1:{PORTS[setting]}."
+            f"Set {setting}, so that Postfix can reach this door, as {setting}={USUAL[setting]}."
         )
     place = endpoint(text)
     return str(place) if place.path else f"inet:{place}"
+
+
+def milter() -> str:
+    """Our milter door, as an entry of smtpd_milters."""
+    place = door("MAIL_MILTER_LISTEN").replace(f"unix:{QUEUE_DIRECTORY}/", "unix:")
+    waits = f"connect_timeout={POLICY_TIMEOUT}, command_timeout={POLICY_TIMEOUT}"
+    return f"{{ {place}, {waits}, content_timeout={POLICY_TIMEOUT}, default_action=tempfail }}"
 
 
 def socketmap(name: str) -> str:
@@ -133,8 +143,6 @@ def unchanged_content() -> list[Parameter]:
 
 
 NO_ANSWER = "451 4.3.0 Try again later"
-# Postfix asks twice (smtpd_policy_service_try_limit): a client gets "try again later" after 11 seconds.
-POLICY_TIMEOUT = "5s"
 
 
 def reinjection_service(place: str) -> str:

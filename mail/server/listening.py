@@ -57,6 +57,7 @@ DOORS = {
     "lmtp": "MAIL_LMTP_LISTEN",
     "policy": "MAIL_POLICY_LISTEN",
     "socketmap": "MAIL_SOCKETMAP_LISTEN",
+    "milter": "MAIL_MILTER_LISTEN",
 }
 
 

@@ -23,6 +23,7 @@ from mail.delivery.resolve import our_domains
 from mail.server.limits import Connections, UnknownRecipientLimit
 from mail.server.listening import BACKLOG, stop_accepting
 from mail.server.lmtp import LmtpDoor, LmtpHandler
+from mail.server.milter import MilterDoor
 from mail.server.policy import PolicyDoor
 from mail.server.question_door import QuestionDoor
 from mail.server.smtp import SmtpDoor, SmtpHandler
@@ -77,6 +78,9 @@ class Doors:
                 return partial(PolicyDoor, self.lookup_threads, connections, self.unknown_limit)
             case "socketmap":
                 return partial(SocketmapDoor, self.lookup_threads, connections)
+            case "milter":
+                threads = (self.lookup_threads, self.forwarding_threads)
+                return partial(MilterDoor, *threads, connections, self.unknown_limit)
             case "lmtp":
                 return partial(LmtpDoor, LmtpHandler(*shared, UnknownRecipientLimit(0)), connections)
         return partial(SmtpDoor, SmtpHandler(*shared, self.unknown_limit), connections, self.tls)

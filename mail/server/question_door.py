@@ -1,4 +1,4 @@
-"""What the policy and socket map doors share: bounded connections, on which no question stays incomplete."""
+"""What the policy, socket map and milter doors share: bounded connections, without incomplete questions."""
 
 import asyncio
 import logging
@@ -26,6 +26,7 @@ class QuestionDoor(asyncio.Protocol):
     """One connection of a request-and-answer protocol. It answers one question at a time, in their order."""
 
     name: ClassVar[str]
+    question_max: ClassVar[int] = QUESTION_MAX
     transport: asyncio.Transport
 
     def __init__(self, lookup_threads: Threads, connections: Connections) -> None:
@@ -34,6 +35,7 @@ class QuestionDoor(asyncio.Protocol):
         self._received = bytearray()
         self._answering: asyncio.Task[None] | None = None
         self._is_unread = False
+        self._must_end = False
         self._since = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -79,15 +81,17 @@ class QuestionDoor(asyncio.Protocol):
         self._answer_questions()
 
     def end_soon(self) -> None:
-        """Hang up."""
-        self.transport.close()
+        """Hang up: at once, or after the answer to the question that is looked up."""
+        self._must_end = True
+        if self._answering is None:
+            self.transport.close()
 
     def _answer_questions(self) -> None:
         try:
             while self._received and self._may_answer():
                 found = self.split(self._received)
                 if found is None:
-                    if len(self._received) > QUESTION_MAX:
+                    if len(self._received) > self.question_max:
                         raise Malformed
                     break
                 question, size = found
@@ -110,11 +114,15 @@ class QuestionDoor(asyncio.Protocol):
         try:
             answer = await self.answer(question)
         except Malformed:
+            self._answering = None
             self._hang_up()
             return
         self._answering = None
         self._write(answer)
-        self._answer_questions()
+        if self._must_end:
+            self.transport.close()
+        else:
+            self._answer_questions()
 
     def _write(self, answer: bytes) -> None:
         self._since = time.monotonic()

@@ -14,6 +14,7 @@ from mail.delivery.next_hop import SmtpHop
 from mail.postfix.files import main_cf, master_cf
 from mail.postfix.fresh import fresh
 from mail.postfix.parameters import Configuration
+from mail.server.listening import endpoints
 from tests.conftest import missing
 from tests.rig import mta
 from tests.rig.mail_doors import running_doors_at
@@ -41,17 +42,15 @@ Running = tuple[Postfix, Ports]
 
 def run_postfix(make: Callable[[], Configuration], **more: str) -> Iterator[Running]:
     """A Postfix with that configuration, until the generator ends."""
-    ports = Ports.free()
     with ExitStack() as stack:
         directory = stack.enter_context(mta.directory())
+        ports = Ports.free(directory)
         with override_settings(**ports.settings()):
             configuration = make()
         reinjection = f"127.0.0.1:{ports.reinjection}"
         services = master_cf(configuration).replace(configuration.reinjection, reinjection)
-        # smtp/inet's own parameters: the service has another name here, that of its port.
-        overrides = {key.rpartition("/")[2]: value for key, value in configuration.overrides.items()}
         try:
-            mta.install(directory, main_cf(configuration), services, ports, more, overrides)
+            mta.install(directory, main_cf(configuration), services, ports, more, {})
         except mta.Missing as reason:
             missing(str(reason))
         yield stack.enter_context(mta.started(directory, ports)), ports
@@ -64,29 +63,33 @@ def fresh_postfix() -> Iterator[Running]:
 
 
 @pytest.fixture(scope="session")
-def before_queue_postfix() -> Iterator[Running]:
-    """The same with Anonmail as its before-queue filter."""
-    yield from run_postfix(lambda: fresh(before_queue=True))
+def milter_postfix() -> Iterator[Running]:
+    """The same with Anonmail as its milter."""
+    yield from run_postfix(lambda: fresh(with_milter=True))
 
 
-@pytest.fixture(params=["fresh_postfix", "before_queue_postfix"])
+@pytest.fixture(params=["fresh_postfix", "milter_postfix"])
 def site(request: pytest.FixtureRequest, transactional_db: None, settings: Settings) -> Iterator[Site]:
     """Everything running, and nothing in any queue."""
     postfix, ports = request.getfixturevalue(request.param)
     yield from run_site(postfix, ports, settings)
 
 
-@pytest.fixture(params=["fresh_postfix", "before_queue_postfix"])
+@pytest.fixture(params=["fresh_postfix", "milter_postfix"])
 def direct_site(request: pytest.FixtureRequest, transactional_db: None, settings: Settings) -> Iterator[Site]:
-    """The same, but Anonmail hands on to the far end itself: it hears a refusal while the sender waits."""
+    """The same, but what comes over LMTP, Anonmail hands on to the far end itself: it hears a refusal."""
     postfix, ports = request.getfixturevalue(request.param)
     yield from run_site(postfix, ports, settings, next_hop=ports.sink)
 
 
 @pytest.fixture
-def is_before_queue(request: pytest.FixtureRequest) -> bool:
-    """Whether this round of the test is the one with the before-queue filter."""
-    return "before_queue_postfix" in request.node.callspec.params.values()
+def fresh_site(fresh_postfix: Running, transactional_db: None, settings: Settings) -> Iterator[Site]:
+    """Anonmail behind Postfix's queue alone."""
+    yield from run_site(*fresh_postfix, settings)
+
+
+# For messages to one alias with one destination: these a milter leaves to Postfix.
+ONLY_LMTP = pytest.mark.parametrize("direct_site", ["fresh_postfix"], indirect=True)
 
 
 def run_site(
@@ -102,8 +105,7 @@ def run_site(
         settings.MAIL_THREADS = 1
     sink = Sink()
     hop = SmtpHop("127.0.0.1", next_hop or ports.reinjection, hostname="mx.example.com")
-    doors = {"smtp": ports.door, "lmtp": ports.lmtp, "policy": ports.policy, "socketmap": ports.socketmap}
-    with mta.far_end(sink, ports.sink), running_doors_at(hop, doors):
+    with mta.far_end(sink, ports.sink), running_doors_at(hop, endpoints()):
         yield Site(postfix, ports, sink)
     hop.close()
     postfix.empty()

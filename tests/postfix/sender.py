@@ -18,7 +18,6 @@ EVE = "eve@sender.test"
 MESSAGE = b"From: Eve <eve@sender.test>\r\nTo: you\r\nSubject: Hi\r\n\r\nHello\r\n"
 
 ACCEPTED = "250 2.0.0"
-SEPARATELY = "452 4.5.3"
 
 
 def unknown(recipient: str) -> str:
@@ -77,9 +76,7 @@ class Sender:
                 break
         return "\n".join(lines)
 
-    def transaction(
-        self, *recipients: str, content: bytes = MESSAGE, sender: str = EVE, options: str = ""
-    ) -> Told:
+    def send(self, *recipients: str, content: bytes = MESSAGE, sender: str = EVE, options: str = "") -> Told:
         """Send one message; to DATA only where a recipient was accepted."""
         told = Told()
         answer = self.say(f"MAIL FROM:<{sender}>{options and ' ' + options}".encode())
@@ -102,17 +99,6 @@ class Sender:
         assert self.say(b"DATA").startswith("354")
         self.connection.sendall(octets)
         return self.reply()
-
-    def send(self, *recipients: str, content: bytes = MESSAGE, sender: str = EVE, options: str = "") -> Told:
-        """Send one message as a mail server does: those who are to come separately once more."""
-        told = Told()
-        waiting = recipients
-        while waiting:
-            now = self.transaction(*waiting, content=content, sender=sender, options=options)
-            told.recipients |= now.recipients
-            told.data += now.data
-            waiting = tuple(name for name, answer in now.recipients.items() if answer.startswith(SEPARATELY))
-        return told
 
 
 @contextmanager

@@ -16,26 +16,20 @@ from mail.delivery.forward import Answer
 from mail.models import Activity
 from mail.postfix.fresh import fresh
 from mail.postfix.parameters import Configuration
-from tests.postfix.conftest import Running, Site, run_postfix, run_site
+from tests.postfix.conftest import ONLY_LMTP, Running, Site, run_postfix, run_site
 from tests.postfix.sender import ACCEPTED, MESSAGE, figures, issue, send, settled, stranger
 
 SMALL = 400_000
 HOPS = b"Received: from a.test by b.test; Thu, 1 Jan 2026 00:00:00 +0000\r\n"
 
 
-@pytest.fixture
-def fresh_site(fresh_postfix: Running, transactional_db: None, settings: Settings) -> Iterator[Site]:
-    """Anonmail behind Postfix's queue."""
-    yield from run_site(*fresh_postfix, settings)
-
-
-@pytest.fixture(scope="module")
-def small_postfix() -> Iterator[Running]:
+@pytest.fixture(scope="module", params=[False, True], ids=["lmtp", "milter"])
+def small_postfix(request: pytest.FixtureRequest) -> Iterator[Running]:
     """A Postfix whose messages have at most SMALL octets."""
 
     def small() -> Configuration:
         with override_settings(MAIL_SIZE_LIMIT=SMALL):
-            return fresh()
+            return fresh(with_milter=request.param)
 
     yield from run_postfix(small)
 
@@ -128,7 +122,7 @@ def test_an_alias_that_ends_while_its_mail_waits_makes_no_report(
 
 
 @pytest.mark.parametrize("refusal", ["550 5.1.1 gone", "554 5.7.1 spam", "552 5.3.4 too large"])
-@pytest.mark.parametrize("direct_site", ["fresh_postfix"], indirect=True)
+@ONLY_LMTP
 def test_a_refusal_of_the_next_hop_is_told_to_the_owner_alone(
     alice: User, direct_site: Site, refusal: str
 ) -> None:
@@ -142,7 +136,6 @@ def test_a_refusal_of_the_next_hop_is_told_to_the_owner_alone(
     assert Activity.objects.get(alias=alias).event == "bounce"
 
 
-@pytest.mark.parametrize("direct_site", ["fresh_postfix"], indirect=True)
 def test_a_refusal_of_the_postmasters_is_told_to_no_sender(example_com: Domain, direct_site: Site) -> None:
     site = direct_site
     site.sink.refusals["boss@boss.test"] = "550 5.1.1 gone"

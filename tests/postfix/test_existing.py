@@ -22,6 +22,7 @@ from accounts.models import User
 from aliases import issuing
 from aliases.models import Alias
 from domains.models import Audience, Domain
+from mail.server.listening import endpoints
 from tests.conftest import missing
 from tests.postfix.conftest import Site, run_site
 from tests.postfix.sender import ACCEPTED, EVE, Told, figures, stranger, unknown
@@ -289,9 +290,9 @@ def test_a_disabled_alias_and_an_unknown_address_are_refused_in_the_same_words(
     nobody = f"no-such-address@{domain}"
 
     with existing.open() as site, stranger(site) as eve:
-        told = eve.transaction(alias.address, nobody)
+        told = eve.send(alias.address, nobody)
         # Refused for another reason too: the answer must not depend on which is looked at first.
-        spam = eve.transaction(alias.address, nobody, sender="spammer@sender.test")
+        spam = eve.send(alias.address, nobody, sender="spammer@sender.test")
 
     for answers in (told, spam):
         assert answers.recipients == {alias.address: unknown(alias.address), nobody: unknown(nobody)}
@@ -381,7 +382,7 @@ def test_outgoing_mail_goes_on_without_anonmail(existing: Existing) -> None:
 def test_what_was_accepted_waits_for_anonmail(existing: Existing, anne: User) -> None:
     alias = issue(anne, "shared.test")
     existing.settings.MAIL_THREADS = 1
-    with running_doors_at(Hop(), {"policy": existing.ports.policy, "socketmap": existing.ports.socketmap}):
+    with running_doors_at(Hop(), {name: endpoints()[name] for name in ("policy", "socketmap")}):
         told = send(existing.closed, alias.address)
     (waiting,) = existing.postfix.queue()
 

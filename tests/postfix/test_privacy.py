@@ -11,7 +11,7 @@ import pytest
 from accounts.models import User
 from domains.models import Domain
 from mail.models import Activity, Bounce
-from tests.postfix.conftest import Site
+from tests.postfix.conftest import ONLY_LMTP, Site
 from tests.postfix.sender import ACCEPTED, EVE, MESSAGE, figures, issue, settled, stranger
 from tests.rig.mta import Arrived
 
@@ -81,10 +81,8 @@ def test_a_destination_that_refuses_after_the_sender_has_gone_tells_nobody(alice
     assert figures(alias) == (1, 0)
 
 
-def test_a_destination_that_refuses_while_the_sender_waits_tells_nobody(
-    alice: User, direct_site: Site, is_before_queue: bool
-) -> None:
-    """The next hop refuses: a sender that waits hears our own words; from a queue nobody hears anything."""
+@ONLY_LMTP
+def test_a_destination_that_the_next_hop_refuses_tells_nobody(alice: User, direct_site: Site) -> None:
     site = direct_site
     alias = issue(alice, HIDDEN)
     site.sink.refusals[HIDDEN] = REFUSAL
@@ -92,10 +90,7 @@ def test_a_destination_that_refuses_while_the_sender_waits_tells_nobody(
     with stranger(site) as sender:
         told = sender.send(alias.address)
 
-    if is_before_queue:
-        assert told.data == ["550 5.7.1 Message refused"]
-    else:
-        assert [answer[:9] for answer in told.data] == [ACCEPTED]
+    assert [answer[:9] for answer in told.data] == [ACCEPTED]
     assert settled(site, 0) == []
     assert_nothing_is_known(bytes(sender.heard))
     assert Bounce.objects.get().status == "5.1.1"
@@ -122,9 +117,8 @@ def test_one_of_two_destinations_that_refuses_is_not_heard_of(
     assert figures(alias) == (1, 0)
 
 
-def test_a_destination_that_is_full_for_now_tells_nobody(
-    alice: User, direct_site: Site, is_before_queue: bool
-) -> None:
+@ONLY_LMTP
+def test_a_destination_that_is_full_for_now_tells_nobody(alice: User, direct_site: Site) -> None:
     site = direct_site
     alias = issue(alice, HIDDEN)
     site.sink.refusals[HIDDEN] = f"452 4.2.2 <{HIDDEN}> {MARKER} full"
@@ -132,12 +126,8 @@ def test_a_destination_that_is_full_for_now_tells_nobody(
     with stranger(site) as sender:
         told = sender.send(alias.address)
 
-    if is_before_queue:
-        assert told.data == ["451 4.4.1 Cannot deliver now, try again later"]
-        site.postfix.wait_until_idle()
-    else:
-        assert [answer[:9] for answer in told.data] == [ACCEPTED]
-        assert len(site.postfix.queue()) == 1
+    assert [answer[:9] for answer in told.data] == [ACCEPTED]
+    assert len(site.postfix.queue()) == 1
     assert_nothing_is_known(bytes(sender.heard))
     # What waits is for the alias: whoever gets a report of it gets one about the alias.
     waiting = [entry["recipients"] for entry in site.postfix.queue()]
@@ -204,8 +194,9 @@ def test_a_loop_is_reported_to_nobody(alice: User, site: Site) -> None:
     with stranger(site) as sender:
         sender.send(alias.address)
         (once,) = settled(site, 1)
-        # As it looks when the destination sends it back: what is Postfix's on top is the destination's.
-        came_back = b"Received: from" + once.content.split(b"\r\nReceived: from", 1)[1]
+        # As it looks when the destination sends it back: what is above our fields is the destination's.
+        ours = once.content.rindex(b"Received: from", 0, once.content.index(b" (Anonmail) with "))
+        came_back = once.content[ours:]
         assert_nothing_is_known(came_back)
         sender.send(alias.address, content=came_back)
 
@@ -213,6 +204,7 @@ def test_a_loop_is_reported_to_nobody(alice: User, site: Site) -> None:
     assert figures(alias) == (1, 1)
 
 
+@ONLY_LMTP
 def test_logs_of_ours_carry_no_address(
     alice: User, direct_site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -29,7 +29,13 @@ ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT = 30
 # The cast: aliases with one destination each, but the last, which has two.
 ALIASES = 10
-DOORS = ("MAIL_LISTEN", "MAIL_LMTP_LISTEN", "MAIL_POLICY_LISTEN", "MAIL_SOCKETMAP_LISTEN")
+DOORS = (
+    "MAIL_LISTEN",
+    "MAIL_LMTP_LISTEN",
+    "MAIL_POLICY_LISTEN",
+    "MAIL_SOCKETMAP_LISTEN",
+    "MAIL_MILTER_LISTEN",
+)
 THREADS = 8
 LETTERS = 1000
 # Postfix can take a process that is busy for one that is free, once its services have changed: whoever
@@ -224,10 +230,10 @@ class MailServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
-    def doors(self) -> set[int]:
-        """The ports at which it listens."""
+    def doors(self) -> set[str]:
+        """The ports and the paths at which it listens."""
         places = [self.env.get(name, "") for name in DOORS]
-        return {int(place.rpartition(":")[2]) for place in places if place}
+        return {place.rpartition(":")[2] for place in places if place}
 
     def start(self) -> None:
         """Start it, again and again as systemd would, until its doors are open."""
@@ -252,9 +258,15 @@ class MailServer:
     def _is_listening(self) -> bool:
         # Asked of the kernel: a connection of ours would be one that the server has to end.
         listening = {
-            int(words[1].rpartition(":")[2], 16)
+            str(int(words[1].rpartition(":")[2], 16))
             for words in map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
             if words[3] == "0A"
+        }
+        # Connections to the socket have its path too, and other flags (__SO_ACCEPTCON).
+        listening |= {
+            words[-1]
+            for words in map(str.split, Path("/proc/net/unix").read_text().splitlines()[1:])
+            if words[3] == "00010000"
         }
         return listening >= self.doors
 

@@ -30,22 +30,26 @@ class Hop:
         """Nothing to let go of."""
 
 
+# At a free port.
+LOCAL = Endpoint("127.0.0.1", 0)
+
+
 @contextmanager
 def running_doors(
     hop: NextHop, *names: str, tls: ssl.SSLContext | None = None
 ) -> Iterator[dict[str, tuple[str, int]]]:
     """The (host, port) of each of these doors, over that next hop, with the settings as they are."""
-    with running_doors_at(hop, dict.fromkeys(names, 0), tls) as places:
+    with running_doors_at(hop, dict.fromkeys(names, LOCAL), tls) as places:
         yield places
 
 
 @contextmanager
 def running_doors_at(
-    hop: NextHop, ports: Mapping[str, int], tls: ssl.SSLContext | None = None
+    hop: NextHop, endpoints: Mapping[str, Endpoint], tls: ssl.SSLContext | None = None
 ) -> Iterator[dict[str, tuple[str, int]]]:
-    """The same at given ports of 127.0.0.1; 0 for a free one."""
+    """The same at these endpoints."""
     our_domains.forget()
-    listeners = {name: listening_socket(Endpoint("127.0.0.1", port)) for name, port in ports.items()}
+    listeners = {name: listening_socket(place) for name, place in endpoints.items()}
     places = {name: listener.getsockname() for name, listener in listeners.items()}
     loop = asyncio.new_event_loop()
     doors = Doors(listeners, hop, tls)

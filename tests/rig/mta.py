@@ -4,13 +4,14 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,20 @@ class Ports:
     lmtp: int
     policy: int
     socketmap: int
+    # The path of a UNIX socket; "" for none
+    milter: str = ""
 
     @classmethod
-    def free(cls) -> "Ports":
-        return cls(*free_ports(7))
+    def free(cls, directory: Path | None = None) -> "Ports":
+        """Free ports; with an instance's directory, a milter's socket in it too."""
+        if directory is None:
+            return cls(*free_ports(7))
+        sockets = directory / "sockets"
+        sockets.mkdir()
+        # What is made in it belongs to its group, which is Postfix's.
+        shutil.chown(sockets, group="postfix")
+        sockets.chmod(0o2750)
+        return cls(*free_ports(7), str(sockets / "milter"))
 
     def settings(self) -> dict[str, Any]:
         """Anonmail's settings for them."""
@@ -65,6 +76,7 @@ class Ports:
             "MAIL_LMTP_LISTEN": f"127.0.0.1:{self.lmtp}",
             "MAIL_POLICY_LISTEN": f"127.0.0.1:{self.policy}",
             "MAIL_SOCKETMAP_LISTEN": f"127.0.0.1:{self.socketmap}",
+            "MAIL_MILTER_LISTEN": self.milter and f"unix:{self.milter}",
             "MAIL_NEXT_HOP": f"smtp://127.0.0.1:{self.reinjection}",
         }
 
@@ -93,6 +105,16 @@ class Postfix:
     def queue(self) -> list[dict[str, Any]]:
         """The messages that wait, as postqueue -j writes them."""
         return [json.loads(line) for line in self.command("postqueue", "-j").splitlines()]
+
+    def kill(self) -> None:
+        """End all of its processes in an instant."""
+        queue = Path(self.command("postconf", "-h", "queue_directory").strip())
+        master = int((queue / "pid" / "master.pid").read_text())
+        children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        # The master first, or it would replace the others.
+        for process in (master, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
 
     def flush(self) -> None:
         """Try now to deliver what waits. A queue manager that is too busy to hear it tries anyway, soon."""

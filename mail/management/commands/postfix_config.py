@@ -31,9 +31,9 @@ class Command(BaseCommand):
             help=f"where Postfix takes back forwarded mail (default: {DEFAULT_REINJECTION})",
         )
         parser.add_argument(
-            "--before-queue",
+            "--milter",
             action="store_true",
-            help="with fresh: Anonmail answers before Postfix queues anything (docs/mail.md says when)",
+            help="with fresh: Anonmail as a milter, so that Postfix queues most mail only once",
         )
         parser.add_argument(
             "--check", action="store_true", help="compare with the running Postfix, write nothing"
@@ -44,13 +44,16 @@ class Command(BaseCommand):
         variant, place = options["variant"], Path(options["postfix"]) if options["postfix"] else None
         try:
             if variant == "fresh":
-                configuration = fresh(options["reinjection"], before_queue=options["before_queue"])
+                configuration = fresh(
+                    options["reinjection"],
+                    with_milter=options["milter"],
+                )
             else:
                 configuration = existing(Running(place), str(directory), options["reinjection"])
             if options["check"]:
                 self._say(missing(configuration, Running(place)))
                 return
-            variant += " --before-queue" if options["before_queue"] else ""
+            variant += " --milter" if options["milter"] else ""
             paths = write(configuration, variant, directory)
         except (NotPossible, PostfixMissing) as error:
             raise CommandError(str(error)) from error

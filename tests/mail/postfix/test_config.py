@@ -18,7 +18,7 @@ from domains.models import Domain
 from mail.postfix.running import Running, split_list
 from mail.server.listening import endpoints, listening_socket
 from tests.conftest import missing
-from tests.rig.mta import Ports
+from tests.rig.mta import Ports, free_ports
 
 # In one round: what postconf says does not depend on our database.
 pytestmark = pytest.mark.postgresql
@@ -91,6 +91,8 @@ def place(tmp_path: Path, settings: Settings, db: None) -> Place:
         missing("Postfix")
     for name, value in Ports.free().settings().items():
         setattr(settings, name, value)
+    (milter,) = free_ports(1)
+    settings.MAIL_MILTER_LISTEN = f"127.0.0.1:{milter}"
     settings.MAIL_NEXT_HOP = "smtp://127.0.0.1:10026"
     settings.MAIL_POSTMASTER = "boss@boss.test"
     (tmp_path / "etc").mkdir()
@@ -147,17 +149,8 @@ def doors(place: Place) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("fresh", [(), ("--before-queue",)], indirect=True)
+@pytest.mark.parametrize("fresh", [(), ("--milter",)], indirect=True)
 def test_nothing_is_missing_where_it_was_done_as_written(fresh: Place, doors: None) -> None:
-    if "--before-queue" in fresh.variant:
-        door = fresh.settings.MAIL_LISTEN
-        fresh.edit(
-            "master.cf",
-            "smtp inet n - n - - smtpd\n",
-            f"smtp inet n - n - - smtpd\n  -o smtpd_proxy_filter=inet:{door} -o smtpd_proxy_timeout=300s\n"
-            "  -o smtpd_discard_ehlo_keywords=dsn,etrn,vrfy,chunking\n",
-        )
-
     assert fresh.check() == []
 
 
@@ -200,12 +193,45 @@ def test_each_thing_that_is_wrong_is_named(
     assert fresh.check() == [sentence]
 
 
-@pytest.mark.parametrize("fresh", [("--before-queue",)], indirect=True)
-def test_a_before_queue_filter_that_is_not_set_is_named(fresh: Place, doors: None) -> None:
-    found = fresh.check()
+@pytest.mark.parametrize("fresh", [("--milter",)], indirect=True)
+def test_a_milter_that_is_not_set_is_named(fresh: Place, doors: None) -> None:
+    (ours,) = (
+        line.partition(" = ")[2]
+        for line in (fresh.etc / "main.cf").read_text().splitlines()
+        if line.startswith("smtpd_milters = ")
+    )
 
-    assert found[0] == f"master.cf: smtp/inet/smtpd_proxy_filter should be inet:{fresh.settings.MAIL_LISTEN}."
-    assert len(found) == 3
+    fresh.append(f"smtpd_milters = inet:127.0.0.1:11332, {ours}")
+    assert fresh.check() == []
+    fresh.append("smtpd_milters = inet:127.0.0.1:11332")
+    assert fresh.check() == [f"main.cf: smtpd_milters lacks {ours}."]
+
+
+@pytest.mark.parametrize(
+    ("listen", "written"),
+    [
+        ("unix:/var/spool/postfix/anonmail/milter", "unix:anonmail/milter"),
+        ("unix:/run/anonmail/milter", "unix:/run/anonmail/milter"),
+        ("127.0.0.1:2529", "inet:127.0.0.1:2529"),
+    ],
+)
+def test_a_milters_socket_is_written_as_chrooted_services_see_it(
+    place: Place, listen: str, written: str
+) -> None:
+    place.settings.MAIL_MILTER_LISTEN = listen
+    place.variant = ("fresh", "--milter")
+
+    place.command()
+
+    assert f"smtpd_milters = {{ {written}, connect_timeout=" in (place.written / "main.cf").read_text()
+
+
+def test_a_milter_that_is_turned_off_is_named(place: Place) -> None:
+    place.settings.MAIL_MILTER_LISTEN = ""
+    place.variant = ("fresh", "--milter")
+
+    with pytest.raises(CommandError, match="Set MAIL_MILTER_LISTEN"):
+        place.command()
 
 
 @pytest.mark.parametrize("limit", ["0", "99999999"])
@@ -220,7 +246,7 @@ def test_a_postfix_that_takes_larger_messages_than_we_is_named(
 def test_each_door_that_does_not_answer_is_named(fresh: Place) -> None:
     found = fresh.check()
 
-    assert len(found) == 4
+    assert len(found) == 5
     policy = fresh.settings.MAIL_POLICY_LISTEN
     assert f"Nothing answers at MAIL_POLICY_LISTEN ({policy}): start `manage.py mailserver`." in found
 

@@ -28,8 +28,8 @@ from mail.server.limits import (
     UnknownRecipientLimit,
     limited_client,
 )
-from mail.server.policy import decide
 from mail.server.processes import Doors
+from mail.server.recipients import decide
 from tests.rig.mail_doors import Hop, running_doors
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -475,7 +475,7 @@ def test_a_blocked_alias_costs_what_an_unknown_address_costs(
     # The address; nothing is written before the answer, nor just after it.
     with django_assert_num_queries(1):
         assert verdict(address, "bob@sender.test").refusal == UNKNOWN
-    assert decide({"protocol_state": "RCPT", "recipient": address}).action == UNKNOWN
+    assert decide(address, "bob@sender.test").refusal == UNKNOWN
 
     assert not Activity.objects.exists()
     blocks.write()

@@ -1,0 +1,63 @@
+"""What the doors that Postfix asks at RCPT, policy and milter, have in common: the answer for a recipient."""
+
+import logging
+from typing import NamedTuple
+
+from core.client_address import parse_ip
+from mail.delivery.resolve import Kind, Resolution, is_in_our_domains
+from mail.delivery.verdict import UNKNOWN, verdict
+from mail.server.limits import UnknownRecipientLimit, limited_client
+from mail.server.threads import Threads
+
+logger = logging.getLogger(__name__)
+
+# Stands for a client whose address Postfix does not know.
+UNNAMED = "unnamed"
+# At once, without asking later checks: one that refuses unknown addresses for good would tell them apart.
+TOO_MANY_UNKNOWN = "450 4.7.1 Too many unknown recipients, try again later"
+
+
+class Decision(NamedTuple):
+    """The reply that refuses a recipient; None if Postfix should go on. `is_guess`: its client named an
+    unknown address. `resolution`: what a recipient that we have judged is."""
+
+    refusal: str | None = None
+    is_guess: bool = False
+    resolution: Resolution | None = None
+
+
+def limited_client_of(address: str, user: str) -> str:
+    """Postfix's client as it is limited: by its network, or by name if it has signed in; "" if it is not."""
+    if user:
+        return f"{user}@sasl"
+    return limited_client(address) if parse_ip(address) else UNNAMED
+
+
+def decide(recipient: str, sender: str, is_over: bool = False, deadline: float | None = None) -> Decision:
+    """Whether Postfix should take a recipient. `is_over`: its client has named too many unknown recipients,
+    and gets the same answer for each address of our domains. Raises OperationalError while the database is
+    away."""
+    if is_over:
+        return Decision(TOO_MANY_UNKNOWN if is_in_our_domains(recipient) else None)
+    found = verdict(recipient, sender, deadline)
+    kind, is_shared = found.resolution.kind, found.resolution.is_shared
+    if kind is Kind.NOT_OURS or (is_shared and kind in {Kind.UNKNOWN, Kind.ROLE}):
+        # Other domains, and ordinary mailboxes beside aliases, are for Postfix's own maps to know.
+        return Decision(is_guess=kind is Kind.UNKNOWN)
+    return Decision(found.refusal, found.refusal == UNKNOWN, found.resolution)
+
+
+async def answer_for(
+    recipient: str, sender: str, client: str, limit: UnknownRecipientLimit, threads: Threads
+) -> Decision | None:
+    """The decision about a client's recipient, counted if it is a guess; None if the database does not
+    answer in time."""
+    is_over = limit.is_over(client)
+    try:
+        decision: Decision = await threads.look_up(decide, recipient, sender, is_over)
+    except Exception as error:
+        logger.warning("recipient not resolved: %s", type(error).__name__)
+        return None
+    if decision.is_guess:
+        limit.count(client)
+    return decision
