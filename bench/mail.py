@@ -99,12 +99,9 @@ def postfix(bench: Bench, ports: Ports, variant: Sequence[str], more: Mapping[st
     command = ["manage.py", "postfix_config", "fresh", "--directory", str(written)]
     command += ["--reinjection", f"127.0.0.1:{ports.reinjection}", *variant]
     rig.run(command, {**bench.env, **settings})
-    smtpd = {}
-    if "--before-queue" in variant:
-        smtpd = {"smtpd_proxy_filter": f"inet:127.0.0.1:{ports.door}"}
     with mta.directory() as directory:
         main_cf = (written / "main.cf").read_text()
-        mta.install(directory, main_cf, (written / "master.cf").read_text(), ports, more, smtpd)
+        mta.install(directory, main_cf, (written / "master.cf").read_text(), ports, more, {})
         with mta.started(directory, ports) as running:
             yield running
 
@@ -147,8 +144,8 @@ def static(bench: Bench) -> float:
 
 def with_postfix(bench: Bench, processes: int, *variant: str) -> dict[str, Any]:
     """Postfix and Anonmail together: messages per second, the policy's latency meanwhile, memory."""
-    ports = Ports.free()
     with ExitStack() as stack:
+        ports = Ports.free(stack.enter_context(mta.directory()))
         stack.enter_context(sink(ports.sink))
         server = stack.enter_context(mail_server(bench, ports, processes))
         running = stack.enter_context(postfix(bench, ports, variant, {}))
@@ -248,10 +245,7 @@ def measure(bench: Bench, given: argparse.Namespace) -> list[dict[str, Any]]:
     for processes in (1, 2):
         designs += [
             (f"LMTP, {processes} process", lambda n=processes: with_postfix(bench, n)),
-            (
-                f"before-queue, {processes} process",
-                lambda n=processes: with_postfix(bench, n, "--before-queue"),
-            ),
+            (f"milter, {processes} process", lambda n=processes: with_postfix(bench, n, "--milter")),
             (f"mail server alone, {processes} process", lambda n=processes: alone(bench, n)),
             (f"policy alone, {processes} process", lambda n=processes: policy_rate(bench, n)),
         ]
