@@ -119,6 +119,16 @@ if (kept && new URL(document.referrer || location.href).pathname.startsWith("/ac
   tell("typed");
 }
 
+// After "Show more", the keyboard goes on at the first new row.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const more = event.detail.target;
+  if (more.classList.contains("aliases__next") && more.contains(document.activeElement)) {
+    const last = more.previousElementSibling;
+    const go = () => last.nextElementSibling?.querySelector("a.address")?.focus();
+    document.addEventListener("htmx:afterSwap", go, { once: true });
+  }
+});
+
 // Enter in a row's checkbox would send the form.
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && event.target.classList.contains("alias__select")) {

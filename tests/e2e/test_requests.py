@@ -12,6 +12,7 @@ from aliases.models import Alias
 from domains.models import Domain
 from tests.e2e.conftest import Visit
 from tests.e2e.test_journeys import sign_in
+from tests.rig.pages import many_aliases
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,6 +39,17 @@ def test_enter_in_a_row_changes_no_alias(visit: Visit, alice: User, javascript: 
     if javascript:
         expect(page.get_by_role("checkbox").nth(1)).to_be_checked()
     assert Alias.objects.filter(enabled=True).count() == 2
+
+
+def test_the_keyboard_goes_on_after_show_more(visit: Visit, alice: User, example_com: Domain) -> None:
+    many_aliases(alice, example_com, 60)
+    page = visit(alice)
+    page.goto("/aliases/")
+
+    for shown in (25, 50):
+        page.get_by_role("link", name="Show more").press("Enter")
+        expect(page.locator("li.alias a.address").nth(shown)).to_be_focused()
+    expect(page.locator("li.alias")).to_have_count(60)
 
 
 def test_a_double_click_makes_one_alias(visit: Visit, alice: User) -> None:
