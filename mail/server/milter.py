@@ -80,12 +80,12 @@ class MilterDoor(QuestionDoor):
     def __init__(
         self,
         lookup_threads: Threads,
-        forwarding_threads: Threads,
+        redirecting_threads: Threads,
         connections: Connections,
         limit: UnknownRecipientLimit,
     ) -> None:
         super().__init__(lookup_threads, connections)
-        self.forwarding_threads = forwarding_threads
+        self.redirecting_threads = redirecting_threads
         self.unknown_limit = limit
         self._client = ""
         # The macros of the command that comes next.
@@ -180,7 +180,7 @@ class MilterDoor(QuestionDoor):
         client = f"{settings.MAIL_HOSTNAME} ([{peer}])"
         head = Head(transaction.sender, transaction.fields, client, "MILTER")
         try:
-            found: Redirection | None = await self.forwarding_threads.look_up(redirect, head, alias_id)
+            found: Redirection | None = await self.redirecting_threads.look_up(redirect, head, alias_id)
         except Exception as error:
             logger.warning("message not forwarded: %s", type(error).__name__)
             return protocol.reply(Answer.LATER.value)

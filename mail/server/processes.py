@@ -53,6 +53,8 @@ class Doors:
         self.tls = tls
         self.lookup_threads = Threads(LOOKUP_THREADS)
         self.forwarding_threads = Threads(settings.MAIL_THREADS)
+        # Of their own: the milter has three seconds for its answer, and a slow next hop keeps the others.
+        self.redirecting_threads = Threads(settings.MAIL_THREADS)
         # Each process counts for itself: each has its share of the limits.
         limits = (settings.MAIL_UNKNOWN_PER_CLIENT, settings.MAIL_UNKNOWN_PER_DAY)
         self.unknown_limit = UnknownRecipientLimit(*(-(-each // settings.MAIL_PROCESSES) for each in limits))
@@ -79,7 +81,7 @@ class Doors:
             case "socketmap":
                 return partial(SocketmapDoor, self.lookup_threads, connections)
             case "milter":
-                threads = (self.lookup_threads, self.forwarding_threads)
+                threads = (self.lookup_threads, self.redirecting_threads)
                 return partial(MilterDoor, *threads, connections, self.unknown_limit)
             case "lmtp":
                 return partial(LmtpDoor, LmtpHandler(*shared, UnknownRecipientLimit(0)), connections)
@@ -103,8 +105,8 @@ class Doors:
         while any(each.open for each in self.connections) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         await self.write_outcomes()
-        self.lookup_threads.close()
-        self.forwarding_threads.close()
+        for threads in (self.lookup_threads, self.forwarding_threads, self.redirecting_threads):
+            threads.close()
         await asyncio.to_thread(blocks.write_last)
 
 

@@ -61,8 +61,8 @@ def running_doors_at(
         yield places
     finally:
         asyncio.run_coroutine_threadsafe(_close(doors), loop).result(30)
-        doors.lookup_threads.executor.shutdown()
-        doors.forwarding_threads.executor.shutdown()
+        for threads in (doors.lookup_threads, doors.forwarding_threads, doors.redirecting_threads):
+            threads.executor.shutdown()
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()

@@ -1,6 +1,8 @@
 """The milter door: what Postfix asks and hears, and what is written by then."""
 
+import smtplib
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -24,6 +26,7 @@ from mail.delivery import record
 from mail.delivery.blocks import blocks
 from mail.delivery.forward import Redirection, redirect
 from mail.delivery.message import loop_mark
+from mail.delivery.next_hop import Outcome
 from mail.delivery.resolve import our_domains
 from mail.delivery.return_path import read_return_path
 from mail.models import Activity, Delivery, PausedDestination
@@ -407,6 +410,33 @@ def test_an_alias_that_is_gone_by_the_end_is_tried_again(mta: Mta, alias: Alias,
 
     # The LMTP door finds out what became of it.
     assert isinstance(answer, kilter.Continue)
+
+
+def test_what_waits_for_the_next_hop_holds_up_no_answer(anonmail: None, alias: Alias) -> None:
+    is_sending, may_end = threading.Event(), threading.Event()
+
+    class SlowHop(Hop):
+        def send(self, *args: Any, **options: Any) -> Outcome:
+            is_sending.set()
+            may_end.wait(20)
+            return super().send(*args, **options)
+
+    with running_doors(SlowHop(), "milter", "lmtp") as places, smtplib.LMTP(*places["lmtp"]) as lmtp:
+        handing_over = threading.Thread(
+            target=lmtp.sendmail, args=("bob@sender.test", [alias.address], "Subject: Hi\r\n\r\nHello\r\n")
+        )
+        handing_over.start()
+        assert is_sending.wait(20)
+        mta = connected(places["milter"])
+        mta.mail()
+        mta.rcpt(alias.address)
+
+        changes = mta.end()
+
+        may_end.set()
+        handing_over.join()
+        mta.close()
+    assert kilter.AddRecipient("<alice@home.test>") in changes
 
 
 def test_a_milter_that_stops_says_what_it_has_written(
