@@ -17,7 +17,7 @@ from django.db.models import Exists, F, FilteredRelation, OuterRef, Q
 from django.urls import reverse
 from django.utils import timezone
 
-from aliases.models import AliasDestination
+from aliases.models import Alias, AliasDestination
 from core.db.compiled import CompiledQuery
 from mail.delivery import record
 from mail.delivery.blocks import blocks
@@ -135,6 +135,7 @@ class _Copy:
         return self.moment is not None and abs(now - self.moment) < record.LEASE
 
 
+_IS_PAUSED = Exists(PausedDestination.objects.filter(destination=OuterRef("address")))
 # Everything that must be known before sending, in one statement: a row for each destination.
 _COPIES = CompiledQuery(
     lambda alias_id, digest: (
@@ -150,7 +151,7 @@ _COPIES = CompiledQuery(
             "alias__address",
             "address_id",
             "address__email",
-            Exists(PausedDestination.objects.filter(destination=OuterRef("address"))),
+            _IS_PAUSED,
             "delivery__pk",
             "delivery__accepted",
             "delivery__moment",
@@ -328,27 +329,37 @@ class Redirection:
     fields: Fields
 
 
+# A row for each destination of an alias that receives: its recipient was accepted perhaps long ago.
+_DESTINATIONS = CompiledQuery(
+    lambda alias_id: AliasDestination.objects.filter(
+        Exists(Alias.objects.receiving().filter(pk=OuterRef("alias"))), alias_id=alias_id
+    ).values_list("alias__address", "address_id", "address__email", _IS_PAUSED),
+    alias_id=models.BigIntegerField(),
+)
+
+
 def redirect(head: Head, alias_id: int, deadline: float | None = None) -> Redirection | None:
     """Let the mail server in front send the message to the alias's destination, counted as forwarded.
 
     None, and nothing is counted, if it has to hand it over instead (`take`): to an alias with several
-    destinations or a paused one, in a loop, or if it needs SMTPUTF8. Raises what the database raises while
-    it is away or takes no changes.
+    destinations or a paused one, or that no longer receives, in a loop, or if it needs SMTPUTF8. Raises what
+    the database raises while it is away or takes no changes.
 
     Nothing recognises the message if it comes again. The mail server in front may fail to queue it after
     our answer; a second try that was swallowed then would be a message lost.
     """
     if is_looping(head.fields, alias_id) or not _is_ascii(head):
         return None
-    rows = _COPIES(alias_id=alias_id, digest="")
-    copies = [_Copy(*row[1:]) for row in rows]
-    if len(copies) != 1 or copies[0].is_paused or resolve(copies[0].email).kind in _OURS:
+    destinations = list(_DESTINATIONS(alias_id=alias_id))
+    if len(destinations) != 1:
         return None
-    (copy,), address = copies, rows[0][0]
+    ((address, destination_id, email, is_paused),) = destinations
+    if is_paused or resolve(email).kind in _OURS:
+        return None
     # In place of a digest: what tells a day's messages apart in a return path.
-    sender = _new_sender(head.sender, address, alias_id, copy.destination_id, secrets.token_hex(2))
-    redirection = Redirection(sender, copy.email, _trace(head, address, alias_id))
-    record.redirect(record.Redirected(alias_id, copy.destination_id, readable(head.author), deadline))
+    sender = _new_sender(head.sender, address, alias_id, destination_id, secrets.token_hex(2))
+    redirection = Redirection(sender, email, _trace(head, address, alias_id))
+    record.redirect(record.Redirected(alias_id, destination_id, readable(head.author), deadline))
     return redirection
 
 

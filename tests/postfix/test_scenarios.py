@@ -70,6 +70,23 @@ def test_every_switch_takes_effect_for_the_next_message_of_the_same_connection(
     assert figures(alias) == (4, 3)
 
 
+def test_an_alias_that_is_disabled_after_its_recipient_was_accepted_forwards_nothing(
+    alice: User, site: Site
+) -> None:
+    alias = issue(alice)
+
+    with stranger(site) as sender:
+        sender.say(f"MAIL FROM:<{EVE}>".encode())
+        accepted = sender.say(f"RCPT TO:<{alias.address}>".encode())
+        alias.disable()
+        told = sender.data(MESSAGE)
+
+    # It is dropped: a report would go to whoever is named as the sender.
+    assert (accepted[:3], told[:9]) == ("250", ACCEPTED)
+    assert settled(site, 0) == []
+    assert figures(alias) == (0, 1)
+
+
 def test_all_that_takes_no_mail_is_told_the_same(alice: User, bob: User, site: Site) -> None:
     disabled, deleted, stripped, orphaned = issue(alice), issue(alice), issue(alice), issue(bob)
     disabled.disable()

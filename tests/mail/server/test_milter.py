@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -399,6 +400,18 @@ def test_recipients_wait_for_the_database(mta: Mta, alias: Alias, monkeypatch: p
     assert mta.rcpt(alias.address) == away.format(alias.address)
     # Mail for others is not held up.
     assert mta.rcpt("someone@elsewhere.test") == ""
+
+
+@pytest.mark.parametrize("deed", ["disable", "soft_delete", "owner.deactivate"])
+def test_an_alias_that_no_longer_receives_by_the_end_goes_on_unchanged(
+    mta: Mta, alias: Alias, deed: str
+) -> None:
+    """A client can take its time between RCPT and the end of the message."""
+    mta.mail()
+    mta.rcpt(alias.address)
+    attrgetter(deed)(alias)()
+
+    goes_on_unchanged(mta, alias)
 
 
 def test_an_alias_that_is_gone_by_the_end_is_tried_again(mta: Mta, alias: Alias, alice: User) -> None:
