@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from mail.delivery.database import UNAVAILABLE
+from mail.delivery.database import UNAVAILABLE, TooLate
 
 Item = TypeVar("Item")
 
@@ -67,7 +67,7 @@ class BatchWriter(Generic[Item]):
         try:
             self.write_all([each.item for each in batch])
         except Exception as error:
-            if len(batch) == 1 or isinstance(error, UNAVAILABLE):
+            if len(batch) == 1 or (isinstance(error, UNAVAILABLE) and not isinstance(error, TooLate)):
                 for each in batch:
                     each.error = error
                 return

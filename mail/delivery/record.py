@@ -239,6 +239,7 @@ def _write_all(entries: Sequence[Entry]) -> None:
     begun = [entry for entry in entries if isinstance(entry, Begun)]
     settled = [entry for entry in entries if isinstance(entry, Settled) and entry.alias_id]
     redirected = [entry for entry in entries if isinstance(entry, Redirected)]
+    _refuse_late(redirected)
     with transaction.atomic():
         for entry in entries:
             if not entry.alias_id:
@@ -287,8 +288,12 @@ def _write_all(entries: Sequence[Entry]) -> None:
                 logger.info(
                     "alias %s destination %s refused: %s", copy.alias_id, copy.destination_id, copy.status
                 )
-        for message in redirected:
-            refuse_late(message.deadline)
+        _refuse_late(redirected)
+
+
+def _refuse_late(messages: Sequence[Redirected]) -> None:
+    for message in messages:
+        refuse_late(message.deadline)
 
 
 def _change_rows(entries: Sequence[Entry], now: datetime) -> None:
