@@ -92,6 +92,12 @@ class MilterDoor(QuestionDoor):
         self._macros: dict[str, str] = {}
         self._transaction: _Transaction | None = None
 
+    @property
+    def idle_timeout(self) -> float:
+        """Nothing is asked while a message arrives, for as long as a message may take."""
+        slowest = settings.MAIL_PATIENCE + settings.MAIL_SIZE_LIMIT / settings.MAIL_LEAST_RATE
+        return max(super().idle_timeout, slowest)
+
     def split(self, received: bytearray) -> tuple[bytes, int] | None:
         try:
             found = protocol.split(received)

@@ -39,6 +39,11 @@ class QuestionDoor(asyncio.Protocol):
         self._since = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def idle_timeout(self) -> float:
+        """Seconds between two questions."""
+        return IDLE_TIMEOUT
+
     def split(self, received: bytearray) -> tuple[bytes, int] | None:
         """The first question in what was received, and the octets that it takes; None if it is incomplete.
         Raises Malformed, as do the next two."""
@@ -135,7 +140,7 @@ class QuestionDoor(asyncio.Protocol):
     def _check_time(self) -> None:
         """End a connection that has been idle for too long; otherwise check again when it would be."""
         is_urgent = (self._received and self._answering is None) or self.transport.is_closing()
-        limit = QUESTION_TIMEOUT if is_urgent else IDLE_TIMEOUT
+        limit = QUESTION_TIMEOUT if is_urgent else self.idle_timeout
         left = self._since + limit - time.monotonic()
         if left <= 0:
             # close() would wait until the answers are read.

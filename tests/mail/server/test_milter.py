@@ -25,7 +25,8 @@ from aliases.models import Alias
 from domains.models import Domain
 from mail.delivery import record
 from mail.delivery.blocks import blocks
-from mail.delivery.forward import Redirection, redirect
+from mail.delivery.database import TooLate
+from mail.delivery.forward import Head, Redirection, redirect
 from mail.delivery.message import loop_mark
 from mail.delivery.next_hop import Outcome
 from mail.delivery.resolve import our_domains
@@ -389,6 +390,16 @@ def test_nothing_goes_on_that_cannot_be_written(
     assert forwards(alias) == 0
 
 
+def test_what_cannot_be_written_in_time_is_not_counted(alias: Alias, anonmail: None) -> None:
+    head = Head("bob@sender.test", [("from", "bob@sender.test")], "client.test", "MILTER")
+
+    with pytest.raises(TooLate):
+        redirect(head, alias.pk, time.monotonic())
+
+    assert forwards(alias) == 0
+    assert not Activity.objects.exists()
+
+
 def test_recipients_wait_for_the_database(mta: Mta, alias: Alias, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **more: object) -> None:
         raise OperationalError
@@ -423,6 +434,25 @@ def test_an_alias_that_is_gone_by_the_end_is_tried_again(mta: Mta, alias: Alias,
 
     # The LMTP door finds out what became of it.
     assert isinstance(answer, kilter.Continue)
+
+
+def test_a_message_may_arrive_slowly(
+    mta: Mta, alias: Alias, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    """Large messages over slow lines take longer than Postfix's other doors may be idle."""
+    for name in ("QUESTION_TIMEOUT", "IDLE_TIMEOUT"):
+        monkeypatch.setattr(f"mail.server.question_door.{name}", 0.2)
+    settings.MAIL_PATIENCE, settings.MAIL_SIZE_LIMIT = 0, 20_000
+    slow = connected(mta.connection.getpeername())
+    slow.mail()
+    slow.rcpt(alias.address)
+    time.sleep(0.5)
+
+    assert kilter.AddRecipient("<alice@home.test>") in slow.end()
+
+    settings.MAIL_SIZE_LIMIT = 0
+    assert slow.hear() is None
+    slow.close()
 
 
 def test_what_waits_for_the_next_hop_holds_up_no_answer(anonmail: None, alias: Alias) -> None:
