@@ -48,6 +48,8 @@ class Command(BaseCommand):
                     options["reinjection"],
                     with_milter=options["milter"],
                 )
+            elif options["milter"]:
+                raise CommandError("--milter is for fresh only: elsewhere it would see everybody's mail.")
             else:
                 configuration = existing(Running(place), str(directory), options["reinjection"])
             if options["check"]:

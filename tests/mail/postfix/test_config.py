@@ -365,6 +365,14 @@ def test_a_door_that_is_shut_is_asked_for_with_its_own_port(place: Place) -> Non
         place.command()
 
 
+def test_a_milter_is_for_a_postfix_of_its_own(place: Place) -> None:
+    place.variant = ("existing", "--milter")
+
+    for options in ((), ("--check",)):
+        with pytest.raises(CommandError, match="for fresh only"):
+            place.command(*options)
+
+
 def test_a_directory_that_postfix_cannot_name_is_refused(place: Place) -> None:
     place.variant = ("existing",)
     place.written = place.written / "with space"
