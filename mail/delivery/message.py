@@ -11,7 +11,8 @@ from django.utils import timezone
 # More hops than any honest path has: at least 100 (RFC 5321 §6.3), and those of this site's own servers.
 HOPS_MAX = 110
 LOOP_FIELD = "X-Anonmail-Loop"
-_HEADER_MAX = 256 * 1024
+# Octets of a header that are looked at.
+HEADER_MAX = 256 * 1024
 # Characters of a From field, and octets of a line, that are looked at.
 _FROM_MAX = 1000
 _BEGINNING = 1000
@@ -41,7 +42,7 @@ def header_fields(message: bytes) -> Iterator[tuple[str, str]]:
     if joint(message) == _NO_HEADER:
         return
     name, lines = "", []
-    for match in _LINE.finditer(message, 0, _HEADER_MAX):
+    for match in _LINE.finditer(message, 0, HEADER_MAX):
         line = match[1]
         if line[:1] in (b" ", b"\t") and name:
             lines.append(line)
@@ -79,7 +80,7 @@ def joint(message: bytes) -> bytes:
     if not message or message.startswith(b"\r\n") or _FIELD.match(message, 0, _BEGINNING):
         return b""
     if _MAILBOX_LINE.match(message, 0, _BEGINNING):
-        line = _LINE.match(message, 0, _HEADER_MAX)
+        line = _LINE.match(message, 0, HEADER_MAX)
         end = line.end() if line else 0
         if message[end : end + 1] in (b"", b"\r", b"\n") or _FIELD.match(message, end, end + _BEGINNING):
             return b"X-Mailbox-Line: "

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from django.conf import settings
 
 from mail.delivery.forward import Answer, Head, Redirection, redirect
+from mail.delivery.message import HEADER_MAX
 from mail.delivery.resolve import Kind, Resolution, needs_database
 from mail.delivery.verdict import AWAY
 from mail.server import milter_protocol as protocol
@@ -30,8 +31,6 @@ NOT_ANSWERED = Step.NO_REPLY_TO_CONNECT | Step.NO_REPLY_TO_MAIL | Step.NO_REPLY_
 # The rest of Postfix's macros would be sent with each message, and read by nobody.
 MACROS: dict[Stage, tuple[str, ...]] = dict.fromkeys(Stage, ())
 MACROS |= {Stage.MAIL: ("{auth_authen}",), Stage.RCPT: ("{rcpt_addr}",)}
-# Octets of a header that are looked at, as of one that is handed over (mail.delivery.message).
-HEADER_MAX = 256 * 1024
 # Octets of a recipient that a refusal repeats: a reply has at most 512 (RFC 5321 §4.5.3.1.5).
 REPEATED_MAX = 300
 
@@ -55,7 +54,7 @@ class _Transaction:
     header_octets: int = 0
 
     def add_field(self, name: str, text: str) -> None:
-        self.header_octets += len(name) + len(text)
+        self.header_octets += len(f"{name}: {text}\r\n")
         if self.header_octets <= HEADER_MAX:
             # Unfolded, as mail.delivery.message.header_fields reads it.
             self.fields.append((name.lower(), re.sub(r"\r?\n", "", text).strip()))
@@ -209,5 +208,6 @@ def _in_postfixs_form(refusal: str, recipient: str) -> str:
     """The reply as Postfix itself words the refusal of a recipient, so that nobody can tell which of us it
     comes from."""
     code, status, words = refusal.split(" ", 2)
-    shown = "".join(each if each.isprintable() else "?" for each in recipient[:REPEATED_MAX])
+    printable = "".join(each if each.isprintable() else "?" for each in recipient)
+    shown = printable.encode()[:REPEATED_MAX].decode(errors="ignore")
     return f"{code} {status} <{shown}>: Recipient address rejected: {words}"
