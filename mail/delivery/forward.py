@@ -348,7 +348,7 @@ def redirect(head: Head, alias_id: int, deadline: float | None = None) -> Redire
     Nothing recognises the message if it comes again. The mail server in front may fail to queue it after
     our answer; a second try that was swallowed then would be a message lost.
     """
-    if is_looping(head.fields, alias_id) or not _is_ascii(head):
+    if not _is_ascii(head) or is_looping(head.fields, alias_id):
         return None
     destinations = list(_DESTINATIONS(alias_id=alias_id))
     if len(destinations) != 1:
