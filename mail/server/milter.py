@@ -201,7 +201,7 @@ class MilterDoor(QuestionDoor):
 
 def _bare(path: str) -> str:
     """The address in a Path (RFC 5321 §4.1.2)."""
-    return path.strip().removeprefix("<").removesuffix(">")
+    return path.strip().removeprefix("<").removesuffix(">").strip()
 
 
 def _in_postfixs_form(refusal: str, recipient: str) -> str:
