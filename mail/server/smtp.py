@@ -39,7 +39,7 @@ TOO_SLOW = "421 4.4.2 Timeout, try again later"
 RECIPIENTS_MAX = 100
 # Refused recipients of one connection: unknown ones, and those of domains that we do not relay to.
 REFUSED_MAX = 10
-# Octets of MAIL and RCPT: extensions may need more than the 512 of RFC 5321 §4.5.3.1.4 (SMTPUTF8, XFORWARD).
+# Octets of MAIL and RCPT: extensions may need more than the 512 of RFC 5321 §4.5.3.1.4 (SMTPUTF8, SIZE).
 COMMAND_MAX = 1024
 # How often one connection may give a command. A sender that keeps its connection sends many messages.
 COMMANDS_MAX = {"*": 10_000, "RCPT": 100_000, "MAIL": 100_000, "DATA": 100_000, "RSET": 100_000}
