@@ -36,7 +36,7 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("health", views.health, name="health"),
     # What browsers ask for where a page names no icon, such as one of JSON.
-    path("favicon.ico", login_not_required(views.icon), name="icon"),
+    path("favicon.ico", views.icon, name="icon"),
     path("aliases/import/", include("transfer.urls")),
     path("aliases/", include("aliases.urls")),
     path("addresses/", include("mailboxes.urls")),

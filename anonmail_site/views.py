@@ -49,6 +49,7 @@ def health(request: HttpRequest) -> HttpResponse:
     return HttpResponse("success", content_type="text/plain")
 
 
+@login_not_required
 @require_safe
 def icon(request: HttpRequest) -> HttpResponseBase:
     """A redirect to the icon, for browsers that ask for it where a page names none."""

@@ -80,6 +80,7 @@ document.addEventListener("htmx:responseError", (event) => tell(`status${event.d
 
 // What was typed survives a sign-in that comes between a form and its answer.
 const KEPT = `typed:${location.pathname}`;
+const SIGN_IN = "/accounts/";
 
 // The one-click form begins anew after each alias.
 document.addEventListener("htmx:afterRequest", (event) => {
@@ -96,7 +97,9 @@ document.addEventListener(
   "submit",
   (event) => {
     const form = event.target;
-    if (form.method === "post" && !form.querySelector("[type=password], [type=file]")) {
+    const isTyped = form.querySelector("textarea, select, input:not([type=hidden])");
+    const isSecret = location.pathname.startsWith(SIGN_IN) || form.querySelector("[type=password], [type=file]");
+    if (form.method === "post" && isTyped && !isSecret) {
       const typed = [...new FormData(form)].filter(([name]) => name !== "csrfmiddlewaretoken");
       sessionStorage.setItem(KEPT, JSON.stringify([[...document.forms].indexOf(form), typed]));
     }
@@ -106,7 +109,7 @@ document.addEventListener(
 
 const kept = sessionStorage.getItem(KEPT);
 sessionStorage.removeItem(KEPT);
-if (kept && new URL(document.referrer || location.href).pathname.startsWith("/accounts/")) {
+if (kept && new URL(document.referrer || location.href).pathname.startsWith(SIGN_IN)) {
   const [number, typed] = JSON.parse(kept);
   for (const field of document.forms[number]?.elements ?? []) {
     const values = typed.filter(([name]) => name === field.name).map(([, value]) => value);

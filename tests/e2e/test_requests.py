@@ -172,6 +172,28 @@ def test_what_was_typed_survives_the_end_of_the_session(visit: Visit, alice: Use
     expect(page.locator("#notice")).to_be_hidden()
 
 
+def test_signing_out_and_in_again_loses_nothing_and_says_nothing(visit: Visit, alice: User) -> None:
+    page = visit()
+    sign_in(page, "alice@example.com", PASSWORD)
+
+    page.get_by_role("button", name="Sign out").click()
+    sign_in(page, "alice@example.com", PASSWORD)
+
+    expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_what_is_sent_to_the_sign_in_pages_is_not_kept(visit: Visit, alice: User) -> None:
+    page = visit()
+    page.goto("/accounts/password/reset/")
+    page.get_by_label("Email").fill("no address@")
+    page.locator("form").last.evaluate("form => { form.noValidate = true; }")
+    page.get_by_label("Email").press("Enter")
+    expect(page.locator(".errorlist").first).to_be_visible()
+
+    expect(page.locator("#notice")).to_be_hidden()
+    assert "no address" not in page.evaluate("JSON.stringify(sessionStorage)")
+
+
 def test_passwords_are_never_kept(visit: Visit, alice: User) -> None:
     page = visit()
     sign_in(page, "alice@example.com", PASSWORD)
