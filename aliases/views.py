@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
-from django_htmx.http import HttpResponseClientRedirect
+from django_htmx.http import HttpResponseClientRedirect, replace_url
 
 from accounts.requests import user_of
 from aliases import naming
@@ -22,9 +22,11 @@ from aliases.rows import row_of
 from aliases.websites import parse_site
 from core.converters import KEY_DIGITS_MAX
 from core.exceptions import RuleError
-from core.pagination import Page, page_of
+from core.pagination import page_of
 
 PAGE_SIZE = 25
+# The most rows of one answer, for readers who come back to a list that they had scrolled.
+ROWS_MAX = 1000
 ACTIVITIES_SHOWN = 30
 # The most aliases that one request can change.
 BULK_MAX = PAGE_SIZE * 4
@@ -45,8 +47,8 @@ def mine(request: HttpRequest) -> AliasQuerySet:
     return Alias.objects.owned_by(user_of(request)).select_related("domain", "expiry").with_destinations()
 
 
-def shown(request: HttpRequest, form: FilterForm) -> Page[Alias]:
-    """The page of the reader's aliases that the filters and the cursor select."""
+def selected(request: HttpRequest, form: FilterForm) -> tuple[AliasQuerySet, tuple[str, ...]]:
+    """The reader's aliases that the filters select, and the order to show them in."""
     aliases = mine(request).present()
     # An invalid value counts as none, and the others stay.
     form.is_valid()
@@ -61,14 +63,20 @@ def shown(request: HttpRequest, form: FilterForm) -> Page[Alias]:
             aliases = aliases.filter(enabled=False)
         case "unused":
             aliases = aliases.never_used()
-    order = ORDERS[data.get("order") or ""]
-    return page_of(aliases, order, request.GET.get("cursor", ""), PAGE_SIZE)
+    return aliases, ORDERS[data.get("order") or ""]
 
 
-def without_cursor(query: QueryDict) -> str:
+def rows_asked(request: HttpRequest) -> int:
+    """How many rows, from the first one on, the reader has been shown; 0 if the request does not say."""
+    rows = request.GET.get("rows", "")
+    return min(int(rows), ROWS_MAX) if rows.isascii() and rows.isdigit() and len(rows) < 9 else 0
+
+
+def filters_of(query: QueryDict) -> str:
     """The query string for the first page with the same filters."""
     kept = query.copy()
-    kept.pop("cursor", None)
+    for name in ("cursor", "rows"):
+        kept.pop(name, None)
     return kept.urlencode()
 
 
@@ -76,17 +84,28 @@ def without_cursor(query: QueryDict) -> str:
 def alias_list(request: HttpRequest) -> HttpResponse:
     """The list of the reader's aliases; for htmx, only the rows."""
     form = FilterForm(request.GET, user=user_of(request))
-    page = shown(request, form)
+    aliases, order = selected(request, form)
+    filters = filters_of(request.GET)
+    cursor, rows_before = request.GET.get("cursor", ""), rows_asked(request)
+    is_fragment = request.htmx and not request.htmx.boosted  # type: ignore[attr-defined]
     context: dict[str, Any] = {
         "form": form,
-        "page": page,
-        "rows": [row_of(alias) for alias in page.rows],
-        "filters": without_cursor(request.GET),
+        "filters": filters,
         "is_filtered": any(request.GET.get(name) for name in ("q", "domain", "status")),
     }
-    if request.htmx and not request.htmx.boosted:  # type: ignore[attr-defined]
-        template = "aliases/_more.html" if request.GET.get("cursor") else "aliases/_list.html"
-        return render(request, template, context)
+    page = page_of(aliases, order, cursor, PAGE_SIZE if cursor else max(PAGE_SIZE, rows_before))
+    context |= {"page": page, "rows": [row_of(alias) for alias in page.rows]}
+    if is_fragment and cursor:
+        # Reloading this address, or coming back to it, shows as many rows.
+        context["rows_shown"] = rows_shown = rows_before and rows_before + len(page.rows)
+        response = render(request, "aliases/_more.html", context)
+        if 0 < rows_shown <= ROWS_MAX:
+            query = "&".join(filter(None, (filters, f"rows={rows_shown}")))
+            response = replace_url(response, f"{reverse('alias-list')}?{query}")
+        return response
+    context |= {"rows_shown": 0 if cursor else len(page.rows), "found": aliases.count()}
+    if is_fragment:
+        return render(request, "aliases/_list.html", context)
     try:
         context["create_domain"], _style = choose_domain(user_of(request))
     except RuleError as error:

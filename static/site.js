@@ -122,6 +122,25 @@ if (kept && new URL(document.referrer || location.href).pathname.startsWith(SIGN
   tell("typed");
 }
 
+// The next rows are fetched before the reader reaches the link to them, but not under the keyboard's focus.
+const ahead = new IntersectionObserver(
+  (links) => {
+    for (const { isIntersecting, target } of links) {
+      if (isIntersecting && target !== document.activeElement) {
+        ahead.unobserve(target);
+        target.click();
+      }
+    }
+  },
+  { rootMargin: "0px 0px 800px" },
+);
+
+document.addEventListener("htmx:load", () => {
+  for (const link of document.querySelectorAll(".aliases__next > [hx-get]")) {
+    ahead.observe(link);
+  }
+});
+
 // After "Show more", the keyboard goes on at the first new row.
 document.addEventListener("htmx:beforeSwap", (event) => {
   const more = event.detail.target;

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from unittest.mock import patch
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -35,8 +36,8 @@ def test_the_list_takes_as_many_statements_for_thousands_of_aliases_as_for_one(
     many = cost()
 
     # session, user, manager of a domain?, default domain, filter's domains (twice for a bound field),
-    # aliases, destinations
-    assert many[0] == few[0] <= 9
+    # aliases, destinations, number of aliases found
+    assert many[0] == few[0] <= 10
     assert many[1] < 80_000
 
 
@@ -59,6 +60,40 @@ def test_the_pages_of_the_list_show_every_alias_once(
             assert all(address.startswith("site7") for address in seen[:11])
         if order == "address":
             assert seen == sorted(seen)
+
+
+def test_a_list_can_begin_with_the_rows_that_were_shown_before(
+    browser: Client, alice: User, example_com: Domain
+) -> None:
+    many_aliases(alice, example_com, 90)
+
+    def shown(query: str) -> int:
+        return browser.get(f"/aliases/?{query}").content.decode().count('class="alias"')
+
+    assert shown("rows=75") == 75
+    assert shown("rows=100") == 90
+    assert shown("rows=3") == shown("rows=x") == shown("rows=-5") == shown(f"rows={'9' * 5000}") == 25
+    with patch("aliases.views.ROWS_MAX", 50):
+        assert shown("rows=75") == 50
+
+
+def test_rows_that_follow_change_the_address_as_far_as_it_can_be_shown_again(
+    browser: Client, alice: User, example_com: Domain
+) -> None:
+    many_aliases(alice, example_com, 60)
+    link = re.search(
+        r'hx-get="(\S+)"', browser.get("/aliases/?q=site").content.decode().split("aliases__next")[1]
+    )
+    assert link
+
+    def address(query: str) -> str:
+        return browser.get(query, headers=HTMX).headers.get("HX-Replace-Url", "")
+
+    after_25 = link[1].replace("&amp;", "&")
+    assert address(after_25) == "/aliases/?q=site&rows=50"
+    assert address(after_25.replace("rows=25&", "")) == ""
+    with patch("aliases.views.ROWS_MAX", 40):
+        assert address(after_25) == ""
 
 
 @pytest.mark.parametrize(

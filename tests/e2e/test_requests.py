@@ -52,6 +52,61 @@ def test_the_keyboard_goes_on_after_show_more(visit: Visit, alice: User, example
     expect(page.locator("li.alias")).to_have_count(60)
 
 
+def scroll_to_the_last(page: Page, number: int) -> None:
+    """Scroll to the last row until there are `number` of them."""
+    rows = page.locator("li.alias")
+    while (shown := rows.count()) < number:
+        rows.last.scroll_into_view_if_needed()
+        expect(rows).to_have_count(min(shown + 25, number))
+
+
+def test_the_list_goes_on_by_itself_and_back_from_an_alias_it_is_as_it_was(
+    visit: Visit, alice: User, example_com: Domain
+) -> None:
+    many_aliases(alice, example_com, 120)
+    page = visit(alice)
+    page.goto("/aliases/?q=site")
+    expect(page.get_by_text("120 aliases", exact=True)).to_be_visible()
+
+    scroll_to_the_last(page, 120)
+    row = page.locator("li.alias").nth(80)
+    row.scroll_into_view_if_needed()
+    place = page.evaluate("window.scrollY")
+    row.locator("a.address").click()
+    page.get_by_label("Note").fill("Seen")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    page.go_back()
+    page.go_back()
+
+    expect(page.locator("li.alias")).to_have_count(120)
+    page.wait_for_function("place => Math.abs(window.scrollY - place) < 50", arg=place)
+    expect(page.locator("li.alias").nth(80)).to_contain_text("Seen")
+
+
+def test_the_list_says_how_many_were_found(visit: Visit, alice: User, example_com: Domain) -> None:
+    many_aliases(alice, example_com, 30)
+    page = visit(alice)
+    page.goto("/aliases/")
+    expect(page.get_by_text("30 aliases", exact=True)).to_be_visible()
+
+    page.get_by_label("Search").fill("site1")
+
+    expect(page.get_by_text("11 aliases", exact=True).first).to_be_visible()
+    expect(page.locator("#live")).to_have_text("11 aliases")
+
+
+def test_the_list_goes_on_without_scripts(visit: Visit, alice: User, example_com: Domain) -> None:
+    many_aliases(alice, example_com, 30)
+    page = visit(alice, java_script_enabled=False)
+    page.goto("/aliases/")
+
+    page.get_by_role("link", name="Show more").click()
+
+    expect(page.locator("li.alias")).to_have_count(5)
+    expect(page.get_by_text("30 aliases", exact=True)).to_be_visible()
+
+
 def test_a_double_click_makes_one_alias(visit: Visit, alice: User) -> None:
     page = visit(alice)
     quick(page)
