@@ -105,6 +105,9 @@ def check_database() -> Iterator[CheckMessage]:
 @_site
 def check_mail() -> Iterator[CheckMessage]:
     """The mail server's listeners and next hop are valid."""
+    if settings.MAIL_POSTFIX_DIRECTORY and not Path(settings.MAIL_POSTFIX_DIRECTORY).is_absolute():
+        hint = "Enter an absolute path, as /var/spool/postfix/anonmail."
+        yield Error("MAIL_POSTFIX_DIRECTORY is invalid.", hint=hint, id="anonmail.E007")
     readers: dict[str, Callable[[], object]] = {
         name: partial(endpoint, getattr(settings, name)) for name in DOORS.values() if getattr(settings, name)
     }

@@ -452,14 +452,15 @@ MAIL_HOSTNAME = env.str("MAIL_HOSTNAME", default=_site.hostname or "localhost")
 # Listeners: an address and a port, or unix:/path; empty turns one off. SMTP is for the default setup and
 # small sites; LMTP, policy, socket map and milter are for a Postfix in front.
 MAIL_LISTEN = env.str("MAIL_LISTEN", default="127.0.0.1:2525")
-_sockets = VAR_DIR.resolve() / "sockets"
+# The directory that Anonmail shares with a Postfix in front, for UNIX sockets (docs/mail.md).
+MAIL_POSTFIX_DIRECTORY = env.str("MAIL_POSTFIX_DIRECTORY", default="").rstrip("/")
+_sockets = MAIL_POSTFIX_DIRECTORY or str(VAR_DIR.resolve() / "sockets")
 # A UNIX socket's path has at most 107 octets (unix(7)). If VAR_DIR is longer, these are off by default.
-_unix = f"unix:{_sockets}/" if len(str(_sockets).encode()) < 97 else ""
+_unix = f"unix:{_sockets}/" if MAIL_POSTFIX_DIRECTORY or len(_sockets.encode()) < 97 else ""
 MAIL_LMTP_LISTEN = env.str("MAIL_LMTP_LISTEN", default=_unix and _unix + "lmtp")
 MAIL_POLICY_LISTEN = env.str("MAIL_POLICY_LISTEN", default=_unix and _unix + "policy")
 MAIL_SOCKETMAP_LISTEN = env.str("MAIL_SOCKETMAP_LISTEN", default=_unix and _unix + "socketmap")
-# Only for a Postfix that is Anonmail's alone (docs/mail.md).
-MAIL_MILTER_LISTEN = env.str("MAIL_MILTER_LISTEN", default="")
+MAIL_MILTER_LISTEN = env.str("MAIL_MILTER_LISTEN", default=_unix and _unix + "milter")
 # The owner and group of a UNIX socket can connect to it.
 MAIL_SOCKET_MODE = 0o660
 # maildir:///path, smtp://host:port, smtps://… or smtp+starttls://user:password@host:port

@@ -7,7 +7,6 @@ this machine: the ratio to the static Postfix of the same run is the figure to l
 import argparse
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 
 from bench import rig
 from bench.create import RESULTS, machine, say
+from mail.server.listening import connect, endpoint
 from tests.rig import mta
 from tests.rig.mta import Ports, Postfix
 from tests.rig.postgresql import Missing
@@ -84,7 +84,7 @@ def mail_server(bench: Bench, ports: Ports, processes: int, **more: str) -> Iter
         [sys.executable, "manage.py", "mailserver"], cwd=rig.ROOT, env=env, start_new_session=True
     )
     try:
-        rig.wait_for(ports.lmtp, server)
+        rig.wait_for(ports.door, server)
         yield server
     finally:
         rig.stop(server)
@@ -120,8 +120,8 @@ def through(running: Postfix, ports: Ports, messages: int) -> float:
 
 def static(bench: Bench) -> float:
     """The same Postfix with all aliases in a file: one queue pass, no question to anybody."""
-    ports = Ports.free()
     with ExitStack() as stack:
+        ports = Ports.free(stack.enter_context(mta.directory()) / "queue")
         aliases = bench.directory / "static"
         if not aliases.is_file():
             with aliases.open("w") as file:
@@ -148,25 +148,26 @@ def static(bench: Bench) -> float:
 def with_postfix(bench: Bench, processes: int, *variant: str) -> dict[str, Any]:
     """Postfix and Anonmail together: messages per second, the policy's latency meanwhile, memory."""
     with ExitStack() as stack:
-        ports = Ports.free(stack.enter_context(mta.directory()))
+        ports = Ports.free(stack.enter_context(mta.directory()) / "queue")
         stack.enter_context(sink(ports.sink))
         server = stack.enter_context(mail_server(bench, ports, processes))
         running = stack.enter_context(postfix(bench, ports, variant, {}))
         through(running, ports, bench.messages // 10)
-        with asking(ports.policy) as latencies:
+        with asking(ports) as latencies:
             rate = through(running, ports, bench.messages)
         return {"rate": rate, "policy_ms": percentiles(latencies), "memory_mib": memory(server)}
 
 
 def alone(bench: Bench, processes: int) -> dict[str, Any]:
     """The mail server without Postfix: SMTP in, SMTP out."""
-    ports = Ports.free()
-    with sink(ports.sink):
+    with ExitStack() as stack:
+        ports = Ports.free(stack.enter_context(mta.directory()) / "queue")
+        stack.enter_context(sink(ports.sink))
         hop = {"MAIL_NEXT_HOP": f"smtp://127.0.0.1:{ports.sink}"}
-        with mail_server(bench, ports, processes, **hop) as server:
-            source(ports.door, bench.messages // 10)
-            rate = bench.messages / source(ports.door, bench.messages)
-            return {"rate": rate, "memory_mib": memory(server)}
+        server = stack.enter_context(mail_server(bench, ports, processes, **hop))
+        source(ports.door, bench.messages // 10)
+        rate = bench.messages / source(ports.door, bench.messages)
+        return {"rate": rate, "memory_mib": memory(server)}
 
 
 def memory(server: subprocess.Popen[bytes]) -> list[int]:
@@ -195,13 +196,13 @@ def ask(stream: Any, number: int) -> float:
 
 
 @contextmanager
-def asking(port: int) -> Iterator[list[float]]:
+def asking(ports: Ports) -> Iterator[list[float]]:
     """Ask the policy now and then during the block; the latencies in seconds."""
     latencies: list[float] = []
     over = threading.Event()
 
     def go_on() -> None:
-        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        with connect(endpoint(ports.settings()["MAIL_POLICY_LISTEN"]), 10) as connection:
             stream = connection.makefile("rwb")
             while not over.wait(POLICY_PAUSE):
                 latencies.append(ask(stream, len(latencies)))
@@ -217,13 +218,15 @@ def asking(port: int) -> Iterator[list[float]]:
 
 def policy_rate(bench: Bench, processes: int) -> dict[str, Any]:
     """Policy answers per second over 8 connections that ask without a pause, and their latency."""
-    ports = Ports.free()
-    with mail_server(bench, ports, processes):
+    with (
+        mta.directory() as directory,
+        mail_server(bench, ports := Ports.free(directory / "queue"), processes),
+    ):
         latencies: list[float] = []
         until = time.perf_counter() + POLICY_SECONDS
 
         def go_on() -> None:
-            with socket.create_connection(("127.0.0.1", ports.policy), 10) as connection:
+            with connect(endpoint(ports.settings()["MAIL_POLICY_LISTEN"]), 10) as connection:
                 stream = connection.makefile("rwb")
                 while time.perf_counter() < until:
                     latencies.append(ask(stream, len(latencies)))

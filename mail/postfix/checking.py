@@ -1,7 +1,12 @@
 """Comparing a configuration with the one that Postfix runs."""
 
+import errno
+import getpass
+import os
+import pwd
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
@@ -9,7 +14,10 @@ from django.conf import settings
 from domains.models import Domain
 from mail.postfix.parameters import Configuration, Parameter
 from mail.postfix.running import Running, split_list
-from mail.server.listening import DOORS, connect, endpoints
+from mail.server.listening import DOORS, Endpoint, connect, endpoints
+
+# The services that connect to our listeners.
+CLIENTS = frozenset({"smtpd", "lmtp", "cleanup"})
 
 
 def missing(configuration: Configuration, running: Running) -> list[str]:
@@ -17,8 +25,7 @@ def missing(configuration: Configuration, running: Running) -> list[str]:
     found = [*configuration.problems, *_unreachable_own_addresses()]
     for parameter in configuration.parameters:
         found += _differs(parameter, configuration, running)
-    service = f"{configuration.reinjection} inet"
-    if not any(" ".join(entry.split()).startswith(service) for entry in running.services):
+    if not any(service[:2] == [configuration.reinjection, "inet"] for service in running.services):
         found.append(
             f"master.cf has no service at {configuration.reinjection} to send out what is forwarded."
         )
@@ -29,17 +36,55 @@ def missing(configuration: Configuration, running: Running) -> list[str]:
         found.append(
             f"Postfix accepts larger messages than MAIL_SIZE_LIMIT allows ({settings.MAIL_SIZE_LIMIT})."
         )
-    for name, place in endpoints().items():
-        try:
-            connect(place, 3).close()
-        except OSError:
-            found.append(f"Nothing answers at {DOORS[name]} ({place}): start `manage.py mailserver`.")
+    found += _unreachable_doors(running)
     if configuration.directory:
         for name, content in configuration.tables.items():
             path = configuration.directory / name
             if not path.is_file() or path.read_text(encoding="utf-8") != content:
                 found.append(f"{path} is not up to date: write it again, and reload Postfix.")
     return found
+
+
+def _unreachable_doors(running: Running) -> Iterator[str]:
+    queue = Path(running["queue_directory"])
+    is_chrooted = any(service[7] in CLIENTS and service[4] == "y" for service in running.services)
+    user = running["mail_owner"] if os.geteuid() == 0 else getpass.getuser()
+    for door, place in endpoints().items():
+        name = f"{DOORS[door]} ({place})"
+        match _error_of_connecting(user, place):
+            case 0:
+                if is_chrooted and place.path and door != "smtp" and not place.path.is_relative_to(queue):
+                    yield (
+                        f"{name} is not below {queue}, where Postfix's services are chrooted: set"
+                        f" MAIL_POSTFIX_DIRECTORY={queue}/anonmail."
+                    )
+            case errno.EACCES:
+                yield (
+                    f"The user {user} cannot connect to {name}: make the directory with the owner, group and"
+                    " mode that the README names, and restart `manage.py mailserver`."
+                )
+            case _:
+                yield f"Nothing answers at {name}: start `manage.py mailserver`."
+
+
+def _error_of_connecting(user: str, place: Endpoint) -> int:
+    """The error number of a connection that the user makes, 0 for none. Only root can be another user."""
+    process = os.fork()
+    if process:
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    error = errno.EIO
+    try:
+        if os.geteuid() == 0:
+            account = pwd.getpwnam(user)
+            os.initgroups(account.pw_name, account.pw_gid)
+            os.setgid(account.pw_gid)
+            os.setuid(account.pw_uid)
+        connect(place, 3).close()
+        error = 0
+    except OSError as failed:
+        error = failed.errno or errno.ETIMEDOUT
+    finally:
+        os._exit(error)
 
 
 def _unreachable_own_addresses() -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from mail.postfix.parameters import USUAL, Configuration, reinjection_service
+from mail.postfix.parameters import Configuration, reinjection_service
 
 _README = """\
 Anonmail with {title}
@@ -17,22 +17,23 @@ docs/mail.md explains the rest: DNS, ports, TLS, upgrading.
 1. Let Anonmail hand what it forwards back to Postfix. In Anonmail's settings (.env):
 
        MAIL_NEXT_HOP=smtp://{reinjection}
-
-   and restart `manage.py mailserver` (or runall).
+{directory}
+   Restart `manage.py mailserver` (or runall).
 
 2. Configure Postfix. As root, in this directory:
 
 {commands}
-3. Check the running Postfix; this names what is missing:
+3. Check the running Postfix, as root; this names what is missing:
 
        manage.py postfix_config {variant} --check
 
 {notes}"""
 
-_UNIX_NOTE = """\
-{setting} is a UNIX socket: Postfix's user must be able to open it (through the group of its folder),
-and chrooted services (the fifth column of master.cf) can reach it only below the queue directory.
-Simpler: {setting}={usual}
+_DIRECTORY = """
+   As root, make the directory that Anonmail shares with Postfix: Anonmail's user writes to it, and
+   Postfix's group is that of the UNIX sockets in it. Other users of this machine cannot enter it.
+
+       install -d -m 2750 -o {owner} -g postfix {directory}
 """
 
 
@@ -70,17 +71,14 @@ def readme(configuration: Configuration, variant: str) -> str:
         "cat master.cf >> /etc/postfix/master.cf",
         "postfix check && postfix reload",
     ]
-    notes = [
-        _UNIX_NOTE.format(setting=name, usual=usual)
-        for name, usual in USUAL.items()
-        if getattr(settings, name).startswith("unix:") and not usual.startswith("unix:")
-    ]
-    notes += [textwrap.fill(f"Note: {problem}", 98) + "\n" for problem in configuration.problems]
+    shared = settings.MAIL_POSTFIX_DIRECTORY
+    notes = [textwrap.fill(f"Note: {problem}", 98) + "\n" for problem in configuration.problems]
     return _README.format(
         title=configuration.title,
         underline="=" * (14 + len(configuration.title)),
         tables_too=" or domains" if configuration.tables else "",
         reinjection=configuration.reinjection,
+        directory=_DIRECTORY.format(owner=settings.VAR_DIR.owner(), directory=shared) if shared else "",
         commands="".join(f"       {command}\n" for command in commands) + "\n",
         variant=variant,
         notes="\n".join(notes),

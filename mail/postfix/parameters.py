@@ -49,29 +49,32 @@ class NotPossible(Exception):
     """With these settings Postfix cannot reach us; the text says which one to change, and how."""
 
 
-# The usual place of each door for Postfix.
-USUAL = {
-    "MAIL_LMTP_LISTEN": "127.0.0.1:2526",
-    "MAIL_POLICY_LISTEN": "127.0.0.1:2527",
-    "MAIL_SOCKETMAP_LISTEN": "127.0.0.1:2528",
-    "MAIL_MILTER_LISTEN": f"unix:{QUEUE_DIRECTORY}/anonmail/milter",
-}
+def shared_directory() -> str:
+    """MAIL_POSTFIX_DIRECTORY. Raises NotPossible without it."""
+    if not settings.MAIL_POSTFIX_DIRECTORY:
+        raise NotPossible(
+            "Set MAIL_POSTFIX_DIRECTORY, the directory that Anonmail and Postfix share, as"
+            f" MAIL_POSTFIX_DIRECTORY={QUEUE_DIRECTORY}/anonmail."
+        )
+    return str(settings.MAIL_POSTFIX_DIRECTORY)
 
 
 def door(setting: str) -> str:
-    """A door as Postfix writes it: `inet:127.0.0.1:2526`, `unix:/path`. Raises NotPossible if it is shut."""
+    """A door as Postfix writes it: `unix:anonmail/lmtp`, `inet:127.0.0.1:2526`. Raises NotPossible if Postfix
+    cannot reach it."""
     text = getattr(settings, setting)
     if not text:
-        raise NotPossible(
-            f"Set {setting}, so that Postfix can reach this door, as {setting}={USUAL[setting]}."
-        )
+        raise NotPossible(f"{setting} is empty, but Postfix needs this listener: remove the line.")
     place = endpoint(text)
-    return str(place) if place.path else f"inet:{place}"
+    if not place.path:
+        return f"inet:{place}"
+    shared_directory()
+    return str(place).replace(f"unix:{QUEUE_DIRECTORY}/", "unix:")
 
 
 def milter() -> str:
     """Our milter door, as an entry of smtpd_milters."""
-    place = door("MAIL_MILTER_LISTEN").replace(f"unix:{QUEUE_DIRECTORY}/", "unix:")
+    place = door("MAIL_MILTER_LISTEN")
     waits = f"connect_timeout={POLICY_TIMEOUT}, command_timeout={POLICY_TIMEOUT}"
     return f"{{ {place}, {waits}, content_timeout={POLICY_TIMEOUT}, default_action=tempfail }}"
 

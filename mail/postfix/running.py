@@ -22,7 +22,8 @@ class Running:
         self._where = ["-c", str(directory)] if directory else []
         self.main = _pairs(self._ask("-x"))
         self._written = _pairs(self._ask())
-        self.services = set(self._ask("-M").splitlines())
+        # The fields of each service (master(5)), with its options behind them.
+        self.services = [line.split() for line in self._ask("-M").splitlines()]
         # By `service/type/parameter`.
         self.overrides = _pairs(self._ask("-P"))
 

@@ -38,6 +38,7 @@ def test_the_defaults_pass() -> None:
         ("MAIL_LISTEN", "2525", "anonmail.E007"),
         ("MAIL_LISTEN", "127.0.0.1:smtp", "anonmail.E007"),
         ("MAIL_LISTEN", "127.0.0.1:70000", "anonmail.E007"),
+        ("MAIL_POSTFIX_DIRECTORY", "postfix/anonmail", "anonmail.E007"),
         ("MAIL_NEXT_HOP", "127.0.0.1:25", "anonmail.E007"),
         ("MAIL_NEXT_HOP", "smtp://mx.test:port", "anonmail.E007"),
         ("MAIL_NEXT_HOP", "smtps://user:p%FC@mx.test", "anonmail.E007"),

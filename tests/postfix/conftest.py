@@ -1,8 +1,9 @@
 """A real Postfix for the session, Anonmail's doors and a far end for each test."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -11,6 +12,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from mail.delivery.next_hop import SmtpHop
+from mail.postfix import parameters
 from mail.postfix.files import main_cf, master_cf
 from mail.postfix.fresh import fresh
 from mail.postfix.parameters import Configuration
@@ -40,16 +42,25 @@ class Site:
 Running = tuple[Postfix, Ports]
 
 
+@contextmanager
+def queue_directory(place: Path) -> Iterator[None]:
+    """Let `postfix_config` take this for Postfix's queue directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parameters, "QUEUE_DIRECTORY", str(place))
+        yield
+
+
 def run_postfix(make: Callable[[], Configuration], **more: str) -> Iterator[Running]:
     """A Postfix with that configuration, until the generator ends."""
     with ExitStack() as stack:
         directory = stack.enter_context(mta.directory())
-        ports = Ports.free(directory)
-        with override_settings(**ports.settings()):
-            configuration = make()
-        reinjection = f"127.0.0.1:{ports.reinjection}"
-        services = master_cf(configuration).replace(configuration.reinjection, reinjection)
+        queue = Path(more.get("queue_directory", directory / "queue"))
         try:
+            ports = Ports.free(queue)
+            with override_settings(**ports.settings()), queue_directory(queue):
+                configuration = make()
+            reinjection = f"127.0.0.1:{ports.reinjection}"
+            services = master_cf(configuration).replace(configuration.reinjection, reinjection)
             mta.install(directory, main_cf(configuration), services, ports, more, {})
         except mta.Missing as reason:
             missing(str(reason))

@@ -24,7 +24,7 @@ from aliases.models import Alias
 from domains.models import Audience, Domain
 from mail.server.listening import endpoints
 from tests.conftest import missing
-from tests.postfix.conftest import Site, run_site
+from tests.postfix.conftest import Site, queue_directory, run_site
 from tests.postfix.sender import ACCEPTED, EVE, Told, figures, stranger, unknown
 from tests.postfix.sender import send as send_octets
 from tests.rig import mta
@@ -152,8 +152,10 @@ class Existing:
 
 def follow_readme(written: Path, directory: Path) -> None:
     """Run the commands of a README in its directory, for a Postfix in another place than /etc/postfix."""
-    step = (written / "README").read_text().partition("2. ")[2].partition("3. ")[0]
-    commands = [line.strip() for line in step.splitlines() if line.startswith(" " * 7)]
+    steps = (written / "README").read_text().partition("3. ")[0]
+    lines = [line.strip() for line in steps.splitlines() if line.startswith(" " * 7)]
+    # The first one is a line of .env.
+    commands = lines[1:]
     script = f"""\
 set -e
 postconf() {{ command postconf -c {directory} "$@"; }}
@@ -167,14 +169,15 @@ postfix() {{ touch -d -60seconds {directory}/main.cf; command postfix -c {direct
 @pytest.fixture(scope="session")
 def their_postfix() -> Iterator[tuple[Postfix, Ports, int]]:
     """The Postfix as it is before Anonmail comes."""
-    ports = Ports.free()
     (mailboxes,) = mta.free_ports(1)
     with ExitStack() as stack:
         directory = stack.enter_context(mta.directory())
+        stack.enter_context(queue_directory(directory / "queue"))
         for name, content in FILES.items():
             (directory / name).write_text(content.format(mailboxes=mailboxes))
         main_cf = MAIN_CF.format(directory=directory, mailboxes=mailboxes)
         try:
+            ports = Ports.free(directory / "queue")
             mta.install(
                 directory, main_cf.replace("\n    ", " "), "", ports, {}, {"smtpd_error_sleep_time": "0"}
             )

@@ -562,7 +562,6 @@ def test_postfix_is_killed(start: Start, senders: Callable[[Rig], Senders]) -> N
 @pytest.fixture
 def small_queue(disk: Path) -> Iterator[Running]:
     """A Postfix with the milter, whose queue is on a small file system that it lets fill up."""
-    (disk / "queue").mkdir()
     disk.chmod(0o755)
     # It takes no message without room for one and a half of the limit.
     with override_settings(MAIL_SIZE_LIMIT=10_000):

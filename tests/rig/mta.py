@@ -44,39 +44,37 @@ def free_ports(number: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Ports:
-    """Where everything listens, on 127.0.0.1."""
+    """Where everything listens: ports of 127.0.0.1, and a directory of UNIX sockets."""
 
     smtp: int
     reinjection: int
     sink: int
     door: int
-    lmtp: int
-    policy: int
-    socketmap: int
-    # The path of a UNIX socket; "" for none
-    milter: str = ""
+    shared: Path
 
     @classmethod
-    def free(cls, directory: Path | None = None) -> "Ports":
-        """Free ports; with an instance's directory, a milter's socket in it too."""
-        if directory is None:
-            return cls(*free_ports(7))
-        sockets = directory / "sockets"
-        sockets.mkdir()
-        # What is made in it belongs to its group, which is Postfix's.
-        shutil.chown(sockets, group="postfix")
-        sockets.chmod(0o2750)
-        return cls(*free_ports(7), str(sockets / "milter"))
+    def free(cls, queue: Path) -> "Ports":
+        """Free ports, and a directory in an instance's queue directory. Raises Missing."""
+        shared = queue / "anonmail"
+        shared.mkdir(parents=True)
+        try:
+            # What is made in it belongs to its group.
+            shutil.chown(shared, group="postfix")
+        except LookupError as error:
+            raise Missing("Postfix is not installed (Debian: apt install postfix postfix-pcre)") from error
+        shared.chmod(0o2750)
+        return cls(*free_ports(4), shared)
 
     def settings(self) -> dict[str, Any]:
         """Anonmail's settings for them."""
         return {
             "MAIL_HOSTNAME": "mx.example.com",
             "MAIL_LISTEN": f"127.0.0.1:{self.door}",
-            "MAIL_LMTP_LISTEN": f"127.0.0.1:{self.lmtp}",
-            "MAIL_POLICY_LISTEN": f"127.0.0.1:{self.policy}",
-            "MAIL_SOCKETMAP_LISTEN": f"127.0.0.1:{self.socketmap}",
-            "MAIL_MILTER_LISTEN": self.milter and f"unix:{self.milter}",
+            "MAIL_POSTFIX_DIRECTORY": str(self.shared),
+            **{
+                f"MAIL_{name.upper()}_LISTEN": f"unix:{self.shared / name}"
+                for name in ("lmtp", "policy", "socketmap", "milter")
+            },
             "MAIL_NEXT_HOP": f"smtp://127.0.0.1:{self.reinjection}",
         }
 
@@ -163,7 +161,6 @@ def install(
         if words[:2] == ["smtp", "inet"]:
             words[0] = f"127.0.0.1:{ports.smtp}"
             words += [f"-o {name}={value}" for name, value in smtpd.items()]
-        words[4] = "n"
         master.append(" ".join(words))
     (directory / "master.cf").write_text("\n".join(master) + "\n" + services)
     own = {

@@ -18,7 +18,7 @@ from domains.models import Domain
 from mail.postfix.running import Running, split_list
 from mail.server.listening import endpoints, listening_socket
 from tests.conftest import missing
-from tests.rig.mta import Ports, free_ports
+from tests.rig.mta import Ports, directory
 
 # In one round: what postconf says does not depend on our database.
 pytestmark = pytest.mark.postgresql
@@ -26,6 +26,7 @@ pytestmark = pytest.mark.postgresql
 MASTER_CF = "smtp inet n - n - - smtpd\nlmtp unix - - n - - lmtp\n"
 EXISTING_MAIN_CF = """\
 compatibility_level = 3.6
+queue_directory = {queue}
 myhostname = mx.site.test
 mydestination = $myhostname
 virtual_mailbox_domains = shared.test, theirs.test
@@ -86,18 +87,24 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, settings: Settings, db: None) -> Place:
+def instance() -> Iterator[Path]:
+    """The directory of a Postfix: pytest's own is too deep for a UNIX socket's path."""
+    with directory() as made:
+        yield made
+
+
+@pytest.fixture
+def place(tmp_path: Path, instance: Path, settings: Settings, db: None) -> Place:
     if shutil.which("postconf") is None:
         missing("Postfix")
-    for name, value in Ports.free().settings().items():
+    for name, value in Ports.free(instance / "queue").settings().items():
         setattr(settings, name, value)
-    (milter,) = free_ports(1)
-    settings.MAIL_MILTER_LISTEN = f"127.0.0.1:{milter}"
     settings.MAIL_NEXT_HOP = "smtp://127.0.0.1:10026"
     settings.MAIL_POSTMASTER = "boss@boss.test"
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/master.cf").write_text(MASTER_CF)
-    (tmp_path / "etc/main.cf").write_text("compatibility_level = 3.6\n")
+    queue = f"queue_directory = {instance}/queue\n"
+    (tmp_path / "etc/main.cf").write_text(f"compatibility_level = 3.6\n{queue}")
     return Place(tmp_path / "etc", tmp_path / "written", settings)
 
 
@@ -106,18 +113,19 @@ def fresh(place: Place, request: pytest.FixtureRequest) -> Place:
     """A Postfix that has what was written; an indirect parameter adds options."""
     place.variant = ("fresh", *getattr(request, "param", ()))
     place.command()
-    shutil.copy(place.written / "main.cf", place.etc / "main.cf")
+    with (place.etc / "main.cf").open("a") as file:
+        file.write((place.written / "main.cf").read_text())
     (place.etc / "master.cf").write_text(MASTER_CF + (place.written / "master.cf").read_text())
     return place
 
 
 @pytest.fixture
-def existing(place: Place) -> Place:
+def existing(place: Place, instance: Path) -> Place:
     """A Postfix with mailboxes that has what was written, the domain shared.test shared, ours.test not."""
     Domain.objects.create(name="shared.test", is_shared=True)
     Domain.objects.create(name="ours.test")
     place.variant = ("existing",)
-    (place.etc / "main.cf").write_text(EXISTING_MAIN_CF.format(etc=place.etc))
+    (place.etc / "main.cf").write_text(EXISTING_MAIN_CF.format(etc=place.etc, queue=instance / "queue"))
     (place.etc / "vmailbox").write_text("bob@shared.test bob/\n")
     place.settings.MAIL_SIZE_LIMIT = 10240000  # Postfix's own
     apply(place)
@@ -210,28 +218,61 @@ def test_a_milter_that_is_not_set_is_named(fresh: Place, doors: None) -> None:
 @pytest.mark.parametrize(
     ("listen", "written"),
     [
-        ("unix:/var/spool/postfix/anonmail/milter", "unix:anonmail/milter"),
-        ("unix:/run/anonmail/milter", "unix:/run/anonmail/milter"),
-        ("127.0.0.1:2529", "inet:127.0.0.1:2529"),
+        ("unix:/var/spool/postfix/anonmail/{}", "unix:anonmail/{}"),
+        ("unix:/run/anonmail/{}", "unix:/run/anonmail/{}"),
+        ("127.0.0.1:2526", "inet:127.0.0.1:2526"),
     ],
 )
-def test_a_milters_socket_is_written_as_chrooted_services_see_it(
-    place: Place, listen: str, written: str
-) -> None:
-    place.settings.MAIL_MILTER_LISTEN = listen
+def test_doors_are_written_as_chrooted_services_see_them(place: Place, listen: str, written: str) -> None:
+    for name in ("lmtp", "policy", "milter"):
+        setattr(place.settings, f"MAIL_{name.upper()}_LISTEN", listen.format(name))
+
+    place.command()
+    with_policy = (place.written / "main.cf").read_text()
     place.variant = ("fresh", "--milter")
+    place.command()
+    with_milter = (place.written / "main.cf").read_text()
+
+    for main_cf in (with_policy, with_milter):
+        assert f"\nrelay_transport = lmtp:{written.format('lmtp')}\n" in main_cf
+    assert f", check_policy_service {written.format('policy')}\n" in with_policy
+    assert f"\nsmtpd_milters = {{ {written.format('milter')}, connect_timeout=" in with_milter
+
+
+@pytest.mark.parametrize(
+    ("variant", "setting"),
+    [
+        (("fresh",), "MAIL_LMTP_LISTEN"),
+        (("fresh",), "MAIL_POLICY_LISTEN"),
+        (("fresh", "--milter"), "MAIL_MILTER_LISTEN"),
+        (("existing",), "MAIL_POLICY_LISTEN"),
+    ],
+)
+def test_a_door_that_is_turned_off_is_named(place: Place, variant: tuple[str, ...], setting: str) -> None:
+    setattr(place.settings, setting, "")
+    place.variant = variant
+
+    with pytest.raises(CommandError, match=f"{setting} is empty"):
+        place.command()
+
+
+@pytest.mark.parametrize("variant", ["fresh", "existing"])
+def test_the_directory_shared_with_postfix_is_asked_for(place: Place, variant: str) -> None:
+    place.settings.MAIL_POSTFIX_DIRECTORY = ""
+    place.variant = (variant,)
+
+    with pytest.raises(CommandError, match="MAIL_POSTFIX_DIRECTORY=/var/spool/postfix/anonmail"):
+        place.command()
+
+
+def test_the_readme_makes_that_directory_for_the_owner_of_our_data(place: Place, tmp_path: Path) -> None:
+    place.settings.VAR_DIR = tmp_path
+    owner = tmp_path.owner()
 
     place.command()
 
-    assert f"smtpd_milters = {{ {written}, connect_timeout=" in (place.written / "main.cf").read_text()
-
-
-def test_a_milter_that_is_turned_off_is_named(place: Place) -> None:
-    place.settings.MAIL_MILTER_LISTEN = ""
-    place.variant = ("fresh", "--milter")
-
-    with pytest.raises(CommandError, match="Set MAIL_MILTER_LISTEN"):
-        place.command()
+    command = f"install -d -m 2750 -o {owner} -g postfix {place.settings.MAIL_POSTFIX_DIRECTORY}\n"
+    assert command in (place.written / "README").read_text()
 
 
 @pytest.mark.parametrize("limit", ["0", "99999999"])
@@ -249,6 +290,38 @@ def test_each_door_that_does_not_answer_is_named(fresh: Place) -> None:
     assert len(found) == 5
     policy = fresh.settings.MAIL_POLICY_LISTEN
     assert f"Nothing answers at MAIL_POLICY_LISTEN ({policy}): start `manage.py mailserver`." in found
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.parametrize("spoil", [lambda shared: shared.chmod(0o700), lambda shared: os.chown(shared, 0, 0)])
+def test_doors_that_postfixs_user_cannot_open_are_named(
+    spoil: Callable[[Path], None], fresh: Place, doors: None
+) -> None:
+    spoil(Path(fresh.settings.MAIL_POSTFIX_DIRECTORY))
+
+    found = fresh.check()
+
+    assert len(found) == 4
+    policy = fresh.settings.MAIL_POLICY_LISTEN
+    assert (
+        f"The user postfix cannot connect to MAIL_POLICY_LISTEN ({policy}): make the directory with the"
+        " owner, group and mode that the README names, and restart `manage.py mailserver`."
+    ) in found
+
+
+def test_doors_that_chrooted_services_do_not_see_are_named(fresh: Place, doors: None) -> None:
+    fresh.append("queue_directory = /var/spool/postfix")
+    assert fresh.check() == []
+    fresh.edit("master.cf", "smtp inet n - n - - smtpd", "smtp inet n - y - - smtpd")
+
+    found = fresh.check()
+
+    assert len(found) == 4
+    policy = fresh.settings.MAIL_POLICY_LISTEN
+    assert (
+        f"MAIL_POLICY_LISTEN ({policy}) is not below /var/spool/postfix, where Postfix's services are"
+        " chrooted: set MAIL_POSTFIX_DIRECTORY=/var/spool/postfix/anonmail."
+    ) in found
 
 
 def test_tables_that_are_out_of_date_are_named(existing: Place, doors: None) -> None:
@@ -356,13 +429,6 @@ def test_without_postfix_the_check_says_so(
 
     with pytest.raises(CommandError, match=r"postconf was not found: is Postfix installed\?"):
         place.command("--check")
-
-
-def test_a_door_that_is_shut_is_asked_for_with_its_own_port(place: Place) -> None:
-    place.settings.MAIL_POLICY_LISTEN = ""
-
-    with pytest.raises(CommandError, match=r"as MAIL_POLICY_LISTEN=127\.0\.0\.1:2527"):
-        place.command()
 
 
 def test_a_milter_is_for_a_postfix_of_its_own(place: Place) -> None:

@@ -77,6 +77,22 @@ def test_a_socket_that_is_served_is_not_taken_over(server: Server) -> None:
     assert server.ask("lmtp").startswith(b"220 ")
 
 
+def test_two_processes_that_were_killed_leave_sockets_that_the_next_ones_replace(server: Server) -> None:
+    first = server.start(MAIL_PROCESSES="2")
+    assert is_soon(lambda: len(server.children()) == 2)
+    for process in (first.pid, *server.children()):
+        os.kill(process, signal.SIGKILL)
+    first.wait(10)
+    assert (server.directory / "lmtp").is_socket()
+
+    server.start(MAIL_PROCESSES="2")
+
+    for name in DOORS:
+        with server.connect(name):
+            continue
+    assert server.ask("lmtp").startswith(b"220 mx.example.com")
+
+
 class SlowHop:
     """A next hop that takes a message when it is told to."""
 
