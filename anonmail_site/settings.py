@@ -452,7 +452,8 @@ MAIL_HOSTNAME = env.str("MAIL_HOSTNAME", default=_site.hostname or "localhost")
 # Listeners: an address and a port, or unix:/path; empty turns one off. SMTP is for the default setup and
 # small sites; LMTP, policy, socket map and milter are for a Postfix in front.
 MAIL_LISTEN = env.str("MAIL_LISTEN", default="127.0.0.1:2525")
-# The directory that Anonmail shares with a Postfix in front, for UNIX sockets (docs/mail.md).
+# The directory that Anonmail shares with a Postfix in front, for UNIX sockets and the table of our domains
+# (docs/mail.md).
 MAIL_POSTFIX_DIRECTORY = env.str("MAIL_POSTFIX_DIRECTORY", default="").rstrip("/")
 _sockets = MAIL_POSTFIX_DIRECTORY or str(VAR_DIR.resolve() / "sockets")
 # A UNIX socket's path has at most 107 octets (unix(7)). If VAR_DIR is longer, these are off by default.

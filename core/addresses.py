@@ -1,6 +1,7 @@
 """Arithmetic on mail addresses and domain names. Pure functions; no Django here."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -77,6 +78,11 @@ def domain_to_unicode(name: str) -> str:
         except (idna.IDNAError, UnicodeError):
             labels.append(label)
     return ".".join(labels)
+
+
+def domain_forms(names: Iterable[str]) -> list[str]:
+    """Each domain as A-labels and, where they differ, as U-labels, for software that converts neither."""
+    return [form for name in names for form in dict.fromkeys((name, domain_to_unicode(name)))]
 
 
 def parse_address(text: str) -> Address:

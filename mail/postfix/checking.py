@@ -14,6 +14,7 @@ from django.conf import settings
 from domains.models import Domain
 from mail.postfix.parameters import Configuration, Parameter
 from mail.postfix.running import Running, split_list
+from mail.server.domain_table import NAME, table_text
 from mail.server.listening import DOORS, Endpoint, connect, endpoints
 
 # The services that connect to our listeners.
@@ -39,10 +40,17 @@ def missing(configuration: Configuration, running: Running) -> list[str]:
     found += _unreachable_doors(running)
     if configuration.directory:
         for name, content in configuration.tables.items():
-            path = configuration.directory / name
-            if not path.is_file() or path.read_text(encoding="utf-8") != content:
+            if not _has_text(path := configuration.directory / name, content):
                 found.append(f"{path} is not up to date: write it again, and reload Postfix.")
+    else:
+        domains = dict(Domain.objects.values_list("name", "is_shared"))
+        if not _has_text(path := Path(settings.MAIL_POSTFIX_DIRECTORY) / NAME, table_text(domains)):
+            found.append(f"{path} is not up to date: `manage.py mailserver`, which writes it, logs why.")
     return found
+
+
+def _has_text(path: Path, content: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == content
 
 
 def _unreachable_doors(running: Running) -> Iterator[str]:
@@ -113,7 +121,6 @@ def _differs(parameter: Parameter, configuration: Configuration, running: Runnin
         if stale := [entry for entry in own if entry not in parameter.own_entries]:
             yield f"{name} has {', '.join(stale)} from an earlier run."
         return
-    if parameter.name == "myorigin":
-        wanted = running["myhostname"]
+    wanted = running.expanded(wanted)
     if split_list(there) != split_list(wanted):
         yield f"{name} should be “{wanted}”, and is “{there}”."

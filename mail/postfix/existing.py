@@ -10,10 +10,9 @@ would do without, but smtpd remembers a failed routing for as long as its proces
 opens no socket map in virtual_mailbox_maps.
 """
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from core.addresses import domain_to_unicode
+from core.addresses import domain_forms
 from domains.models import Domain
 from mail.delivery.resolve import ROUTE
 from mail.postfix.parameters import (
@@ -54,8 +53,8 @@ def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJE
     if set(directory) & set(" ,{}$"):
         raise NotPossible(f"Postfix cannot name a table in {directory}: choose a --directory without spaces.")
     domains = dict(Domain.objects.order_by("name").values_list("name", "is_shared"))
-    alone = _in_both_forms(name for name, is_shared in domains.items() if not is_shared)
-    shared = _in_both_forms(name for name, is_shared in domains.items() if is_shared)
+    alone = domain_forms(name for name, is_shared in domains.items() if not is_shared)
+    shared = domain_forms(name for name, is_shared in domains.items() if is_shared)
 
     def is_own(entry: str) -> bool:
         return f":{directory}/" in entry or CLASS in entry
@@ -73,7 +72,7 @@ def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJE
     policy = door("MAIL_POLICY_LISTEN")
     alone_table = f"texthash:{directory}/alone" if alone else ""
     by_policy = f"regexp:{directory}/policy" if alone else ""
-    recipients = f"pipemap:{{{asked},{socketmap('recipients')},regexp:{directory}/route}}" if shared else ""
+    recipients = f"pipemap:{{{asked},{socketmap()},regexp:{directory}/route}}" if shared else ""
     parameters = [
         with_others(
             "smtpd_restriction_classes", "The policy service of Anonmail, and what follows it:", CLASS
@@ -171,7 +170,7 @@ def _unless_mailbox(others: dict[str, list[str]], directory: str, *, has_account
 def _problems(domains: dict[str, bool], members: dict[str, set[str]]) -> list[str]:
     found = []
     for name, is_shared in domains.items():
-        forms = set(_in_both_forms([name]))
+        forms = set(domain_forms([name]))
         there = next((each for each in CLASSES if forms & members[each]), None)
         if is_shared and there is None:
             found.append(
@@ -192,8 +191,3 @@ def _problems(domains: dict[str, bool], members: dict[str, set[str]]) -> list[st
 
 def _pattern(domain: str) -> str:
     return domain.replace(".", r"\.")
-
-
-def _in_both_forms(names: Iterable[str]) -> Sequence[str]:
-    """Each domain as A-labels and, where they differ, as U-labels: Postfix converts neither."""
-    return [form for name in names for form in dict.fromkeys((name, domain_to_unicode(name)))]

@@ -18,7 +18,7 @@ docs/mail.md explains the rest: DNS, ports, TLS, upgrading.
 
        MAIL_NEXT_HOP=smtp://{reinjection}
 {directory}
-   Restart `manage.py mailserver` (or runall).
+   Restart `manage.py mailserver` (or runall), before Postfix is configured.
 
 2. Configure Postfix. As root, in this directory:
 

@@ -18,9 +18,10 @@ from mail.postfix.parameters import (
     lmtp_transport,
     milter,
     parameters_in,
-    socketmap,
+    shared_directory,
     unchanged_content,
 )
+from mail.server.domain_table import NAME
 
 NO_POSTMASTER = (
     "MAIL_POSTMASTER is not set: mail to postmaster@ and abuse@ is refused, and what this machine"
@@ -55,8 +56,9 @@ def fresh(reinjection: str = DEFAULT_REINJECTION, *, with_milter: bool = False) 
         mynetworks = 127.0.0.0/8 [::1]/128
         # Subdomains do not belong to a domain.
         parent_domain_matches_subdomains =
-        # Anonmail's domains, from its socket map: a new one is known within a second.
-        relay_domains = {socketmap("domains")}
+        # Anonmail's domains, in a table that its mail server keeps up to date. Postfix looks every ten
+        # seconds whether it has changed.
+        relay_domains = $default_database_type:{shared_directory()}/{NAME}
         # Nobody fetches mail with ETRN. Otherwise each waiting message would be one more lookup.
         fast_flush_domains =
         # The policy service knows the recipients.

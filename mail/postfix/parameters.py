@@ -7,6 +7,7 @@ from pathlib import Path
 from django.conf import settings
 
 from mail.server.listening import endpoint
+from mail.server.socketmap import RECIPIENTS
 
 # Octets of the trace fields that we add before a message comes back to be sent out.
 TRACE_ROOM = 64 * 1024
@@ -79,9 +80,9 @@ def milter() -> str:
     return f"{{ {place}, {waits}, content_timeout={POLICY_TIMEOUT}, default_action=tempfail }}"
 
 
-def socketmap(name: str) -> str:
-    """Our socket map of that name (mail.server.socketmap), as Postfix writes it."""
-    return f"socketmap:{door('MAIL_SOCKETMAP_LISTEN')}:{name}"
+def socketmap() -> str:
+    """Our socket map (mail.server.socketmap), as Postfix writes it."""
+    return f"socketmap:{door('MAIL_SOCKETMAP_LISTEN')}:{RECIPIENTS}"
 
 
 def lmtp_transport() -> str:

@@ -44,6 +44,10 @@ class Running:
     def __getitem__(self, name: str) -> str:
         return self.main.get(name, "")
 
+    def expanded(self, value: str) -> str:
+        """A value with each `$other_parameter` expanded."""
+        return re.sub(r"\$(\w+)", lambda found: self[found[1]], value)
+
     def words(self, name: str, without: Callable[[str], bool] = lambda _entry: False) -> list[str]:
         """The entries of a list, with each `$other_parameter` expanded."""
         return [entry for entry in split_list(self[name]) if not without(entry)]

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
 from django.conf import settings
@@ -20,6 +21,7 @@ from mail.delivery.database import WRITE_TIMEOUT
 from mail.delivery.next_hop import NextHop, configured_next_hop
 from mail.delivery.record import has_unwritten, write_unwritten
 from mail.delivery.resolve import our_domains
+from mail.server.domain_table import DomainTable
 from mail.server.limits import Connections, UnknownRecipientLimit
 from mail.server.listening import BACKLOG, stop_accepting
 from mail.server.lmtp import LmtpDoor, LmtpHandler
@@ -58,6 +60,8 @@ class Doors:
         # Each process counts for itself: each has its share of the limits.
         limits = (settings.MAIL_UNKNOWN_PER_CLIENT, settings.MAIL_UNKNOWN_PER_DAY)
         self.unknown_limit = UnknownRecipientLimit(*(-(-each // settings.MAIL_PROCESSES) for each in limits))
+        directory = settings.MAIL_POSTFIX_DIRECTORY
+        self.domain_table = DomainTable(Path(directory)) if directory else None
         self.servers: list[asyncio.Server] = []
         self.connections: list[Connections] = []
 
@@ -94,6 +98,12 @@ class Doors:
                 await self.lookup_threads.look_up(write_unwritten)
         except Exception as error:
             logger.warning("outcomes not written yet: %s", type(error).__name__)
+
+    async def keep_domain_table(self) -> None:
+        """Write our domains for Postfix if they have changed."""
+        known = our_domains.known()
+        if self.domain_table and known is not None and not self.domain_table.is_current(known):
+            await asyncio.to_thread(self.domain_table.update, known)
 
     async def close(self) -> None:
         """Take no more connections, let messages underway end, and end the rest."""
@@ -150,6 +160,7 @@ def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> 
         await doors.open()
         while not stop.is_set() and os.getppid() == parent:
             await doors.write_outcomes()
+            await doors.keep_domain_table()
             try:
                 await asyncio.wait_for(stop.wait(), 1)
             except TimeoutError:

@@ -1,45 +1,27 @@
-"""Postfix's socket maps (socketmap_table(5)). A key that is found is its own value.
-
-- `domains`: the domains that are ours alone, for relay_domains.
-- `recipients`: the addresses that we take mail for, for virtual_alias_maps beside ordinary mailboxes.
+"""A socket map for Postfix (socketmap_table(5)): the addresses that we take mail for, for virtual_alias_maps
+beside ordinary mailboxes. A key that is found is its own value.
 """
 
 import logging
 
 from django.conf import settings
 
-from core.addresses import AddressError, domain_to_ascii
 from mail.delivery.database import refuse_late
-from mail.delivery.resolve import Kind, needs_database, our_domains, resolve
+from mail.delivery.resolve import Kind, needs_database, resolve
 from mail.server.question_door import QUESTION_MAX, Malformed, QuestionDoor
 
 logger = logging.getLogger(__name__)
 
+# The map's name, which Postfix sends before each key.
+RECIPIENTS = "recipients"
 NOT_FOUND = "NOTFOUND "
 AWAY = "TEMP Cannot look this up now"
 
 
-def look_up(name: str, key: str, deadline: float | None = None) -> str:
-    """The answer to one question, as socketmap_table(5) writes it.
-
-    Raises OperationalError if the database is needed and away; Malformed for an unknown map.
-    """
-    match name:
-        case "domains":
-            return f"OK {key}" if _is_ours_alone(key) else NOT_FOUND
-        case "recipients":
-            return f"OK {key}" if _is_recipient(key, deadline) else NOT_FOUND
-    raise Malformed
-
-
-def _is_ours_alone(key: str) -> bool:
-    try:
-        domain = domain_to_ascii(key)
-    except AddressError:
-        return False
-    shared = our_domains.shared()
-    # At our own host's name there are only postmaster and abuse, which the policy service knows.
-    return shared.get(domain, domain != settings.MAIL_HOSTNAME) is False
+def look_up(key: str, deadline: float | None = None) -> str:
+    """The answer for one key, as socketmap_table(5) writes it. Raises OperationalError if the database is
+    needed and away."""
+    return f"OK {key}" if _is_recipient(key, deadline) else NOT_FOUND
 
 
 def _is_recipient(key: str, deadline: float | None) -> bool:
@@ -76,26 +58,22 @@ class SocketmapDoor(QuestionDoor):
         return bytes(received[begin : begin + size]), begin + size + 1
 
     def answer_now(self, question: bytes) -> bytes | None:
-        name, key = _parts(question)
-        is_known = our_domains.known() is not None if name == "domains" else not needs_database(key)
-        return _netstring(look_up(name, key)) if is_known else None
+        key = _key(question)
+        return None if needs_database(key) else _netstring(look_up(key))
 
     async def answer(self, question: bytes) -> bytes:
-        name, key = _parts(question)
         try:
-            return _netstring(await self.lookup_threads.look_up(look_up, name, key))
-        except Malformed:
-            raise
+            return _netstring(await self.lookup_threads.look_up(look_up, _key(question)))
         except Exception as error:
             logger.warning("socket map not answered: %s", type(error).__name__)
             return _netstring(AWAY)
 
 
-def _parts(question: bytes) -> tuple[str, str]:
+def _key(question: bytes) -> str:
     name, space, key = question.decode("utf-8", "surrogateescape").partition(" ")
-    if not space:
+    if not space or name != RECIPIENTS:
         raise Malformed
-    return name, key
+    return key
 
 
 def _netstring(text: str) -> bytes:

@@ -1,6 +1,5 @@
 """What several tests of the mail path share."""
 
-import os
 import shutil
 import ssl
 import tempfile
@@ -14,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.rig.mail_process import FILL, Server, manage
+from tests.rig.mail_process import Server, filled_database
 
 
 @pytest.fixture
@@ -46,19 +45,7 @@ def certificate(tmp_path: Path) -> ssl.SSLContext:
 @pytest.fixture(scope="session")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A database file with an alias of alice's, and the alias."""
-    directory = tmp_path_factory.mktemp("filled")
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "anonmail_site.settings",
-        "ENV_FILE": "",
-        "SECRET_KEY": "x" * 50,
-        "VAR_DIR": str(directory),
-    }
-    environment.pop("DATABASE_URL", None)
-    assert manage(environment, "migrate", "-v0").returncode == 0
-    made = manage(environment, "shell", "-v0", "-c", FILL)
-    assert made.returncode == 0, made.stderr
-    return directory / "anonmail.sqlite3", made.stdout.split()[-1]
+    return filled_database(tmp_path_factory.mktemp("filled"))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from mail.postfix import parameters
 from mail.postfix.files import main_cf, master_cf
 from mail.postfix.fresh import fresh
 from mail.postfix.parameters import Configuration
+from mail.server.domain_table import DomainTable
 from mail.server.listening import endpoints
 from tests.conftest import missing
 from tests.rig import mta
@@ -42,6 +43,17 @@ class Site:
 Running = tuple[Postfix, Ports]
 
 
+# Postfix looks only every ten seconds whether the table has changed: all domains of the tests are in it.
+DOMAINS = ("example.com", "xn--bcher-kva.example")
+
+
+def write_domains(directory: Path, ports: Ports) -> None:
+    """Postfix's table of our domains, as the mail server writes it."""
+    with pytest.MonkeyPatch.context() as patch, override_settings(**ports.settings()):
+        patch.setenv("MAIL_CONFIG", str(directory))
+        DomainTable(ports.shared).update(dict.fromkeys(DOMAINS, False))
+
+
 @contextmanager
 def queue_directory(place: Path) -> Iterator[None]:
     """Let `postfix_config` take this for Postfix's queue directory."""
@@ -62,6 +74,7 @@ def run_postfix(make: Callable[[], Configuration], **more: str) -> Iterator[Runn
             reinjection = f"127.0.0.1:{ports.reinjection}"
             services = master_cf(configuration).replace(configuration.reinjection, reinjection)
             mta.install(directory, main_cf(configuration), services, ports, more, {})
+            write_domains(directory, ports)
         except mta.Missing as reason:
             missing(str(reason))
         yield stack.enter_context(mta.started(directory, ports)), ports

@@ -353,6 +353,8 @@ def running(
     with tempfile.TemporaryDirectory(prefix="anonmail-faults-") as name:
         directory = Path(name)
         settings = {key: str(value) for key, value in ports.settings().items()} | more
+        # Other tests' domains stay in the table of this Postfix.
+        settings["MAIL_POSTFIX_DIRECTORY"] = ""
         mail = MailServer(environment(database.url, directory, **settings), directory / "log")
         far = FarEnd(Sink(), ports.sink)
         try:

@@ -48,6 +48,22 @@ def manage(environment: dict[str, str], *arguments: str) -> subprocess.Completed
     )
 
 
+def filled_database(directory: Path) -> tuple[Path, str]:
+    """A database file in the directory with an alias of alice's, and the alias."""
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "anonmail_site.settings",
+        "ENV_FILE": "",
+        "SECRET_KEY": "x" * 50,
+        "VAR_DIR": str(directory),
+    }
+    environment.pop("DATABASE_URL", None)
+    assert manage(environment, "migrate", "-v0").returncode == 0
+    made = manage(environment, "shell", "-v0", "-c", FILL)
+    assert made.returncode == 0, made.stderr
+    return directory / "anonmail.sqlite3", made.stdout.split()[-1]
+
+
 class Server:
     """A mail server with a SQLite file, all its doors, and a Maildir."""
 

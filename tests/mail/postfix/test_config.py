@@ -16,6 +16,7 @@ from pytest_django import Settings
 from accounts.models import User
 from domains.models import Domain
 from mail.postfix.running import Running, split_list
+from mail.server.domain_table import table_text
 from mail.server.listening import endpoints, listening_socket
 from tests.conftest import missing
 from tests.rig.mta import Ports, directory
@@ -116,7 +117,13 @@ def fresh(place: Place, request: pytest.FixtureRequest) -> Place:
     with (place.etc / "main.cf").open("a") as file:
         file.write((place.written / "main.cf").read_text())
     (place.etc / "master.cf").write_text(MASTER_CF + (place.written / "master.cf").read_text())
+    table(place).write_text(table_text({}))
     return place
+
+
+def table(place: Place) -> Path:
+    """What the mail server makes Postfix's table of domains of."""
+    return Path(place.settings.MAIL_POSTFIX_DIRECTORY) / "domains"
 
 
 @pytest.fixture
@@ -322,6 +329,25 @@ def test_doors_that_chrooted_services_do_not_see_are_named(fresh: Place, doors: 
         f"MAIL_POLICY_LISTEN ({policy}) is not below /var/spool/postfix, where Postfix's services are"
         " chrooted: set MAIL_POSTFIX_DIRECTORY=/var/spool/postfix/anonmail."
     ) in found
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda table: table.unlink(), lambda table: table.write_text("x.test x\n")]
+)
+def test_a_table_of_domains_that_is_out_of_date_is_named(
+    spoil: Callable[[Path], object], fresh: Place, doors: None
+) -> None:
+    spoil(table(fresh))
+
+    assert fresh.check() == [
+        f"{table(fresh)} is not up to date: `manage.py mailserver`, which writes it, logs why."
+    ]
+
+
+def test_a_relay_domains_of_another_kind_is_named(fresh: Place, doors: None) -> None:
+    fresh.append("relay_domains = example.com")
+
+    assert fresh.check() == [f"main.cf: relay_domains should be “hash:{table(fresh)}”, and is “example.com”."]
 
 
 def test_tables_that_are_out_of_date_are_named(existing: Place, doors: None) -> None:

@@ -187,7 +187,7 @@ def test_questions_are_answered_to_the_last(places: Places, alias: Alias) -> Non
     expected = [b"action=DUNNO", b"", b"action=DUNNO", b"", b"action=550 5.1.1 User unknown", b""]
     assert last_words(places["policy"], asked) == expected
     assert last_words(places["policy"], asked + b"request=") == expected
-    keys = [b"recipients " + address, b"domains elsewhere.test", b"recipients nobody@example.com"]
+    keys = [b"recipients " + address, b"recipients bob@elsewhere.test", b"recipients nobody@example.com"]
     asked = b"".join(map(netstring, keys))
     expected = [netstring(b"OK " + address) + netstring(b"NOTFOUND ") * 2]
     assert last_words(places["socketmap"], asked) == expected

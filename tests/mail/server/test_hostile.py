@@ -45,7 +45,7 @@ GOOD = {
     "smtp": (b"NOOP\r\n", b"250 OK\r\n"),
     "lmtp": (b"NOOP\r\n", b"250 OK\r\n"),
     "policy": (POLICY % b"bob@elsewhere.test", b"action=DUNNO\n\n"),
-    "socketmap": (b"22:domains elsewhere.test,", b"9:NOTFOUND ,"),
+    "socketmap": (b"27:recipients a@elsewhere.test,", b"9:NOTFOUND ,"),
 }
 UNKNOWN = b"550 5.1.1 User unknown"
 TIMEOUT = 0.6
@@ -191,7 +191,7 @@ HALF = {
     "smtp": [b"", b"EHL", b"EHLO x.test\r\nMAIL FROM:<bo", b"EHLO x.test\r\n\r\n", b"STARTTLS"],
     "lmtp": [b"LHLO x.test\r\nRCPT"],
     "policy": [b"request=smtpd_access_policy\nrecip", b"x"],
-    "socketmap": [b"1", b"20:domains exa", b"3:x y"],
+    "socketmap": [b"1", b"23:recipients exa", b"3:x y"],
 }
 HALVES = [(door, octets) for door, all_octets in HALF.items() for octets in all_octets]
 
@@ -504,7 +504,7 @@ WORDS = {
         *b"@example.com > postmaster SMTPUTF8 SIZE= BODY=8BITMIME".split(),
     ],
     "policy": b"request=smtpd_access_policy protocol_state=RCPT recipient= sender= @example.com =".split(),
-    "socketmap": [*b"domains recipients example.com @ 5: 0:, , : -1: 6:".split(), b" "],
+    "socketmap": [*b"recipients example.com @ 5: 0:, , : -1: 6:".split(), b" "],
 }
 WORDS["lmtp"] = [*WORDS["smtp"], b"LHLO x\r\n"]
 ODDITIES = [b"\r\n", b"\n", b"\n\n", b"\r", b"\0", b"\xff", b"\xed\xa0\x80", b"(", b'"', b" "]
@@ -621,10 +621,9 @@ def test_odd_octets_at_the_doors_of_questions(
         peer.say(question.replace(b"bob@sender.test", odd + b"@sender.test"))
         assert peer.stream.readline() == b"action=%b\n" % UNKNOWN
     with Peer(places["socketmap"]) as peer:
-        for name in (b"domains", b"recipients"):
-            for key in recipients:
-                peer.say(netstring(name + b" " + key))
-                assert peer.stream.read(12) == b"9:NOTFOUND ,"
+        for key in recipients:
+            peer.say(netstring(b"recipients " + key))
+            assert peer.stream.read(12) == b"9:NOTFOUND ,"
     blocks.write()
     alias.refresh_from_db()
     assert alias.blocks == Activity.objects.filter(event="block").count() == 1
