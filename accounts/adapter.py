@@ -3,12 +3,12 @@
 import logging
 import time
 from typing import Any
-from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.authentication import get_authentication_records
 from allauth.account.models import EmailAddress
 from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models.own_addresses import clean_email, is_available
 from accounts.password_attempts import Try
@@ -31,14 +32,41 @@ SIGNING_IN = "signing_in"
 # Recovery codes alone do not count.
 SECOND_FACTORS = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
 
+TOO_MANY_ATTEMPTS = _("Too many attempts. Try again later.")
+WRONG_CODE = _("This code is wrong, too old, or was used already.")
+
+# The ways to confirm a sign-in, by allauth's id.
+WAYS = {
+    "reauthenticate": _("Use the password"),
+    "mfa_reauthenticate": _("Use a code"),
+    "mfa_reauthenticate:webauthn": _("Use a passkey"),
+}
+
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
+    error_messages = DefaultAccountAdapter.error_messages | {
+        "account_inactive": _("This account has been deactivated."),
+        "duplicate_email": _("You have this address already."),
+        "email_password_mismatch": _("The e-mail address or the password is wrong."),
+        "enter_current_password": _("This is not your current password."),
+        "incorrect_code": WRONG_CODE,
+        "incorrect_password": _("The password is wrong."),
+        "invalid_password_reset": _("This link no longer works."),
+        "max_email_addresses": _("You cannot have more than %d addresses."),
+        "rate_limited": TOO_MANY_ATTEMPTS,
+        "too_many_login_attempts": TOO_MANY_ATTEMPTS,
+    }
+
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return bool(settings.SIGNUP_OPEN)
 
     def get_email_confirmation_url(self, request: HttpRequest, emailconfirmation: Any) -> str:
         """The mailed link: on SITE_URL, whatever host the request named."""
         return absolute_url("account_confirm_email", key=emailconfirmation.key)
+
+    def send_confirmation_mail(self, request: HttpRequest, emailconfirmation: Any, signup: bool) -> None:
+        """Mail the link: in words for a new account, whenever its link is sent, or for a destination."""
+        super().send_confirmation_mail(request, emailconfirmation, emailconfirmation.email_address.primary)
 
     def get_reset_password_from_key_url(self, key: str) -> str:
         """The mailed link: on SITE_URL, whatever host the request named."""
@@ -47,8 +75,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Send a mail in this site's name, whatever host the request named."""
-        site = {"name": "Anonmail", "domain": urlsplit(settings.SITE_URL).netloc}
-        mail = {"request": self.request, "email": email, "current_site": site, **context}
+        mail = {"request": self.request, "email": email, "site_url": settings.SITE_URL, **context}
         self.render_mail(template_prefix, email, mail).send()
 
     def clean_email(self, email: str) -> str:
@@ -107,8 +134,14 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         self, template_prefix: str, user: Any, context: dict[str, Any] | None = None, email: str | None = None
     ) -> None:
         """Mail the user about a change, which stands even if the mail cannot be sent."""
+        links = {
+            "password_url": absolute_url("account_change_password"),
+            "reset_url": absolute_url("account_reset_password"),
+        }
         try:
-            super().send_notification_mail(template_prefix, user, {"user": user, **(context or {})}, email)
+            super().send_notification_mail(
+                template_prefix, user, {"user": user, **links, **(context or {})}, email
+            )
         except OSError as error:
             logger.error("user %s not notified of a change: %s", user.pk, type(error).__name__)
 
@@ -135,4 +168,17 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
         if user.is_authenticated and is_mfa_enabled(user, SECOND_FACTORS):
             methods = [method for method in methods if method["id"] != "reauthenticate"]
-        return methods
+        return [{**method, "description": WAYS[method["id"]]} for method in methods]
+
+
+class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
+    error_messages = DefaultMFAAdapter.error_messages | {"incorrect_code": WRONG_CODE}
+
+    def get_public_key_credential_rp_entity(self) -> dict[str, str]:
+        """This site, as the browser shows it to the person who makes a passkey."""
+        return {**super().get_public_key_credential_rp_entity(), "name": "Anonmail"}
+
+    def generate_authenticator_name(self, user: Any, type: Authenticator.Type) -> str:
+        """A name for the user's next passkey, unless they choose one."""
+        number = Authenticator.objects.filter(user=user, type=type).count() + 1
+        return gettext("Passkey %(number)s") % {"number": number}

@@ -19,6 +19,7 @@ from accounts.models import LastAdmin, User
 from accounts.models.own_addresses import clean_email
 from accounts.password_links import send_password_link
 from core.admin import QuickAdmin, ReadOnly, apply_to_each
+from core.mails import note_on_delivery
 
 # Accounts that are deleted at once.
 ACCOUNTS_MAX = 100
@@ -145,7 +146,7 @@ class UserAdmin(QuickAdmin):
             )
             self.message_user(request, said, messages.ERROR)
         else:
-            said = gettext("A link for choosing a password has been sent.")
+            said = " ".join([gettext("A link for choosing a password has been sent."), note_on_delivery()])
             self.message_user(request, said, messages.SUCCESS)
 
     @admin.action(description=_("Send the link for choosing a password"))

@@ -11,6 +11,9 @@ from allauth.account.models import EmailAddress
 from allauth.core import context
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.core.ratelimit import respond_429
+from allauth.mfa.base import forms as code_forms
+from allauth.mfa.totp import forms as totp_forms
+from allauth.mfa.webauthn import forms as webauthn_forms
 from django import forms as django_forms
 from django.contrib.auth.hashers import make_password
 from django.http import HttpRequest, HttpResponse
@@ -22,8 +25,41 @@ from accounts.signed_out import send_new_password_link, sign_up
 from core.addresses import address_or_none
 from core.after_answer import do_after_answer
 
+LABELS = {
+    "login": _("E-mail address"),
+    "email": _("E-mail address"),
+    "password": _("Password"),
+    "remember": _("Keep me signed in"),
+    "oldpassword": _("Current password"),
+    "password1": _("New password"),
+    "password2": _("New password, again"),
+    "code": _("Code"),
+    "name": _("Name"),
+    "passwordless": _("Sign in with this passkey alone"),
+}
 
-class LoginForm(forms.LoginForm):  # type: ignore[misc]
+
+class OurWords:
+    """An allauth form with this site's labels, and without placeholders that repeat them."""
+
+    labels = LABELS
+    fields: dict[str, Any]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            if name in self.labels:
+                field.label = self.labels[name]
+                field.widget.attrs.pop("placeholder", None)
+
+    def add_error(self, field: str | None, error: Any) -> None:
+        """Add an error. The only text without a code for a second password says that it differs."""
+        if field == "password2" and not isinstance(error, django_forms.ValidationError):
+            error = _("The two passwords differ.")
+        super().add_error(field, error)  # type: ignore[misc]
+
+
+class LoginForm(OurWords, forms.LoginForm):  # type: ignore[misc]
     """Signs in with an address in any form: any case, U-labels or A-labels."""
 
     def clean_login(self) -> str:
@@ -42,7 +78,7 @@ def do_after_answer_or_refuse(act: Callable[[], object]) -> None:
         raise ImmediateHttpResponse(respond_429(context.request))
 
 
-class ResetPasswordForm(forms.ResetPasswordForm):  # type: ignore[misc]
+class ResetPasswordForm(OurWords, forms.ResetPasswordForm):  # type: ignore[misc]
     """Sends the link to the account's own address, if there is one, not to what was typed.
 
     They may be different mailboxes: some mail software reads “ß” in a domain as “ss”. The account is
@@ -107,19 +143,19 @@ class EndTokensMixin:
         )
 
 
-class ChangePasswordForm(EndTokensMixin, forms.ChangePasswordForm):  # type: ignore[misc]
+class ChangePasswordForm(OurWords, EndTokensMixin, forms.ChangePasswordForm):  # type: ignore[misc]
     """Changes the password of a signed-in user who knows the old one."""
 
 
-class SetPasswordForm(EndTokensMixin, forms.SetPasswordForm):  # type: ignore[misc]
+class SetPasswordForm(OurWords, EndTokensMixin, forms.SetPasswordForm):  # type: ignore[misc]
     """Sets the password of a signed-in user who has none."""
 
 
-class ResetPasswordKeyForm(EndTokensMixin, forms.ResetPasswordKeyForm):  # type: ignore[misc]
+class ResetPasswordKeyForm(OurWords, EndTokensMixin, forms.ResetPasswordKeyForm):  # type: ignore[misc]
     """Sets the password of a user who followed a mailed link."""
 
 
-class AddEmailForm(forms.AddEmailForm):  # type: ignore[misc]
+class AddEmailForm(OurWords, forms.AddEmailForm):  # type: ignore[misc]
     """Adds an own address of a signed-in user; it must not be an alias."""
 
     def clean_email(self) -> str:
@@ -128,12 +164,14 @@ class AddEmailForm(forms.AddEmailForm):  # type: ignore[misc]
         return email
 
 
-class SignupForm(forms.SignupForm):  # type: ignore[misc]
+class SignupForm(OurWords, forms.SignupForm):  # type: ignore[misc]
     """Creates an account, if SIGNUP_OPEN allows it.
 
     The answer and its timing are the same for an address that is free, has an account, or is an alias:
     the password is hashed in each case, and the rest happens after the answer.
     """
+
+    labels = LABELS | {"password1": _("Password"), "password2": _("Password, again")}
 
     def validate_unique_email(self, email: str) -> str:
         return email
@@ -142,3 +180,38 @@ class SignupForm(forms.SignupForm):  # type: ignore[misc]
         password_hash = make_password(self.cleaned_data["password1"])
         do_after_answer_or_refuse(partial(sign_up, self.cleaned_data["email"], password_hash))
         return None, get_adapter().respond_email_verification_sent(request, None)
+
+
+class ReauthenticateForm(OurWords, forms.ReauthenticateForm):  # type: ignore[misc]
+    """Asks for the password again."""
+
+
+class ReauthenticateCodeForm(OurWords, code_forms.ReauthenticateForm):  # type: ignore[misc]
+    """Asks for a code again."""
+
+
+class AuthenticateForm(OurWords, code_forms.AuthenticateForm):  # type: ignore[misc]
+    """Asks for a code after the password."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["code"].help_text = _("From your authenticator app, or one of your recovery codes.")
+
+
+class ActivateTOTPForm(OurWords, totp_forms.ActivateTOTPForm):  # type: ignore[misc]
+    """Sets up an authenticator app."""
+
+
+class AddWebAuthnForm(OurWords, webauthn_forms.AddWebAuthnForm):  # type: ignore[misc]
+    """Adds a passkey."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["passwordless"].help_text = _(
+            "Without e-mail address and password. Your phone, computer or key then asks for your finger, "
+            "your face or a PIN."
+        )
+
+
+class EditWebAuthnForm(OurWords, webauthn_forms.EditWebAuthnForm):  # type: ignore[misc]
+    """Renames a passkey."""

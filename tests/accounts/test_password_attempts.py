@@ -146,7 +146,7 @@ def test_an_address_without_account_is_counted_as_one_with(alice: User) -> None:
     for email in (alice.email, "nobody@example.com"):
         client = Client(REMOTE_ADDR=f"198.51.100.{len(email)}")
         pages = [client.post("/accounts/login/", {"login": email, "password": "wrong"}) for _ in range(7)]
-        answers.append([page.content.decode().count("Too many failed") for page in pages])
+        answers.append([page.content.decode().count("Too many attempts") for page in pages])
 
     assert answers[0] == answers[1]
     assert sum(answers[0]) == 2

@@ -42,14 +42,15 @@ Visit = Callable[..., Page]
 
 @pytest.fixture
 def visit(browser: Browser, live_server: LiveServer) -> Iterator[Visit]:
-    """Opens a browser window for a user (None: signed out); options as `Browser.new_context` takes them.
+    """Opens a browser window for a user, or with a client's session (neither: signed out); options as
+    `Browser.new_context` takes them.
 
     Every window fails its test when a page throws, or when its Content-Security-Policy is broken.
     """
     contexts: list[BrowserContext] = []
     problems: list[str] = []
 
-    def open_window(user: User | None = None, **options: object) -> Page:
+    def open_window(user: User | None = None, client: Client | None = None, **options: object) -> Page:
         options.setdefault("locale", "en-GB")
         context = browser.new_context(base_url=live_server.url, **options)  # type: ignore[arg-type]
         contexts.append(context)
@@ -59,6 +60,7 @@ def visit(browser: Browser, live_server: LiveServer) -> Iterator[Visit]:
         if user is not None:
             client = Client()
             client.force_login(user)
+        if client is not None and "sessionid" in client.cookies:
             cookie = client.cookies["sessionid"]
             context.add_cookies([{"name": "sessionid", "value": cookie.value, "url": live_server.url}])
         page = context.new_page()

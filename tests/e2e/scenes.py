@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from allauth.account.models import EmailAddress, EmailConfirmationHMAC
+from allauth.mfa.models import Authenticator
+from django.test import Client
 from django.utils import timezone
 
 from accounts.models import AddressChange, DestinationOnly, User
@@ -13,6 +16,7 @@ from accounts.password_links import password_link
 from aliases.issuing import issue
 from aliases.models import Alias
 from domains.models import Domain
+from tests.rig.signing_in import PHONE, give_second_factors, half_signed_in, signed_in
 from tokens.models import Token
 from tokens.scopes import EVERYTHING
 from transfer.importing import check_rows, check_server, upload
@@ -35,6 +39,20 @@ class Stage:
     token: Token
     second: EmailAddress
     undo: str
+    # Has a second factor of every kind.
+    careful: User
+    # Signs in with a passkey alone.
+    passkey_holder: User
+    passkey: Authenticator
+
+    def client(self, scene: "Scene", **options: Any) -> Client:
+        """A client of whoever sees the scene."""
+        if scene.who is None:
+            return Client(**options)
+        user: User = getattr(self, scene.who)
+        if scene.is_half_signed_in:
+            return half_signed_in(user, f"{scene.who}-password-1", **options)
+        return signed_in(user, **options)
 
 
 @dataclass(frozen=True)
@@ -44,6 +62,8 @@ class Scene:
     name: str
     who: str | None
     path: Callable[[Stage], str]
+    # Has given the password, not yet the second factor.
+    is_half_signed_in: bool = False
 
 
 MAILU = """
@@ -136,13 +156,21 @@ def set_stage() -> Stage:
     added = EmailAddress.objects.create(user=alice, email="alice@phone.test", verified=True)
     DestinationOnly.objects.create(address=added)
     change = AddressChange.objects.record(alice, AddressChange.Kind.ADDED, added, by_api=True)
-    return Stage(*people, aliases[0], deleted, token, second, urlsplit(change.link).path)
+    signed_in(alice, headers={"User-Agent": PHONE})
+    careful = User.objects.create_user("careful@example.com", "careful-password-1")
+    give_second_factors(careful)
+    passkey = careful.authenticator_set.get(type=Authenticator.Type.WEBAUTHN)
+    passkey_holder = User.objects.create_user("passkeys@example.com")
+    undo = urlsplit(change.link).path
+    return Stage(*people, aliases[0], deleted, token, second, undo, careful, passkey_holder, passkey)
 
 
 def verification_key() -> str:
     """What the link carries that verifies alice's further address."""
     return EmailConfirmationHMAC(EmailAddress.objects.get(email="alice@work.test")).key
 
+
+PASSKEYS = "/accounts/2fa/webauthn/"
 
 SCENES = [
     Scene("sign-in", None, lambda stage: "/accounts/login/"),
@@ -178,9 +206,27 @@ SCENES = [
     Scene("account", "alice", lambda stage: "/account/"),
     Scene("account-delete", "alice", lambda stage: "/account/delete/"),
     Scene("password", "alice", lambda stage: "/accounts/password/change/"),
+    Scene("password-first", "passkey_holder", lambda stage: "/accounts/password/set/"),
+    Scene("password-saved", None, lambda stage: "/accounts/password/reset/key/done/"),
     Scene("second-factor", "alice", lambda stage: "/accounts/2fa/"),
     Scene("second-factor-app", "alice", lambda stage: "/accounts/2fa/totp/activate/"),
     Scene("passkey", "alice", lambda stage: "/accounts/2fa/webauthn/add/"),
+    Scene("second-factor-on", "careful", lambda stage: "/accounts/2fa/"),
+    Scene("second-factor-off", "careful", lambda stage: "/accounts/2fa/totp/deactivate/"),
+    Scene("second-factor-asked", "careful", lambda stage: "/accounts/2fa/authenticate/", True),
+    Scene("recovery-codes", "careful", lambda stage: "/accounts/2fa/recovery-codes/"),
+    Scene("recovery-codes-new", "careful", lambda stage: "/accounts/2fa/recovery-codes/generate/"),
+    Scene("passkeys", "careful", lambda stage: PASSKEYS),
+    Scene("passkey-rename", "careful", lambda stage: f"{PASSKEYS}keys/{stage.passkey.pk}/edit/"),
+    Scene("passkey-remove", "careful", lambda stage: f"{PASSKEYS}keys/{stage.passkey.pk}/remove/"),
+    Scene("confirm-password", "alice", lambda stage: "/accounts/reauthenticate/"),
+    Scene("confirm-code", "careful", lambda stage: "/accounts/2fa/reauthenticate/"),
+    Scene("confirm-passkey", "careful", lambda stage: "/accounts/2fa/webauthn/reauthenticate/"),
+    Scene("sign-out", "alice", lambda stage: "/accounts/logout/"),
+    Scene("account-inactive", None, lambda stage: "/accounts/inactive/"),
+    Scene("address-link-over", None, lambda stage: "/accounts/confirm-email/x/"),
+    Scene("password-requested", None, lambda stage: "/accounts/password/reset/done/"),
+    Scene("verification-sent", None, lambda stage: "/accounts/confirm-email/"),
     Scene("sessions", "alice", lambda stage: "/accounts/sessions/"),
     Scene("domains", "alice", lambda stage: "/domains/"),
     Scene("domain-access", "alice", lambda stage: "/domains/xn--bcher-kva.example/"),

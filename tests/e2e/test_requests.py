@@ -215,7 +215,7 @@ def test_what_was_typed_survives_the_end_of_the_session(visit: Visit, alice: Use
     Session.objects.all().delete()
 
     button.click()
-    page.get_by_label("Email").fill("alice@example.com")
+    page.get_by_label("E-mail address").fill("alice@example.com")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in", exact=True).click()
 
@@ -240,9 +240,9 @@ def test_signing_out_and_in_again_loses_nothing_and_says_nothing(visit: Visit, a
 def test_what_is_sent_to_the_sign_in_pages_is_not_kept(visit: Visit, alice: User) -> None:
     page = visit()
     page.goto("/accounts/password/reset/")
-    page.get_by_label("Email").fill("no address@")
+    page.get_by_label("E-mail address").fill("no address@")
     page.locator("form").last.evaluate("form => { form.noValidate = true; }")
-    page.get_by_label("Email").press("Enter")
+    page.get_by_label("E-mail address").press("Enter")
     expect(page.locator(".errorlist").first).to_be_visible()
 
     expect(page.locator("#notice")).to_be_hidden()
