@@ -170,6 +170,8 @@ class MilterDoor(QuestionDoor):
         return self._said(transaction, asked, decision or Decision(AWAY))
 
     def _said(self, transaction: _Transaction, asked: _Asked, decision: Decision) -> bytes:
+        # Another recipient is not judged by this one's.
+        self._macros = {}
         if decision.refusal:
             return protocol.reply(_in_postfixs_form(decision.refusal, _bare(asked.written)))
         # Postfix finds a recipient again only if it is written as Postfix itself writes it.

@@ -182,6 +182,16 @@ def test_it_asks_for_what_it_needs_and_no_more(mta: Mta) -> None:
     }
 
 
+def test_a_recipient_is_not_judged_by_the_macro_of_the_one_before(mta: Mta, alias: Alias) -> None:
+    nobody = "nobody@example.com"
+    mta.mail()
+    assert mta.rcpt(alias.address) == ""
+
+    mta.say(kilter.EnvelopeRecipient(f"<{nobody}>".encode()))
+
+    assert words(mta.hear()) == unknown(nobody)
+
+
 @pytest.mark.parametrize("offered", [(2, ALL_ACTIONS, ALL_STEPS), (6, 0, ALL_STEPS), (6, ALL_ACTIONS, 0)])
 def test_an_older_protocol_is_not_spoken(mta: Mta, offered: tuple[int, int, int]) -> None:
     version, actions, steps = offered
