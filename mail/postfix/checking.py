@@ -38,6 +38,7 @@ def missing(configuration: Configuration, running: Running) -> list[str]:
             f"Postfix accepts larger messages than MAIL_SIZE_LIMIT allows ({settings.MAIL_SIZE_LIMIT})."
         )
     found += _unreachable_doors(running)
+    found += _too_few_connections(running)
     if configuration.directory:
         for name, content in configuration.tables.items():
             if not _has_text(path := configuration.directory / name, content):
@@ -73,6 +74,17 @@ def _unreachable_doors(running: Running) -> Iterator[str]:
                 )
             case _:
                 yield f"Nothing answers at {name}: start `manage.py mailserver`."
+
+
+def _too_few_connections(running: Running) -> Iterator[str]:
+    limits = (service[6] for service in running.services if service[7] in {"smtpd", "lmtp"})
+    most = max((int(running["default_process_limit"] if each == "-" else each) for each in limits), default=0)
+    ours = settings.MAIL_CONNECTIONS * settings.MAIL_PROCESSES
+    if most > ours:
+        yield (
+            f"Postfix may have {most} processes of a service that connects to Anonmail, which accepts {ours}"
+            " connections: raise MAIL_CONNECTIONS, or lower the limit in master.cf or default_process_limit."
+        )
 
 
 def _error_of_connecting(user: str, place: Endpoint) -> int:

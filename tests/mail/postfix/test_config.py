@@ -291,6 +291,26 @@ def test_a_postfix_that_takes_larger_messages_than_we_is_named(
     assert existing.check() == ["Postfix accepts larger messages than MAIL_SIZE_LIMIT allows (10240000)."]
 
 
+@pytest.mark.parametrize(
+    "raised",
+    [
+        lambda place: place.append("default_process_limit = 500"),
+        lambda place: place.edit("master.cf", "lmtp unix - - n - - lmtp", "lmtp unix - - n - 500 lmtp"),
+    ],
+)
+def test_more_processes_of_postfix_than_we_accept_connections_are_named(
+    raised: Callable[[Place], None], fresh: Place, doors: None
+) -> None:
+    raised(fresh)
+
+    assert fresh.check() == [
+        "Postfix may have 500 processes of a service that connects to Anonmail, which accepts 200"
+        " connections: raise MAIL_CONNECTIONS, or lower the limit in master.cf or default_process_limit."
+    ]
+    fresh.settings.MAIL_PROCESSES = 3
+    assert fresh.check() == []
+
+
 def test_each_door_that_does_not_answer_is_named(fresh: Place) -> None:
     found = fresh.check()
 
