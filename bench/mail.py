@@ -1,7 +1,9 @@
-"""Messages per second through Postfix and Anonmail, beside the same Postfix with a static alias file.
+"""Messages through Postfix and Anonmail, beside the same Postfix with a static alias file: rate and CPU.
 
-smtp-source sends, smtp-sink takes; PostgreSQL waits for the disk at each commit. Everything runs on
-this machine: the ratio to the static Postfix of the same run is the figure to look at.
+smtp-source sends, smtp-sink takes; PostgreSQL waits for the disk at each commit. Every design is ready
+all the time, and they get bursts of messages in turn, so that a noisy machine hurts all alike. The ratio
+of a burst is that to the static Postfix's burst of the same turn. CPU time is what the processes of each
+component used in a burst, those that have ended included.
 """
 
 import argparse
@@ -14,15 +16,17 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench import rig
+from bench.cpu import children
 from bench.create import RESULTS, machine, say
 from mail.server.listening import connect, endpoint
 from tests.rig import mta
+from tests.rig.mail_process import is_soon
 from tests.rig.mta import Ports, Postfix
 from tests.rig.postgresql import Missing
 
@@ -30,157 +34,235 @@ USERS = 200
 DOMAIN = "d0.example.com"
 FAR = "far.test"
 MESSAGE_OCTETS = 4096
+LARGE_OCTETS, LARGE_MESSAGES = 20_000_000, 5
 SESSIONS = 20
 # How long a wait for the last message may take, in seconds.
 PATIENCE = 600
+# The load beside which latencies are measured, as a part of what the design carries, and for how long.
+PART, SECONDS = 0.8, 10
 POLICY_PAUSE = 0.05  # seconds between two questions beside the load
-POLICY_SECONDS = 3.0
+COMPONENTS = ("postfix", "python", "postgresql", "load")
+WAITS = ("rcpt_ms", "policy_ms")
+TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
 class Bench:
-    """What every measurement uses."""
+    """What every design stands on."""
 
     directory: Path
     env: dict[str, str]
     messages: int
-    number: int = 0
+    processes: int
+    postmaster: int
 
 
-def source(port: int, messages: int) -> float:
-    """Send so many messages, each to another alias, over kept connections; the seconds it took."""
-    command = ["smtp-source", "-d", "-s", str(SESSIONS), "-m", str(messages), "-l", str(MESSAGE_OCTETS), "-N"]
+def cpu_of_tree(root: int) -> float:
+    """The CPU seconds of a process and all that it has started, also of those that have ended and that it,
+    or one of them, has waited for (proc(5): utime, stime, cutime, cstime)."""
+    parents: dict[int, list[int]] = {}
+    ticks: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has ended
+        pid = int(stat.parent.name)
+        parents.setdefault(int(fields[1]), []).append(pid)
+        ticks[pid] = sum(map(int, fields[11:15]))
+    total, waiting = 0, [root]
+    while waiting:
+        pid = waiting.pop()
+        total += ticks.get(pid, 0)
+        waiting += parents.get(pid, [])
+    return total / TICK
+
+
+def source(port: int, messages: int, octets: int = MESSAGE_OCTETS, sessions: int = SESSIONS) -> float:
+    """Send so many messages, each to another alias, over kept connections; the CPU seconds it took here."""
+    command = ["smtp-source", "-d", "-s", str(sessions), "-m", str(messages), "-l", str(octets), "-N"]
     command += ["-f", "eve@sender.test", "-t", f"n@{DOMAIN}", f"127.0.0.1:{port}"]
-    began = time.perf_counter()
+    before = os.times()
     subprocess.run(command, check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 @contextmanager
-def sink(port: int) -> Iterator[None]:
-    """Postfix's smtp-sink, which takes everything and throws it away."""
+def sink(port: int) -> Iterator[int]:
+    """The process id of Postfix's smtp-sink, which takes everything and throws it away."""
     command = ["smtp-sink", "-u", "postfix", f"127.0.0.1:{port}", "512"]
     server = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
     try:
         rig.wait_for(port, server)
-        yield
+        yield server.pid
     finally:
         rig.stop(server)
 
 
+@dataclass
+class Design:
+    """One way of mail through this machine, ready for bursts."""
+
+    port: int
+    roots: dict[str, int]
+    postfix: Postfix | None = None
+    policy: str = ""
+    bursts: list[dict[str, Any]] = field(default_factory=list)
+
+    def burst(self, messages: int) -> dict[str, Any]:
+        """Messages per second, from the first one sent until the queue is empty, and CPU ms a message."""
+        before = self._cpu()
+        began = time.perf_counter()
+        sent = source(self.port, messages)
+        self._wait_until_idle()
+        seconds = time.perf_counter() - began
+        used = {name: after - before[name] for name, after in self._cpu().items()}
+        used["load"] += sent
+        cpu = {name: round(used.get(name, 0.0) / messages * 1000, 3) for name in COMPONENTS}
+        return {"rate": messages / seconds, "cpu_ms": cpu | {"total": round(sum(cpu.values()), 3)}}
+
+    def large_messages(self) -> None:
+        """A few messages of 20 MB, one after another."""
+        source(self.port, LARGE_MESSAGES, LARGE_OCTETS, 1)
+        self._wait_until_idle()
+
+    def _cpu(self) -> dict[str, float]:
+        return {name: cpu_of_tree(root) for name, root in self.roots.items()}
+
+    def _wait_until_idle(self) -> None:
+        if self.postfix is None:
+            return
+        queue = self.postfix.directory / "queue"
+        deadline = time.monotonic() + PATIENCE
+        while any(
+            files
+            for name in ("maildrop", "incoming", "active", "deferred")
+            for _path, _folders, files in os.walk(queue / name)
+        ):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the queue does not get empty")
+            time.sleep(0.01)
+
+
 @contextmanager
-def mail_server(bench: Bench, ports: Ports, processes: int, **more: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A running `manage.py mailserver`."""
-    settings = {name: str(value) for name, value in ports.settings().items()}
+def mail_server(bench: Bench, ports: Ports, **more: str) -> Iterator[int]:
+    """The process id of a running `manage.py mailserver`."""
     env = {
         **bench.env,
-        **settings,
-        "MAIL_PROCESSES": str(processes),
+        **{name: str(value) for name, value in ports.settings().items()},
+        "MAIL_PROCESSES": str(bench.processes),
         "MAIL_UNKNOWN_PER_CLIENT": "0",
         "MAIL_UNKNOWN_PER_DAY": "0",
         **more,
     }
-    server = subprocess.Popen(
-        [sys.executable, "manage.py", "mailserver"], cwd=rig.ROOT, env=env, start_new_session=True
-    )
+    command = [sys.executable, "manage.py", "mailserver"]
+    server = subprocess.Popen(command, cwd=rig.ROOT, env=env, start_new_session=True)
     try:
         rig.wait_for(ports.door, server)
-        yield server
+        yield server.pid
     finally:
         rig.stop(server)
 
 
-@contextmanager
-def postfix(bench: Bench, ports: Ports, variant: Sequence[str], more: Mapping[str, str]) -> Iterator[Postfix]:
-    """A Postfix that `postfix_config` has configured."""
-    settings = {name: str(value) for name, value in ports.settings().items()}
-    bench.number += 1
-    written = bench.directory / f"written{bench.number}"
+def with_postfix(
+    bench: Bench, stack: ExitStack, variant: Sequence[str], more: Mapping[str, str], hop: str | None
+) -> Design:
+    """A Postfix that `postfix_config` has configured, and its far end. Anonmail's next hop is `hop`, or the
+    re-injection if that is empty; None for no Anonmail."""
+    directory = stack.enter_context(mta.directory())
+    ports = Ports.free(directory / "queue")
+    written = directory / "written"
     command = ["manage.py", "postfix_config", "fresh", "--directory", str(written)]
     command += ["--reinjection", f"127.0.0.1:{ports.reinjection}", *variant]
-    rig.run(command, {**bench.env, **settings})
-    with mta.directory() as directory:
-        main_cf = (written / "main.cf").read_text()
-        mta.install(directory, main_cf, (written / "master.cf").read_text(), ports, more, {})
-        with mta.started(directory, ports) as running:
-            yield running
+    rig.run(command, bench.env | {name: str(value) for name, value in ports.settings().items()})
+    main_cf, master_cf = ((written / name).read_text() for name in ("main.cf", "master.cf"))
+    # As chrooted services see it: `postfix_config` knows only the usual queue directory.
+    main_cf = main_cf.replace(f"unix:{directory / 'queue'}/", "unix:")
+    mta.install(directory, main_cf, master_cf, ports, more, {})
+    roots = {"load": stack.enter_context(sink(ports.sink))}
+    if hop is not None:
+        roots["postgresql"] = bench.postmaster
+        settings = {"MAIL_CONFIG": str(directory)}
+        settings |= {"MAIL_NEXT_HOP": hop.format(sink=ports.sink)} if hop else {}
+        roots["python"] = stack.enter_context(mail_server(bench, ports, **settings))
+        if not is_soon((ports.shared / "domains").exists):
+            raise RuntimeError("the mail server wrote no table of domains")
+    running = stack.enter_context(mta.started(directory, ports))
+    roots["postfix"] = int((directory / "queue/pid/master.pid").read_text())
+    policy = "" if hop is None else str(ports.settings()["MAIL_POLICY_LISTEN"])
+    return Design(ports.smtp, roots, running, policy)
 
 
-def through(running: Postfix, ports: Ports, messages: int) -> float:
-    """Messages per second, from the first one sent until the queue is empty."""
-    began = time.perf_counter()
-    source(ports.smtp, messages)
-    queues = [running.directory / "queue" / name for name in ("maildrop", "incoming", "active", "deferred")]
-    while any(file for queue in queues for _path, _folders, files in os.walk(queue) for file in files):
-        if time.perf_counter() - began > PATIENCE:
-            raise RuntimeError("the queue does not get empty")
-        time.sleep(0.01)
-    return messages / (time.perf_counter() - began)
-
-
-def static(bench: Bench) -> float:
+def static(bench: Bench, stack: ExitStack) -> Design:
     """The same Postfix with all aliases in a file: one queue pass, no question to anybody."""
-    with ExitStack() as stack:
-        ports = Ports.free(stack.enter_context(mta.directory()) / "queue")
-        aliases = bench.directory / "static"
-        if not aliases.is_file():
-            with aliases.open("w") as file:
-                for number in range(int(bench.env["BENCH_ALIASES"])):
-                    file.write(f"{number + 1}n@{DOMAIN} user{number % USERS}@{FAR}\n")
-            # A new machine has no main.cf, without which postmap does nothing.
-            (bench.directory / "main.cf").touch()
-            configuration = {**os.environ, "MAIL_CONFIG": str(bench.directory)}
-            subprocess.run(["postmap", f"hash:{aliases}"], check=True, env=configuration)
-        bench.directory.chmod(0o755)
-        more = {
-            "relay_domains": "",
-            "virtual_alias_domains": DOMAIN,
-            "virtual_alias_maps": f"hash:{aliases}",
-            "smtpd_recipient_restrictions": "reject_non_fqdn_recipient",
-            "relay_transport": "relay",
-        }
-        stack.enter_context(sink(ports.sink))
-        running = stack.enter_context(postfix(bench, ports, [], more))
-        through(running, ports, bench.messages // 10)
-        return through(running, ports, bench.messages)
+    aliases = bench.directory / "static"
+    with aliases.open("w") as file:
+        for number in range(int(bench.env["BENCH_ALIASES"])):
+            file.write(f"{number + 1}n@{DOMAIN} user{number % USERS}@{FAR}\n")
+    # A new machine has no main.cf, without which postmap does nothing.
+    (bench.directory / "main.cf").touch()
+    configuration = {**os.environ, "MAIL_CONFIG": str(bench.directory)}
+    subprocess.run(["postmap", f"hash:{aliases}"], check=True, env=configuration)
+    bench.directory.chmod(0o755)
+    more = {
+        "relay_domains": "",
+        "virtual_alias_domains": DOMAIN,
+        "virtual_alias_maps": f"hash:{aliases}",
+        "smtpd_recipient_restrictions": "reject_non_fqdn_recipient",
+        "relay_transport": "relay",
+    }
+    return with_postfix(bench, stack, [], more, None)
 
 
-def with_postfix(bench: Bench, processes: int, *variant: str) -> dict[str, Any]:
-    """Postfix and Anonmail together: messages per second, the policy's latency meanwhile, memory."""
-    with ExitStack() as stack:
-        ports = Ports.free(stack.enter_context(mta.directory()) / "queue")
-        stack.enter_context(sink(ports.sink))
-        server = stack.enter_context(mail_server(bench, ports, processes))
-        running = stack.enter_context(postfix(bench, ports, variant, {}))
-        through(running, ports, bench.messages // 10)
-        with asking(ports) as latencies:
-            rate = through(running, ports, bench.messages)
-        return {"rate": rate, "policy_ms": percentiles(latencies), "memory_mib": memory(server)}
-
-
-def alone(bench: Bench, processes: int) -> dict[str, Any]:
+def alone(bench: Bench, stack: ExitStack) -> Design:
     """The mail server without Postfix: SMTP in, SMTP out."""
-    with ExitStack() as stack:
-        ports = Ports.free(stack.enter_context(mta.directory()) / "queue")
-        stack.enter_context(sink(ports.sink))
-        hop = {"MAIL_NEXT_HOP": f"smtp://127.0.0.1:{ports.sink}"}
-        server = stack.enter_context(mail_server(bench, ports, processes, **hop))
-        source(ports.door, bench.messages // 10)
-        rate = bench.messages / source(ports.door, bench.messages)
-        return {"rate": rate, "memory_mib": memory(server)}
+    ports = Ports.free(stack.enter_context(mta.directory()) / "queue")
+    roots = {"load": stack.enter_context(sink(ports.sink)), "postgresql": bench.postmaster}
+    settings = {"MAIL_NEXT_HOP": f"smtp://127.0.0.1:{ports.sink}", "MAIL_POSTFIX_DIRECTORY": ""}
+    roots["python"] = stack.enter_context(mail_server(bench, ports, **settings))
+    return Design(ports.door, roots)
 
 
-def memory(server: subprocess.Popen[bytes]) -> list[int]:
-    """The resident memory of the server's processes, in MiB."""
+STATIC = "static file"
+DESIGNS: dict[str, Any] = {
+    STATIC: static,
+    "LMTP, re-injection": lambda bench, stack: with_postfix(bench, stack, [], {}, ""),
+    "LMTP, smarthost": lambda bench, stack: with_postfix(bench, stack, [], {}, "smtp://127.0.0.1:{sink}"),
+    "milter": lambda bench, stack: with_postfix(bench, stack, ["--milter"], {}, ""),
+    "mail server alone": alone,
+}
+
+
+def memory(root: int, what: str) -> list[int]:
+    """`VmRSS` or `VmHWM` (the most so far) of a mail server's processes, in MiB."""
     found = []
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
-        except OSError:
-            continue
-        if str(server.pid) in {status.parent.name, fields.get("PPid", "").strip()} and "VmRSS" in fields:
-            found.append(int(fields["VmRSS"].split()[0]) // 1024)
-    return sorted(found)
+    for pid in (root, *children(root)):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(f"{what}:"):
+                found.append(int(line.split()[1]) // 1024)
+    return found
+
+
+@contextmanager
+def asking(place: str) -> Iterator[list[float]]:
+    """Ask the policy now and then during the block; the latencies in seconds."""
+    latencies: list[float] = []
+    over = threading.Event()
+
+    def go_on() -> None:
+        with connect(endpoint(place), 10) as connection:
+            stream = connection.makefile("rwb")
+            while not over.wait(POLICY_PAUSE):
+                latencies.append(ask(stream, len(latencies)))
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield latencies
+    finally:
+        over.set()
+        thread.join()
 
 
 def ask(stream: Any, number: int) -> float:
@@ -195,109 +277,87 @@ def ask(stream: Any, number: int) -> float:
     return time.perf_counter() - began
 
 
-@contextmanager
-def asking(ports: Ports) -> Iterator[list[float]]:
-    """Ask the policy now and then during the block; the latencies in seconds."""
-    latencies: list[float] = []
-    over = threading.Event()
-
-    def go_on() -> None:
-        with connect(endpoint(ports.settings()["MAIL_POLICY_LISTEN"]), 10) as connection:
-            stream = connection.makefile("rwb")
-            while not over.wait(POLICY_PAUSE):
-                latencies.append(ask(stream, len(latencies)))
-
-    thread = threading.Thread(target=go_on)
-    thread.start()
-    try:
-        yield latencies
-    finally:
-        over.set()
-        thread.join()
+def latencies(design: Design, rate: float) -> dict[str, Any]:
+    """How long answers take beside so many messages a second: Postfix's to RCPT, and the policy's."""
+    stream = [str(design.port), f"{rate:.1f}", str(SECONDS), DOMAIN, str(MESSAGE_OCTETS)]
+    command = ["-m", "bench.paced", *stream]
+    if not design.policy:
+        return {"rcpt_ms": percentiles(json.loads(rig.run(command, dict(os.environ))))}
+    with asking(design.policy) as policy:
+        rcpt = json.loads(rig.run(command, dict(os.environ)))
+    return {"rcpt_ms": percentiles(rcpt), "policy_ms": percentiles(policy)}
 
 
-def policy_rate(bench: Bench, processes: int) -> dict[str, Any]:
-    """Policy answers per second over 8 connections that ask without a pause, and their latency."""
-    with (
-        mta.directory() as directory,
-        mail_server(bench, ports := Ports.free(directory / "queue"), processes),
-    ):
-        latencies: list[float] = []
-        until = time.perf_counter() + POLICY_SECONDS
-
-        def go_on() -> None:
-            with connect(endpoint(ports.settings()["MAIL_POLICY_LISTEN"]), 10) as connection:
-                stream = connection.makefile("rwb")
-                while time.perf_counter() < until:
-                    latencies.append(ask(stream, len(latencies)))
-
-        threads = [threading.Thread(target=go_on) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return {"rate": len(latencies) / POLICY_SECONDS, "policy_ms": percentiles(latencies)}
-
-
-def percentiles(latencies: Sequence[float]) -> dict[str, float]:
+def percentiles(seconds: Sequence[float]) -> dict[str, float]:
     """The median and the 99th percentile, in milliseconds."""
-    cuts = statistics.quantiles(latencies, n=100)
+    cuts = statistics.quantiles(seconds, n=100)
     return {"p50": round(cuts[49] * 1000, 2), "p99": round(cuts[98] * 1000, 2)}
 
 
 def measure(bench: Bench, given: argparse.Namespace) -> list[dict[str, Any]]:
-    """The rows of the table, each with the static Postfix's rate of the same round beside it."""
-    designs: list[tuple[str, Any]] = []
-    for processes in (1, 2):
-        designs += [
-            (f"LMTP, {processes} process", lambda n=processes: with_postfix(bench, n)),
-            (f"milter, {processes} process", lambda n=processes: with_postfix(bench, n, "--milter")),
-            (f"mail server alone, {processes} process", lambda n=processes: alone(bench, n)),
-            (f"policy alone, {processes} process", lambda n=processes: policy_rate(bench, n)),
-        ]
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for number in range(given.rounds):
-        say(f"round {number + 1}: static")
-        floor = static(bench)
-        rows.setdefault("static file", []).append({"rate": floor, "ratio": 1.0})
-        for name, run in designs:
-            if given.only and given.only not in name:
-                continue
-            say(f"round {number + 1}: {name}")
-            row = run()
-            row["ratio"] = row["rate"] / floor
-            rows.setdefault(name, []).append(row)
-    return [{"design": name, "rounds": rounds} for name, rounds in rows.items()]
+    """The rows of the table."""
+    with ExitStack() as stack:
+        chosen = {name: make for name, make in DESIGNS.items() if name == STATIC or given.only in name}
+        designs: dict[str, Design] = {}
+        for name, make in chosen.items():
+            say(f"preparing: {name}")
+            designs[name] = make(bench, stack)
+            designs[name].burst(max(SESSIONS, bench.messages // 10))
+        for number in range(given.rounds):
+            say(f"round {number + 1} of {given.rounds}")
+            for design in designs.values():
+                design.bursts.append(design.burst(bench.messages))
+            floor = designs[STATIC].bursts[-1]["rate"]
+            for design in designs.values():
+                design.bursts[-1]["ratio"] = design.bursts[-1]["rate"] / floor
+        rows = []
+        for name, design in designs.items():
+            say(f"latencies and memory: {name}")
+            row: dict[str, Any] = {"design": name, "bursts": design.bursts}
+            rate = statistics.median(burst["rate"] for burst in design.bursts)
+            row |= latencies(design, rate * PART)
+            if server := design.roots.get("python"):
+                row["memory_mib"] = memory(server, "VmRSS")
+                design.large_messages()
+                row["memory_of_large_mib"] = memory(server, "VmHWM")
+            rows.append(row)
+        return rows
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as a Markdown table: medians of the rounds."""
+    """The rows as a Markdown table: medians of the bursts."""
     lines = [
-        "| design | per second | of the static Postfix | of the rounds | policy p50 ms | p99 ms | MiB |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| design | per second | of static | spread | Postfix, CPU ms | Python | PostgreSQL | load | total"
+        " | RCPT p50, ms | p99 | policy p50 | p99 | MiB | MiB, 20 MB |",
+        "|---|" + "--:|" * 14,
     ]
     for row in rows:
-        rounds = row["rounds"]
-        rate = statistics.median(each["rate"] for each in rounds)
-        ratios = sorted(each["ratio"] for each in rounds)
-        policy = [each["policy_ms"] for each in rounds if "policy_ms" in each]
-        p50, p99 = (
-            f"{statistics.median(each[name] for each in policy):.1f}" if policy else ""
-            for name in ("p50", "p99")
-        )
-        used = "+".join(map(str, rounds[-1].get("memory_mib", [])))
-        is_mail = not row["design"].startswith("policy")
-        ratio = f"{statistics.median(ratios):.2f}" if is_mail else ""
-        spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}" if is_mail else ""
-        lines.append(f"| {row['design']} | {rate:.0f} | {ratio} | {spread} | {p50} | {p99} | {used} |")
+        bursts = row["bursts"]
+        ratios = sorted(burst["ratio"] for burst in bursts)
+        cpu = [
+            statistics.median(burst["cpu_ms"][name] for burst in bursts) for name in (*COMPONENTS, "total")
+        ]
+        waits = [f"{row[of][cut]:.1f}" if of in row else "" for of in WAITS for cut in ("p50", "p99")]
+        used = ["+".join(map(str, row.get(name, []))) for name in ("memory_mib", "memory_of_large_mib")]
+        cells = [
+            row["design"],
+            f"{statistics.median(burst['rate'] for burst in bursts):.0f}",
+            f"{statistics.median(ratios):.2f}",
+            f"{ratios[0]:.2f} to {ratios[-1]:.2f}",
+            *(f"{each:.2f}" if each else "" for each in cpu),
+            *waits,
+            *used,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--messages", type=int, default=4000, help="of each measurement (default 4000)")
-    parser.add_argument("--rounds", type=int, default=3, help="(default 3)")
+    parser.add_argument("--messages", type=int, default=2000, help="of a burst (default 2000)")
+    parser.add_argument("--rounds", type=int, default=7, help="bursts of each design (default 7)")
     parser.add_argument("--aliases", type=int, default=1_000_000, help="present before (default 1000000)")
+    parser.add_argument("--processes", type=int, default=1, help="of a mail server (default 1)")
     parser.add_argument("--only", default="", help="designs whose name has this in it")
     given = parser.parse_args(arguments)
     RESULTS.mkdir(exist_ok=True)
@@ -313,8 +373,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             numbered = str(min(given.aliases, 50_000))
             more = ["--far", FAR, "--numbered", numbered]
             env, _keys = rig.filled(directory, urls["ours"], given.aliases, USERS, *more)
-            env["BENCH_ALIASES"] = str(given.aliases)
-            rows = measure(Bench(directory, env, given.messages), given)
+            env |= {"BENCH_ALIASES": str(given.aliases), "MAIL_POSTMASTER": f"boss@{FAR}"}
+            (postmaster,) = (pid for pid in children(os.getpid()) if name_of(pid) == "postgres")
+            bench = Bench(directory, env, given.messages, given.processes, postmaster)
+            rows = measure(bench, given)
     except BlockingIOError:
         say("Another measurement runs in this checkout: two at once measure each other.")
         return 1
@@ -330,6 +392,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path.write_text(json.dumps(result, indent=2) + "\n")
     say(f"Written to {path.relative_to(rig.ROOT)}")
     return 0
+
+
+def name_of(pid: int) -> str:
+    """The name of a process's program."""
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 if __name__ == "__main__":
