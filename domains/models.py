@@ -189,7 +189,10 @@ class AccessGrant(models.Model):
 
     is_new = False
 
-    domain = models.ForeignKey(Domain, models.CASCADE, related_name="grants", verbose_name=_("domain"))
+    # Its index is the one of `access_grant_unique`.
+    domain = models.ForeignKey(
+        Domain, models.CASCADE, related_name="grants", verbose_name=_("domain"), db_index=False
+    )
     user = models.ForeignKey(User, models.CASCADE, related_name="access_grants", verbose_name=_("user"))
     granted_by = models.ForeignKey(
         User,

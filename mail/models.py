@@ -72,7 +72,8 @@ class Delivery(models.Model):
 class Bounce(models.Model):
     """The next hop, or a later one, refused mail for a destination."""
 
-    destination = models.ForeignKey(EmailAddress, models.CASCADE, related_name="bounces")
+    # Its index is `bounce_of_destination`.
+    destination = models.ForeignKey(EmailAddress, models.CASCADE, related_name="bounces", db_index=False)
     moment = models.DateTimeField(default=timezone.now)
     # RFC 3463, as in 5.1.1; "" if unknown
     status = models.CharField(max_length=12, blank=True)

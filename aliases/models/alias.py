@@ -32,6 +32,7 @@ from core.addresses import (
 )
 from core.batches import batches
 from core.db.compiled import insert_row
+from core.db.fields import ByteOrderedField
 from domains.models import Domain
 
 if TYPE_CHECKING:
@@ -147,12 +148,7 @@ def _strip_rows(keys: Sequence[int]) -> int:
 class Alias(models.Model):
     """An address that is given out once, ever, and forwarded to its owner while enabled."""
 
-    address = models.CharField(
-        _("address"),
-        max_length=LOCAL_PART_MAX_OCTETS + 1 + DOMAIN_MAX_OCTETS,
-        unique=True,
-        error_messages={"unique": _("This address was given out before.")},
-    )
+    address = ByteOrderedField(_("address"), max_length=LOCAL_PART_MAX_OCTETS + 1 + DOMAIN_MAX_OCTETS)
     # Names the alias to clients that want an id which tells nothing: not how many there are, nor since when.
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     domain = models.ForeignKey(Domain, models.PROTECT, related_name="aliases", verbose_name=_("domain"))
@@ -191,6 +187,11 @@ class Alias(models.Model):
         verbose_name = _("alias")
         verbose_name_plural = _("aliases")
         constraints = [
+            models.UniqueConstraint(
+                fields=["address"],
+                name="alias_address_unique",
+                violation_error_message=_("This address was given out before."),
+            ),
             models.CheckConstraint(condition=Q(address=Lower("address")), name="alias_address_lower_case"),
             models.CheckConstraint(
                 condition=Q(owner__isnull=False) | Q(deleted_at__isnull=False), name="alias_owned_or_stripped"
@@ -343,7 +344,8 @@ class Alias(models.Model):
 class AliasDestination(models.Model):
     """One of the addresses an alias forwards to; in the order in which they were given."""
 
-    alias = models.ForeignKey(Alias, models.CASCADE, related_name="destination_links")
+    # Its index is the one of `alias_destination_unique`.
+    alias = models.ForeignKey(Alias, models.CASCADE, related_name="destination_links", db_index=False)
     address = models.ForeignKey(EmailAddress, models.PROTECT, related_name="alias_links")
 
     class Meta:

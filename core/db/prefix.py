@@ -8,14 +8,15 @@ from django.db.models import CharField, Lookup
 from django.db.models.sql.compiler import SQLCompiler
 
 from core.db.compiled import Parameter
+from core.db.fields import ByteOrderedField
 
 
 class Prefix(Lookup[str]):
     """`column__prefix="text"`: values that begin with the text, in the same case.
 
     A range, which both databases answer from an index even in a plan that was made before the text is
-    known: PostgreSQL, by these operators, from the `varchar_pattern_ops` index that Django adds to a unique
-    column.
+    known: PostgreSQL from the index of a ByteOrderedField, or, by operators of its own, from the
+    `varchar_pattern_ops` index that Django adds to a unique column.
     """
 
     lookup_name = "prefix"
@@ -30,6 +31,8 @@ class Prefix(Lookup[str]):
     def as_postgresql(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
     ) -> tuple[str, Any]:
+        if isinstance(self.lhs.output_field, ByteOrderedField):
+            return self.as_sql(compiler, connection)
         return self.as_sql(compiler, connection, lower="~>=~", upper="~<~")
 
     def _changed(self, change: Callable[[str], str]) -> Any:

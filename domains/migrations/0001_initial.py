@@ -44,7 +44,7 @@ class Migration(migrations.Migration):
                 ('created', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='granted')),
                 ('granted_by', models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='granted by')),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='access_grants', to=settings.AUTH_USER_MODEL, verbose_name='user')),
-                ('domain', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='grants', to='domains.domain', verbose_name='domain')),
+                ('domain', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='grants', to='domains.domain', verbose_name='domain')),
             ],
             options={
                 'verbose_name': 'access grant',

@@ -61,7 +61,7 @@ class Migration(migrations.Migration):
                 ('status', models.CharField(blank=True, max_length=12)),
                 ('is_no_mailbox', models.BooleanField()),
                 ('report', models.CharField(blank=True, default='', max_length=48)),
-                ('destination', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='bounces', to='account.emailaddress')),
+                ('destination', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='bounces', to='account.emailaddress')),
             ],
             options={
                 'indexes': [models.Index(fields=['destination', 'moment'], name='bounce_of_destination'), models.Index(fields=['status', 'moment'], name='bounce_of_status')],

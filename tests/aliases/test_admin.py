@@ -146,8 +146,8 @@ def test_the_search_by_address_uses_the_unique_index(root: User, rf: RequestFact
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
         plan = rows.order_by().explain()
-        assert "address_" in plan
-        assert "_like" in plan
+        assert "Index Cond: (((address)::text >= 'github.'::text) AND" in plan
+        assert "alias_address_unique" in plan
         return
     plan = rows.explain()
     assert "SEARCH aliases_alias USING INDEX" in plan
