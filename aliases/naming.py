@@ -15,11 +15,11 @@ from pathlib import Path
 import idna
 import xkcdpass.xkcd_password
 from anyascii import anyascii
-from tldextract import TLDExtract
 
 from aliases.local_parts import check_local_part, is_reserved
 from aliases.unwanted_words import UNWANTED
 from aliases.websites import Site
+from core.public_suffixes import extract
 
 SITE_MAX = 30
 NO_SITE = Site()
@@ -31,8 +31,6 @@ _CHARACTERS = string.ascii_lowercase + string.digits
 _APP_SCHEMES = frozenset({"androidapp", "iosapp"})
 # Application identifiers are host names written backwards: they begin with these labels and do not end so.
 _APP_PREFIXES = frozenset({"com", "org", "net", "io"})
-# The package's own copy of the Public Suffix List: no network, no cache on disk.
-_extract = TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
 
 # What stands before a site's name without being one.
 _DOOR = re.compile(r"www[0-9]*|m|mobile|wap")
@@ -76,7 +74,7 @@ def _is_misleading(name: str) -> bool:
 
 def _registrable(host: str) -> tuple[str, str]:
     """The (registrable label, public suffix) of a host; a suffix that nobody lists is its last label."""
-    parts = _extract.extract_str(host)
+    parts = extract.extract_str(host)
     if parts.suffix and parts.domain:
         # `www.gov.uk`: not somebody's site called www below a suffix, but the suffix's own.
         own = _site_of_suffix(parts.suffix, parts.domain) if _DOOR.fullmatch(parts.domain) else None
@@ -91,7 +89,7 @@ def _registrable(host: str) -> tuple[str, str]:
 
 def _site_of_suffix(suffix: str, door: str = "www") -> tuple[str, str] | None:
     """The (label, suffix) of the site that a public suffix is, as `gov.uk` and `github.io`; or None."""
-    registry = _extract.extract_str(suffix, include_psl_private_domains=False)
+    registry = extract.extract_str(suffix, include_psl_private_domains=False)
     if registry.domain:
         # A private one. Its customers may be called `m`.
         return (registry.domain, registry.suffix) if door.startswith("www") else None

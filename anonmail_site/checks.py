@@ -14,13 +14,14 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from core.client_address import UNIX
+from domains.dns.lookup import resolver_from
 from mail.delivery.next_hop import next_hop_from
 from mail.server.listening import DOORS, endpoint
 
 LIMITS = """
     ALIASES_PER_HOUR ALIASES_PER_DAY AUTH_FAILURES_PER_ADDRESS_PER_HOUR
     AUTH_FAILURES_PER_ACCOUNT_PER_HOUR ADDRESSES_PER_HOUR TAKEN_PER_DAY GRANTS_PER_HOUR
-    ALIAS_RESTORE_DAYS DATABASE_POOL_SIZE WEB_THREADS PASSWORD_HASHES_AT_ONCE MAIL_THREADS
+    DNS_CHECKS_PER_HOUR ALIAS_RESTORE_DAYS DATABASE_POOL_SIZE WEB_THREADS PASSWORD_HASHES_AT_ONCE MAIL_THREADS
     MAIL_PROCESSES MAIL_CONNECTIONS MAIL_CONNECTIONS_PER_CLIENT MAIL_SIZE_LIMIT MAIL_MEMORY
     MAIL_LEAST_RATE MAIL_PATIENCE ACTIVITY_DAYS AUDIT_DAYS
 """.split()  # noqa: SIM905
@@ -123,6 +124,19 @@ def check_mail() -> Iterator[CheckMessage]:
         except OSError:
             hint = "Enter the path of a PEM file that this process can read."
             yield Error("MAIL_NEXT_HOP_CA contains no certificates.", hint=hint, id="anonmail.E007")
+
+
+@_site
+def check_dns() -> Iterator[CheckMessage]:
+    """Who signs, and the DNS servers, are written in a way that is understood."""
+    if settings.MAIL_DKIM not in {"ours", "off"}:
+        yield Error("MAIL_DKIM is invalid.", hint="Write ours or off.", id="anonmail.E009")
+    try:
+        if settings.DNS_RESOLVERS:
+            resolver_from(settings.DNS_RESOLVERS)
+    except ValueError:
+        hint = "Write IP addresses, with a port if it is not 53, as 192.0.2.53,127.0.0.1:5353,[::1]:5353."
+        yield Error("DNS_RESOLVERS is invalid.", hint=hint, id="anonmail.E009")
 
 
 @_site

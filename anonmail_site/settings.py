@@ -122,6 +122,8 @@ TAKEN_PER_DAY = number("TAKEN_PER_DAY", 30)
 SIGN_IN_MAILS_PER_DAY = number("SIGN_IN_MAILS_PER_DAY", 10)
 # Granting access reveals whether an address has an account, so a manager's grants are limited.
 GRANTS_PER_HOUR = number("GRANTS_PER_HOUR", 60)
+# Checks of a domain's DNS records, and new DKIM keys, that a manager can request.
+DNS_CHECKS_PER_HOUR = number("DNS_CHECKS_PER_HOUR", 60)
 # Days for which audit entries are kept.
 AUDIT_DAYS = number("AUDIT_DAYS", 365)
 # Whether apps can exchange an e-mail address and a password for a token (POST /api/auth/login).
@@ -453,6 +455,8 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str(
     "DEFAULT_FROM_EMAIL", default=f"Anonmail <noreply@{_site.hostname or 'localhost'}>"
 )
 DEFAULT_FROM_ADDRESS = parseaddr(DEFAULT_FROM_EMAIL)[1]
+if vars()["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
+    EMAIL_BACKEND = "mail.site_mail.SigningBackend"
 
 # --- Mail for aliases ---------------------------------------------------------------------------
 
@@ -500,6 +504,11 @@ MAIL_UNKNOWN_PER_CLIENT = number("MAIL_UNKNOWN_PER_CLIENT", 50)
 MAIL_UNKNOWN_PER_DAY = number("MAIL_UNKNOWN_PER_DAY", 500)
 MAIL_TLS_CERTIFICATE = env.str("MAIL_TLS_CERTIFICATE", default="")
 MAIL_TLS_KEY = env.str("MAIL_TLS_KEY", default="")
+# Whether mail that Anonmail sends from one of its domains gets a DKIM signature: ours or off.
+MAIL_DKIM = env.str("MAIL_DKIM", default="ours")
+# The DNS servers that are asked about the domains' records, as 192.0.2.53 or 127.0.0.1:5353. Default: the
+# system's (/etc/resolv.conf).
+DNS_RESOLVERS = env.list("DNS_RESOLVERS", default=[])
 # Days for which mail activity (when, what, who wrote) is kept.
 ACTIVITY_DAYS = number("ACTIVITY_DAYS", 30)
 

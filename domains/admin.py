@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from core.admin import COUNT_MAX, AtLeast, QuickAdmin
 from domains.models import AccessGrant, Domain
+from domains.models.dns_check import summary_of
 
 # A form has at most 1,000 fields (DATA_UPLOAD_MAX_NUMBER_FIELDS) and a grant takes three of them.
 INLINE_GRANTS_MAX = 100
@@ -54,6 +55,7 @@ class DomainAdmin(QuickAdmin):
         "audience",
         "is_shared",
         "manager_names",
+        "dns_state",
         "alias_count",
     )
     list_editable = ("anonmail_enabled",)
@@ -84,7 +86,11 @@ class DomainAdmin(QuickAdmin):
         same_domain = aliases._base_manager.filter(domain=OuterRef("pk")).values("domain_id")
         counted = CountedRows(same_domain[:COUNT_MAX])
         domains: QuerySet[Domain] = super().get_queryset(request)
-        return domains.annotate(number_of_aliases=counted).prefetch_related("managers")
+        return (
+            domains.annotate(number_of_aliases=counted)
+            .select_related("dns_check")
+            .prefetch_related("managers")
+        )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Domain | None = None) -> Any:
         """Aliases contain their domain's name, so it cannot change once there are any."""
@@ -147,6 +153,12 @@ class DomainAdmin(QuickAdmin):
     @admin.display(description=_("managers"))
     def manager_names(self, domain: Domain) -> str:
         return ", ".join(manager.email for manager in domain.managers.all())
+
+    @admin.display(description=_("DNS"))
+    def dns_state(self, domain: Domain) -> str:
+        return format_html(
+            '<a href="{}">{}</a>', reverse("domain-dns", args=[domain.name]), summary_of(domain)
+        )
 
     @admin.display(description=_("aliases"), ordering="number_of_aliases")
     def alias_count(self, domain: Any) -> str:

@@ -38,13 +38,15 @@ def with_figures(domains: DomainQuerySet) -> DomainQuerySet:
 
 def one(request: HttpRequest, name: str) -> Domain:
     """The managed domain of this name, in any form."""
-    return get_object_or_404(with_figures(managed(request)), name=domain_or_none(name))
+    return get_object_or_404(
+        with_figures(managed(request)).select_related("dns_check"), name=domain_or_none(name)
+    )
 
 
 @require_GET
 def domain_list(request: HttpRequest) -> HttpResponse:
     """The domains that the user manages, with their figures."""
-    domains = with_figures(managed(request))
+    domains = with_figures(managed(request)).select_related("dns_check")
     if not domains and not user_of(request).is_superuser:
         raise Http404
     return render(request, "domains/list.html", {"domains": domains})

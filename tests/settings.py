@@ -6,6 +6,8 @@ import tempfile
 os.environ["ENV_FILE"] = ""
 os.environ.setdefault("SECRET_KEY", "tests-only-" + "0123456789abcdef" * 4)
 os.environ.setdefault("VAR_DIR", os.path.join(tempfile.gettempdir(), "anonmail-tests"))
+# Nobody answers there: a test that asks the DNS starts a server of its own (tests/rig/nameserver.py).
+os.environ["DNS_RESOLVERS"] = "127.0.0.1:1"
 os.makedirs(os.path.join(os.environ["VAR_DIR"], "static"), exist_ok=True)
 for name in ("SITE_URL", "ALLOWED_HOSTS", "TRUSTED_PROXIES", "SIGNUP_OPEN", "DEBUG", "EMAIL_URL"):
     os.environ.pop(name, None)

@@ -51,6 +51,36 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'access grants',
             },
         ),
+        migrations.CreateModel(
+            name='DnsCheck',
+            fields=[
+                ('domain', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='dns_check', serialize=False, to='domains.domain')),
+                ('checked', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='checked')),
+                ('findings', models.JSONField(default=dict, editable=False)),
+            ],
+            options={
+                'verbose_name': 'DNS check',
+                'verbose_name_plural': 'DNS checks',
+            },
+        ),
+        migrations.CreateModel(
+            name='DkimKey',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('selector', models.CharField(editable=False, max_length=63, verbose_name='selector')),
+                ('algorithm', models.CharField(choices=[('rsa', 'RSA'), ('ed25519', 'Ed25519')], editable=False, max_length=10, verbose_name='algorithm')),
+                ('public', models.TextField(editable=False, verbose_name='public key')),
+                ('sealed', models.TextField(editable=False)),
+                ('created', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='created')),
+                ('published', models.DateTimeField(editable=False, null=True, verbose_name='in the DNS since')),
+                ('domain', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='dkim_keys', to='domains.domain', verbose_name='domain')),
+            ],
+            options={
+                'verbose_name': 'DKIM key',
+                'verbose_name_plural': 'DKIM keys',
+                'ordering': ['pk'],
+            },
+        ),
         migrations.AddConstraint(
             model_name='domain',
             constraint=models.CheckConstraint(condition=models.Q(('name', django.db.models.functions.text.Lower('name'))), name='domain_name_lower_case'),
@@ -58,5 +88,9 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='accessgrant',
             constraint=models.UniqueConstraint(fields=('domain', 'user'), name='access_grant_unique', violation_error_message='This user has access to this domain already.'),
+        ),
+        migrations.AddConstraint(
+            model_name='dkimkey',
+            constraint=models.UniqueConstraint(fields=('domain', 'selector'), name='dkim_key_unique_selector'),
         ),
     ]

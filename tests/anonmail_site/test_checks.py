@@ -47,6 +47,9 @@ def test_the_defaults_pass() -> None:
         ("MAIL_NEXT_HOP", "maildir://var/mail", "anonmail.E007"),
         ("MAIL_NEXT_HOP", "maildir:var/mail", "anonmail.E007"),
         ("MAIL_NEXT_HOP", "maildir:", "anonmail.E007"),
+        ("MAIL_DKIM", "yes", "anonmail.E009"),
+        ("DNS_RESOLVERS", ["dns.example.com"], "anonmail.E009"),
+        ("DNS_RESOLVERS", ["127.0.0.1:dns"], "anonmail.E009"),
     ],
 )
 def test_a_wrong_setting_is_named(settings: Settings, name: str, value: object, expected: str) -> None:
@@ -62,6 +65,7 @@ def test_a_wrong_setting_is_named(settings: Settings, name: str, value: object, 
             checks.check_trusted_networks,
             checks.check_limits,
             checks.check_mail,
+            checks.check_dns,
             checks.check_passwords,
         )
         for message in check()

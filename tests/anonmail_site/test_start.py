@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 
 BASE = Path(__file__).resolve().parents[2]
+# A DNS server that does not answer.
+NOBODY = "127.0.0.1:1"
 
 
 def free_port() -> int:
@@ -35,6 +37,7 @@ def environment(var: Path, port: int, mail_port: int = 1) -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": "anonmail_site.settings",
         "PYTHONUNBUFFERED": "1",
         "MAIL_LISTEN": f"127.0.0.1:{mail_port}",
+        "DNS_RESOLVERS": NOBODY,
     }
 
 

@@ -11,7 +11,8 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
-from domains.models import AccessGrant, Domain
+from domains.dkim_keys import make_keys
+from domains.models import AccessGrant, DkimKey, Domain
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db
@@ -61,6 +62,9 @@ ROWS = {
     "domain-list": (OK, GONE, OK, False),
     "domain-access": (OK, GONE, OK, True),
     "domain-revoke": (OK, GONE, OK, True),
+    "domain-dns": (OK, GONE, OK, True),
+    "domain-dkim-make": (NO, NO, NO, True),
+    "domain-dkim-drop": (OK, GONE, OK, True),
     "account": (OK, OK, OK, True),
     "account-json": (OK, OK, OK, False),
     "account-csv": (OK, OK, OK, False),
@@ -96,11 +100,12 @@ class Things:
     address: EmailAddress
     token: Token
     grant: AccessGrant
+    key: DkimKey
 
     def url(self, name: str) -> str:
         if name.startswith("domain-") and name != "domain-list":
-            keys = [self.grant.domain.name] + ([self.grant.pk] if name == "domain-revoke" else [])
-            return reverse(name, args=keys)
+            last = {"domain-revoke": self.grant.pk, "domain-dkim-drop": self.key.pk}
+            return reverse(name, args=[self.grant.domain.name] + ([last[name]] if name in last else []))
         if name in {"alias-restore", "alias-remove"}:
             return reverse(name, args=[self.deleted.pk])
         if name == "alias" or name in {
@@ -127,6 +132,7 @@ def things(alice: User, mallory: User, root: User, example_com: Domain, other_or
         address=EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True),
         token=Token.objects.issue(owner=alice, name="phone")[0],
         grant=other_org.grant(mallory, granted_by=alice),
+        key=make_keys(other_org)[0],
     )
 
 
@@ -179,7 +185,7 @@ def test_a_stranger_who_posts_changes_nothing(things: Things, mallory: User) -> 
     named = [name for name in ROWS if any(character.isdigit() for character in things.url(name))]
     before = list(Alias.objects.values()), list(EmailAddress.objects.values()), list(Token.objects.values())
 
-    for name in [*named, "domain-access"]:
+    for name in [*named, "domain-access", "domain-dns", "domain-dkim-make"]:
         assert stranger.post(things.url(name)).status_code == 404, name
     stranger.post(reverse("alias-bulk"), {"action": "delete", "selected": [things.alias.pk]})
     stranger.post(reverse("alias-undo"), {"selected": [things.deleted.pk]})
@@ -187,7 +193,7 @@ def test_a_stranger_who_posts_changes_nothing(things: Things, mallory: User) -> 
     assert len(named) >= 12
     after = list(Alias.objects.values()), list(EmailAddress.objects.values()), list(Token.objects.values())
     assert after == before
-    assert AccessGrant.objects.count() == 2
+    assert AccessGrant.objects.count() == DkimKey.objects.count() == 2
 
 
 def test_every_form_needs_its_csrf_token(things: Things, alice: User) -> None:

@@ -15,7 +15,8 @@ from accounts.models import AddressChange, DestinationOnly, User
 from accounts.password_links import password_link
 from aliases.issuing import issue
 from aliases.models import Alias
-from domains.models import Domain
+from domains.dkim_keys import make_keys
+from domains.models import DkimKey, DnsCheck, Domain
 from tests.rig.signing_in import PHONE, give_second_factors, half_signed_in, signed_in
 from tokens.models import Token
 from tokens.scopes import EVERYTHING
@@ -66,6 +67,15 @@ class Scene:
     is_half_signed_in: bool = False
 
 
+FOUND = {
+    "mx": {"state": "elsewhere", "reason": "elsewhere", "found": ["mx1.provider.test", "mx2.provider.test"]},
+    "spf": {
+        "state": "different",
+        "reason": "not-listed",
+        "found": ["v=spf1 include:_spf.provider.test include:_spf.newsletter.test ip4:192.0.2.0/24 ~all"],
+    },
+    "dmarc": {"state": "unanswered", "reason": "", "found": []},
+}
 MAILU = """
 domain:
   - name: moved.test
@@ -135,6 +145,11 @@ def set_stage() -> Stage:
     # Somebody whom no domain is open to.
     outsider = User.objects.create_user("outsider@elsewhere.test", "outsider-password-1")
     Domain.objects.filter(pk=bucher.pk).update(audience="own")
+    # What the DNS says of a domain, with two keys of which one is there.
+    keys = make_keys(bucher)
+    key_found = {"state": "right", "reason": "", "found": [keys[1].record_text]}
+    DkimKey.objects.filter(pk=keys[1].pk).update(published=timezone.now() - timedelta(days=40))
+    DnsCheck.objects.create(domain=bucher, findings=FOUND | {keys[1].selector: key_found})
     # Two with a file that was checked: one that is right, one that is wrong.
     importer = User.objects.create_user("importer@example.com", "importer-password-1")
     mistaken = User.objects.create_user("mistaken@example.com", "mistaken-password-1")
@@ -234,6 +249,13 @@ SCENES = [
         "domain-revoke",
         "alice",
         lambda stage: f"/domains/xn--bcher-kva.example/{stage.newcomer.access_grants.get().pk}/revoke/",
+    ),
+    Scene("domain-dns", "alice", lambda stage: "/domains/xn--bcher-kva.example/dns/"),
+    Scene("domain-dns-unchecked", "root", lambda stage: "/domains/example.com/dns/"),
+    Scene(
+        "domain-dkim-drop",
+        "alice",
+        lambda stage: f"/domains/xn--bcher-kva.example/dns/keys/{DkimKey.objects.all()[0].pk}/drop/",
     ),
     Scene("domains-admin", "root", lambda stage: "/domains/"),
     Scene("not-found", "alice", lambda stage: "/nothing/"),

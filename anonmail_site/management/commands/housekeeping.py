@@ -16,6 +16,7 @@ CHORES = (
     "forget_imports",
     "tidy_address_changes",
     "report_mail_faults",
+    "check_dns",
     "prune_activity",
     "prune_counters",
     "prune_audit",
