@@ -1,7 +1,7 @@
 """Forms of the alias pages."""
 
 from datetime import datetime, time
-from typing import Any
+from typing import Any, NamedTuple
 
 from allauth.account.models import EmailAddress
 from django import forms
@@ -116,7 +116,23 @@ class NewAliasForm(forms.Form):
             return None
 
 
+class Part(NamedTuple):
+    """Some fields of a form, under a title that opens and closes."""
+
+    title: str
+    fields: list[forms.BoundField]
+    is_open: bool
+
+
 class AliasForm(forms.Form):
+    """Changes an alias."""
+
+    PARTS = (
+        (_("Note and website"), ("note", "hostname", "pinned")),
+        (_("Destinations and name"), ("destinations", "name")),
+        (_("Expiry"), ("expires_on", "idle_days", "unused_days")),
+    )
+
     note = TextField(
         label=_("Note"),
         required=False,
@@ -170,6 +186,18 @@ class AliasForm(forms.Form):
         self.alias = alias
         fields: Any = self.fields
         fields["destinations"].queryset = own_addresses(user)
+
+    @property
+    def parts(self) -> list[Part]:
+        """All fields. The first part is open, and each with something wrong."""
+        return [
+            Part(
+                str(title),
+                [self[name] for name in names],
+                number == 0 or not self.errors.keys().isdisjoint(names),
+            )
+            for number, (title, names) in enumerate(self.PARTS)
+        ]
 
     def apply(self) -> bool:
         """Change the alias. False, with the reason in the form's errors, if it was refused."""

@@ -13,6 +13,7 @@ urlpatterns = [
     path("<key:pk>/", views.alias_detail, name="alias"),
     path("<key:pk>/enable/", views.alias_enable, name="alias-enable"),
     path("<key:pk>/disable/", views.alias_disable, name="alias-disable"),
+    path("<key:pk>/note/", views.alias_note, name="alias-note"),
     path("<key:pk>/pin/", views.alias_pin, name="alias-pin"),
     path("<key:pk>/unpin/", views.alias_unpin, name="alias-unpin"),
     path("<key:pk>/delete/", views.alias_delete, name="alias-delete"),

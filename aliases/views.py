@@ -10,10 +10,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
-from django_htmx.http import HttpResponseClientRedirect, replace_url
+from django_htmx.http import HttpResponseClientRedirect, replace_url, reswap, retarget
 
 from accounts.requests import user_of
 from aliases import naming
+from aliases.charts import chart_of
 from aliases.choosing import choose_domain
 from aliases.forms import SITE_MAX_CHARACTERS, AliasForm, FilterForm, NewAliasForm, own_addresses
 from aliases.issuing import issue
@@ -27,7 +28,8 @@ from core.pagination import page_of
 PAGE_SIZE = 25
 # The most rows of one answer, for readers who come back to a list that they had scrolled.
 ROWS_MAX = 1000
-ACTIVITIES_SHOWN = 30
+ACTIVITIES_SHOWN = 5
+ACTIVITIES_MAX = 200
 # The most aliases that one request can change.
 BULK_MAX = PAGE_SIZE * 4
 
@@ -162,13 +164,21 @@ def alias_quick(request: HttpRequest) -> HttpResponse:
         alias = issue(owner=user_of(request), hostname=words, note=note)
     except RuleError as error:
         if request.htmx:  # type: ignore[attr-defined]
-            return render(request, "aliases/_created.html", {"refusal": str(error)})
+            return said_above(request, str(error))
         messages.error(request, str(error))
         return redirect("alias-list")
     if request.htmx:  # type: ignore[attr-defined]
-        return render(request, "aliases/_created.html", {"alias": alias})
+        row = row_of(mine(request).get(pk=alias.pk), is_new=True)
+        said = gettext("Your new alias is ready: %(alias)s") % {"alias": alias}
+        return render(request, "aliases/_created.html", {"row": row, "said": said})
     messages.success(request, gettext("Your new alias is ready. Copy it and use it."))
     return redirect("alias", alias.pk)
+
+
+def said_above(request: HttpRequest, refusal: str) -> HttpResponse:
+    """A refusal for htmx, shown above the list, which stays as it is."""
+    answer = render(request, "aliases/_created.html", {"refusal": refusal})
+    return reswap(retarget(answer, "#created"), "innerHTML")
 
 
 @require_http_methods(["GET", "POST"])
@@ -185,10 +195,16 @@ def alias_detail(request: HttpRequest, pk: int) -> HttpResponse:
     alias = get_object_or_404(mine(request).present(), pk=pk) if form.errors else alias
     # By the relation's name, because this app cannot import the mail app.
     activities = alias.activities.select_related("destination").order_by("-moment", "-pk")
+    shows_all = request.GET.get("activity") == "all"
+    number = ACTIVITIES_MAX if shows_all else ACTIVITIES_SHOWN
+    found = list(activities[: number + 1])
     context = {
         "alias": alias,
         "form": form,
-        "activities": activities[:ACTIVITIES_SHOWN],
+        "activities": found[:number],
+        "has_more_activities": len(found) > number,
+        "shows_all": shows_all,
+        "chart": chart_of(alias.activities),
         "restore_days": settings.ALIAS_RESTORE_DAYS,
     }
     return render(request, "aliases/detail.html", context, status=422 if form.errors else 200)
@@ -244,6 +260,20 @@ alias_unpin = row_action(
     lambda alias: alias.edit(pinned=False),
     lambda alias: gettext("%(alias)s is no longer kept at the top.") % {"alias": alias},
 )
+
+
+@require_POST
+def alias_note(request: HttpRequest, pk: int) -> HttpResponse:
+    """Change an alias's note in its row."""
+    alias = get_object_or_404(mine(request).present(), pk=pk)
+    try:
+        alias.edit(note=request.POST.get("note", ""))
+    except RuleError as error:
+        if request.htmx:  # type: ignore[attr-defined]
+            return said_above(request, str(error))
+        messages.error(request, str(error))
+        return redirect("alias", pk)
+    return row_answer(request, alias, gettext("Saved."))
 
 
 @require_POST

@@ -89,6 +89,7 @@ document.addEventListener("htmx:afterRequest", (event) => {
     sessionStorage.removeItem(KEPT);
     if (event.target.classList.contains("quick")) {
       event.target.reset();
+      document.querySelectorAll("main > .notice").forEach((old) => old.remove());
     }
   }
 });
@@ -157,6 +158,72 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
   }
 });
+
+// A menu closes when something in it is pressed, at Escape, and when another place is. Its row is drawn anew: the
+// focus stays at the menu.
+document.addEventListener(
+  "click",
+  (event) => {
+    for (const menu of document.querySelectorAll(".menu[open]")) {
+      if (event.target.closest(".menu__list button") && menu.contains(event.target)) {
+        menu.querySelector("summary").focus();
+      }
+      menu.open = menu.contains(event.target) && !event.target.closest(".menu__list");
+    }
+  },
+  true,
+);
+document.addEventListener("keydown", (event) => {
+  const menu = event.key === "Escape" && event.target.closest(".menu[open]");
+  if (menu) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});
+
+// A note is changed in its place: Enter saves it, and so does leaving the field; Escape does not.
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-note]");
+  if (!button) {
+    return;
+  }
+  const row = button.closest("li");
+  const shown = row.querySelector(".alias__note");
+  const field = document.createElement("input");
+  const before = shown?.textContent ?? "";
+  Object.assign(field, { className: "alias__note", value: before, ariaLabel: button.dataset.label });
+  if (shown) {
+    shown.replaceWith(field);
+  } else {
+    row.querySelector(".alias__facts").before(field);
+  }
+  field.focus();
+  const end = async (isSaved, isLeft) => {
+    field.onblur = null;
+    if (isSaved && field.value !== before) {
+      const csrfmiddlewaretoken = row.closest("form").elements.csrfmiddlewaretoken.value;
+      const values = { note: field.value, csrfmiddlewaretoken };
+      await htmx.ajax("POST", button.dataset.note, { target: row, swap: "outerHTML", values });
+    } else if (shown) {
+      field.replaceWith(shown);
+    } else {
+      field.remove();
+    }
+    if (!isLeft) {
+      document.querySelector(`#${row.id} :is(button.alias__note, summary)`).focus();
+    }
+  };
+  field.onblur = () => end(true, true);
+  field.onkeydown = (event) => {
+    if (event.key === "Enter" || event.key === "Escape") {
+      event.preventDefault();
+      end(event.key === "Enter", false);
+    }
+  };
+});
+
+// The first field with something wrong.
+document.querySelector("[aria-invalid=true]")?.focus();
 
 // How many rows are selected.
 document.addEventListener("change", (event) => {

@@ -1,6 +1,6 @@
 """Moments in templates."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
 from django import template
@@ -9,21 +9,38 @@ from django.utils.dateformat import DateFormat
 from django.utils.formats import date_format, get_format
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
-from django.utils.translation import get_language
+from django.utils.translation import get_language, gettext, ngettext
 
 register = template.Library()
+
+# From then on, a day says more than its distance.
+DAYS_AGO_MAX = 30
 
 
 @register.filter
 def time_tag(moment: datetime) -> SafeString:
     """A <time> element that shows the day in the reader's language and zone; its title has the time too."""
+    return _element(moment, _day(timezone.localtime(moment).date(), get_language()))
+
+
+@register.filter
+def ago(moment: datetime) -> SafeString:
+    """A <time> element that shows how long ago it was: "3 hours ago", from a day on in days, and from
+    DAYS_AGO_MAX days on the day itself; its title has the exact time."""
+    passed = timezone.now() - moment
+    if passed >= timedelta(days=DAYS_AGO_MAX):
+        return time_tag(moment)
+    return _element(moment, _ago(max(0, int(passed.total_seconds() // 60)), get_language()))
+
+
+def _element(moment: datetime, shown: SafeString) -> SafeString:
     local = timezone.localtime(moment)
     language = get_language()
     day = _day(local.date(), language)
     minute = _minute(local.hour, local.minute, language)
     zone = escape(DateFormat(local).T())
     return mark_safe(  # noqa: S308 - all of it is escaped
-        f'<time datetime="{moment.astimezone(UTC).isoformat()}" title="{day}{minute} {zone}">{day}</time>'
+        f'<time datetime="{moment.astimezone(UTC).isoformat()}" title="{day}{minute} {zone}">{shown}</time>'
     )
 
 
@@ -34,6 +51,20 @@ def time_tag(moment: datetime) -> SafeString:
 @lru_cache(4096)
 def _day(day: date, _language: str | None) -> SafeString:
     return escape(date_format(day, "DATE_FORMAT"))
+
+
+@lru_cache(4096)
+def _ago(minutes: int, _language: str | None) -> SafeString:
+    hours, days = minutes // 60, minutes // (24 * 60)
+    if days:
+        words = ngettext("%(count)s day ago", "%(count)s days ago", days) % {"count": days}
+    elif hours:
+        words = ngettext("%(count)s hour ago", "%(count)s hours ago", hours) % {"count": hours}
+    elif minutes:
+        words = ngettext("%(count)s minute ago", "%(count)s minutes ago", minutes) % {"count": minutes}
+    else:
+        words = gettext("just now")
+    return escape(words)
 
 
 @lru_cache(4096)
