@@ -203,7 +203,11 @@ document.addEventListener("click", (event) => {
     if (isSaved && field.value !== before) {
       const csrfmiddlewaretoken = row.closest("form").elements.csrfmiddlewaretoken.value;
       const values = { note: field.value, csrfmiddlewaretoken };
-      await htmx.ajax("POST", button.dataset.note, { target: row, swap: "outerHTML", values });
+      try {
+        await htmx.ajax("POST", button.dataset.note, { target: row, swap: "outerHTML", values });
+      } catch (error) {
+        return; // It was told, and what was typed is still in the field.
+      }
     } else if (shown) {
       field.replaceWith(shown);
     } else {

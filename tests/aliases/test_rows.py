@@ -1,5 +1,6 @@
 """Rows of the list: filled into text, they are what the template itself would render."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
@@ -14,7 +15,7 @@ from django.utils.formats import date_format
 from aliases.models import Alias, AliasExpiry
 from aliases.rows import row_of, row_values
 from core.patterns import fill
-from core.templatetags.moments import time_tag
+from core.templatetags.moments import ago, time_tag
 from domains.models import Domain
 
 LANGUAGES = [code for code, _name in settings.LANGUAGES]
@@ -73,14 +74,51 @@ def test_what_people_write_is_text_in_a_row() -> None:
     row = row_of(alias)
 
     for text in (
-        f"o&#x27;x&amp;{alias.pk}@münchen.de",
+        f"<b>o&#x27;x&amp;{alias.pk}</b>@münchen.de",
         "&lt;b&gt;100 % “x” %(pk)s &amp; {{ y }}",
         "<span>x&lt;y</span>",
         "→ a&amp;1@home.test, a&amp;2@home.test</span>",
         "forwarded 1234",
-        "blocked 0",
     ):
         assert text in row
+    assert "blocked" not in row
+
+
+@pytest.mark.parametrize(
+    ("note", "is_changed_in_its_row"),
+    [("", False), ("Shoes", True), ("x" * 160, True), ("x" * 161, False), ("two\nlines", False)],
+)
+def test_a_note_is_changed_in_its_row_if_it_is_shown_whole(note: str, is_changed_in_its_row: bool) -> None:
+    alias = kinds_of_rows()[0]
+    alias.note = note
+
+    assert ('<button class="alias__note"' in row_of(alias)) is is_changed_in_its_row
+
+
+@pytest.mark.parametrize(
+    ("passed", "english", "german"),
+    [
+        (timedelta(seconds=-5), "just now", "gerade eben"),
+        (timedelta(seconds=59), "just now", "gerade eben"),
+        (timedelta(minutes=1), "1 minute ago", "vor 1 Minute"),
+        (timedelta(minutes=59, seconds=59), "59 minutes ago", "vor 59 Minuten"),
+        (timedelta(hours=1), "1 hour ago", "vor 1 Stunde"),
+        (timedelta(hours=23, minutes=59), "23 hours ago", "vor 23 Stunden"),
+        (timedelta(days=1), "1 day ago", "vor 1 Tag"),
+        (timedelta(days=29, hours=23), "29 days ago", "vor 29 Tagen"),
+        (timedelta(days=30), "Jan. 30, 2026", "30. Januar 2026"),
+    ],
+)
+def test_a_moment_is_told_by_its_distance(
+    monkeypatch: pytest.MonkeyPatch, passed: timedelta, english: str, german: str
+) -> None:
+    monkeypatch.setattr("django.utils.timezone.now", lambda: CREATED)
+    moment = CREATED - passed
+
+    for language, words in (("en", english), ("de", german)):
+        with translation.override(language):
+            assert f">{words}</time>" in ago(moment)
+            assert ago(moment).replace(f">{words}<", ">x<") == re.sub(r">.*<", ">x<", time_tag(moment))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

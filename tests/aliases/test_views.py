@@ -14,6 +14,7 @@ from django.utils import timezone
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias, AliasPreferences
+from aliases.validation import NOTE_MAX_CHARACTERS
 from domains.models import Domain
 from tests.rig.pages import HTMX, many_aliases
 
@@ -52,7 +53,7 @@ def test_the_pages_of_the_list_show_every_alias_once(
         path = f"/aliases/?order={order}"
         while path:
             text = browser.get(path).content.decode()
-            seen += re.findall(r'class="address" href="/aliases/\d+/">(\S+?)<', text)
+            seen += re.findall(r'data-copy="(\S+?)"', text)
             link = re.search(r'href="(\?[^"]*cursor=[^"]+)"', text)
             path = "/aliases/" + link[1].replace("&amp;", "&") if link else ""
         assert len(seen) == len(set(seen)) == 90, order
@@ -121,7 +122,7 @@ def test_the_list_is_searched_and_filtered(
 
     def shown(query: str) -> set[str]:
         text = browser.get(f"/aliases/?{query}", headers=HTMX).content.decode()
-        return set(re.findall(r'class="address" href="/aliases/\d+/">(\S+?)<', text))
+        return set(re.findall(r'data-copy="(\S+?)"', text))
 
     assert shown("") == {github.address, shop.address}
     assert shown("q=GITHUB") == shown("q=code+100%25") == shown("status=active") == {github.address}
@@ -355,3 +356,65 @@ def test_a_deleted_alias_is_shown_to_its_owner_alone(browser: Client, alice: Use
     assert stranger.get(f"/aliases/{alias.pk}/").status_code == 404
     Alias.objects.filter(pk=alias.pk).strip()
     assert browser.get(f"/aliases/{alias.pk}/").status_code == 404
+
+
+def test_a_note_is_changed_in_its_row(browser: Client, alice: User) -> None:
+    alias = issue(owner=alice, note="Old")
+
+    answer = browser.post(f"/aliases/{alias.pk}/note/", {"note": "<b>New</b>"}, headers=HTMX)
+
+    alias.refresh_from_db()
+    assert alias.note == "<b>New</b>"
+    assert "&lt;b&gt;New&lt;/b&gt;</button>" in answer.content.decode()
+    assert browser.post(f"/aliases/{alias.pk}/note/", {"note": ""})["Location"] == "/aliases/"
+    alias.refresh_from_db()
+    assert alias.note == ""
+
+
+def test_a_note_that_is_too_long_is_refused_above_the_list(browser: Client, alice: User) -> None:
+    alias = issue(owner=alice, note="Old")
+    too_long = {"note": "x" * (NOTE_MAX_CHARACTERS + 1)}
+
+    answer = browser.post(f"/aliases/{alias.pk}/note/", too_long, headers=HTMX)
+
+    assert (answer["HX-Retarget"], answer["HX-Reswap"]) == ("#created", "innerHTML")
+    assert "notice--error" in answer.content.decode()
+    assert browser.post(f"/aliases/{alias.pk}/note/", too_long)["Location"] == f"/aliases/{alias.pk}/"
+    alias.refresh_from_db()
+    assert alias.note == "Old"
+
+
+def test_a_strangers_note_does_not_exist(browser: Client, mallory: User, other_org: Domain) -> None:
+    other_org.grant(mallory)
+    theirs = issue(owner=mallory, note="Theirs")
+
+    assert browser.post(f"/aliases/{theirs.pk}/note/", {"note": "x"}).status_code == 404
+    theirs.refresh_from_db()
+    assert theirs.note == "Theirs"
+
+
+def test_an_alias_shows_its_last_five_activities_and_all_of_them_when_asked(
+    browser: Client, alice: User
+) -> None:
+    alias = issue(owner=alice)
+    for number in range(7):
+        alias.activities.create(sender=f"s{number}@far.test", event="forward")
+
+    short = browser.get(f"/aliases/{alias.pk}/").content.decode()
+    whole = browser.get(f"/aliases/{alias.pk}/?activity=all").content.decode()
+
+    assert re.findall(r"s(\d)@far", short) == list("65432")
+    assert re.findall(r"s(\d)@far", whole) == list("6543210")
+    assert ("Show all" in short, "Show all" in whole) == (True, False)
+
+
+def test_a_part_of_the_settings_with_something_wrong_is_open(browser: Client, alice: User) -> None:
+    alias = issue(owner=alice)
+
+    shown = browser.get(f"/aliases/{alias.pk}/").content.decode()
+    refused = browser.post(f"/aliases/{alias.pk}/", {"idle_days": "-1"})
+
+    assert shown.count('<details class="part" open>') == 1
+    assert refused.status_code == 422
+    # The number of days is wrong, and a destination is missing.
+    assert refused.content.decode().count('<details class="part" open>') == 3
