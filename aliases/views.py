@@ -204,7 +204,7 @@ def alias_detail(request: HttpRequest, pk: int) -> HttpResponse:
         "activities": found[:number],
         "has_more_activities": len(found) > number,
         "shows_all": shows_all,
-        "chart": chart_of(alias.activities),
+        "chart": chart_of(alias.activities.all()),
         "restore_days": settings.ALIAS_RESTORE_DAYS,
     }
     return render(request, "aliases/detail.html", context, status=422 if form.errors else 200)

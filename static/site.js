@@ -89,7 +89,7 @@ document.addEventListener("htmx:afterRequest", (event) => {
     sessionStorage.removeItem(KEPT);
     if (event.target.classList.contains("quick")) {
       event.target.reset();
-      document.querySelectorAll("main > .notice").forEach((old) => old.remove());
+      document.querySelectorAll("main > .notice, .empty").forEach((old) => old.remove());
     }
   }
 });

@@ -40,7 +40,7 @@ def test_each_of_30_days_has_a_bar_in_one_statement(
     came(alias, timedelta(days=30, hours=1), number=50)
 
     with django_assert_num_queries(1):
-        chart = chart_of(alias.activities)
+        chart = chart_of(alias.activities.all())
 
     assert [bar.day for bar in chart.bars] == [date(2026, 3, 2) + timedelta(days=day) for day in range(DAYS)]
     first, *between, last = chart.bars
@@ -58,8 +58,8 @@ def test_days_are_the_readers(alias: Alias) -> None:
     came(alias, timedelta(hours=12, minutes=30))  # 23:30 UTC the day before
 
     with timezone.override("Europe/Vienna"):
-        assert chart_of(alias.activities).bars[-1].forwarded == 1
-    assert chart_of(alias.activities).bars[-2].forwarded == 1
+        assert chart_of(alias.activities.all()).bars[-1].forwarded == 1
+    assert chart_of(alias.activities.all()).bars[-2].forwarded == 1
 
 
 def test_the_alias_page_draws_it_with_words_and_a_table(browser: Client, alias: Alias) -> None:

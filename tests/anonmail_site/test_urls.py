@@ -40,6 +40,7 @@ ROWS = {
     "alias-import-cancel": (NO, NO, NO, True),
     "alias": (OK, GONE, GONE, True),
     "alias-enable": (NO, NO, NO, True),
+    "alias-note": (NO, NO, NO, True),
     "alias-disable": (NO, NO, NO, True),
     "alias-pin": (NO, NO, NO, True),
     "alias-unpin": (NO, NO, NO, True),
