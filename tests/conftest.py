@@ -53,10 +53,15 @@ def _umask_again(_umask: None) -> Iterator[None]:
 
 # What looks at words, pages and processes, and takes its time; or brings a database of its own.
 ONE_ROUND = {
+    "test_checks.py",
     "test_journeys.py",
+    "test_list.py",
     "test_local_parts.py",
+    "test_logs.py",
+    "test_milter_protocol.py",
     "test_naming.py",
     "test_processes.py",
+    "test_requests.py",
     "test_scenes.py",
     "test_schema.py",
     "test_slow_clients.py",

@@ -77,7 +77,7 @@ def test_what_people_write_is_text_in_a_row() -> None:
         f"<b>o&#x27;x&amp;{alias.pk}</b>@münchen.de",
         "&lt;b&gt;100 % “x” %(pk)s &amp; {{ y }}",
         "<span>x&lt;y</span>",
-        "→ a&amp;1@home.test, a&amp;2@home.test</span>",
+        "→&nbsp;a&amp;1@home.test, a&amp;2@home.test</span>",
         "forwarded 1234",
     ):
         assert text in row

@@ -110,7 +110,7 @@ class Things:
         if name in {"alias-restore", "alias-remove"}:
             return reverse(name, args=[self.deleted.pk])
         if name == "alias" or name in {
-            f"alias-{deed}" for deed in ("enable", "disable", "pin", "unpin", "delete")
+            f"alias-{deed}" for deed in ("enable", "disable", "note", "pin", "unpin", "delete")
         }:
             return reverse(name, args=[self.alias.pk])
         if name in {"address-primary", "address-verify", "address-remove", "address-resume"}:
