@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
+from pytest_django import Settings
 
 from tests.e2e.conftest import Visit
 from tests.e2e.scenes import SCENES, Scene, Stage, set_stage
@@ -26,7 +27,8 @@ LOOKS = {
 
 
 @pytest.fixture
-def stage(transactional_db: None) -> Stage:
+def stage(transactional_db: None, settings: Settings) -> Stage:
+    settings.MAIL_HOSTNAME = "mx.example.com"
     return set_stage()
 
 
