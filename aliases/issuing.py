@@ -1,13 +1,21 @@
 """The two ways in which an alias is made: with a name of ours, or with one that its owner chose."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
 from typing import Any
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
-from django.db import IntegrityError, models, transaction
+from django.db import (
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connection,
+    models,
+    transaction,
+)
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -23,13 +31,18 @@ from aliases.models.alias import check_quota
 from aliases.validation import clean_destinations, clean_name, clean_note
 from aliases.websites import parse_site
 from core.addresses import AddressError
-from core.db.compiled import CompiledInsert, insert_row
-from core.db.violations import is_dangling, is_duplicate
-from core.ratelimit import Limit, count_or_refuse
+from core.batch_writer import BatchWriter
+from core.db.compiled import CompiledInsert, insert_unless_present
+from core.db.locks import has_waited_in_vain, limit_lock_wait
+from core.db.violations import is_dangling
+from core.ratelimit import Counter, Limit, count_or_refuse
 from domains.models import Domain
 
 # Each try is from a wider space than the last, so that a second collision is already a rarity.
 NAME_TRIES = 30
+# What creations that are written together wait for another transaction's locks: longer than commits take.
+# After that, each waits alone.
+LOCK_PATIENCE = timedelta(milliseconds=200)
 _ADDRESS = Alias._meta.get_field("address")
 TOO_MANY = _("You have created too many aliases for now. Try again in %(minutes)s minutes.")
 
@@ -64,7 +77,8 @@ def issue(
 
     Raises the classes of `aliases.exceptions`, or RateLimited; then nothing was created. Takes the
     rows of the owner's creation counters for the transaction, so that the creations of one user
-    go one after another, and what is counted is exact.
+    go one after another, and what is counted is exact. What other threads create at the same moment
+    is written in the same transaction.
     """
     site = parse_site(hostname)
     values = _clean(hostname, site.host, note, name, destinations)
@@ -132,7 +146,7 @@ def _issue_first(
     for local_part in local_parts:
         alias = Alias(address=f"{local_part}@{domain.name}", domain=domain, owner=owner, **values)
         try:
-            _insert(alias, wanted, is_chosen=is_chosen, **days)
+            _insert(NewAlias(owner, alias, wanted, is_chosen, **days))
         except refusals.AddressTaken:
             if is_chosen:
                 taken.count_revealed(owner, alias.address)
@@ -175,36 +189,75 @@ def check_name(local_part: str) -> str:
     return local_part
 
 
-@transaction.atomic
-def _insert(
-    alias: Alias,
-    wanted: Sequence[str] | None,
-    *,
-    is_chosen: bool,
-    idle_days: int | None,
-    unused_days: int | None,
-) -> None:
-    """Insert the alias, its destinations and its rules of expiry, under every limit.
+@dataclass
+class NewAlias:
+    """An alias to insert, with its destinations and its rules of expiry."""
+
+    owner: User
+    alias: Alias
+    wanted: Sequence[str] | None
+    is_chosen: bool
+    idle_days: int | None
+    unused_days: int | None
+    is_taken: bool = field(default=False, init=False)
+
+
+def _insert(new: NewAlias) -> None:
+    """Insert the alias, together with those of other threads that wait; alone in a caller's transaction.
 
     Raises AddressTaken, RateLimited, QuotaReached, DestinationForbidden.
     """
-    owner = alias.owner
-    if owner is None:
-        raise ValueError("An alias is created for somebody.")
-    count_creation(owner, is_chosen=is_chosen)
+    if connection.in_atomic_block:
+        insert_all([new])
+    else:
+        _inserter.write(new)
+    if new.is_taken:
+        raise _taken()
+
+
+@transaction.atomic
+def insert_all(every: Sequence[NewAlias]) -> None:
+    """Insert the aliases, of an owner each, under every limit, or raise what `_insert` does for one of them.
+
+    If the addresses of some were given out before, these say so and count for nothing. Rows are locked in
+    a fixed order: no deadlocks.
+    """
+    if len(every) > 1:
+        limit_lock_wait(LOCK_PATIENCE)
+    _count_creations(every)
     # Before anything tells whether the address is taken.
-    check_quota(owner, alias.domain)
-    try:
-        insert_row(alias)
-    except IntegrityError as error:
-        if not is_duplicate(error, _ADDRESS):
-            raise
-        raise refusals.AddressTaken(gettext("This address is taken.")) from error
+    for new in every:
+        check_quota(new.owner, new.alias.domain)
+    by_address = sorted(every, key=lambda new: new.alias.address)
+    insert_unless_present([new.alias for new in by_address], _ADDRESS)
+    inserted = [new for new in every if new.alias.pk]
+    if not inserted:
+        raise _taken()
+    for new in every:
+        new.is_taken = new.alias.pk is None
+    if any(new.is_taken for new in every):
+        Counter.objects.give_back(*(pair for new in every if new.is_taken for pair in _limits(new.owner)))
     # Asked after the insert: whoever adds this address as an own one meanwhile finds the alias.
-    if wanted is not None or not _link_to_primary(alias, owner):
-        alias.link_to(verified_addresses(owner, wanted, alias.address))
-    if idle_days or unused_days:
-        AliasExpiry(alias=alias, idle_days=idle_days, unused_days=unused_days).save(force_insert=True)
+    linked = _link_to_primary([new for new in inserted if new.wanted is None])
+    for new in inserted:
+        if new.alias.pk not in linked:
+            new.alias.link_to(verified_addresses(new.owner, new.wanted, new.alias.address))
+        if new.idle_days or new.unused_days:
+            AliasExpiry(alias=new.alias, idle_days=new.idle_days, unused_days=new.unused_days).save(
+                force_insert=True
+            )
+
+
+def _is_common(error: Exception) -> bool:
+    """Whether the database is away for all, or nobody knows whether it has committed."""
+    return isinstance(error, OperationalError | InterfaceError) and not has_waited_in_vain(error)
+
+
+_inserter = BatchWriter(insert_all, is_common=_is_common, key=lambda new: new.owner.pk)
+
+
+def _taken() -> refusals.AddressTaken:
+    return refusals.AddressTaken(gettext("This address is taken."))
 
 
 def _to_primary(alias: Any, **values: Any) -> models.QuerySet[Any, Any]:
@@ -215,31 +268,44 @@ _LINK_TO_PRIMARY = CompiledInsert(
     AliasDestination,
     ("alias", "address"),
     _to_primary,
-    returning="address_id, (SELECT email FROM account_emailaddress WHERE id = address_id)",
+    returning="alias_id, address_id, (SELECT email FROM account_emailaddress WHERE id = address_id)",
     alias=models.BigIntegerField(),
     **FIELDS,
 )
 
 
-def _link_to_primary(alias: Alias, owner: User) -> bool:
-    """Link a new alias to its owner's primary address; False if that is not verified, or an own address
-    stands in the alias's way."""
-    rows = _LINK_TO_PRIMARY(alias=alias.pk, **values_of(owner, alias.address))
-    if rows:
-        alias.destination_addresses = [
-            EmailAddress(pk=key, email=email, user=owner, verified=True, primary=True) for key, email in rows
+def _link_to_primary(inserted: Sequence[NewAlias]) -> set[int]:
+    """Link new aliases to their owners' primary addresses, and return the keys of those that were linked: not
+    those where that is not verified, or an own address stands in the alias's way."""
+    if not inserted:
+        return set()
+    by_key = {new.alias.pk: new for new in inserted}
+    rows = _LINK_TO_PRIMARY(
+        [{"alias": key, **values_of(new.owner, new.alias.address)} for key, new in by_key.items()]
+    )
+    for key, address_key, email in rows:
+        new = by_key[key]
+        new.alias.destination_addresses = [
+            EmailAddress(pk=address_key, email=email, user=new.owner, verified=True, primary=True)
         ]
-    return bool(rows)
+    return {key for key, *_address in rows}
 
 
-def count_creation(owner: User, *, is_chosen: bool = False) -> None:
-    """Count one more creation of `owner`, in this transaction. Raises RateLimited (see `count_or_refuse`).
+def _count_creations(every: Sequence[NewAlias]) -> None:
+    """Count the creations of these aliases' owners, in this transaction and one statement.
 
-    `is_chosen`: of a name that its owner has thought of, which may tell of somebody else's.
+    Raises RateLimited (see `count_or_refuse`); also for a name that its owner has thought of, which may tell
+    of somebody else's, after too many of these.
     """
-    hour, day = timedelta(hours=1), timedelta(days=1)
     count_or_refuse(
+        *(pair for new in every for pair in _limits(new.owner)),
+        *(taken.budget_of(new.owner) for new in every if new.is_chosen),
+    )
+
+
+def _limits(owner: User) -> list[tuple[Limit, object]]:
+    hour, day = timedelta(hours=1), timedelta(days=1)
+    return [
         (Limit(CREATE_HOUR, settings.ALIASES_PER_HOUR, hour, refusal=TOO_MANY), owner.pk),
         (Limit(CREATE_DAY, settings.ALIASES_PER_DAY, day, refusal=TOO_MANY), owner.pk),
-        *([taken.budget_of(owner)] if is_chosen else []),
-    )
+    ]

@@ -122,14 +122,19 @@ def measure(kind: str, given: argparse.Namespace) -> dict[str, tuple[float, floa
 
 def least_of(served: dict[str, Served], count: int, turns: int) -> dict[str, tuple[float, float]]:
     """The least CPU milliseconds of a request, of web and database, by application."""
-    backends = [child for pid in children(os.getpid()) if _is_postgres(pid) for child in children(pid)]
+    servers = backends()
     least = dict.fromkeys(served, (float("inf"), float("inf")))
     for _turn, name in itertools.product(range(turns), served):
-        before = cpu_of(backends)
+        before = cpu_of(servers)
         web = served[name].ask(count) / count * 1000
-        database = (cpu_of(backends) - before) / count * 1000
+        database = (cpu_of(servers) - before) / count * 1000
         least[name] = min(least[name], (web, database), key=sum)
     return least
+
+
+def backends() -> list[int]:
+    """The processes of the PostgreSQL server that this process has started, if it has."""
+    return [child for pid in children(os.getpid()) if _is_postgres(pid) for child in children(pid)]
 
 
 def _is_postgres(pid: int) -> bool:

@@ -7,7 +7,7 @@ path the same QuerySet, with the same rules in it, is compiled the first time an
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
@@ -123,7 +123,7 @@ class CompiledQuery:
         sql, params = compiler.as_sql()
         converters = compiler.get_converters([column for column, _sql, _alias in compiler.select])
         is_of_instances = queryset._iterable_class is ModelIterable
-        rows = partial(_instances, compiler) if is_of_instances else _tuples
+        rows = _instances_from(compiler) if is_of_instances else _tuples
         return _Compiled(sql, _constants(params), compiler, converters, rows)
 
 
@@ -144,19 +144,23 @@ def _tuples(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
     return map(tuple, rows)
 
 
-def _instances(compiler: Any, rows: Iterable[Sequence[Any]]) -> Iterator[models.Model]:
-    """The rows as Django's own ModelIterable makes instances of them."""
+def _instances_from(compiler: Any) -> Callable[[Iterable[Sequence[Any]]], Iterator[models.Model]]:
+    """Makes instances of rows as Django's own ModelIterable does."""
     info = compiler.klass_info
     start, end = info["select_fields"][0], info["select_fields"][-1] + 1
     names = [column[0].target.attname for column in compiler.select[start:end]]
     populators = get_related_populators(info, compiler.select, DEFAULT_DB_ALIAS)  # type: ignore[call-arg]
-    for row in rows:
-        instance = info["model"].from_db(DEFAULT_DB_ALIAS, names, row[start:end])
-        for populator in populators:
-            populator.populate(row, instance)
-        for name, position in compiler.annotation_col_map.items():
-            setattr(instance, name, row[position])
-        yield instance
+
+    def instances(rows: Iterable[Sequence[Any]]) -> Iterator[models.Model]:
+        for row in rows:
+            instance = info["model"].from_db(DEFAULT_DB_ALIAS, names, row[start:end])
+            for populator in populators:
+                populator.populate(row, instance)
+            for name, position in compiler.annotation_col_map.items():
+                setattr(instance, name, row[position])
+            yield instance
+
+    return instances
 
 
 def insert_row(instance: models.Model) -> None:
@@ -173,8 +177,30 @@ def insert_row(instance: models.Model) -> None:
     instance._state.db = DEFAULT_DB_ALIAS
 
 
+def insert_unless_present(instances: Sequence[models.Model], unique: "models.Field[Any, Any]") -> None:
+    """Insert new instances of one model in one statement that is built once for each number of them.
+
+    One whose value of the field `unique` is in a row already, or in an instance before it, stays without a
+    key. Sends no signals. Raises IntegrityError as the database does.
+    """
+    connection = connections[DEFAULT_DB_ALIAS]
+    sql, fields = _insert_unless_present_statement(
+        type(instances[0]), connection.vendor, len(instances), unique
+    )
+    values = [
+        field.get_db_prep_save(getattr(instance, field.attname), connection)
+        for instance in instances
+        for field in fields
+    ]
+    keys: dict[Any, Any] = dict(run(sql, values))
+    for instance in instances:
+        instance.pk = keys.pop(getattr(instance, unique.attname), None)
+        instance._state.adding = instance.pk is None
+        instance._state.db = DEFAULT_DB_ALIAS
+
+
 class CompiledInsert:
-    """Inserts the rows that a query finds, in one statement that is built once.
+    """Inserts the rows that a query finds, in one statement that is built once for each number of queries.
 
     `build` gets a Parameter for each name and returns a QuerySet of `values_list` tuples in the order of
     `fields`, which are the model's. `returning` is the SQL of what is returned of each new row.
@@ -193,24 +219,26 @@ class CompiledInsert:
         self.build = build
         self.returning = returning
         self.parameters = parameters
-        self._compiled: dict[str, tuple[str, Sequence[Any]]] = {}
+        self._compiled: dict[tuple[str, int], tuple[str, Sequence[Any]]] = {}
 
-    def __call__(self, **values: Any) -> Rows:
-        """Insert for these values, and return what is asked of each new row."""
+    def __call__(self, values: Sequence[dict[str, Any]]) -> Rows:
+        """Insert for each of these values, and return what is asked of each new row."""
         connection = connections[DEFAULT_DB_ALIAS]
-        if connection.vendor not in self._compiled:
-            self._compiled[connection.vendor] = self._compile(connection)
-        sql, params = self._compiled[connection.vendor]
-        return run(sql, _values(params, values, connection))
+        kind = connection.vendor, len(values)
+        if kind not in self._compiled:
+            self._compiled[kind] = self._compile(connection, len(values))
+        sql, params = self._compiled[kind]
+        return run(sql, [value for given in values for value in _values(params, given, connection)])
 
-    def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
+    def _compile(self, connection: BaseDatabaseWrapper, number: int) -> tuple[str, Sequence[Any]]:
         queryset = self.build(**{name: Parameter(name, field) for name, field in self.parameters.items()})
         select, params = queryset.query.get_compiler(connection=connection).as_sql()
         quote = connection.ops.quote_name
         fields: list[Any] = [self.model._meta.get_field(name) for name in self.fields]
         columns = ", ".join(quote(field.column) for field in fields)
         table = quote(self.model._meta.db_table)
-        sql = f"INSERT INTO {table} ({columns}) {select} RETURNING {self.returning}"  # noqa: S608
+        selects = " UNION ALL ".join([select] * number)
+        sql = f"INSERT INTO {table} ({columns}) {selects} RETURNING {self.returning}"  # noqa: S608
         return sql, _constants(params)
 
 
@@ -275,10 +303,21 @@ class CompiledChange:
 
 
 @cache
-def _insert_statement(model: type[models.Model], vendor: str) -> tuple[str, list[Any]]:
+def _insert_statement(model: type[models.Model], vendor: str, number: int = 1) -> tuple[str, list[Any]]:
     quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
     fields = [field for field in model._meta.local_concrete_fields if not field.primary_key]
     columns = ", ".join(quote(str(field.column)) for field in fields)
-    marks = ", ".join(["%s"] * len(fields))
+    row = f"({', '.join(['%s'] * len(fields))})"
     table, key = quote(model._meta.db_table), quote(str(model._meta.pk.column))
-    return f"INSERT INTO {table} ({columns}) VALUES ({marks}) RETURNING {key}", fields  # noqa: S608
+    values = ", ".join([row] * number)
+    return f"INSERT INTO {table} ({columns}) VALUES {values} RETURNING {key}", fields  # noqa: S608
+
+
+@cache
+def _insert_unless_present_statement(
+    model: type[models.Model], vendor: str, number: int, unique: "models.Field[Any, Any]"
+) -> tuple[str, list[Any]]:
+    sql, fields = _insert_statement(model, vendor, number)
+    insert, _returning, key = sql.rpartition(" RETURNING ")
+    column = connections[DEFAULT_DB_ALIAS].ops.quote_name(str(unique.column))
+    return f"{insert} ON CONFLICT ({column}) DO NOTHING RETURNING {column}, {key}", fields

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from django.db import InterfaceError, InternalError, OperationalError, connection, connections
+from django.db import InterfaceError, InternalError, OperationalError, connections
 
 from core.db.postgresql.base import has_ended
 
@@ -36,14 +36,6 @@ def is_locked(error: Exception) -> bool:
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
     }
-
-
-def limit_lock_wait() -> None:
-    """Let this transaction wait for others' locks for at most WRITE_TIMEOUT, as an SQLite connection of
-    this process always does (mail.server.processes)."""
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL lock_timeout = {round(WRITE_TIMEOUT * 1000)}")
 
 
 def call_with_database(function: Callable[..., Result], *args: Any) -> Result:

@@ -19,11 +19,12 @@ from django.db.models import F
 from django.utils import timezone
 
 from aliases.models import Alias
+from core.batch_writer import BatchWriter
 from core.db.compiled import CompiledChange, insert_rows
+from core.db.locks import limit_lock_wait
 from core.db.statements import pipelined
-from mail.delivery.batches import BatchWriter
 from mail.delivery.bounce import note_bounce
-from mail.delivery.database import WRITE_TIMEOUT, is_locked, limit_lock_wait, refuse_late
+from mail.delivery.database import UNAVAILABLE, WRITE_TIMEOUT, TooLate, is_locked, refuse_late
 from mail.models import Activity, Delivery, Event
 
 logger = logging.getLogger(__name__)
@@ -245,7 +246,7 @@ def _write_all(entries: Sequence[Entry]) -> None:
             if not entry.alias_id:
                 _write_without_alias(entry)
         with pipelined():
-            limit_lock_wait()
+            limit_lock_wait(timedelta(seconds=WRITE_TIMEOUT))
             _change_rows(entries, now)
             insert_rows(
                 [
@@ -334,4 +335,8 @@ def _write_without_alias(entry: Entry) -> None:
             _deliveries(entry).delete()
 
 
-_ledger = BatchWriter(_write_all)
+def _is_common(error: Exception) -> bool:
+    return isinstance(error, UNAVAILABLE) and not isinstance(error, TooLate)
+
+
+_ledger = BatchWriter(_write_all, is_common=_is_common)

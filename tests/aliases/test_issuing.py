@@ -16,11 +16,11 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from aliases import exceptions as refusals
 from aliases import naming
-from aliases.issuing import issue
+from aliases.issuing import NewAlias, insert_all, issue
 from aliases.models import Alias, AliasPreferences
 from aliases.validation import DESTINATIONS_MAX, NOTE_MAX_CHARACTERS
 from core.exceptions import RateLimited
-from core.ratelimit import Counter
+from core.ratelimit import Counter, hide
 from domains.models import AccessGrant, AliasStyle, Audience, Domain
 
 Propose = Callable[..., None]
@@ -592,3 +592,47 @@ def test_two_destinations_take_one_statement_more(alice: User, home: EmailAddres
 
     # The destinations are looked up, then linked.
     assert len(statements(queries)) == 6, statements(queries)
+
+
+# --- Several in one transaction ----------------------------------------------------------------
+
+
+def new_alias(address: str, domain: Domain, owner: User) -> NewAlias:
+    alias = Alias(address=address, domain=domain, owner=owner)
+    return NewAlias(owner, alias, wanted=None, is_chosen=False, idle_days=None, unused_days=None)
+
+
+def test_aliases_that_are_inserted_together_take_as_many_statements_for_two_as_for_five(
+    example_com: Domain,
+) -> None:
+    def statements_for(number: int) -> int:
+        people = [User.objects.create_user(f"{number}-{place}@example.com") for place in range(number)]
+        every = [new_alias(f"x{user.pk}@example.com", example_com, user) for user in people]
+        with CaptureQueriesContext(connection) as statements:
+            insert_all(every)
+        for new in every:
+            kept = Alias.objects.get(pk=new.alias.pk)
+            assert (kept.address, kept.owner) == (new.alias.address, new.owner)
+            assert sent_to(kept) == [new.owner.email]
+        return len(statements)
+
+    assert statements_for(2) == statements_for(5)
+
+
+def test_an_address_that_was_given_out_is_skipped_and_counts_for_nothing(
+    alice: User, example_com: Domain
+) -> None:
+    bob = User.objects.create_user("bob@example.com")
+    Alias.objects.create(address="taken@example.com", domain=example_com, owner=bob)
+    every = [
+        new_alias("taken@example.com", example_com, alice),
+        new_alias("free@example.com", example_com, bob),
+    ]
+
+    insert_all(every)
+
+    assert [new.is_taken for new in every] == [True, False]
+    assert sorted(bob.aliases.values_list("address", flat=True)) == ["free@example.com", "taken@example.com"]
+    assert not Alias.objects.owned_by(alice).exists()
+    for user, count in ((alice, 0), (bob, 1)):
+        assert set(Counter.objects.filter(key=hide(user.pk)).values_list("count", flat=True)) == {count}

@@ -3,7 +3,6 @@
 import threading
 from collections import Counter as Tally
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -21,31 +20,9 @@ from aliases.models import Alias
 from core.ratelimit import Counter
 from domains.models import Domain
 from mailboxes.changing import remove_address
+from tests.rig.at_once import all_at_once, outcomes
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
-
-
-def all_at_once(deeds: list[Callable[[], Any]]) -> list[Any]:
-    """What each deed returned, or the exception's class it raised; every one in a thread of its own,
-    which waits for the others before it begins."""
-    start = threading.Barrier(len(deeds))
-
-    def run(deed: Callable[[], Any]) -> Any:
-        try:
-            start.wait(30)
-            return deed()
-        except Exception as error:
-            return type(error).__name__, str(error)
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(len(deeds)) as threads:
-        return list(threads.map(run, deeds))
-
-
-def outcomes(results: list[Any]) -> Tally[str]:
-    """How many made an alias, and how many were refused by which class."""
-    return Tally("alias" if isinstance(result, Alias) else result[0] for result in results)
 
 
 def issuing(owner: User, **wishes: Any) -> Callable[[], Alias]:

@@ -12,16 +12,17 @@ import psycopg
 import pytest
 import time_machine
 from allauth.account.models import EmailAddress
-from django.db import OperationalError, connection
+from django.db import IntegrityError, OperationalError, connection
 from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias, AliasDestination
+from mail.delivery.database import TooLate
 from mail.delivery.forward import _COPIES, Answer, Message, _Underway, take
 from mail.delivery.next_hop import Outcome, Pending
-from mail.delivery.record import LEASE, write_unwritten
+from mail.delivery.record import LEASE, _ledger, write_unwritten
 from mail.delivery.resolve import Kind, Resolution, resolve
 from mail.models import Activity, Delivery
 from tests.rig.faults import FullDisk, full, small_disk
@@ -46,6 +47,15 @@ def hand_over(client: smtplib.SMTP, recipient: str) -> int:
         code = client.getreply()[0]
     client.rset()
     return code
+
+
+@pytest.mark.parametrize(
+    ("error", "fails_all"), [(OperationalError, True), (TooLate, False), (IntegrityError, False)]
+)
+def test_of_entries_that_are_written_together_only_an_absent_database_fails_all(
+    error: type[Exception], fails_all: bool
+) -> None:
+    assert _ledger.is_common(error()) is fails_all
 
 
 # --- SQLite: real processes over a file --------------------------------------------------------

@@ -1,0 +1,84 @@
+"""Writing together: what fails for one caller, and what for all."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+from django.db import IntegrityError, OperationalError
+
+from core.batch_writer import BatchWriter
+from tests.rig.mail_process import is_soon
+
+
+@pytest.mark.parametrize(("error", "others_are_written"), [(IntegrityError, True), (OperationalError, False)])
+def test_one_that_cannot_be_written_fails_alone_unless_the_error_is_common(
+    error: type[Exception], others_are_written: bool
+) -> None:
+    is_writing, may_go_on = threading.Event(), threading.Event()
+    written: list[str] = []
+
+    def write_all(items: Sequence[str]) -> None:
+        if items == ["first"]:
+            is_writing.set()
+            may_go_on.wait(20)
+        if "bad" in items:
+            raise error
+        written.extend(items)
+
+    writer = BatchWriter(write_all, is_common=lambda error: isinstance(error, OperationalError))
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(writer.write, "first")
+        assert is_writing.wait(20)
+        others: dict[str, Future[None]] = {
+            item: threads.submit(writer.write, item) for item in ("good", "bad", "fine")
+        }
+        assert is_soon(lambda: len(writer._waiting) == 3)
+        may_go_on.set()
+
+    assert first.exception() is None
+    assert isinstance(others["bad"].exception(), error)
+    assert sorted(written) == (["fine", "first", "good"] if others_are_written else ["first"])
+    for item in ("good", "fine"):
+        assert (others[item].exception() is None) is others_are_written
+
+
+def test_items_with_the_same_key_are_written_one_after_the_other_and_hold_nobody_up() -> None:
+    batches: list[list[str]] = []
+    writer = BatchWriter(
+        lambda items: batches.append(sorted(items)), is_common=bool, key=lambda item: item[0]
+    )
+    writer._is_busy = True
+
+    with ThreadPoolExecutor(4) as threads:
+        written = [threads.submit(writer.write, item) for item in ("a1", "a2", "b1", "c1")]
+        assert is_soon(lambda: len(writer._waiting) == 4)
+        writer._waiting[0].wake.set()
+        for each in written:
+            each.result(20)
+
+    assert [len(batch) for batch in batches] == [3, 1]
+    assert [item[0] for item in batches[0]] == ["a", "b", "c"]
+    assert batches[1] in (["a1"], ["a2"])
+
+
+def test_a_writer_that_is_interrupted_leaves_the_others_to_write_their_own() -> None:
+    written: list[str] = []
+
+    def write_all(items: Sequence[str]) -> None:
+        if len(items) > 1:
+            raise KeyboardInterrupt
+        written.extend(items)
+
+    writer = BatchWriter(write_all, is_common=bool)
+    writer._is_busy = True
+
+    with ThreadPoolExecutor(2) as threads:
+        results = [threads.submit(writer.write, item) for item in ("one", "two")]
+        assert is_soon(lambda: len(writer._waiting) == 2)
+        leader = writer._waiting[0]
+        leader.wake.set()
+        errors = [type(each.exception(20)) for each in results]
+
+    assert sorted(error.__name__ for error in errors) == ["KeyboardInterrupt", "NoneType"]
+    assert written == [item for item in ("one", "two") if item != leader.item]
