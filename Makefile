@@ -31,7 +31,7 @@ $(VENV)/.dev: requirements.txt requirements-dev.txt requirements-clients.txt tes
 		--loglevel=error --fetch-retries=0 --fetch-timeout=20000 --prefix $(CLIENTS)/npm || echo "The npm client could not be installed, so its tests are skipped."
 	@touch $@
 
-run: $(VENV)/.run ## set everything up and serve at http://127.0.0.1:8000/ (other port: make run PORT=8080)
+run: $(VENV)/.run ## set everything up and serve at http://localhost:8000/ (other port: make run PORT=8080)
 	@$(if $(PORT),PORT=$(PORT)) $(BIN)/python manage.py runall
 
 test: $(VENV)/.dev ## run all tests on SQLite, then on PostgreSQL

@@ -62,7 +62,7 @@ def check_site_url() -> Iterator[CheckMessage]:
     """SITE_URL is an absolute http(s) URL without a path."""
     url = urlsplit(settings.SITE_URL)
     if url.scheme not in {"http", "https"} or not url.hostname or url.path or url.query or url.fragment:
-        hint = "Write it as https://mail.example.com or http://127.0.0.1:8000, without a path."
+        hint = "Write it as https://mail.example.com or http://localhost:8000, without a path."
         yield Error("SITE_URL is not the URL of a website.", hint=hint, id="anonmail.E002")
 
 

@@ -92,9 +92,9 @@ if not SECRET_KEY and SECRET_KEY_PATH.is_file():
     SECRET_KEY = SECRET_KEY_PATH.read_text().strip()
 
 # The public URL of this server, without a trailing slash. https turns on secure cookies, HSTS and the
-# redirect from http.
+# redirect from http. Browsers allow passkeys over https and at localhost, not at 127.0.0.1.
 PORT = number("PORT", 8000)
-SITE_URL = env.str("SITE_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
+SITE_URL = env.str("SITE_URL", default=f"http://localhost:{PORT}").rstrip("/")
 _site = urlsplit(SITE_URL)
 HTTPS = _site.scheme == "https"
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
@@ -336,7 +336,6 @@ MFA_PASSKEY_LOGIN_ENABLED = True
 # prevent setting up a second factor, or the other way round.
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_TOTP_ISSUER = "Anonmail"
-# Browsers offer passkeys only on https and on localhost.
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = _site.hostname == "localhost"
 
 # --- The API ------------------------------------------------------------------------------------

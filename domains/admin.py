@@ -139,6 +139,21 @@ class DomainAdmin(QuickAdmin):
         if "anonmail_enabled" in form.changed_data:
             obj.set_anonmail(obj.anonmail_enabled)
 
+    def response_add(
+        self, request: HttpRequest, obj: Domain, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """Say that nobody can use a domain whose service is off, and lead to the switch."""
+        if not obj.anonmail_enabled:
+            sentence = gettext(
+                "The Anonymous Email Service of %(domain)s is off: nobody can create aliases there yet."
+            )
+            switch = reverse("admin:domains_domain_change", args=[obj.pk]) + "#id_anonmail_enabled"
+            said = format_html(
+                '{} <a href="{}">{}</a>', sentence % {"domain": obj}, switch, gettext("Turn it on")
+            )
+            self.message_user(request, said, messages.WARNING)
+        return super().response_add(request, obj, post_url_continue)
+
     def save_formset(
         self, request: HttpRequest, form: Any, formset: BaseInlineFormSet[Any, Any, Any], change: bool
     ) -> None:

@@ -69,14 +69,22 @@ window.addEventListener("pageshow", () => {
 // A request that fails says so.
 const notice = document.getElementById("notice");
 
-function tell(what) {
-  notice.textContent = notice.dataset[what] ?? notice.dataset.error;
+function tell(what, words = notice.dataset) {
+  notice.textContent = words[what] ?? words.error;
   notice.hidden = false;
 }
 
 document.addEventListener("htmx:sendError", () => tell("offline"));
 document.addEventListener("htmx:timeout", () => tell("slow"));
 document.addEventListener("htmx:responseError", (event) => tell(`status${event.detail.xhr.status}`));
+
+// allauth's script would tell the console alone why a passkey cannot be used.
+document.addEventListener("allauth.error", (event) => {
+  event.preventDefault();
+  const { name } = event.detail.exception;
+  const isPlace = name === "SecurityError" || !window.PublicKeyCredential;
+  tell(isPlace ? "place" : "failed", document.getElementById("passkeys").dataset);
+});
 
 // What was typed survives a sign-in that comes between a form and its answer.
 const KEPT = `typed:${location.pathname}`;

@@ -13,6 +13,7 @@ from django.core import mail
 from django.test import Client, signals
 from django.urls import get_resolver, resolve
 from django.urls.resolvers import URLPattern, URLResolver
+from pytest_django import Settings
 
 from accounts.models import User
 from tests.anonmail_site.test_translation import ENTRIES, SENTENCE_MIN, read, read_po, untranslated_pattern
@@ -154,9 +155,9 @@ AUTHENTICATE = "/accounts/2fa/authenticate/"
 
 @pytest.mark.django_db(transaction=True)
 def test_all_mails_and_notices_are_in_our_own_words(
-    witness: Witness, alice: User, settings: pytest.FixtureRequest
+    witness: Witness, alice: User, settings: Settings
 ) -> None:
-    settings.SIGNUP_OPEN = True  # type: ignore[attr-defined]
+    settings.SIGNUP_OPEN = True
     browser, stranger = signed_in(alice, headers=witness.headers), Client(headers=witness.headers)
     secret = browser.get("/accounts/2fa/totp/activate/").context["form"].secret
     passkey = give_passkey(alice, "Phone")

@@ -158,7 +158,7 @@ def test_a_password_chosen_through_the_mail_clears_the_clients_own_tries(alice: 
     for _number in range(6):
         assert not over_the_api(alice.email, "wrong", OWNER)
     client = Client(REMOTE_ADDR=OWNER)
-    form = client.get(password_link(alice).removeprefix("http://127.0.0.1:8000"))["Location"]
+    form = client.get(password_link(alice).removeprefix("http://localhost:8000"))["Location"]
     client.post(form, {"password1": "another-passphrase", "password2": "another-passphrase"})
 
     assert over_the_api(alice.email, "another-passphrase", OWNER)

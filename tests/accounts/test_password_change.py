@@ -47,7 +47,7 @@ def on_the_page(user: User, ticked: dict[str, str]) -> Any:
 def by_a_link(user: User, ticked: dict[str, str]) -> Any:
     """The reset link, and the one that an admin sends."""
     browser = Client()
-    form = browser.get(password_link(user).replace("http://127.0.0.1:8000", ""), follow=True)
+    form = browser.get(password_link(user).replace("http://localhost:8000", ""), follow=True)
     path = form.redirect_chain[-1][0]
     return browser.post(path, {"password1": NEW, "password2": NEW, **ticked})
 
@@ -102,10 +102,10 @@ def test_the_tick_is_there_by_default_and_not_for_a_first_password(alice: User) 
     pages = [signed_in(alice).get(CHANGE).content.decode()]
     alice.refresh_from_db()  # a link is good until the next sign-in
     pages.append(
-        Client().get(password_link(alice).replace("http://127.0.0.1:8000", ""), follow=True).content.decode()
+        Client().get(password_link(alice).replace("http://localhost:8000", ""), follow=True).content.decode()
     )
     newcomer = User.objects.create_user("new@example.com")
-    first = Client().get(password_link(newcomer).replace("http://127.0.0.1:8000", ""), follow=True)
+    first = Client().get(password_link(newcomer).replace("http://localhost:8000", ""), follow=True)
 
     for page in pages:
         box = page[page.index('type="checkbox"') :].partition(">")[0]
@@ -135,7 +135,7 @@ def test_other_sessions_end_and_the_one_that_changed_it_stays(alice: User) -> No
 
 
 def test_a_link_from_before_is_good_for_nothing_more(alice: User) -> None:
-    link = password_link(alice).replace("http://127.0.0.1:8000", "")
+    link = password_link(alice).replace("http://localhost:8000", "")
     on_the_page(alice, {})
 
     assert "password1" not in Client().get(link, follow=True).content.decode()
@@ -258,7 +258,7 @@ def test_a_first_password_ends_no_token_and_asks_nothing(alice: User) -> None:
 
 
 def test_the_page_of_the_link_names_the_account(alice: User) -> None:
-    link = password_link(alice).replace("http://127.0.0.1:8000", "")
+    link = password_link(alice).replace("http://localhost:8000", "")
 
     shown = Client().get(link, follow=True).content.decode()
 

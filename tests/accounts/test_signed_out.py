@@ -151,7 +151,7 @@ def test_signing_up_with_an_address_that_has_an_account_is_told_to_its_owner(peo
         [people["inactive"]],
     ]
     assert all("Someone tried to create an account" in message.subject for message in mail.outbox)
-    assert all("http://127.0.0.1:8000/accounts/login/" in message.body for message in mail.outbox)
+    assert all("http://localhost:8000/accounts/login/" in message.body for message in mail.outbox)
     assert User.objects.count() == users
 
 
@@ -174,7 +174,7 @@ def test_signing_up_makes_an_account_that_waits_for_its_link(people: dict[str, s
     (message,) = mail.outbox
     assert (address.verified, address.primary, message.to) == (False, True, ["eva@home.test"])
     assert address.user.check_password(PASSPHRASE)
-    assert "http://127.0.0.1:8000/accounts/confirm-email/" in message.body
+    assert "http://localhost:8000/accounts/confirm-email/" in message.body
 
 
 def test_an_address_that_another_person_only_claims_is_free(people: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import time_machine
@@ -13,11 +14,13 @@ from allauth.account.models import EmailAddress
 from django.core import mail
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias, AliasPreferences
 from domains.models import Domain
+from tests.rig.signing_in import signed_in
 from tokens.models import Token
 from tokens.scopes import Scope
 
@@ -259,3 +262,32 @@ def test_examples_after_a_mistake_are_on_the_domain_that_is_stored(
 
     assert answer.status_code == 422
     assert "@other.org" in answer.content.decode()
+
+
+@pytest.mark.parametrize("path", ["/accounts/password/reset/done/", "/accounts/confirm-email/"])
+def test_pages_say_where_a_mail_is_if_there_is_no_mail_server(
+    client: Client, settings: Settings, path: str
+) -> None:
+    folder = "in the directory var/outbox"
+    assert folder not in client.get(path).content.decode()
+
+    settings.EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    settings.EMAIL_FILE_PATH = settings.BASE_DIR / "var" / "outbox"
+
+    assert folder in client.get(path).content.decode()
+    settings.EMAIL_FILE_PATH = "/srv/mails"
+    assert "in the directory /srv/mails" in client.get(path).content.decode()
+
+
+def test_notices_about_links_say_where_the_mail_is(
+    browser: Client, root: User, settings: Settings, tmp_path: Path
+) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    settings.EMAIL_FILE_PATH = tmp_path
+
+    added = browser.post("/addresses/", {"email": "alice@home.test"}, follow=True).content.decode()
+    new = {"email": "new@x.test", "name": ""}
+    created = signed_in(root).post("/admin/accounts/user/add/", new, follow=True)
+
+    assert f"in the directory {tmp_path}" in added
+    assert f"in the directory {tmp_path}" in created.content.decode()

@@ -183,7 +183,7 @@ def test_a_user_gets_a_link_and_an_admin_may_have_a_password(monkeypatch: pytest
     run("create_user", "carol@example.com", "--send-link")
 
     bob, boss = User.objects.get(email="bob@example.com"), User.objects.get(email="boss@example.com")
-    assert "http://127.0.0.1:8000/accounts/password/reset/key/" in said
+    assert "http://localhost:8000/accounts/password/reset/key/" in said
     assert bob.emailaddress_set.get().verified
     assert not bob.has_usable_password()
     assert not bob.is_superuser

@@ -105,7 +105,7 @@ def test_the_first_start_prints_what_is_needed_and_the_second_keeps_it(tmp_path:
         said = start.said
         line = re.search(r"curl -X POST '(.*?)'.*?'Authentication: (.*?)'", said, re.DOTALL)
         assert line, said
-        path, key = line[1].removeprefix(f"http://127.0.0.1:{port}"), line[2]
+        path, key = line[1].removeprefix(f"http://localhost:{port}"), line[2]
         created = ask(port, "POST", path, Authentication=key)
         sign_in = ask(port, "GET", "/accounts/login/")
         style = re.search(rb'href="(/static/[^"]+\.css)"', sign_in[2])
@@ -148,7 +148,7 @@ def test_a_mail_to_a_fresh_alias_arrives(tmp_path: Path) -> None:
     with running(tmp_path, port) as start:
         line = re.search(r"curl -X POST '(.*?)'.*?'Authentication: (.*?)'", start.said, re.DOTALL)
         assert line
-        path, key = line[1].removeprefix(f"http://127.0.0.1:{port}"), line[2]
+        path, key = line[1].removeprefix(f"http://localhost:{port}"), line[2]
         alias = json.loads(ask(port, "POST", path, Authentication=key)[2])["alias"]
         sent = subprocess.run(
             [sys.executable, "manage.py", "send_test_mail"],

@@ -71,7 +71,7 @@ def test_who_gets_access_is_told_once_by_mail(
     assert told.to == ["mallory@evil.test"]
     assert told.subject == "Anonmail: you may create aliases on other.org"
     assert "alice@example.com has given you access to other.org" in told.body
-    assert "http://127.0.0.1:8000/aliases/new/" in told.body
+    assert "http://localhost:8000/aliases/new/" in told.body
 
 
 def test_revoking_says_that_aliases_go_on_delivering(

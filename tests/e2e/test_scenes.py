@@ -11,6 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 from pytest_django import Settings
 
+from accounts.models import User
 from tests.e2e.conftest import Visit
 from tests.e2e.scenes import SCENES, Scene, Stage, set_stage
 
@@ -63,3 +64,26 @@ def test_every_page_is_accessible_and_fits(visit: Visit, stage: Stage, look: str
             violations.append(f"{scene.name}: scrolls sideways by {wide} pixels")
 
     assert violations == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_placeholders_can_be_read_in_the_dark(visit: Visit, alice: User) -> None:
+    page = visit(alice, color_scheme="dark")
+    page.goto("/aliases/")
+
+    ratio = page.get_by_label("Website").evaluate(
+        """(input) => {
+          const light = (text) => {
+            const [r, g, b] = text.match(/[0-9.]+/g).map((part) => {
+              const share = part / 255;
+              return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+            });
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+          };
+          const back = light(getComputedStyle(input).backgroundColor);
+          const front = light(getComputedStyle(input, "::placeholder").color);
+          return (Math.max(back, front) + 0.05) / (Math.min(back, front) + 0.05);
+        }"""
+    )
+
+    assert ratio >= 4.5

@@ -287,7 +287,7 @@ def test_the_unsubscribe_link_disables_the_alias_and_nothing_else(
 ) -> None:
     alias = issue(owner=alice)
     send(alias.address)
-    header = hop.sent[0][2].split(b"List-Unsubscribe: <http://127.0.0.1:8000")[1]
+    header = hop.sent[0][2].split(b"List-Unsubscribe: <http://localhost:8000")[1]
     path = header.split(b">")[0].decode()
 
     asked = Client().get(path)
