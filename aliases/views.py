@@ -24,6 +24,7 @@ from aliases.websites import parse_site
 from core.converters import KEY_DIGITS_MAX
 from core.exceptions import RuleError
 from core.pagination import page_of
+from core.repeats import is_repeated
 
 PAGE_SIZE = 25
 # The most rows of one answer, for readers who come back to a list that they had scrolled.
@@ -117,6 +118,12 @@ def alias_list(request: HttpRequest) -> HttpResponse:
     return render(request, "aliases/list.html", context)
 
 
+def ignore_repetition(request: HttpRequest) -> HttpResponse:
+    """The answer to a form that was sent twice: the list, where the alias is."""
+    messages.info(request, gettext("The form was sent twice; the second time was ignored."))
+    return redirect(reverse("alias-list") + "?order=newest")
+
+
 @require_http_methods(["GET", "POST"])
 def alias_new(request: HttpRequest) -> HttpResponse:
     """The form that creates an alias."""
@@ -128,9 +135,12 @@ def alias_new(request: HttpRequest) -> HttpResponse:
         return render(request, "aliases/new.html", {"cannot_create": str(error)})
     initial["destinations"] = own_addresses(user).filter(primary=True)
     form = NewAliasForm(request.POST or None, user=user, initial=initial)
-    if request.method == "POST" and form.is_valid() and (alias := form.issue()):
-        messages.success(request, gettext("Your new alias is ready. Copy it and use it."))
-        return redirect("alias", alias.pk)
+    if request.method == "POST" and form.is_valid():
+        if is_repeated(request):
+            return ignore_repetition(request)
+        if alias := form.issue():
+            messages.success(request, gettext("Your new alias is ready. Copy it and use it."))
+            return redirect("alias", alias.pk)
     return render(request, "aliases/new.html", {"form": form}, status=422 if form.errors else 200)
 
 
@@ -157,6 +167,9 @@ def alias_shape(request: HttpRequest) -> HttpResponse:
 @require_POST
 def alias_quick(request: HttpRequest) -> HttpResponse:
     """Create an alias with one click, on the default domain and for the primary address."""
+    # A page with scripts sends its form once, and stays for the next alias.
+    if not request.htmx and is_repeated(request):  # type: ignore[attr-defined]
+        return ignore_repetition(request)
     words = request.POST.get("hostname", "")[:SITE_MAX_CHARACTERS].strip()
     # Words that name no site are what the owner wants to remember.
     note = words if words and not parse_site(words).host else None

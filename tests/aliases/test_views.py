@@ -418,3 +418,27 @@ def test_a_part_of_the_settings_with_something_wrong_is_open(browser: Client, al
     assert refused.status_code == 422
     # The number of days is wrong, and a destination is missing.
     assert refused.content.decode().count('<details class="part" open>') == 3
+
+
+@pytest.mark.parametrize("path", ["/aliases/quick/", "/aliases/new/"])
+def test_a_form_that_is_sent_twice_makes_one_alias(
+    alice: User, example_com: Domain, browser: Client, path: str
+) -> None:
+    """As by a double click in a browser without scripts."""
+    page = "/aliases/new/" if path == "/aliases/new/" else "/aliases/"
+
+    def fill() -> dict[str, str]:
+        token = re.search(r'csrfmiddlewaretoken" value="(\w+)"', browser.get(page).content.decode())
+        assert token
+        return {"csrfmiddlewaretoken": token[1], "hostname": "github.com", "domain": str(example_com.pk)}
+
+    filled = fill()
+    browser.post(path, filled)
+    second = browser.post(path, filled, follow=True).content.decode()
+
+    assert Alias.objects.count() == 1
+    assert "The form was sent twice; the second time was ignored." in second
+    # The same words from another page, and other words from the same page, are meant.
+    browser.post(path, fill())
+    browser.post(path, {**filled, "hostname": "shop.test"})
+    assert Alias.objects.count() == 3
