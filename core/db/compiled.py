@@ -4,6 +4,7 @@ Building a query with Django's ORM costs several times what the database takes t
 path the same QuerySet, with the same rules in it, is compiled the first time and kept as text.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -44,6 +45,44 @@ class Parameter(models.Expression):
         if self.change:
             given = self.change(given)
         return self.output_field.get_db_prep_value(given, connection=connection)
+
+
+class Each(Parameter):
+    """Stands for all the values of a list that is given."""
+
+    def value(self, given: Any, connection: BaseDatabaseWrapper) -> Any:
+        values = [super(Each, self).value(each, connection) for each in given]
+        return values if connection.vendor == "postgresql" else json.dumps(values)
+
+
+@models.Field.register_lookup
+class Among(models.Lookup[Any]):
+    """`field__among=parameter`: is one of the values in the list that is given for the parameter.
+
+    `field__in` would be another statement for each number of values.
+    """
+
+    lookup_name = "among"
+
+    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
+        return self._written(compiler, connection, "{} IN (SELECT value FROM json_each({}))")
+
+    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
+        kind = _array_type(self.rhs.output_field, connection)
+        return self._written(compiler, connection, f"{{}} = ANY({{}}::{kind})")
+
+    def _written(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, template: str
+    ) -> tuple[str, Any]:
+        column, column_params = self.process_lhs(compiler, connection)
+        mark, (parameter,) = self.process_rhs(compiler, connection)
+        each = Each(parameter.name, parameter.output_field, parameter.change)
+        return template.format(column, mark), [*column_params, each]
+
+
+def _array_type(field: "models.Field[Any, Any]", connection: BaseDatabaseWrapper) -> str:
+    """PostgreSQL's type of an array of the field's values. Without a length: a cast to it would cut them."""
+    return f"{(field.db_type(connection) or '').partition('(')[0]}[]"
 
 
 class RowsFrom(models.Subquery):
@@ -250,13 +289,27 @@ def insert_rows(instances: Sequence[models.Model]) -> None:
     if not instances:
         return
     connection = connections[DEFAULT_DB_ALIAS]
-    sql, fields = _insert_statement(type(instances[0]), connection.vendor)
+    sql, fields = _insert_many_statement(type(instances[0]), connection.vendor)
     rows = [
         [field.get_db_prep_save(getattr(instance, field.attname), connection) for field in fields]
         for instance in instances
     ]
+    _run_for_all(sql, rows, connection)
+
+
+def _run_for_all(sql: str, rows: Sequence[Sequence[Any]], connection: BaseDatabaseWrapper) -> None:
+    """Run a statement for all of the rows: on PostgreSQL it takes them as an array for each column, at a
+    fraction of what a statement for each row costs."""
     with connection.cursor() as cursor:
-        cursor.executemany(sql.partition(" RETURNING ")[0], rows)
+        if connection.vendor == "postgresql":
+            cursor.execute(sql, [list(column) for column in zip(*rows, strict=True)])
+        else:
+            cursor.executemany(sql, rows)
+
+
+def _rows_of_arrays(fields: Iterable["models.Field[Any, Any]"], connection: BaseDatabaseWrapper) -> str:
+    arrays = ", ".join(f"%s::{_array_type(field, connection)}" for field in fields)
+    return f"SELECT * FROM unnest({arrays})"  # noqa: S608
 
 
 class CompiledChange:
@@ -278,16 +331,14 @@ class CompiledChange:
         self._compiled: dict[str, tuple[str, Sequence[Any]]] = {}
 
     def __call__(self, values: Sequence[dict[str, Any]]) -> None:
-        """Change what these values name, one after the other."""
+        """Change what these values name."""
         if not values:
             return
         connection = connections[DEFAULT_DB_ALIAS]
         if connection.vendor not in self._compiled:
             self._compiled[connection.vendor] = self._compile(connection)
         sql, params = self._compiled[connection.vendor]
-        rows = [_values(params, given, connection) for given in values]
-        with connection.cursor() as cursor:
-            cursor.executemany(sql, rows)
+        _run_for_all(sql, [_values(params, given, connection) for given in values], connection)
 
     def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
         given = {name: Parameter(name, field) for name, field in self.parameters.items()}
@@ -299,7 +350,19 @@ class CompiledChange:
             query = queryset.query.chain(klass=UpdateQuery)
             query.add_update_values(self.changes(**given))
         sql, params = query.get_compiler(connection=connection).as_sql()
+        if connection.vendor == "postgresql":
+            return _for_arrays(sql, params, connection), params
         return sql, _constants(params)
+
+
+def _for_arrays(sql: str, params: Sequence[Any], connection: BaseDatabaseWrapper) -> str:
+    """The UPDATE or DELETE as PostgreSQL runs it for many rows of parameters at once, all of which are
+    Parameters."""
+    names = [f"p{number}" for number in range(len(params))]
+    change, _where, condition = (sql % tuple(f"given.{name}" for name in names)).partition(" WHERE ")
+    rows = _rows_of_arrays((param.output_field for param in params), connection)
+    join = "USING" if change.startswith("DELETE") else "FROM"
+    return f"WITH given({', '.join(names)}) AS ({rows}) {change} {join} given WHERE {condition}"
 
 
 @cache
@@ -321,3 +384,12 @@ def _insert_unless_present_statement(
     insert, _returning, key = sql.rpartition(" RETURNING ")
     column = connections[DEFAULT_DB_ALIAS].ops.quote_name(str(unique.column))
     return f"{insert} ON CONFLICT ({column}) DO NOTHING RETURNING {column}, {key}", fields
+
+
+@cache
+def _insert_many_statement(model: type[models.Model], vendor: str) -> tuple[str, list[Any]]:
+    sql, fields = _insert_statement(model, vendor)
+    insert, _values, row = sql.rpartition(" RETURNING ")[0].partition(" VALUES ")
+    if vendor == "postgresql":
+        return f"{insert} {_rows_of_arrays(fields, connections[DEFAULT_DB_ALIAS])}", fields
+    return f"{insert} VALUES {row}", fields

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, models
+from django.db import DataError, IntegrityError, connection, models, transaction
 from django.db.models import F
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
@@ -11,8 +11,9 @@ from pytest_django import DjangoAssertNumQueries
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
-from core.db.compiled import CompiledQuery, RowsFrom, insert_row
+from core.db.compiled import CompiledChange, CompiledQuery, RowsFrom, insert_row, insert_rows
 from domains.models import Domain
+from mail.models import Activity, Delivery, Event
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db
@@ -129,3 +130,68 @@ def test_a_slice_begins_where_it_is_told_when_it_is_run(alice: User) -> None:
     for start, expected in ((0, [keys[4], keys[3]]), (3, [keys[1], keys[0]]), (4, [keys[0]]), (5, [])):
         assert [key for (key,) in page(start=start)] == expected
         assert [key for (key,) in build(start)] == expected
+
+
+def test_a_list_of_any_length_is_one_statement(example_com: Domain, other_org: Domain) -> None:
+    among = CompiledQuery(
+        lambda names: Domain.objects.filter(name__among=names).order_by("name").values_list("name"),
+        names=models.CharField(),
+    )
+
+    both = [example_com.name, other_org.name]
+    assert among(names=[*both, "'; --"]) == [(name,) for name in both]
+    assert among(names=[other_org.name]) == [(other_org.name,)]
+    assert among(names=[]) == []
+
+
+def test_rows_that_are_inserted_together_are_what_save_would_have_made(alice: User) -> None:
+    alias, now = issue(owner=alice), timezone.now()
+    senders = ["", 'a"{,}\\@b.test', "NULL", "ü" * 320]
+    fields = [field.name for field in Activity._meta.fields if not field.primary_key]
+
+    insert_rows([Activity(alias=alias, event=Event.BLOCK, sender=each, moment=now) for each in senders])
+
+    found = Activity.objects.order_by("pk").values_list(*fields)
+    for each in senders:
+        Activity(alias=alias, event=Event.BLOCK, sender=each, moment=now).save()
+    both = list(Activity.objects.order_by("pk").values_list(*fields))
+    assert list(found)[: len(senders)] == both[: len(senders)] == both[len(senders) :]
+
+
+def test_rows_that_break_a_constraint_are_all_refused(alice: User) -> None:
+    good = Delivery(alias=issue(owner=alice), digest="x")
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        insert_rows([good, Delivery(digest="y"), Delivery(digest="y")])
+    if connection.vendor == "postgresql":
+        # Not cut, as a cast to the column's type would.
+        with pytest.raises(DataError), transaction.atomic():
+            insert_rows([good, Delivery(digest="x" * 65)])
+
+    assert not Delivery.objects.exists()
+
+
+def test_many_changes_each_to_its_own_row(alice: User) -> None:
+    first, second, other = (issue(owner=alice) for _ in range(3))
+    change = CompiledChange(
+        lambda key, number: Alias.objects.filter(pk=key, enabled=True),
+        lambda key, number: {"forwards": F("forwards") + number},
+        key=models.BigIntegerField(),
+        number=models.IntegerField(),
+    )
+    remove = CompiledChange(
+        lambda key, event: Activity.objects.filter(alias=key, event=event),
+        key=models.BigIntegerField(),
+        event=models.CharField(),
+    )
+    rows = [(alias, event) for alias in (first, second) for event in (Event.BLOCK, Event.FORWARD)]
+    insert_rows([Activity(alias=alias, event=event) for alias, event in rows])
+
+    change([{"key": first.pk, "number": 2}, {"key": second.pk, "number": 3}])
+    change([{"key": second.pk, "number": 1}])
+    change([])
+    remove([{"key": first.pk, "event": Event.BLOCK}, {"key": second.pk, "event": Event.FORWARD}])
+
+    assert [Alias.objects.get(pk=each.pk).forwards for each in (first, second, other)] == [2, 4, 0]
+    left = Activity.objects.values_list("alias", "event")
+    assert set(left) == {(first.pk, Event.FORWARD), (second.pk, Event.BLOCK)}
