@@ -63,6 +63,7 @@ class Among(models.Lookup[Any]):
     """
 
     lookup_name = "among"
+    rhs: Any  # a Parameter
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
         return self._written(compiler, connection, "{} IN (SELECT value FROM json_each({}))")
@@ -75,8 +76,8 @@ class Among(models.Lookup[Any]):
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, template: str
     ) -> tuple[str, Any]:
         column, column_params = self.process_lhs(compiler, connection)
-        mark, (parameter,) = self.process_rhs(compiler, connection)
-        each = Each(parameter.name, parameter.output_field, parameter.change)
+        mark, _params = self.process_rhs(compiler, connection)
+        each = Each(self.rhs.name, self.rhs.output_field, self.rhs.change)
         return template.format(column, mark), [*column_params, each]
 
 

@@ -13,16 +13,18 @@ from functools import cached_property, partial
 
 from django.conf import settings
 from django.db import IntegrityError, models
-from django.db.models import Exists, F, FilteredRelation, OuterRef, Q
+from django.db.models import F, FilteredRelation, Q
 from django.urls import reverse
 from django.utils import timezone
 
-from aliases.models import Alias, AliasDestination
+from aliases.models import AliasDestination
 from core.db.compiled import CompiledQuery
 from mail.delivery import record
 from mail.delivery.blocks import blocks
 from mail.delivery.bounce import receive_bounce
 from mail.delivery.faults import note_fault
+from mail.delivery.gatherer import ANSWER_TIMEOUT
+from mail.delivery.lookups import IS_PAUSED, Lookups
 from mail.delivery.message import (
     Fields,
     author,
@@ -35,10 +37,11 @@ from mail.delivery.message import (
     written,
 )
 from mail.delivery.next_hop import Accepted, NextHop, Outcome, Pending, Refused
+from mail.delivery.record import Ledger, Redirected
 from mail.delivery.report import in_one_line
 from mail.delivery.resolve import Kind, Resolution, resolve
 from mail.delivery.return_path import return_path
-from mail.models import Delivery, PausedDestination, readable
+from mail.models import Delivery, readable
 from mail.unsubscribe import unsubscribe_token
 
 logger = logging.getLogger(__name__)
@@ -135,7 +138,6 @@ class _Copy:
         return self.moment is not None and abs(now - self.moment) < record.LEASE
 
 
-_IS_PAUSED = Exists(PausedDestination.objects.filter(destination=OuterRef("address")))
 # Everything that must be known before sending, in one statement: a row for each destination.
 _COPIES = CompiledQuery(
     lambda alias_id, digest: (
@@ -151,7 +153,7 @@ _COPIES = CompiledQuery(
             "alias__address",
             "address_id",
             "address__email",
-            _IS_PAUSED,
+            IS_PAUSED,
             "delivery__pk",
             "delivery__accepted",
             "delivery__moment",
@@ -329,37 +331,30 @@ class Redirection:
     fields: Fields
 
 
-# A row for each destination of an alias that receives: its recipient was accepted perhaps long ago.
-_DESTINATIONS = CompiledQuery(
-    lambda alias_id: AliasDestination.objects.filter(
-        Exists(Alias.objects.receiving().filter(pk=OuterRef("alias"))), alias_id=alias_id
-    ).values_list("alias__address", "address_id", "address__email", _IS_PAUSED),
-    alias_id=models.BigIntegerField(),
-)
-
-
-def redirect(head: Head, alias_id: int, deadline: float | None = None) -> Redirection | None:
+async def redirect(head: Head, alias_id: int, lookups: Lookups, ledger: Ledger) -> Redirection | None:
     """Let the mail server in front send the message to the alias's destination, counted as forwarded.
 
     None, and nothing is counted, if it has to hand it over instead (`take`): to an alias with several
-    destinations or a paused one, or that no longer receives, in a loop, or if it needs SMTPUTF8. Raises what
-    the database raises while it is away or takes no changes.
+    destinations or a paused one, or that no longer receives, in a loop, or if it needs SMTPUTF8. Raises
+    TooLate after ANSWER_TIMEOUT, and what the database raises while it is away or takes no changes.
 
     Nothing recognises the message if it comes again. The mail server in front may fail to queue it after
     our answer; a second try that was swallowed then would be a message lost.
     """
     if not _is_ascii(head) or is_looping(head.fields, alias_id):
         return None
-    destinations = list(_DESTINATIONS(alias_id=alias_id))
-    if len(destinations) != 1:
-        return None
-    ((address, destination_id, email, is_paused),) = destinations
-    if is_paused or resolve(email).kind in _OURS:
-        return None
-    # In place of a digest: what tells a day's messages apart in a return path.
-    sender = _new_sender(head.sender, address, alias_id, destination_id, secrets.token_hex(2))
-    redirection = Redirection(sender, email, _trace(head, address, alias_id))
-    record.redirect(record.Redirected(alias_id, destination_id, readable(head.author), deadline))
+    deadline = time.monotonic() + ANSWER_TIMEOUT
+    with ledger.expected():
+        destinations = await lookups.destinations(alias_id)
+        if len(destinations) != 1:
+            return None
+        ((address, destination_id, email, is_paused),) = destinations
+        if is_paused or (await lookups.resolve(email)).kind in _OURS:
+            return None
+        # In place of a digest: what tells a day's messages apart in a return path.
+        sender = _new_sender(head.sender, address, alias_id, destination_id, secrets.token_hex(2))
+        redirection = Redirection(sender, email, _trace(head, address, alias_id))
+        await ledger.write(Redirected(alias_id, destination_id, readable(head.author), deadline), deadline)
     return redirection
 
 

@@ -25,6 +25,7 @@ from core.db.locks import limit_lock_wait
 from core.db.statements import pipelined
 from mail.delivery.bounce import note_bounce
 from mail.delivery.database import UNAVAILABLE, WRITE_TIMEOUT, TooLate, is_locked, refuse_late
+from mail.delivery.gatherer import PAUSE, Gatherer
 from mail.models import Activity, Delivery, Event
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,6 @@ NO_ALIAS = 0
 # How long a copy that was begun counts as underway, in any process. After that, the process that began
 # it must be gone, and nobody knows whether it was sent: it is sent again, so that none is lost.
 LEASE = timedelta(seconds=30)
-PAUSE = 0.05  # seconds
 
 
 @dataclass(frozen=True)
@@ -152,15 +152,6 @@ def forget(alias_id: int, digest: str) -> None:
     """No longer recognise the message: its sender knows what became of it."""
     _unwritten.write()
     _write(Forgotten(alias_id, digest))
-
-
-def redirect(message: Redirected) -> None:
-    """Count the message as forwarded: unless this returns, it may not be sent on.
-
-    Raises IntegrityError if the alias or the destination is gone, TooLate, and what the database raises if
-    it cannot be written.
-    """
-    _write(message)
 
 
 def unwritten_outcome(alias_id: int, destination_id: int, digest: str) -> bool | None:
@@ -340,3 +331,24 @@ def _is_common(error: Exception) -> bool:
 
 
 _ledger = BatchWriter(_write_all, is_common=_is_common)
+
+
+# Seconds that a commit waits for others that are about to be written.
+COMPANY = 0.005
+
+
+class Ledger(Gatherer[Entry, None]):
+    """Writes entries, all that wait in one transaction."""
+
+    def __init__(self) -> None:
+        super().__init__("ledger", self._write, COMPANY)
+
+    async def write(self, entry: Entry, deadline: float | None = None) -> None:
+        """Write the entry. Raises IntegrityError if its alias or its destination is gone; TooLate; what the
+        database raises if it cannot be written."""
+        await self.ask(entry, deadline)
+
+    @staticmethod
+    def _write(entries: Sequence[Entry]) -> list[None]:
+        _write_all(entries)
+        return [None] * len(entries)

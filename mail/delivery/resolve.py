@@ -1,9 +1,10 @@
-"""What an address is: one statement by unique index, and none for domains that are not ours."""
+"""What addresses are: one statement by unique index, and none for domains that are not ours."""
 
 import json
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -73,6 +74,11 @@ class OurDomains:
         if self._shared is None or (not self._kept and time.monotonic() - self._asked >= DOMAINS_REMEMBERED):
             with self._lock:
                 self._ask()
+        return self.last_known
+
+    @property
+    def last_known(self) -> dict[str, bool]:
+        """The same as when it was last asked for."""
         return self._shared or {}
 
     def known(self) -> dict[str, bool] | None:
@@ -130,10 +136,10 @@ class OurDomains:
 our_domains = OurDomains()
 
 _FIND = CompiledQuery(
-    lambda address: Alias.objects.filter(address=address).values_list(
-        "pk", ExpressionWrapper(RECEIVING, BooleanField())
+    lambda addresses: Alias.objects.filter(address__among=addresses).values_list(
+        "address", "pk", ExpressionWrapper(RECEIVING, BooleanField())
     ),
-    address=models.CharField(),
+    addresses=models.CharField(),
 )
 
 
@@ -152,14 +158,41 @@ def needs_database(address: str) -> bool:
 
 
 def is_in_our_domains(address: str) -> bool:
-    """Whether the address is in one of our domains. Raises OperationalError as `resolve` does."""
-    domain = _domain(address)
-    return bool(domain) and domain in our_domains.shared()
+    """Whether the address is in one of our domains, as they were when something was last resolved."""
+    return _domain(address) in our_domains.last_known
 
 
 def resolve(text: str) -> Resolution:
     """What the address is: in any case, its `+tag` ignored, its domain as U-labels or A-labels. Raises
     OperationalError while the database is away and it matters."""
+    return resolve_all([text])[0]
+
+
+def resolve_all(texts: Sequence[str]) -> list[Resolution]:
+    """What each of the addresses is, in one statement for all of them."""
+    read = [_read(text) for text in texts]
+    addresses = {str(each.address) for each in read if isinstance(each, _Unresolved)}
+    rows = _FIND(addresses=list(addresses)) if addresses else []
+    found = {address: (pk, receives) for address, pk, receives in rows}
+    return [each if isinstance(each, Resolution) else each.resolved(found) for each in read]
+
+
+@dataclass(frozen=True)
+class _Unresolved:
+    """An address at which there may be an alias."""
+
+    address: Address
+    is_shared: bool
+
+    def resolved(self, found: dict[str, tuple[int, bool]]) -> Resolution:
+        """What it is, as these aliases say: each with whether it receives."""
+        alias_id, receives = found.get(str(self.address), (None, False))
+        kind = Kind.UNKNOWN if alias_id is None else Kind.FORWARD if receives else Kind.BLOCKED
+        return Resolution(kind, self.address, alias_id, self.is_shared)
+
+
+def _read(text: str) -> Resolution | _Unresolved:
+    """What can be said of an address without looking for an alias."""
     local_part, at, domain_text = text.strip().rpartition("@")
     if not at:
         # RFC 5321 §4.5.1: "postmaster" without a domain is taken too.
@@ -186,6 +219,4 @@ def resolve(text: str) -> Resolution:
     if looks_like_one(address.local_part):
         is_ours = read_return_path(address.local_part, domain, timezone.now()) is not None
         return Resolution(Kind.RETURN_PATH if is_ours else Kind.UNKNOWN, address, is_shared=shared)
-    for alias_id, receives in _FIND(address=str(address)):
-        return Resolution(Kind.FORWARD if receives else Kind.BLOCKED, address, alias_id, shared)
-    return Resolution(Kind.UNKNOWN, address, is_shared=shared)
+    return _Unresolved(address, shared)

@@ -6,8 +6,7 @@ from django.conf import settings
 
 from core.addresses import Address
 from mail.delivery.blocks import blocks
-from mail.delivery.database import refuse_late
-from mail.delivery.resolve import Kind, Resolution, our_domains, resolve
+from mail.delivery.resolve import Kind, Resolution, our_domains
 
 # A blocked alias and an unknown address get the same answer, which is also Postfix's own
 # (with show_user_unknown_table_name = no): nobody can tell them apart.
@@ -28,15 +27,11 @@ class Verdict:
     refusal: str | None = None
 
 
-def verdict(recipient: str, sender: str, deadline: float | None = None) -> Verdict:
+def verdict(resolution: Resolution, sender: str) -> Verdict:
     """Judge one recipient of a transaction; `sender` is "" for the null sender.
 
-    A block is counted within a second, so that the time of the answer does not reveal an alias. It is not
-    counted after the deadline (of time.monotonic()), because the sender then gets another answer.
-    Raises OperationalError while the database is away.
+    A block is counted within a second, so that the time of the answer does not reveal an alias.
     """
-    resolution = resolve(recipient)
-    refuse_late(deadline)
     match resolution.kind:
         case Kind.FORWARD:
             return Verdict(resolution)

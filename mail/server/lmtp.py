@@ -37,8 +37,8 @@ class LmtpHandler(SmtpHandler):
         offered = await super().handle_EHLO(server, session, envelope, name, offered)
         return [line for line in offered if not line.startswith("250-SIZE")]
 
-    def judge(self, recipient: str, sender: str, deadline: float | None = None) -> Verdict:
-        return after_queue(super().judge(recipient, sender, deadline))
+    def judge(self, resolution: Resolution, sender: str) -> Verdict:
+        return after_queue(super().judge(resolution, sender))
 
     async def take(self, resolution: Resolution, message: Message) -> Answer:
         """The same, but what is refused for good ends here, counted, instead of in a bounce to the sender."""

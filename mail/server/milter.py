@@ -11,16 +11,17 @@ from typing import NamedTuple
 
 from django.conf import settings
 
-from mail.delivery.forward import Answer, Head, Redirection, redirect
+from mail.delivery.forward import Answer, Head, redirect
+from mail.delivery.lookups import Lookups
 from mail.delivery.message import HEADER_MAX
-from mail.delivery.resolve import Kind, Resolution, needs_database
+from mail.delivery.record import Ledger
+from mail.delivery.resolve import Kind, Resolution, needs_database, resolve
 from mail.delivery.verdict import AWAY
 from mail.server import milter_protocol as protocol
 from mail.server.limits import Connections, UnknownRecipientLimit, client_address
 from mail.server.milter_protocol import Action, BadPacket, Command, Stage, Step
 from mail.server.question_door import Malformed, QuestionDoor
 from mail.server.recipients import Decision, answer_for, decide, limited_client_of
-from mail.server.threads import Threads
 
 logger = logging.getLogger(__name__)
 
@@ -78,13 +79,14 @@ class MilterDoor(QuestionDoor):
 
     def __init__(
         self,
-        lookup_threads: Threads,
-        redirecting_threads: Threads,
+        lookups: Lookups,
+        ledger: Ledger,
         connections: Connections,
         limit: UnknownRecipientLimit,
     ) -> None:
-        super().__init__(lookup_threads, connections)
-        self.redirecting_threads = redirecting_threads
+        super().__init__(connections)
+        self.lookups = lookups
+        self.ledger = ledger
         self.unknown_limit = limit
         self._client = ""
         # The macros of the command that comes next.
@@ -134,7 +136,8 @@ class MilterDoor(QuestionDoor):
                 asked = self._asked_about(data)
                 if needs_database(asked.address):
                     return None
-                return self._said(self._transaction, asked, decide(asked.address, self._transaction.sender))
+                decision = decide(resolve(asked.address), self._transaction.sender)
+                return self._said(self._transaction, asked, decision)
             case Command.HEADER if self._transaction:
                 self._transaction.add_field(*protocol.read_field(data))
             case Command.END_OF_MESSAGE if self._transaction:
@@ -165,7 +168,7 @@ class MilterDoor(QuestionDoor):
     async def _answer_recipient(self, transaction: _Transaction, asked: _Asked) -> bytes:
         client = limited_client_of(self._client, transaction.user)
         decision = await answer_for(
-            asked.address, transaction.sender, client, self.unknown_limit, self.lookup_threads
+            asked.address, transaction.sender, client, self.unknown_limit, self.lookups
         )
         return self._said(transaction, asked, decision or Decision(AWAY))
 
@@ -187,7 +190,7 @@ class MilterDoor(QuestionDoor):
         client = f"{settings.MAIL_HOSTNAME} ([{peer}])"
         head = Head(transaction.sender, transaction.fields, client, "MILTER")
         try:
-            found: Redirection | None = await self.redirecting_threads.look_up(redirect, head, alias_id)
+            found = await redirect(head, alias_id, self.lookups, self.ledger)
         except Exception as error:
             logger.warning("message not forwarded: %s", type(error).__name__)
             return protocol.reply(Answer.LATER.value)

@@ -1,10 +1,10 @@
 """Postfix's policy service (SMTPD_POLICY_README): the answer for a recipient, before any message is taken."""
 
-from mail.delivery.resolve import needs_database
+from mail.delivery.lookups import Lookups
+from mail.delivery.resolve import needs_database, resolve
 from mail.server.limits import Connections, UnknownRecipientLimit
 from mail.server.question_door import Malformed, QuestionDoor
 from mail.server.recipients import answer_for, decide, limited_client_of
-from mail.server.threads import Threads
 
 GO_ON = "DUNNO"
 # A 4xx unless something else refuses for good (access(5)).
@@ -30,8 +30,9 @@ class PolicyDoor(QuestionDoor):
 
     name = "policy"
 
-    def __init__(self, threads: Threads, connections: Connections, limit: UnknownRecipientLimit) -> None:
-        super().__init__(threads, connections)
+    def __init__(self, lookups: Lookups, connections: Connections, limit: UnknownRecipientLimit) -> None:
+        super().__init__(connections)
+        self.lookups = lookups
         self.unknown_limit = limit
 
     def split(self, received: bytearray) -> tuple[bytes, int] | None:
@@ -47,13 +48,13 @@ class PolicyDoor(QuestionDoor):
         recipient = attributes["recipient"]
         if needs_database(recipient):
             return None
-        return _written(decide(recipient, attributes.get("sender", "")).refusal or GO_ON)
+        return _written(decide(resolve(recipient), attributes.get("sender", "")).refusal or GO_ON)
 
     async def answer(self, question: bytes) -> bytes:
         attributes = attributes_of(question)
         client = limited_client_of(attributes.get("client_address", ""), attributes.get("sasl_username", ""))
         recipient, sender = attributes["recipient"], attributes.get("sender", "")
-        decision = await answer_for(recipient, sender, client, self.unknown_limit, self.lookup_threads)
+        decision = await answer_for(recipient, sender, client, self.unknown_limit, self.lookups)
         if decision is None:
             return _written(AWAY)
         return _written(decision.refusal or GO_ON)

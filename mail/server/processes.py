@@ -18,8 +18,9 @@ from django.db import connections
 
 from mail.delivery.blocks import blocks
 from mail.delivery.database import WRITE_TIMEOUT
+from mail.delivery.lookups import Lookups
 from mail.delivery.next_hop import NextHop, configured_next_hop
-from mail.delivery.record import has_unwritten, write_unwritten
+from mail.delivery.record import Ledger, has_unwritten, write_unwritten
 from mail.delivery.resolve import our_domains
 from mail.server.domain_table import DomainTable
 from mail.server.limits import Connections, UnknownRecipientLimit
@@ -34,8 +35,6 @@ from mail.server.threads import Threads
 
 logger = logging.getLogger(__name__)
 
-# Threads that ask the database. More would wait for each other: they share one interpreter.
-LOOKUP_THREADS = 4
 # Seconds in which messages underway may end when the server stops.
 STOP_TIME = 20.0
 # Connections that a process accepts at once: with more, the first process to wake would take them all.
@@ -53,10 +52,9 @@ class Doors:
         self.listeners = listeners
         self.next_hop = next_hop
         self.tls = tls
-        self.lookup_threads = Threads(LOOKUP_THREADS)
+        self.lookups = Lookups()
+        self.ledger = Ledger()
         self.forwarding_threads = Threads(settings.MAIL_THREADS)
-        # Of their own: the milter has three seconds for its answer, and a slow next hop keeps the others.
-        self.redirecting_threads = Threads(settings.MAIL_THREADS)
         # Each process counts for itself: each has its share of the limits.
         limits = (settings.MAIL_UNKNOWN_PER_CLIENT, settings.MAIL_UNKNOWN_PER_DAY)
         self.unknown_limit = UnknownRecipientLimit(*(-(-each // settings.MAIL_PROCESSES) for each in limits))
@@ -78,15 +76,14 @@ class Doors:
 
     def _door(self, name: str, connections: Connections) -> Callable[[], SmtpDoor | QuestionDoor]:
         """What makes the protocol of each new connection."""
-        shared = (self.lookup_threads, self.forwarding_threads, self.next_hop)
+        shared = (self.lookups, self.forwarding_threads, self.next_hop)
         match name:
             case "policy":
-                return partial(PolicyDoor, self.lookup_threads, connections, self.unknown_limit)
+                return partial(PolicyDoor, self.lookups, connections, self.unknown_limit)
             case "socketmap":
-                return partial(SocketmapDoor, self.lookup_threads, connections)
+                return partial(SocketmapDoor, self.lookups, connections)
             case "milter":
-                threads = (self.lookup_threads, self.redirecting_threads)
-                return partial(MilterDoor, *threads, connections, self.unknown_limit)
+                return partial(MilterDoor, self.lookups, self.ledger, connections, self.unknown_limit)
             case "lmtp":
                 return partial(LmtpDoor, LmtpHandler(*shared, UnknownRecipientLimit(0)), connections)
         return partial(SmtpDoor, SmtpHandler(*shared, self.unknown_limit), connections, self.tls)
@@ -95,7 +92,7 @@ class Doors:
         """Write the outcomes that became known while the database could not be written."""
         try:
             if has_unwritten():
-                await self.lookup_threads.look_up(write_unwritten)
+                await self.forwarding_threads.run(write_unwritten)
         except Exception as error:
             logger.warning("outcomes not written yet: %s", type(error).__name__)
 
@@ -115,8 +112,9 @@ class Doors:
         while any(each.open for each in self.connections) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         await self.write_outcomes()
-        for threads in (self.lookup_threads, self.forwarding_threads, self.redirecting_threads):
-            threads.close()
+        self.lookups.close()
+        self.ledger.close()
+        self.forwarding_threads.close()
         await asyncio.to_thread(blocks.write_last)
 
 

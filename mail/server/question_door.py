@@ -6,7 +6,6 @@ import time
 from typing import ClassVar, cast
 
 from mail.server.limits import Connections
-from mail.server.threads import Threads
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +28,7 @@ class QuestionDoor(asyncio.Protocol):
     question_max: ClassVar[int] = QUESTION_MAX
     transport: asyncio.Transport
 
-    def __init__(self, lookup_threads: Threads, connections: Connections) -> None:
-        self.lookup_threads = lookup_threads
+    def __init__(self, connections: Connections) -> None:
         self.connections = connections
         self._received = bytearray()
         self._answering: asyncio.Task[None] | None = None

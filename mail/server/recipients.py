@@ -4,10 +4,10 @@ import logging
 from typing import NamedTuple
 
 from core.client_address import parse_ip
+from mail.delivery.lookups import Lookups
 from mail.delivery.resolve import Kind, Resolution, is_in_our_domains
 from mail.delivery.verdict import UNKNOWN, verdict
 from mail.server.limits import UnknownRecipientLimit, limited_client
-from mail.server.threads import Threads
 
 logger = logging.getLogger(__name__)
 
@@ -33,31 +33,31 @@ def limited_client_of(address: str, user: str) -> str:
     return limited_client(address) if parse_ip(address) else UNNAMED
 
 
-def decide(recipient: str, sender: str, is_over: bool = False, deadline: float | None = None) -> Decision:
-    """Whether Postfix should take a recipient. `is_over`: its client has named too many unknown recipients,
-    and gets the same answer for each address of our domains. Raises OperationalError while the database is
-    away."""
-    if is_over:
-        return Decision(TOO_MANY_UNKNOWN if is_in_our_domains(recipient) else None)
-    found = verdict(recipient, sender, deadline)
-    kind, is_shared = found.resolution.kind, found.resolution.is_shared
-    if kind is Kind.NOT_OURS or (is_shared and kind in {Kind.UNKNOWN, Kind.ROLE}):
+def decide(resolution: Resolution, sender: str) -> Decision:
+    """Whether Postfix should take a recipient."""
+    found = verdict(resolution, sender)
+    if resolution.kind is Kind.NOT_OURS or (
+        resolution.is_shared and resolution.kind in {Kind.UNKNOWN, Kind.ROLE}
+    ):
         # Other domains, and ordinary mailboxes beside aliases, are for Postfix's own maps to know.
-        return Decision(is_guess=kind is Kind.UNKNOWN)
+        return Decision(is_guess=resolution.kind is Kind.UNKNOWN)
     return Decision(found.refusal, found.refusal == UNKNOWN, found.resolution)
 
 
 async def answer_for(
-    recipient: str, sender: str, client: str, limit: UnknownRecipientLimit, threads: Threads
+    recipient: str, sender: str, client: str, limit: UnknownRecipientLimit, lookups: Lookups
 ) -> Decision | None:
     """The decision about a client's recipient, counted if it is a guess; None if the database does not
-    answer in time."""
-    is_over = limit.is_over(client)
+    answer in time. A client that has named too many unknown recipients gets the same answer for each
+    address of our domains."""
     try:
-        decision: Decision = await threads.look_up(decide, recipient, sender, is_over)
+        resolution = await lookups.resolve(recipient)
     except Exception as error:
         logger.warning("recipient not resolved: %s", type(error).__name__)
         return None
+    if limit.is_over(client):
+        return Decision(TOO_MANY_UNKNOWN if is_in_our_domains(recipient) else None)
+    decision = decide(resolution, sender)
     if decision.is_guess:
         limit.count(client)
     return decision

@@ -18,6 +18,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
 from django.conf import settings
 
 from mail.delivery.forward import Answer, Message, recognised_by, take
+from mail.delivery.lookups import Lookups
 from mail.delivery.next_hop import NextHop
 from mail.delivery.record import forget
 from mail.delivery.resolve import Kind, Resolution
@@ -85,7 +86,7 @@ class SmtpEnvelope(Envelope):
 class SmtpHandler:
     """What aiosmtpd asks: one for all connections of the door."""
 
-    lookup_threads: Threads
+    lookups: Lookups
     forwarding_threads: Threads
     next_hop: NextHop
     unknown_limit: limits.UnknownRecipientLimit
@@ -119,7 +120,7 @@ class SmtpHandler:
             server.end_after_answer()
             return TOO_MANY_UNKNOWN
         try:
-            found: Verdict = await self.lookup_threads.look_up(self.judge, address, envelope.sender)
+            found = self.judge(await self.lookups.resolve(address), envelope.sender)
         except Exception as error:
             logger.warning("recipient not resolved: %s", type(error).__name__)
             return AWAY
@@ -137,9 +138,9 @@ class SmtpHandler:
         envelope.rcpt_tos.append(address)
         return ACCEPTED
 
-    def judge(self, recipient: str, sender: str, deadline: float | None = None) -> Verdict:
+    def judge(self, resolution: Resolution, sender: str) -> Verdict:
         """The verdict on a recipient."""
-        return verdict(recipient, sender, deadline)
+        return verdict(resolution, sender)
 
     async def handle_DATA(  # noqa: N802 - aiosmtpd's name
         self, server: "SmtpDoor", session: SmtpSession, envelope: SmtpEnvelope

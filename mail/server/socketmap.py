@@ -6,8 +6,9 @@ import logging
 
 from django.conf import settings
 
-from mail.delivery.database import refuse_late
-from mail.delivery.resolve import Kind, needs_database, resolve
+from mail.delivery.lookups import Lookups
+from mail.delivery.resolve import Kind, Resolution, needs_database, resolve
+from mail.server.limits import Connections
 from mail.server.question_door import QUESTION_MAX, Malformed, QuestionDoor
 
 logger = logging.getLogger(__name__)
@@ -18,19 +19,18 @@ NOT_FOUND = "NOTFOUND "
 AWAY = "TEMP Cannot look this up now"
 
 
-def look_up(key: str, deadline: float | None = None) -> str:
-    """The answer for one key, as socketmap_table(5) writes it. Raises OperationalError if the database is
-    needed and away."""
-    return f"OK {key}" if _is_recipient(key, deadline) else NOT_FOUND
+def _answer(key: str, found: Resolution) -> bytes:
+    """The answer for one key, as socketmap_table(5) writes it; `found`: what the key is."""
+    return _netstring(f"OK {key}" if _may_be_recipient(key) and _is_recipient(found) else NOT_FOUND)
 
 
-def _is_recipient(key: str, deadline: float | None) -> bool:
+def _may_be_recipient(key: str) -> bool:
     local_part = key.rpartition("@")[0]
     # With a tag Postfix asks again without it, and by then its own mailboxes have been asked too.
-    if not local_part or "+" in local_part:
-        return False
-    found = resolve(key)
-    refuse_late(deadline)
+    return bool(local_part) and "+" not in local_part
+
+
+def _is_recipient(found: Resolution) -> bool:
     if found.kind is Kind.ROLE:
         return not found.is_shared and bool(settings.MAIL_POSTMASTER)
     return found.kind in {Kind.FORWARD, Kind.RETURN_PATH}
@@ -40,6 +40,10 @@ class SocketmapDoor(QuestionDoor):
     """Answers netstrings with netstrings; a temporary error if the database does not answer in time."""
 
     name = "socketmap"
+
+    def __init__(self, lookups: Lookups, connections: Connections) -> None:
+        super().__init__(connections)
+        self.lookups = lookups
 
     def split(self, received: bytearray) -> tuple[bytes, int] | None:
         length, colon, _rest = received[:8].partition(b":")
@@ -59,11 +63,12 @@ class SocketmapDoor(QuestionDoor):
 
     def answer_now(self, question: bytes) -> bytes | None:
         key = _key(question)
-        return None if needs_database(key) else _netstring(look_up(key))
+        return None if needs_database(key) else _answer(key, resolve(key))
 
     async def answer(self, question: bytes) -> bytes:
+        key = _key(question)
         try:
-            return _netstring(await self.lookup_threads.look_up(look_up, _key(question)))
+            return _answer(key, await self.lookups.resolve(key))
         except Exception as error:
             logger.warning("socket map not answered: %s", type(error).__name__)
             return _netstring(AWAY)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from mail.delivery.next_hop import Accepted, NextHop, Outcome
 from mail.delivery.resolve import our_domains
@@ -28,6 +29,18 @@ class Hop:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+@contextmanager
+def closed_after(*gatherers: Any) -> Iterator[tuple[Any, ...]]:
+    """The gatherers, whose threads end with the block."""
+    try:
+        yield gatherers
+    finally:
+        for gatherer in gatherers:
+            gatherer.close()
+        for gatherer in gatherers:
+            gatherer.thread.join(30)
 
 
 # At a free port.
@@ -61,8 +74,9 @@ def running_doors_at(
         yield places
     finally:
         asyncio.run_coroutine_threadsafe(_close(doors), loop).result(30)
-        for threads in (doors.lookup_threads, doors.forwarding_threads, doors.redirecting_threads):
-            threads.executor.shutdown()
+        doors.forwarding_threads.executor.shutdown()
+        for gatherer in (doors.lookups, doors.ledger):
+            gatherer.thread.join(30)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()

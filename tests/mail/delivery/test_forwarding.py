@@ -232,7 +232,7 @@ def test_while_the_database_is_away_the_sender_tries_again(
         raise OperationalError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mail.delivery.verdict.resolve", away)
+        patch.setattr("mail.delivery.resolve._FIND", away)
         assert send(alias.address)[0] == 451
     with monkeypatch.context() as patch:
         patch.setattr("mail.delivery.forward.forward", away)

@@ -216,11 +216,11 @@ def test_a_database_that_hangs_is_answered_for_in_time(
     alias = issue(owner=alice)
     alias.disable()
     assert policy(alias.address) == UNKNOWN
-    monkeypatch.setattr("mail.server.threads.LOOKUP_TIMEOUT", 0.3)
+    monkeypatch.setattr("mail.delivery.gatherer.ANSWER_TIMEOUT", 0.3)
 
-    def hang(address: str) -> list[tuple[int, bool]]:
+    def hang(addresses: list[str]) -> list[tuple[str, int, bool]]:
         time.sleep(1)
-        return [(alias.pk, False)]
+        return [(alias.address, alias.pk, False)]
 
     with monkeypatch.context() as patch:
         patch.setattr("mail.delivery.resolve._FIND", hang)

@@ -19,6 +19,7 @@ from aliases.models import Alias
 from domains.models import Domain
 from mail.delivery.blocks import Blocks, blocks
 from mail.delivery.next_hop import Outcome
+from mail.delivery.resolve import resolve
 from mail.delivery.verdict import UNKNOWN, verdict
 from mail.models import Activity
 from mail.server.limits import (
@@ -417,8 +418,8 @@ def test_processes_share_the_limit(settings: Settings) -> None:
     settings.MAIL_PROCESSES = 4
     settings.MAIL_UNKNOWN_PER_CLIENT, settings.MAIL_UNKNOWN_PER_DAY = 50, 0
     doors = Doors({}, Hop())
-    doors.lookup_threads.close()
-    doors.forwarding_threads.close()
+    for each in (doors.lookups, doors.ledger, doors.forwarding_threads):
+        each.close()
 
     assert (doors.unknown_limit.limit, doors.unknown_limit.limit_per_day) == (13, 0)
 
@@ -470,12 +471,12 @@ def test_a_blocked_alias_costs_what_an_unknown_address_costs(
     monkeypatch.setattr("mail.delivery.blocks.DELAY", (0.3, 0.3))
     address = "nobody@example.com" if kind == "unknown" else alias.address
     alias.disable() if kind == "disabled" else alias.soft_delete()
-    verdict("x@example.com", "")
+    resolve("x@example.com")
 
     # The address; nothing is written before the answer, nor just after it.
     with django_assert_num_queries(1):
-        assert verdict(address, "bob@sender.test").refusal == UNKNOWN
-    assert decide(address, "bob@sender.test").refusal == UNKNOWN
+        assert verdict(resolve(address), "bob@sender.test").refusal == UNKNOWN
+    assert decide(resolve(address), "bob@sender.test").refusal == UNKNOWN
 
     assert not Activity.objects.exists()
     blocks.write()

@@ -1,0 +1,141 @@
+"""A thread with a database connection of its own, which does together what many ask for at once."""
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Generic, NamedTuple, TypeVar
+
+from django.db import OperationalError, connections
+
+from mail.delivery.database import UNAVAILABLE, WRITE_TIMEOUT, TooLate, call_with_database, is_locked
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+# Seconds within which the database answers, or the answer is "try later": what waits for a hung database
+# behind Postfix holds up everything that Postfix does.
+ANSWER_TIMEOUT = 3.0
+# Seconds between two tries while another process writes to an SQLite database.
+PAUSE = 0.05
+
+
+class _Asked(NamedTuple, Generic[Item, Answer]):
+    item: Item
+    answer: "asyncio.Future[Answer]"
+
+
+class Gatherer(Generic[Item, Answer]):
+    """Answers what is asked in one event loop, all that waits at once.
+
+    `answer_all` takes the items, and either returns the answer to each, in their order, or raises. If the
+    database is unavailable, all get that error; otherwise they are then answered one by one, so that only
+    the one that cannot be answered fails.
+
+    `patience`: seconds that those who wait go on waiting for others who are `expected`; alone, nobody waits.
+    """
+
+    def __init__(
+        self, name: str, answer_all: Callable[[Sequence[Item]], Sequence[Answer]], patience: float = 0
+    ) -> None:
+        self.answer_all = answer_all
+        self.patience = patience
+        self._expected = 0
+        # What was asked in this round of the loop; and in earlier ones.
+        self._asked: list[_Asked[Item, Answer]] = []
+        self._inbox: queue.SimpleQueue[list[_Asked[Item, Answer]]] = queue.SimpleQueue()
+        self._is_closed = False
+        self.thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self.thread.start()
+
+    async def ask(self, item: Item, deadline: float | None = None) -> Answer:
+        """The answer to one item. Raises what answering it raised; TooLate after the deadline (of
+        time.monotonic(); ANSWER_TIMEOUT from now unless it is given): the thread may still do what was
+        asked, if it has begun."""
+        loop = asyncio.get_running_loop()
+        if not self._asked:
+            loop.call_soon(self._hand_over)
+        asked = _Asked[Item, Answer](item, loop.create_future())
+        self._asked.append(asked)
+        try:
+            async with asyncio.timeout_at(deadline or time.monotonic() + ANSWER_TIMEOUT):
+                return await asked.answer
+        except TimeoutError as error:
+            raise TooLate from error
+
+    @contextmanager
+    def expected(self) -> Iterator[None]:
+        """Somebody is about to ask, by the end of the block."""
+        self._expected += 1
+        try:
+            yield
+        finally:
+            self._expected -= 1
+
+    def close(self) -> None:
+        """End the thread once all that was asked is answered."""
+        self._is_closed = True
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        asked, self._asked = self._asked, []
+        self._inbox.put(asked)
+
+    def _work(self) -> None:
+        try:
+            while not self._is_closed or not self._inbox.empty():
+                # Not what nobody waits for any more.
+                batch = [asked for asked in self._gather() if not asked.answer.done()]
+                if batch:
+                    self._answer(batch)
+        finally:
+            connections.close_all()
+
+    def _gather(self) -> list[_Asked[Item, Answer]]:
+        """All that waits."""
+        gathered = list(self._inbox.get())
+        deadline = time.monotonic() + self.patience
+        while True:
+            left = deadline - time.monotonic() if len(gathered) < self._expected else 0
+            try:
+                gathered += self._inbox.get(block=left > 0, timeout=max(left, 0))
+            except queue.Empty:
+                if left <= 0:
+                    return gathered
+
+    def _answer(self, batch: Sequence[_Asked[Item, Answer]]) -> None:
+        answers: list[Answer | Exception]
+        try:
+            answers = list(self._answers([asked.item for asked in batch]))
+        except Exception as error:
+            if len(batch) > 1 and (not isinstance(error, UNAVAILABLE) or isinstance(error, TooLate)):
+                for asked in batch:
+                    if not asked.answer.done():
+                        self._answer([asked])
+                return
+            answers = [error] * len(batch)
+        with suppress(RuntimeError):  # The loop has ended.
+            batch[0].answer.get_loop().call_soon_threadsafe(_tell, batch, answers)
+
+    def _answers(self, items: Sequence[Item]) -> Sequence[Answer]:
+        """The answers, perhaps after a wait until another process has written."""
+        deadline = time.monotonic() + WRITE_TIMEOUT
+        while True:
+            try:
+                return call_with_database(self.answer_all, items)
+            except OperationalError as error:
+                if not is_locked(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(PAUSE)
+
+
+def _tell(batch: Sequence[_Asked[Item, Answer]], answers: Sequence[Answer | Exception]) -> None:
+    for asked, answer in zip(batch, answers, strict=True):
+        if asked.answer.done():
+            continue
+        if isinstance(answer, Exception):
+            asked.answer.set_exception(answer)
+        else:
+            asked.answer.set_result(answer)
