@@ -483,7 +483,8 @@ MAIL_NEXT_HOP_CA = env.str("MAIL_NEXT_HOP_CA", default="")
 # The address for mail to postmaster@ and abuse@ of our domains. If empty, such mail is refused.
 MAIL_POSTMASTER = env.str("MAIL_POSTMASTER", default="")
 MAIL_SIZE_LIMIT = number("MAIL_SIZE_LIMIT", 25 * 1024 * 1024)  # octets
-MAIL_THREADS = number("MAIL_THREADS", 8)
+# Messages that one process forwards at once, and its connections to the next hop.
+MAIL_MESSAGES_AT_ONCE = number("MAIL_MESSAGES_AT_ONCE", 20)
 # Octets of all messages that one listener of a process receives at the same time; others must wait.
 MAIL_MEMORY = number("MAIL_MEMORY", 256 * 1024 * 1024)
 MAIL_PROCESSES = number("MAIL_PROCESSES", 1)

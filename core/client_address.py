@@ -18,6 +18,7 @@ IPV6_PREFIX = 64
 NEIGHBOURHOOD_PREFIX = {4: 24, 6: 48}
 
 
+@lru_cache(maxsize=1024)
 def parse_ip(text: str) -> IPAddress | None:
     """The IP address in `text` (a port, brackets and a zone are allowed), or None.
 

@@ -1,9 +1,12 @@
 """The signed link that disables an alias with one click (RFC 8058), without signing in."""
 
+from functools import cache
+
 from django.contrib.auth.decorators import login_not_required
 from django.core import signing
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
@@ -12,9 +15,16 @@ from aliases.models import Alias
 _signer = signing.Signer(salt="mail.unsubscribe")
 
 
-def unsubscribe_token(alias_id: int) -> str:
-    """The signed part of the link, which can only disable this alias."""
-    return _signer.sign(str(alias_id))
+def unsubscribe_path(alias_id: int) -> str:
+    """The link's path, whose signed part can only disable this alias."""
+    before, after = _around_token()
+    return f"{before}{_signer.sign(str(alias_id))}{after}"
+
+
+@cache
+def _around_token() -> tuple[str, str]:
+    before, _token, after = reverse("alias-unsubscribe", args=["-"]).rpartition("-")
+    return before, after
 
 
 # A mail client posts without a session, so there is no CSRF token; the signature is the right.

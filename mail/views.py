@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST
 
 from accounts.requests import user_of
 from mail.delivery.bounce import resume
-from mail.delivery.next_hop import Accepted, Pending, configured_next_hop
+from mail.delivery.next_hop import Accepted, Pending, configured_next_hop, send_once
 
 _TEST = (
     "From: Anonmail <{sender}>\r\nTo: {recipient}\r\nSubject: Anonmail: test of a destination\r\n"
@@ -25,8 +25,7 @@ def address_resume(request: HttpRequest, pk: int) -> HttpResponse:
     address = get_object_or_404(EmailAddress, user=user_of(request), pk=pk, paused__isnull=False)
     hop = configured_next_hop()
     test = _TEST.format(sender=settings.DEFAULT_FROM_ADDRESS, recipient=address.email)
-    outcome = hop.send("", address.email, test.encode())
-    hop.close()
+    outcome = send_once(hop, "", address.email, test.encode())
     if isinstance(outcome, Accepted):
         resume(address)
         said = gettext("%(address)s takes mail again, and aliases forward to it.")

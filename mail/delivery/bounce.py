@@ -5,6 +5,7 @@ A bounce to one of our return paths goes no further. A fault of this site pauses
 
 import logging
 from datetime import timedelta
+from typing import NamedTuple
 
 from allauth.account.models import EmailAddress
 from django.db import transaction
@@ -12,8 +13,8 @@ from django.utils import timezone
 
 from core.addresses import Address
 from mail.delivery.faults import note_fault
-from mail.delivery.report import read_report
-from mail.delivery.return_path import read_return_path
+from mail.delivery.report import Report, read_report
+from mail.delivery.return_path import Tag, read_return_path
 from mail.models import Activity, Bounce, Event, PausedDestination
 
 logger = logging.getLogger(__name__)
@@ -36,32 +37,42 @@ BURST_TIME = timedelta(days=1)
 BURST_ROWS = 500
 
 
-def receive_bounce(address: Address, message: bytes) -> None:
-    """Take a message to a return path: count it if we signed the return path and it reports a failure.
+class Returned(NamedTuple):
+    """A copy of a message that came back, and why."""
+
+    tag: Tag
+    report: Report
+
+
+def read_bounce(address: Address, message: bytes) -> Returned | None:
+    """What a message to a return path says: None unless we signed the return path and it reports a
+    failure."""
+    tag = read_return_path(address.local_part, address.domain, timezone.now())
+    report = read_report(message) if tag else None
+    return Returned(tag, report) if tag and report else None
+
+
+@transaction.atomic
+def count_returned(tag: Tag, report: Report) -> None:
+    """Count a copy that came back against its destination.
 
     Anybody who has seen a return path can send anything there: a report counts once for each copy of a
     message that we sent, and at most REPORTS_PER_DAY count for a destination.
     """
-    now = timezone.now()
-    tag = read_return_path(address.local_part, address.domain, now)
-    report = read_report(message) if tag else None
-    if tag is None or report is None:
+    destinations = EmailAddress.objects.select_for_update(of=("self",))
+    destination = destinations.filter(pk=tag.destination_id, alias_links__alias=tag.alias_id).first()
+    if destination is None:
         return
-    with transaction.atomic():
-        destinations = EmailAddress.objects.select_for_update(of=("self",))
-        destination = destinations.filter(pk=tag.destination_id, alias_links__alias=tag.alias_id).first()
-        if destination is None:
-            return
-        known = Bounce.objects.filter(destination=destination).exclude(report="")
-        if known.filter(report=tag.report).exists():
-            return
-        if known.filter(moment__gte=now - timedelta(days=1)).count() >= REPORTS_PER_DAY:
-            logger.warning("destination %s has too many bounces today", destination.pk)
-            return
-        note_bounce(destination, report.status, tag.report)
-        Activity.objects.create(
-            alias_id=tag.alias_id, event=Event.BOUNCE, destination=destination, reason=report.words
-        )
+    known = Bounce.objects.filter(destination=destination).exclude(report="")
+    if known.filter(report=tag.report).exists():
+        return
+    if known.filter(moment__gte=timezone.now() - timedelta(days=1)).count() >= REPORTS_PER_DAY:
+        logger.warning("destination %s has too many bounces today", destination.pk)
+        return
+    note_bounce(destination, report.status, tag.report)
+    Activity.objects.create(
+        alias_id=tag.alias_id, event=Event.BOUNCE, destination=destination, reason=report.words
+    )
     status = report.status or "unknown"
     logger.info("alias %s destination %s bounced: %s", tag.alias_id, destination.pk, status)
 

@@ -1,30 +1,25 @@
 """Forwarding a message to an alias's destinations, once to each, without the sender learning about them."""
 
+import asyncio
 import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from functools import cached_property, partial
+from functools import cached_property
 
 from django.conf import settings
-from django.db import IntegrityError, models
-from django.db.models import F, FilteredRelation, Q
-from django.urls import reverse
+from django.db import IntegrityError
 from django.utils import timezone
 
-from aliases.models import AliasDestination
-from core.db.compiled import CompiledQuery
 from mail.delivery import record
 from mail.delivery.blocks import blocks
-from mail.delivery.bounce import receive_bounce
-from mail.delivery.faults import note_fault
+from mail.delivery.bounce import read_bounce
 from mail.delivery.gatherer import ANSWER_TIMEOUT
-from mail.delivery.lookups import IS_PAUSED, Lookups
+from mail.delivery.lookups import Lookups
 from mail.delivery.message import (
     Fields,
     author,
@@ -37,18 +32,20 @@ from mail.delivery.message import (
     written,
 )
 from mail.delivery.next_hop import Accepted, NextHop, Outcome, Pending, Refused
-from mail.delivery.record import Ledger, Redirected
+from mail.delivery.record import Begun, Ledger, Redirected, Released, Settled
 from mail.delivery.report import in_one_line
-from mail.delivery.resolve import Kind, Resolution, resolve
+from mail.delivery.resolve import Kind, Resolution
 from mail.delivery.return_path import return_path
-from mail.models import Delivery, readable
-from mail.unsubscribe import unsubscribe_token
+from mail.models import readable
+from mail.unsubscribe import unsubscribe_path
 
 logger = logging.getLogger(__name__)
 
 # Seconds for all destinations of a message. Postfix waits 600 for our answer (lmtp_data_done_timeout):
 # one that came later would find the message handed over again.
 FORWARD_TIME = 240.0
+# Octets of a message that is read as a whole aside, so that others need not wait for it.
+LARGE = 1024 * 1024
 
 
 class Answer(Enum):
@@ -138,124 +135,127 @@ class _Copy:
         return self.moment is not None and abs(now - self.moment) < record.LEASE
 
 
-# Everything that must be known before sending, in one statement: a row for each destination.
-_COPIES = CompiledQuery(
-    lambda alias_id, digest: (
-        AliasDestination.objects.filter(alias_id=alias_id)
-        .annotate(
-            delivery=FilteredRelation(
-                "alias__deliveries",
-                condition=Q(alias__deliveries__destination=F("address"), alias__deliveries__digest=digest),
-            )
-        )
-        .order_by("pk")
-        .values_list(
-            "alias__address",
-            "address_id",
-            "address__email",
-            IS_PAUSED,
-            "delivery__pk",
-            "delivery__accepted",
-            "delivery__moment",
-        )
-    ),
-    alias_id=models.BigIntegerField(),
-    digest=models.CharField(),
-)
-
-
-class _Underway:
-    """The messages that this process is forwarding: the same one, handed over again, must wait."""
-
-    def __init__(self) -> None:
-        self._owners: dict[Key, object] = {}
-
-    @contextmanager
-    def alone(self, key: Key) -> Iterator[bool]:
-        """Whether the key was free; if so, it is taken for the duration of the block."""
-        mine = object()
-        # One step: no other thread comes between.
-        is_free = self._owners.setdefault(key, mine) is mine
-        try:
-            yield is_free
-        finally:
-            if is_free:
-                del self._owners[key]
-
-
-_underway = _Underway()
-
-
-def take(message: Message, resolution: Resolution, next_hop: NextHop) -> Answer:
-    """Take a message for an accepted recipient, and return the answer.
-
-    Raises what the database raises while it is away or takes no changes: then nothing was sent, and the
-    sender tries again.
-    """
-    key = recognised_by(message, resolution)
-    match resolution.kind:
-        case Kind.RETURN_PATH if resolution.address is not None:
-            receive_bounce(resolution.address, message.content)
-            return Answer.DONE
-        case Kind.ROLE:
-            send = partial(_to_postmaster, message, str(resolution.address), key[1], next_hop)
-        case Kind.FORWARD if resolution.alias_id is not None:
-            send = partial(forward, message, resolution.alias_id, next_hop)
-        case _:
-            return Answer.REFUSED
-    with _underway.alone(key) as is_free:
-        return send() if is_free else Answer.LATER
-
-
-def forward(message: Message, alias_id: int, next_hop: NextHop) -> Answer:
-    """Send the message to every destination of the alias that does not have it yet.
-
-    Later while any is pending; done once all are settled and one at least has accepted; refused when
-    all refuse for good. Raises what the database raises before anything is sent.
-    """
-    if is_looping(message.head.fields, alias_id):
-        blocks.count(alias_id, message.head.author)
-        return Answer.LOOP
-    rows = _COPIES(alias_id=alias_id, digest=message.digest)
-    copies = [_Copy(*row[1:]) for row in rows]
-    if not rows:
-        return Answer.REFUSED
-    return _Sending(message, rows[0][0], (alias_id, message.digest), next_hop).answer(copies)
-
-
-def _to_postmaster(message: Message, address: str, digest: str, next_hop: NextHop) -> Answer:
-    """Send the message to MAIL_POSTMASTER."""
-    if is_looping(message.head.fields, record.NO_ALIAS):
-        return Answer.LOOP
-    found = Delivery.objects.filter(alias=None, digest=digest).values_list("pk", "accepted", "moment")
-    copy = _Copy(0, settings.MAIL_POSTMASTER, False, *(found.first() or ()))
-    return _Sending(message, address, (record.NO_ALIAS, digest), next_hop).answer([copy])
-
-
 _OURS = {Kind.FORWARD, Kind.BLOCKED, Kind.RETURN_PATH}
+
+
+class Forwarder:
+    """Takes messages on for one process: what it asks, what it writes, and where they go."""
+
+    def __init__(self, next_hop: NextHop, lookups: Lookups, ledger: Ledger) -> None:
+        self.next_hop = next_hop
+        self.lookups = lookups
+        self.ledger = ledger
+        # Those that are being forwarded: the same one, handed over again, must wait.
+        self._underway: set[Key] = set()
+        self._turns = asyncio.Semaphore(settings.MAIL_MESSAGES_AT_ONCE)
+
+    async def take(self, message: Message, resolution: Resolution) -> Answer:
+        """Take a message for an accepted recipient, and return the answer.
+
+        Raises what the database raises while it is away or takes no changes: then nothing was sent, and the
+        sender tries again.
+        """
+        async with self._turns:
+            return await self._take(message, resolution)
+
+    async def _take(self, message: Message, resolution: Resolution) -> Answer:
+        if resolution.kind is Kind.RETURN_PATH and resolution.address is not None:
+            bounce = await asyncio.to_thread(read_bounce, resolution.address, message.content)
+            if bounce:
+                await self.ledger.write(bounce)
+            return Answer.DONE
+        if len(message.content) > LARGE:
+            await asyncio.to_thread(getattr, message, "digest")
+        key = recognised_by(message, resolution)
+        if key in self._underway:
+            return Answer.LATER
+        self._underway.add(key)
+        try:
+            match resolution.kind:
+                case Kind.ROLE:
+                    return await self._to_postmaster(message, str(resolution.address), key[1])
+                case Kind.FORWARD if resolution.alias_id is not None:
+                    return await self.forward(message, resolution.alias_id)
+        finally:
+            self._underway.discard(key)
+        return Answer.REFUSED
+
+    async def forward(self, message: Message, alias_id: int) -> Answer:
+        """Send the message to every destination of the alias that does not have it yet.
+
+        Later while any is pending; done once all are settled and one at least has accepted; refused when
+        all refuse for good. Raises what the database raises before anything is sent.
+        """
+        if is_looping(message.head.fields, alias_id):
+            blocks.count(alias_id, message.head.author)
+            return Answer.LOOP
+        with self.ledger.expected():
+            found = await self.lookups.copies(alias_id, message.digest)
+            if not found:
+                return Answer.REFUSED
+            address = found[0][0].alias
+            copies = [
+                _Copy(destination.destination_id, destination.email, destination.is_paused, *known)
+                for destination, known in found
+            ]
+            return await _Sending(self, message, address, (alias_id, message.digest)).answer(copies)
+
+    async def _to_postmaster(self, message: Message, address: str, digest: str) -> Answer:
+        """Send the message to MAIL_POSTMASTER."""
+        if is_looping(message.head.fields, record.NO_ALIAS):
+            return Answer.LOOP
+        known = await self.lookups.delivery_without_alias(digest)
+        copy = _Copy(0, settings.MAIL_POSTMASTER, False, *known)
+        return await _Sending(self, message, address, (record.NO_ALIAS, digest)).answer([copy])
+
+    async def redirect(self, head: Head, alias_id: int) -> "Redirection | None":
+        """Let the mail server in front send the message to the alias's destination, counted as forwarded.
+
+        None, and nothing is counted, if it has to hand it over instead (`take`): to an alias with several
+        destinations or a paused one, or that no longer receives, in a loop, or if it needs SMTPUTF8. Raises
+        TooLate after ANSWER_TIMEOUT, and what the database raises while it is away or takes no changes.
+
+        Nothing recognises the message if it comes again. The mail server in front may fail to queue it after
+        our answer; a second try that was swallowed then would be a message lost.
+        """
+        if not _is_ascii(head) or is_looping(head.fields, alias_id):
+            return None
+        deadline = time.monotonic() + ANSWER_TIMEOUT
+        with self.ledger.expected():
+            destinations = await self.lookups.destinations(alias_id)
+            if len(destinations) != 1:
+                return None
+            ((address, destination_id, email, is_paused),) = destinations
+            if is_paused or (await self.lookups.resolve(email)).kind in _OURS:
+                return None
+            # In place of a digest: what tells a day's messages apart in a return path.
+            sender = _new_sender(head.sender, address, alias_id, destination_id, secrets.token_hex(2))
+            redirection = Redirection(sender, email, _trace(head, address, alias_id))
+            await self.ledger.write(Redirected(alias_id, destination_id, readable(head.author), deadline))
+        return redirection
 
 
 @dataclass
 class _Sending:
     """One message on its way to the destinations of one address."""
 
+    forwarder: Forwarder
     message: Message
     address: str
     key: Key
-    next_hop: NextHop
 
-    def answer(self, copies: Sequence[_Copy]) -> Answer:
+    async def answer(self, copies: Sequence[_Copy]) -> Answer:
         """Send the copies that are waiting, and return the answer for all of them."""
         alias_id, digest = self.key
         for copy in copies:
-            known = record.unwritten_outcome(alias_id, copy.destination_id, digest)
+            known = self.forwarder.ledger.unwritten_outcome(alias_id, copy.destination_id, digest)
             copy.is_accepted = copy.is_accepted if known is None else known
         now = timezone.now()
         due = [copy for copy in copies if copy.is_waiting and not copy.is_underway(now)]
         pending = sum(copy.is_waiting for copy in copies) - len(due)
         if due:
             try:
-                pending += self._send_all(due)
+                pending += await self._send_all(due)
             except IntegrityError:
                 # Another process was faster, or the alias is gone: the next try finds out.
                 pending += len(due)
@@ -265,40 +265,45 @@ class _Sending:
             return Answer.PAUSED
         return Answer.DONE if any(copy.is_accepted for copy in copies) else Answer.REFUSED
 
-    def _send_all(self, copies: Sequence[_Copy]) -> int:
+    async def _send_all(self, copies: Sequence[_Copy]) -> int:
         """Send them, one after the other; how many of them are pending."""
         alias_id, digest = self.key
+        ledger = self.forwarder.ledger
         deadline = time.monotonic() + FORWARD_TIME
         # Such a destination cannot be added, but its domain may have become ours since then.
-        ours = {copy.destination_id for copy in copies if alias_id and resolve(copy.email).kind in _OURS}
+        ours = {copy.destination_id for copy in copies if alias_id and await self._leads_to_us(copy)}
         sender = readable(self.message.head.author)
         trace = written(_trace(self.message.head, self.address, alias_id))
         content = trace + joint(self.message.content) + self.message.content
         stale = tuple(copy.delivery_id for copy in copies if copy.delivery_id is not None)
-        record.begin(record.Begun(alias_id, digest, tuple(copy.destination_id for copy in copies), stale))
+        await ledger.write(Begun(alias_id, digest, tuple(copy.destination_id for copy in copies), stale))
         pending = []
         for copy in copies:
             outcome: Outcome = Pending("out of time")
             if copy.destination_id in ours:
                 outcome = Refused("5.4.6")
             elif time.monotonic() < deadline:
-                utf8 = self.message.utf8
-                outcome = self.next_hop.send(self._sender_for(copy), copy.email, content, utf8=utf8)
+                outcome = await self.forwarder.next_hop.send(
+                    self._sender_for(copy), copy.email, content, utf8=self.message.utf8
+                )
             if isinstance(outcome, Pending):
                 logger.info(
                     "alias %s destination %s pending: %s", alias_id, copy.destination_id, outcome.reason
                 )
                 if outcome.is_ours:
-                    note_fault(f"next hop: {outcome.reason}")
+                    await ledger.note_fault(f"next hop: {outcome.reason}")
                 pending.append(copy.destination_id)
                 continue
             copy.is_accepted = isinstance(outcome, Accepted)
             refusal = outcome if isinstance(outcome, Refused) else Refused("")
             status, reason = refusal.status, in_one_line(refusal.words)
-            record.settle(record.Settled(alias_id, copy.destination_id, digest, status, sender, reason))
+            await ledger.settle(Settled(alias_id, copy.destination_id, digest, status, sender, reason))
         if pending:
-            record.release(record.Released(alias_id, digest, tuple(pending)))
+            await ledger.release(Released(alias_id, digest, tuple(pending)))
         return len(pending)
+
+    async def _leads_to_us(self, copy: _Copy) -> bool:
+        return (await self.forwarder.lookups.resolve(copy.email)).kind in _OURS
 
     def _sender_for(self, copy: _Copy) -> str:
         """A return path; the null sender for bounces, and for the postmaster, whom no bounce may reveal."""
@@ -317,8 +322,7 @@ def _new_sender(sender: str, address: str, alias_id: int, destination_id: int, d
 def _trace(head: Head, address: str, alias_id: int) -> Fields:
     unsubscribe = None
     if alias_id and may_offer_unsubscribe(head.fields):
-        path = reverse("alias-unsubscribe", args=[unsubscribe_token(alias_id)])
-        unsubscribe = f"{settings.SITE_URL}{path}"
+        unsubscribe = f"{settings.SITE_URL}{unsubscribe_path(alias_id)}"
     return trace_fields(address, alias_id, head.client, head.protocol, unsubscribe)
 
 
@@ -329,33 +333,6 @@ class Redirection:
     sender: str
     recipient: str
     fields: Fields
-
-
-async def redirect(head: Head, alias_id: int, lookups: Lookups, ledger: Ledger) -> Redirection | None:
-    """Let the mail server in front send the message to the alias's destination, counted as forwarded.
-
-    None, and nothing is counted, if it has to hand it over instead (`take`): to an alias with several
-    destinations or a paused one, or that no longer receives, in a loop, or if it needs SMTPUTF8. Raises
-    TooLate after ANSWER_TIMEOUT, and what the database raises while it is away or takes no changes.
-
-    Nothing recognises the message if it comes again. The mail server in front may fail to queue it after
-    our answer; a second try that was swallowed then would be a message lost.
-    """
-    if not _is_ascii(head) or is_looping(head.fields, alias_id):
-        return None
-    deadline = time.monotonic() + ANSWER_TIMEOUT
-    with ledger.expected():
-        destinations = await lookups.destinations(alias_id)
-        if len(destinations) != 1:
-            return None
-        ((address, destination_id, email, is_paused),) = destinations
-        if is_paused or (await lookups.resolve(email)).kind in _OURS:
-            return None
-        # In place of a digest: what tells a day's messages apart in a return path.
-        sender = _new_sender(head.sender, address, alias_id, destination_id, secrets.token_hex(2))
-        redirection = Redirection(sender, email, _trace(head, address, alias_id))
-        await ledger.write(Redirected(alias_id, destination_id, readable(head.author), deadline), deadline)
-    return redirection
 
 
 def _is_ascii(head: Head) -> bool:

@@ -3,16 +3,17 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import models
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, FilteredRelation, OuterRef, Q
 
 from aliases.models import Alias, AliasDestination
 from core.db.compiled import CompiledQuery
 from mail.delivery.gatherer import Gatherer
 from mail.delivery.resolve import Resolution, needs_database, resolve, resolve_all
-from mail.models import PausedDestination
+from mail.models import Delivery, PausedDestination
 
 IS_PAUSED = Exists(PausedDestination.objects.filter(destination=OuterRef("address")))
 
@@ -47,7 +48,83 @@ def _destinations(questions: Sequence[_DestinationsOf]) -> list[list[Destination
     return [found[each.alias_id] for each in questions]
 
 
-_ANSWERS: dict[type, Any] = {str: resolve_all, _DestinationsOf: _destinations}
+class Known(NamedTuple):
+    """A copy of a message that was begun, or settled, before; or nothing."""
+
+    delivery_id: int | None = None
+    is_accepted: bool | None = None
+    moment: datetime | None = None
+
+
+NOTHING = Known()
+
+
+@dataclass(frozen=True)
+class _CopiesOf:
+    alias_id: int
+    digest: str
+
+
+# A row for each destination and each delivery to it of one of these messages, or of none.
+_COPIES = CompiledQuery(
+    lambda alias_ids, digests: (
+        AliasDestination.objects.filter(alias__id__among=alias_ids)
+        .annotate(
+            delivery=FilteredRelation(
+                "alias__deliveries",
+                condition=Q(
+                    alias__deliveries__destination=F("address"), alias__deliveries__digest__among=digests
+                ),
+            )
+        )
+        .order_by("pk")
+        .values_list(
+            "alias_id",
+            "alias__address",
+            "address_id",
+            "address__email",
+            IS_PAUSED,
+            "delivery__digest",
+            "delivery__pk",
+            "delivery__accepted",
+            "delivery__moment",
+        )
+    ),
+    alias_ids=models.BigIntegerField(),
+    digests=models.CharField(),
+)
+
+
+def _copies(questions: Sequence[_CopiesOf]) -> list[list[tuple[Destination, Known]]]:
+    aliases: dict[int, dict[Destination, dict[str | None, Known]]] = defaultdict(lambda: defaultdict(dict))
+    alias_ids, digests = ({getattr(each, name) for each in questions} for name in ("alias_id", "digest"))
+    for alias_id, *row in _COPIES(alias_ids=list(alias_ids), digests=list(digests)):
+        digest, *known = row[4:]
+        aliases[alias_id][Destination(*row[:4])][digest] = Known(*known)
+    return [
+        [(destination, known.get(each.digest, NOTHING)) for destination, known in found.items()]
+        for each in questions
+        for found in (aliases[each.alias_id],)
+    ]
+
+
+@dataclass(frozen=True)
+class _DeliveryOf:
+    digest: str
+
+
+def _deliveries_without_alias(questions: Sequence[_DeliveryOf]) -> list[Known]:
+    rows = Delivery.objects.filter(alias=None, digest__in=[each.digest for each in questions])
+    found = {row[0]: Known(*row[1:]) for row in rows.values_list("digest", "pk", "accepted", "moment")}
+    return [found.get(each.digest, NOTHING) for each in questions]
+
+
+_ANSWERS: dict[type, Any] = {
+    str: resolve_all,
+    _DestinationsOf: _destinations,
+    _CopiesOf: _copies,
+    _DeliveryOf: _deliveries_without_alias,
+}
 
 
 def _answer_all(questions: Sequence[Any]) -> list[Any]:
@@ -77,4 +154,14 @@ class Lookups(Gatherer[Any, Any]):
     async def destinations(self, alias_id: int) -> list[Destination]:
         """The destinations of an alias; none if it does not receive."""
         found: list[Destination] = await self.ask(_DestinationsOf(alias_id))
+        return found
+
+    async def copies(self, alias_id: int, digest: str) -> list[tuple[Destination, Known]]:
+        """The alias's destinations, in their order, with what is known of a message's copies for them."""
+        found: list[tuple[Destination, Known]] = await self.ask(_CopiesOf(alias_id, digest))
+        return found
+
+    async def delivery_without_alias(self, digest: str) -> Known:
+        """What is known of a message to the postmaster."""
+        found: Known = await self.ask(_DeliveryOf(digest))
         return found

@@ -11,6 +11,7 @@ from django.utils import timezone
 # More hops than any honest path has: at least 100 (RFC 5321 §6.3), and those of this site's own servers.
 HOPS_MAX = 110
 LOOP_FIELD = "X-Anonmail-Loop"
+_LOOP_NAME = LOOP_FIELD.lower()
 # Octets of a header that are looked at.
 HEADER_MAX = 256 * 1024
 # Characters of a From field, and octets of a line, that are looked at.
@@ -102,11 +103,11 @@ def loop_mark(alias_id: int) -> str:
 
 def is_looping(fields: Fields, alias_id: int) -> bool:
     """Whether the message went through this alias before, or over more hops than any honest one."""
-    mark, hops = loop_mark(alias_id), 0
+    hops = 0
     for name, text in fields:
         if name == "received":
             hops += 1
-        elif name == LOOP_FIELD.lower() and hmac.compare_digest(text.encode(), mark.encode()):
+        elif name == _LOOP_NAME and hmac.compare_digest(text.encode(), loop_mark(alias_id).encode()):
             return True
     return hops > HOPS_MAX
 

@@ -1,29 +1,32 @@
 """Where forwarded mail goes: an SMTP server (Postfix's re-injection port, a smarthost), or a Maildir."""
 
-import base64
-import hmac
+import asyncio
+import contextlib
 import itertools
 import os
 import re
-import smtplib
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
+import aiosmtplib
 from django.conf import settings
 
 from mail.delivery.message import needs_utf8
 
-CONNECT_TIMEOUT = 30  # seconds
-# Challenges in one AUTH dialogue; LOGIN, the longest that we speak, has two.
-CHALLENGES_MAX = 5
+TIMEOUT = 30  # seconds, for each step
+REPLY_MAX = 64 * 1024  # octets
+# Octets of a message that are written at once.
+PIECE = 256 * 1024
 _FALSE_END = re.compile(rb"([\r\n])\.(?=[\r\n])")
+# What is part of no end of data, false or true: a message can be cut after it.
+_CUT = re.compile(rb"[^\r\n.]")
 # An enhanced status is the first word after the reply code (RFC 2034 §4), and only there: an address in
 # the text that follows can look like one.
 _ENHANCED = re.compile(r"\s*([245]\.\d{1,3}\.\d{1,3})(?!\S)")
@@ -65,12 +68,12 @@ Outcome = Accepted | Refused | Pending
 
 
 class NextHop(Protocol):
-    """Takes messages on."""
+    """Takes messages on, in one event loop."""
 
-    def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
+    async def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
         """Hand one message over, to one recipient; `sender` is "" for the null sender."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go of what is kept between messages."""
 
 
@@ -81,17 +84,18 @@ class Maildir:
         self.path = path
         self._numbers = itertools.count(1)
 
-    def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
+    async def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
         try:
-            self._write(f"Return-Path: <{sender}>\r\nDelivered-To: {recipient}\r\n".encode() + message)
+            envelope = f"Return-Path: <{sender}>\r\nDelivered-To: {recipient}\r\n".encode()
+            await asyncio.to_thread(self._write, envelope, message)
         except OSError as error:
             return Pending(f"maildir: {error.strerror}")
         return Accepted()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Nothing is kept."""
 
-    def _write(self, content: bytes) -> None:
+    def _write(self, *parts: bytes) -> None:
         for name in ("tmp", "new", "cur"):
             (self.path / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         host = socket.gethostname().replace("/", "_")
@@ -100,7 +104,7 @@ class Maildir:
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
+                file.writelines(parts)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.rename(self.path / "new" / name)
@@ -114,74 +118,154 @@ class Maildir:
             os.close(directory)
 
 
-class _Client(smtplib.SMTP):
-    """smtplib's own DATA changes octets (dots after a bare LF); this sends them as they are."""
+def stuffed(message: bytes) -> Iterator[bytes]:
+    """What follows DATA (RFC 5321 §4.1.1.4), in pieces: the message with its dots doubled after CRLF alone.
 
-    def auth(
-        self, mechanism: str, authobject: Callable[..., str | None], *, initial_response_ok: bool = True
-    ) -> tuple[int, bytes]:
-        """smtplib's, with what is said in UTF-8 (RFC 4616 §2): its own knows passwords of ASCII alone."""
-        initial = authobject() if initial_response_ok else None
-        words = [mechanism] if initial is None else [mechanism, _base64(initial)]
-        code, answer = self.docmd("AUTH", " ".join(words))
-        # LOGIN's answers depend on how many it was asked for before.
-        self._auth_challenge_count = int(initial is not None)
-        while code == 334 and self._auth_challenge_count < CHALLENGES_MAX:
-            self._auth_challenge_count += 1
-            try:
-                challenge = base64.b64decode(answer)
-            except ValueError as error:
-                raise smtplib.SMTPException("a challenge that is not base64") from error
-            code, answer = self.docmd(_base64(authobject(challenge) or ""))
-        if code not in {235, 503}:
-            raise smtplib.SMTPAuthenticationError(code, answer)
-        return code, answer
+    A lone dot after a bare LF or CR ends the data for a server that is lax about line ends; what follows
+    would be commands there. Those lines alone get a dot more than they had.
+    """
+    if message.startswith(b"."):
+        yield b"."
+    begin = 0
+    while begin < len(message):
+        cut = _CUT.search(message, begin + PIECE)
+        end = cut.end() if cut else len(message)
+        yield _FALSE_END.sub(rb"\1..", message[begin:end].replace(b"\r\n.", b"\r\n.."))
+        begin = end
+    yield b".\r\n" if message.endswith(b"\r\n") else b"\r\n.\r\n"
 
-    def auth_cram_md5(self, challenge: bytes | None = None) -> str | None:  # type: ignore[override]
-        """RFC 2195, with a password in UTF-8."""
-        if challenge is None:
-            return None
-        return f"{self.user} {hmac.new(self.password.encode(), challenge, 'md5').hexdigest()}"
 
-    def envelope(self, sender: str, recipient: str, options: list[str]) -> tuple[str, int, bytes]:
+class _Reply(NamedTuple):
+    """A reply (RFC 5321 §4.2): its text without the codes."""
+
+    code: int
+    text: bytes
+
+
+class _Connection(asyncio.Protocol):
+    """A connection over which mail is sent.
+
+    aiosmtplib has opened it (greeting, TLS, AUTH); it would send the envelope a command at a time, and
+    change line ends.
+    """
+
+    def __init__(self, client: aiosmtplib.SMTP) -> None:
+        self.extensions = frozenset(client.esmtp_extensions)
+        loop = asyncio.get_running_loop()
+        self._lost: asyncio.Future[None] = loop.create_future()
+        self._buffer = bytearray()
+        self._lines: list[bytes] = []
+        self._replies: deque[_Reply] = deque()
+        # Somebody waits until there is something to read, or the connection takes more.
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_full = False
+        if client.transport is None:
+            raise aiosmtplib.SMTPServerDisconnected("Connection lost")
+        self._transport = cast(asyncio.Transport, client.transport)
+        self._transport.set_protocol(self)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it can be used once more: the server has not hung up, and said nothing that we did not ask
+        for."""
+        return not (self._lost.done() or self._transport.is_closing() or self._buffer or self._replies)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := self._buffer.find(b"\n")) >= 0:
+            line = bytes(self._buffer[:end]).rstrip(b"\r")
+            del self._buffer[: end + 1]
+            self._lines.append(line[4:])
+            if line[3:4] != b"-":
+                code = int(line[:3]) if line[:3].isdigit() else 0
+                self._replies.append(_Reply(code, b"\n".join(self._lines)))
+                self._lines = []
+        if len(self._buffer) + sum(map(len, self._lines)) > REPLY_MAX:
+            self._transport.abort()
+        self._wake()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lost.set_result(None)
+        self._wake()
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        """Wait until something has happened. Raises OSError if the connection is lost, or after TIMEOUT."""
+        if self._lost.done():
+            raise ConnectionResetError
+        loop = asyncio.get_running_loop()
+        self._waiter = waiter = loop.create_future()
+        timer = loop.call_later(TIMEOUT, _give_up, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+
+    async def close(self) -> None:
+        self._transport.abort()
+        await self._lost
+
+    async def reply(self) -> _Reply:
+        """The next reply. Raises OSError if none comes."""
+        while not self._replies:
+            await self._wait()
+        return self._replies.popleft()
+
+    async def command(self, line: str) -> _Reply:
+        self._transport.write(f"{line}\r\n".encode())
+        return await self.reply()
+
+    async def envelope(self, sender: str, recipient: str, options: Sequence[str]) -> tuple[str, _Reply]:
         """MAIL, RCPT and DATA, in one go where the server allows it (RFC 2920): the command that was
         answered last (the one that was refused, if any was), and its answer."""
         lines = [f"MAIL FROM:<{sender}> {' '.join(options)}".rstrip(), f"RCPT TO:<{recipient}>", "DATA"]
-        if not self.has_extn("pipelining"):
+        if "pipelining" not in self.extensions:
             for line in lines:
-                self.send(f"{line}\r\n".encode())
-                code, answer = self.getreply()
-                if not 200 <= code < 400:
+                answer = await self.command(line)
+                if not 200 <= answer.code < 400:
                     break
-            return line[:4], code, answer
-        self.send("".join(f"{line}\r\n" for line in lines).encode())
-        answers = [(line[:4], *self.getreply()) for line in lines]
-        refusals = [answer for answer in answers[:2] if not 200 <= answer[1] < 300]
-        if refusals and answers[2][1] == 354:
+            return line[:4], answer
+        self._transport.write("".join(f"{line}\r\n" for line in lines).encode())
+        answers = [(line[:4], await self.reply()) for line in lines]
+        refusals = [answer for answer in answers[:2] if not 200 <= answer[1].code < 300]
+        if refusals and answers[2][1].code == 354:
             # It takes data for nobody (RFC 2920 §3.1 allows it): an empty message ends that.
-            self.send(b".\r\n")
-            self.getreply()
+            await self.command(".")
         return refusals[0] if refusals else answers[2]
 
-    def send_octets(self, message: bytes) -> tuple[int, bytes]:
-        """What follows DATA (RFC 5321 §4.1.1.4): the message with its dots doubled after CRLF alone."""
-        # A lone dot after a bare LF or CR ends the data for a server that is lax about line ends; what
-        # follows would be commands there. Those lines alone get a dot more than they had.
-        stuffed = _FALSE_END.sub(rb"\1..", message.replace(b"\r\n.", b"\r\n.."))
-        if stuffed.startswith(b"."):
-            stuffed = b"." + stuffed
-        end = b".\r\n" if stuffed.endswith(b"\r\n") else b"\r\n.\r\n"
-        self.send(stuffed + end)
-        return self.getreply()
+    async def send_octets(self, message: bytes) -> _Reply:
+        """What follows DATA."""
+        if len(message) <= PIECE:
+            self._transport.write(b"".join(stuffed(message)))
+            return await self.reply()
+        for piece in stuffed(message):
+            self._transport.write(piece)
+            while self._is_full and not self._replies:
+                await self._wait()
+            if self._replies:
+                # It has heard enough: an early refusal.
+                break
+        return await self.reply()
 
 
-class _TlsClient(_Client, smtplib.SMTP_SSL):
-    """The same over TLS from the first octet on (RFC 8314)."""
+def _give_up(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError())
 
 
 @dataclass(eq=False, repr=False)
 class SmtpHop:
-    """Sends through an SMTP server over connections that are kept, one a thread."""
+    """Sends through an SMTP server over connections that are kept: as many as are used at once."""
 
     host: str
     port: int
@@ -195,92 +279,106 @@ class SmtpHop:
     def __post_init__(self) -> None:
         # Its certificate must be signed by one of them, and name the host that we connect to.
         self._context = ssl.create_default_context(cafile=self.authorities or None) if self.tls else None
-        self._local = threading.local()
-        self._open: set[_Client] = set()
+        self._kept: list[_Connection] = []
 
-    def close(self) -> None:
-        """Close the connections of all threads, once none of them sends any more."""
-        while self._open:
-            self._open.pop().close()
-        self._local = threading.local()
+    async def close(self) -> None:
+        """Close the connections, once nothing is sent any more."""
+        while self._kept:
+            await self._kept.pop().close()
 
-    def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
-        kept = getattr(self._local, "client", None)
+    async def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
+        what = (sender, recipient, message, utf8)
+        if kept := await self._take_kept():
+            # It may have gone stale with a restart of the server: then once more, over a new one.
+            with contextlib.suppress(OSError, aiosmtplib.SMTPException):
+                return await self._send_over(kept, *what)
         try:
-            client = kept or self._connect()
-            return self._transaction(client, sender, recipient, message, utf8)
-        except (OSError, smtplib.SMTPException) as error:
-            self._drop()
-            if kept is None:
-                return Pending(*_why_not(error))
-        # The kept connection may have gone stale with a restart: once more, over a new one.
-        return self.send(sender, recipient, message, utf8=utf8)
+            return await self._send_over(await self._connect(), *what)
+        except (OSError, aiosmtplib.SMTPException) as error:
+            return Pending(*_why_not(error))
 
-    def _connect(self) -> _Client:
-        client: _Client
-        name, place = self.hostname or None, (self.host, self.port)
-        if self.tls == "smtps":
-            client = _TlsClient(*place, name, timeout=CONNECT_TIMEOUT, context=self._context)
-        else:
-            client = _Client(*place, name, timeout=CONNECT_TIMEOUT)
+    async def _send_over(
+        self, connection: _Connection, sender: str, recipient: str, message: bytes, utf8: bool
+    ) -> Outcome:
         try:
-            client.ehlo_or_helo_if_needed()
+            outcome = await self._transaction(connection, sender, recipient, message, utf8)
+        except BaseException:
+            await connection.close()
+            raise
+        self._kept.append(connection)
+        return outcome
+
+    async def _take_kept(self) -> _Connection | None:
+        while self._kept:
+            connection = self._kept.pop()
+            if connection.is_usable:
+                return connection
+            await connection.close()
+        return None
+
+    async def _connect(self) -> _Connection:
+        client = aiosmtplib.SMTP(
+            hostname=self.host,
+            port=self.port,
+            local_hostname=self.hostname or None,
+            timeout=TIMEOUT,
+            use_tls=self.tls == "smtps",
+            start_tls=False,
+            tls_context=self._context,
+        )
+        await client.connect()
+        try:
             if self.tls == "starttls":
-                client.starttls(context=self._context)
-                client.ehlo()
+                await client.starttls()
+            try:
+                await client.ehlo()
+            except aiosmtplib.SMTPHeloError:
+                await client.helo()
             if self.user:
-                client.login(self.user, self.password)
-        except (OSError, smtplib.SMTPException):
+                await client.login(self.user, self.password)
+            return _Connection(client)
+        except BaseException:
             client.close()
             raise
-        self._local.client = client
-        self._open.add(client)
-        return client
 
-    def _drop(self) -> None:
-        client, self._local.client = getattr(self._local, "client", None), None
-        if client is not None:
-            self._open.discard(client)
-            client.close()
-
-    def _transaction(
-        self, client: _Client, sender: str, recipient: str, message: bytes, utf8: bool
+    async def _transaction(
+        self, connection: _Connection, sender: str, recipient: str, message: bytes, utf8: bool
     ) -> Outcome:
         options = []
-        if client.has_extn("8bitmime") and not message.isascii():
+        if "8bitmime" in connection.extensions and not message.isascii():
             options.append("BODY=8BITMIME")
         # Asked for by clients that need it for none of this: from what is sent follows what is needed.
         if not (sender + recipient).isascii() or (utf8 and needs_utf8(message)):
-            if not client.has_extn("smtputf8"):
+            if "smtputf8" not in connection.extensions:
                 return Refused("5.6.7")
             options.append("SMTPUTF8")
-        if client.has_extn("size"):
+        if "size" in connection.extensions:
             options.append(f"SIZE={len(message)}")
-        command, code, answer = client.envelope(sender, recipient, options)
-        if code == 354:
-            command, (code, answer) = ".", client.send_octets(message)
-        if 200 <= code < 300:
+        command, answer = await connection.envelope(sender, recipient, options)
+        if answer.code == 354:
+            command, answer = ".", await connection.send_octets(message)
+        if 200 <= answer.code < 300:
             return Accepted()
-        if code == 421 or code < 200:
-            self._drop()
-            return Pending(str(code))
-        client.rset()
-        if code < 500:
-            return Pending(str(code))
-        return _refusal(command, code, answer.decode("utf-8", "replace"))
-
-
-def _base64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode("ascii")
+        if answer.code == 421 or answer.code < 200:
+            await connection.close()
+            return Pending(str(answer.code))
+        await connection.command("RSET")
+        if answer.code < 500:
+            return Pending(str(answer.code))
+        return _refusal(command, answer.code, answer.text.decode("utf-8", "replace"))
 
 
 def _why_not(error: Exception) -> tuple[str, bool]:
     """A failed connection's reason, and whether it will fail until somebody changes the configuration."""
-    if isinstance(error, smtplib.SMTPResponseException):
+    if isinstance(error, aiosmtplib.SMTPResponseException):
         # A greeting of 554, EHLO refused, AUTH refused.
-        return f"{type(error).__name__} {error.smtp_code}", error.smtp_code >= 500
-    never = (ssl.SSLCertVerificationError, smtplib.SMTPNotSupportedError)
-    return type(error).__name__, isinstance(error, never)
+        return f"{type(error).__name__} {error.code}", error.code >= 500
+    if type(error) is aiosmtplib.SMTPException:
+        # It offers no STARTTLS, or no AUTH that we know.
+        return error.message, True
+    cause = error.__cause__ if isinstance(error, aiosmtplib.SMTPConnectError) else None
+    reason = cause or error
+    return type(reason).__name__, isinstance(reason, ssl.SSLCertVerificationError)
 
 
 def enhanced_status(words: str) -> str:
@@ -339,3 +437,15 @@ def next_hop_from(url: str, hostname: str, authorities: str = "") -> NextHop:
 def configured_next_hop() -> NextHop:
     """The next hop of the settings. Raises as `next_hop_from` does."""
     return next_hop_from(settings.MAIL_NEXT_HOP, settings.MAIL_HOSTNAME, settings.MAIL_NEXT_HOP_CA)
+
+
+def send_once(hop: NextHop, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
+    """Hand one message over from where there is no event loop."""
+
+    async def send() -> Outcome:
+        try:
+            return await hop.send(sender, recipient, message, utf8=utf8)
+        finally:
+            await hop.close()
+
+    return asyncio.run(send())

@@ -1,31 +1,32 @@
 """What is recorded about a message: that its copies are about to be sent, and the outcome of each.
 
-Nothing is sent before `begin` or `redirect` has committed. `settle` then writes the next hop's answer; if
-the database cannot take it, this process remembers it, and begins nothing more until it is written.
+Nothing is sent before that it is begun, or redirected, has been committed. `settle` then writes the next
+hop's answer; if the database cannot take it, this process remembers it, and begins nothing more until it is
+written.
 """
 
 import logging
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from allauth.account.models import EmailAddress
-from django.db import IntegrityError, OperationalError, connection, models, transaction
+from django.db import IntegrityError, models, transaction
 from django.db.models import F
 from django.utils import timezone
 
 from aliases.models import Alias
-from core.batch_writer import BatchWriter
 from core.db.compiled import CompiledChange, insert_rows
 from core.db.locks import limit_lock_wait
 from core.db.statements import pipelined
-from mail.delivery.bounce import note_bounce
-from mail.delivery.database import UNAVAILABLE, WRITE_TIMEOUT, TooLate, is_locked, refuse_late
-from mail.delivery.gatherer import PAUSE, Gatherer
+from mail.delivery.bounce import Returned, count_returned, note_bounce
+from mail.delivery.database import WRITE_TIMEOUT, refuse_late
+from mail.delivery.faults import note_fault
+from mail.delivery.gatherer import ANSWER_TIMEOUT, Gatherer
 from mail.models import Activity, Delivery, Event
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Begun:
     digest: str
     destination_ids: tuple[int, ...]
     stale: tuple[int, ...] = ()  # keys of deliveries that were begun before, with an unknown outcome
+    deadline: float = field(default_factory=lambda: time.monotonic() + ANSWER_TIMEOUT)
 
 
 @dataclass(frozen=True)
@@ -88,108 +90,25 @@ class Redirected:
     alias_id: int
     destination_id: int
     sender: str
-    deadline: float | None = None
+    deadline: float
 
 
-Entry = Begun | Settled | Released | Forgotten | Redirected
+@dataclass(frozen=True)
+class Fault:
+    """A fault of this site (mail.delivery.faults)."""
+
+    what: str
 
 
-class _Unwritten:
-    """The outcomes that this process knows and could not write yet."""
-
-    def __init__(self) -> None:
-        self.outcomes: dict[tuple[int, int, str], Settled] = {}
-        self._writing = threading.Lock()
-
-    def write(self) -> None:
-        """Write them all. Raises what the database raises; OperationalError while another thread tries."""
-        if not self.outcomes:
-            return
-        if not self._writing.acquire(timeout=WRITE_TIMEOUT):
-            raise OperationalError("another thread writes what was sent")
-        try:
-            for key, copy in list(self.outcomes.items()):
-                # Perhaps it was written, and the connection broke before we heard of it.
-                if not _deliveries(copy).filter(accepted__isnull=False).exists():
-                    _write_outcome(copy)
-                self.outcomes.pop(key, None)
-        finally:
-            self._writing.release()
+@dataclass(frozen=True)
+class Retry:
+    """Nothing new: what could not be written before is tried again."""
 
 
-_unwritten = _Unwritten()
-
-
-def begin(copies: Begun) -> None:
-    """Write that these copies are about to be sent: unless this returns, none of them may be.
-
-    Raises IntegrityError if another process has just begun one of them, or the alias or a destination
-    is gone; and what the database raises if it cannot be written.
-    """
-    _unwritten.write()
-    _write(copies)
-
-
-def settle(copy: Settled) -> None:
-    """Write that a copy is settled, with its activity and its counter. Raises nothing: what cannot be
-    written now is remembered, and written later."""
-    try:
-        _write_outcome(copy)
-    except Exception as error:
-        _unwritten.outcomes[copy.alias_id, copy.destination_id, copy.digest] = copy
-        logger.warning("alias %s not settled yet: %s", copy.alias_id, type(error).__name__)
-
-
-def release(copies: Released) -> None:
-    """Write that these copies were not sent. If that fails, they count as underway until LEASE ends."""
-    try:
-        _write(copies)
-    except Exception as error:
-        logger.warning("alias %s not released: %s", copies.alias_id, type(error).__name__)
-
-
-def forget(alias_id: int, digest: str) -> None:
-    """No longer recognise the message: its sender knows what became of it."""
-    _unwritten.write()
-    _write(Forgotten(alias_id, digest))
-
-
-def unwritten_outcome(alias_id: int, destination_id: int, digest: str) -> bool | None:
-    """Whether the copy was accepted, if this process knows it and the database does not yet; else None."""
-    copy = _unwritten.outcomes.get((alias_id, destination_id, digest))
-    return copy.is_accepted if copy else None
-
-
-def has_unwritten() -> bool:
-    """Whether there are outcomes that could not be written yet."""
-    return bool(_unwritten.outcomes)
-
-
-def write_unwritten(deadline: float | None = None) -> None:
-    """Write them now. Raises what the database raises; they are kept then."""
-    _unwritten.write()
-
-
-def _write_outcome(copy: Settled) -> None:
-    try:
-        _write(copy)
-    except IntegrityError:
-        # It was sent, but its owner is gone.
-        logger.info("alias %s or destination %s is gone", copy.alias_id, copy.destination_id)
-
-
-def _write(entry: Entry) -> None:
-    """Write it together with other threads' entries; wait a little if the database is locked."""
-    deadline = time.monotonic() + WRITE_TIMEOUT
-    while True:
-        try:
-            return _ledger.write(entry)
-        except OperationalError as error:
-            if not is_locked(error):
-                connection.close()
-            if not is_locked(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(PAUSE)
+RETRY = Retry()
+Entry = Begun | Settled | Released | Forgotten | Redirected | Returned | Fault | Retry
+# Seconds that a commit waits for others that are about to be written.
+COMPANY = 0.005
 
 
 def _deliveries(entry: Settled | Released | Forgotten) -> "models.QuerySet[Delivery]":
@@ -228,64 +147,64 @@ _FORGET = CompiledChange(
 
 def _write_all(entries: Sequence[Entry]) -> None:
     now = timezone.now()
-    begun = [entry for entry in entries if isinstance(entry, Begun)]
     settled = [entry for entry in entries if isinstance(entry, Settled) and entry.alias_id]
-    redirected = [entry for entry in entries if isinstance(entry, Redirected)]
-    _refuse_late(redirected)
+    _refuse_late(entries)
     with transaction.atomic():
         for entry in entries:
-            if not entry.alias_id:
+            if isinstance(entry, Settled | Released | Forgotten) and not entry.alias_id:
                 _write_without_alias(entry)
         with pipelined():
             limit_lock_wait(timedelta(seconds=WRITE_TIMEOUT))
             _change_rows(entries, now)
-            insert_rows(
-                [
-                    Delivery(
-                        alias_id=copies.alias_id or None,
-                        destination_id=destination_id or None,
-                        digest=copies.digest,
-                        moment=now,
-                    )
-                    for copies in begun
-                    for destination_id in copies.destination_ids
-                ]
-            )
-            insert_rows(
-                [
-                    Activity(
-                        alias_id=copy.alias_id,
-                        moment=now,
-                        event=Event.FORWARD if copy.is_accepted else Event.BOUNCE,
-                        sender=copy.sender,
-                        destination_id=copy.destination_id,
-                        reason=copy.reason,
-                    )
-                    for copy in settled
-                ]
-                + [
-                    Activity(
-                        alias_id=message.alias_id,
-                        moment=now,
-                        event=Event.FORWARD,
-                        sender=message.sender,
-                        destination_id=message.destination_id,
-                    )
-                    for message in redirected
-                ]
-            )
+            insert_rows(_begun(entries, now))
+            insert_rows(_activities(entries, now))
         for copy in settled:
             if not copy.is_accepted:
                 note_bounce(EmailAddress.objects.get(pk=copy.destination_id), copy.status)
                 logger.info(
                     "alias %s destination %s refused: %s", copy.alias_id, copy.destination_id, copy.status
                 )
-        _refuse_late(redirected)
+        for entry in entries:
+            if isinstance(entry, Returned):
+                count_returned(*entry)
+            if isinstance(entry, Fault):
+                transaction.on_commit(partial(note_fault, entry.what))
+        _refuse_late(entries)
 
 
-def _refuse_late(messages: Sequence[Redirected]) -> None:
-    for message in messages:
-        refuse_late(message.deadline)
+def _refuse_late(entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        if isinstance(entry, Begun | Redirected):
+            refuse_late(entry.deadline)
+
+
+def _begun(entries: Sequence[Entry], now: datetime) -> list[Delivery]:
+    return [
+        Delivery(
+            alias_id=copies.alias_id or None,
+            destination_id=destination_id or None,
+            digest=copies.digest,
+            moment=now,
+        )
+        for copies in entries
+        if isinstance(copies, Begun)
+        for destination_id in copies.destination_ids
+    ]
+
+
+def _activities(entries: Sequence[Entry], now: datetime) -> list[Activity]:
+    return [
+        Activity(
+            alias_id=entry.alias_id,
+            moment=now,
+            event=Event.BOUNCE if isinstance(entry, Settled) and not entry.is_accepted else Event.FORWARD,
+            sender=entry.sender,
+            destination_id=entry.destination_id,
+            reason=entry.reason if isinstance(entry, Settled) else "",
+        )
+        for entry in entries
+        if isinstance(entry, Settled | Redirected) and entry.alias_id
+    ]
 
 
 def _change_rows(entries: Sequence[Entry], now: datetime) -> None:
@@ -326,29 +245,78 @@ def _write_without_alias(entry: Entry) -> None:
             _deliveries(entry).delete()
 
 
-def _is_common(error: Exception) -> bool:
-    return isinstance(error, UNAVAILABLE) and not isinstance(error, TooLate)
-
-
-_ledger = BatchWriter(_write_all, is_common=_is_common)
-
-
-# Seconds that a commit waits for others that are about to be written.
-COMPANY = 0.005
-
-
 class Ledger(Gatherer[Entry, None]):
-    """Writes entries, all that wait in one transaction."""
+    """Writes what happens to messages: all that waits, in one transaction."""
 
     def __init__(self) -> None:
         super().__init__("ledger", self._write, COMPANY)
+        # What this process knows and could not write yet.
+        self._unwritten: dict[tuple[int, int, str], Settled] = {}
 
-    async def write(self, entry: Entry, deadline: float | None = None) -> None:
-        """Write the entry. Raises IntegrityError if its alias or its destination is gone; TooLate; what the
-        database raises if it cannot be written."""
-        await self.ask(entry, deadline)
+    async def write(self, entry: Entry) -> None:
+        """Write the entry. Of copies that were begun, and of a message that is redirected: unless this
+        returns, they may not be sent.
 
-    @staticmethod
-    def _write(entries: Sequence[Entry]) -> list[None]:
+        Raises IntegrityError if its alias or a destination is gone, or if another process has just begun the
+        same copy; TooLate; and what the database raises if it cannot be written.
+        """
+        await self.ask(entry, entry.deadline if isinstance(entry, Begun | Redirected) else None)
+
+    async def settle(self, copy: Settled) -> None:
+        """Write that a copy is settled, with its activity and its counter. Raises nothing: what cannot be
+        written now is remembered, and written later."""
+        try:
+            await self.ask(copy)
+        except IntegrityError:
+            _log_gone(copy)
+        except Exception as error:
+            self._unwritten[copy.alias_id, copy.destination_id, copy.digest] = copy
+            logger.warning("alias %s not settled yet: %s", copy.alias_id, type(error).__name__)
+
+    async def release(self, copies: Released) -> None:
+        """Write that these copies were not sent. If that fails, they count as underway until LEASE ends."""
+        try:
+            await self.ask(copies)
+        except Exception as error:
+            logger.warning("alias %s not released: %s", copies.alias_id, type(error).__name__)
+
+    async def note_fault(self, what: str) -> None:
+        """Note a fault of this site (mail.delivery.faults.note_fault). Raises nothing."""
+        try:
+            await self.ask(Fault(what))
+        except Exception as error:
+            logger.warning("mail fault not noted: %s", type(error).__name__)
+
+    def unwritten_outcome(self, alias_id: int, destination_id: int, digest: str) -> bool | None:
+        """Whether the copy was accepted, if this process knows it and the database does not yet; else
+        None."""
+        copy = self._unwritten.get((alias_id, destination_id, digest))
+        return copy.is_accepted if copy else None
+
+    async def write_unwritten(self) -> None:
+        """Write the outcomes that could not be written before. Raises what the database raises; they are
+        kept then."""
+        if self._unwritten:
+            await self.ask(RETRY)
+
+    def _write(self, entries: Sequence[Entry]) -> list[None]:
+        # While an outcome cannot be written, nothing more is begun.
+        if self._unwritten and any(isinstance(entry, Begun | Forgotten | Retry) for entry in entries):
+            self._write_unwritten()
         _write_all(entries)
         return [None] * len(entries)
+
+    def _write_unwritten(self) -> None:
+        for key, copy in list(self._unwritten.items()):
+            # Perhaps it was written, and the connection broke before we heard of it.
+            if not _deliveries(copy).filter(accepted__isnull=False).exists():
+                try:
+                    _write_all([copy])
+                except IntegrityError:
+                    _log_gone(copy)
+            self._unwritten.pop(key, None)
+
+
+def _log_gone(copy: Settled) -> None:
+    # It was sent, but its owner is gone.
+    logger.info("alias %s or destination %s is gone", copy.alias_id, copy.destination_id)

@@ -1,4 +1,4 @@
-"""What one client may take of a door: connections, memory, threads, guesses. Nobody can use up another's.
+"""What one client may take of a door: connections, memory, turns, guesses. Nobody can use up another's.
 
 A client is an IPv4 address or an IPv6 /64 (core.client_address.network_of). Our own mail servers in front
 (MAIL_TRUSTED_CLIENTS) bring everybody's mail from one address, so none of this limits them: they have
@@ -124,10 +124,10 @@ class MessageMemory:
 
 
 class ForwardingTurns:
-    """Lets each client's messages use at most half of the forwarding threads; the others wait."""
+    """Lets at most half of the messages that are forwarded at once be one client's; its others wait."""
 
-    def __init__(self, threads: int) -> None:
-        self.limit = max(1, threads // 2)
+    def __init__(self, at_once: int) -> None:
+        self.limit = max(1, at_once // 2)
         self._queues: dict[str, tuple[asyncio.Semaphore, int]] = {}
 
     async def take(self, client: str) -> Callable[[], None]:

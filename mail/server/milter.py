@@ -11,10 +11,8 @@ from typing import NamedTuple
 
 from django.conf import settings
 
-from mail.delivery.forward import Answer, Head, redirect
-from mail.delivery.lookups import Lookups
+from mail.delivery.forward import Answer, Forwarder, Head
 from mail.delivery.message import HEADER_MAX
-from mail.delivery.record import Ledger
 from mail.delivery.resolve import Kind, Resolution, needs_database, resolve
 from mail.delivery.verdict import AWAY
 from mail.server import milter_protocol as protocol
@@ -79,14 +77,12 @@ class MilterDoor(QuestionDoor):
 
     def __init__(
         self,
-        lookups: Lookups,
-        ledger: Ledger,
+        forwarder: Forwarder,
         connections: Connections,
         limit: UnknownRecipientLimit,
     ) -> None:
         super().__init__(connections)
-        self.lookups = lookups
-        self.ledger = ledger
+        self.forwarder = forwarder
         self.unknown_limit = limit
         self._client = ""
         # The macros of the command that comes next.
@@ -101,10 +97,9 @@ class MilterDoor(QuestionDoor):
 
     def split(self, received: bytearray) -> tuple[bytes, int] | None:
         try:
-            found = protocol.split(received)
+            return protocol.split(received)
         except BadPacket as error:
             raise Malformed from error
-        return (found[0].command + found[0].data, found[1]) if found else None
 
     def answer_now(self, question: bytes) -> bytes | None:
         try:
@@ -168,7 +163,7 @@ class MilterDoor(QuestionDoor):
     async def _answer_recipient(self, transaction: _Transaction, asked: _Asked) -> bytes:
         client = limited_client_of(self._client, transaction.user)
         decision = await answer_for(
-            asked.address, transaction.sender, client, self.unknown_limit, self.lookups
+            asked.address, transaction.sender, client, self.unknown_limit, self.forwarder.lookups
         )
         return self._said(transaction, asked, decision or Decision(AWAY))
 
@@ -190,7 +185,7 @@ class MilterDoor(QuestionDoor):
         client = f"{settings.MAIL_HOSTNAME} ([{peer}])"
         head = Head(transaction.sender, transaction.fields, client, "MILTER")
         try:
-            found = await redirect(head, alias_id, self.lookups, self.ledger)
+            found = await self.forwarder.redirect(head, alias_id)
         except Exception as error:
             logger.warning("message not forwarded: %s", type(error).__name__)
             return protocol.reply(Answer.LATER.value)

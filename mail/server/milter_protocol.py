@@ -79,11 +79,6 @@ class Stage(IntEnum):
     END_OF_HEADER = 6
 
 
-class Packet(NamedTuple):
-    command: bytes
-    data: bytes
-
-
 class Negotiation(NamedTuple):
     """What one side can do."""
 
@@ -92,16 +87,17 @@ class Negotiation(NamedTuple):
     steps: Step
 
 
-def split(received: bytearray) -> tuple[Packet, int] | None:
-    """The first packet, and the octets that it takes; None if it is incomplete. Raises BadPacket."""
+def split(received: bytearray) -> tuple[bytes, int] | None:
+    """The first packet (its command, an octet, and its data), and the octets that it takes; None if it is
+    incomplete. Raises BadPacket."""
     if len(received) < 4:
         return None
-    (length,) = struct.unpack_from(">I", received)
+    length = int.from_bytes(received[:4], "big")
     if not 0 < length <= PACKET_MAX:
         raise BadPacket
     if len(received) < 4 + length:
         return None
-    return Packet(bytes(received[4:5]), bytes(received[5 : 4 + length])), 4 + length
+    return bytes(received[4 : 4 + length]), 4 + length
 
 
 def read_negotiation(data: bytes) -> Negotiation:

@@ -18,9 +18,10 @@ from django.db import connections
 
 from mail.delivery.blocks import blocks
 from mail.delivery.database import WRITE_TIMEOUT
+from mail.delivery.forward import Forwarder
 from mail.delivery.lookups import Lookups
 from mail.delivery.next_hop import NextHop, configured_next_hop
-from mail.delivery.record import Ledger, has_unwritten, write_unwritten
+from mail.delivery.record import Ledger
 from mail.delivery.resolve import our_domains
 from mail.server.domain_table import DomainTable
 from mail.server.limits import Connections, UnknownRecipientLimit
@@ -31,7 +32,6 @@ from mail.server.policy import PolicyDoor
 from mail.server.question_door import QuestionDoor
 from mail.server.smtp import SmtpDoor, SmtpHandler
 from mail.server.socketmap import SocketmapDoor
-from mail.server.threads import Threads
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +50,10 @@ class Doors:
         self, listeners: Mapping[str, socket.socket], next_hop: NextHop, tls: ssl.SSLContext | None = None
     ) -> None:
         self.listeners = listeners
-        self.next_hop = next_hop
         self.tls = tls
         self.lookups = Lookups()
         self.ledger = Ledger()
-        self.forwarding_threads = Threads(settings.MAIL_THREADS)
+        self.forwarder = Forwarder(next_hop, self.lookups, self.ledger)
         # Each process counts for itself: each has its share of the limits.
         limits = (settings.MAIL_UNKNOWN_PER_CLIENT, settings.MAIL_UNKNOWN_PER_DAY)
         self.unknown_limit = UnknownRecipientLimit(*(-(-each // settings.MAIL_PROCESSES) for each in limits))
@@ -76,23 +75,21 @@ class Doors:
 
     def _door(self, name: str, connections: Connections) -> Callable[[], SmtpDoor | QuestionDoor]:
         """What makes the protocol of each new connection."""
-        shared = (self.lookups, self.forwarding_threads, self.next_hop)
         match name:
             case "policy":
                 return partial(PolicyDoor, self.lookups, connections, self.unknown_limit)
             case "socketmap":
                 return partial(SocketmapDoor, self.lookups, connections)
             case "milter":
-                return partial(MilterDoor, self.lookups, self.ledger, connections, self.unknown_limit)
+                return partial(MilterDoor, self.forwarder, connections, self.unknown_limit)
             case "lmtp":
-                return partial(LmtpDoor, LmtpHandler(*shared, UnknownRecipientLimit(0)), connections)
-        return partial(SmtpDoor, SmtpHandler(*shared, self.unknown_limit), connections, self.tls)
+                return partial(LmtpDoor, LmtpHandler(self.forwarder, UnknownRecipientLimit(0)), connections)
+        return partial(SmtpDoor, SmtpHandler(self.forwarder, self.unknown_limit), connections, self.tls)
 
     async def write_outcomes(self) -> None:
         """Write the outcomes that became known while the database could not be written."""
         try:
-            if has_unwritten():
-                await self.forwarding_threads.run(write_unwritten)
+            await self.ledger.write_unwritten()
         except Exception as error:
             logger.warning("outcomes not written yet: %s", type(error).__name__)
 
@@ -114,7 +111,7 @@ class Doors:
         await self.write_outcomes()
         self.lookups.close()
         self.ledger.close()
-        self.forwarding_threads.close()
+        await self.forwarder.next_hop.close()
         await asyncio.to_thread(blocks.write_last)
 
 

@@ -1,7 +1,6 @@
 """The SMTP door: it takes mail for aliases, and accepts a message only when the next hop has accepted it.
 
-aiosmtpd speaks the protocol; what asks the database or the next hop runs in threads, so that a slow
-one does not stop the others.
+aiosmtpd speaks the protocol.
 """
 
 import asyncio
@@ -12,20 +11,18 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import AnyStr
+from functools import cache
+from typing import Any, AnyStr, cast
 
 from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
 from django.conf import settings
 
-from mail.delivery.forward import Answer, Message, recognised_by, take
-from mail.delivery.lookups import Lookups
-from mail.delivery.next_hop import NextHop
-from mail.delivery.record import forget
+from mail.delivery.forward import Answer, Forwarder, Message, recognised_by
+from mail.delivery.record import Forgotten
 from mail.delivery.resolve import Kind, Resolution
 from mail.delivery.verdict import AWAY, UNKNOWN, Verdict, verdict
 from mail.server import limits
 from mail.server.incoming import EndlessMessage, IncomingMessage
-from mail.server.threads import Threads
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +50,13 @@ FAREWELL_TIME = 1.0
 FORGET_TIMEOUT = 3.0
 # The everyday form of a Path (RFC 5321 §4.1.2): a Dot-string, a domain without comments or literals.
 PATH = re.compile(r"<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+)>(?: +(.*))?")
+
+
+@cache
+def _names(kind: Any, prefixes: tuple[str, ...]) -> list[str]:
+    """The methods that aiosmtpd looks for. It reads all names of handler and door for each connection, which
+    would take a tenth of a short one's time."""
+    return [name for name in dir(kind) if name.startswith(prefixes)]
 
 
 class SmtpSession(Session):
@@ -86,9 +90,7 @@ class SmtpEnvelope(Envelope):
 class SmtpHandler:
     """What aiosmtpd asks: one for all connections of the door."""
 
-    lookups: Lookups
-    forwarding_threads: Threads
-    next_hop: NextHop
+    forwarder: Forwarder
     unknown_limit: limits.UnknownRecipientLimit
 
     protocols = ("ESMTP", "ESMTPS")
@@ -99,8 +101,11 @@ class SmtpHandler:
 
     def __post_init__(self) -> None:
         self.memory = limits.MessageMemory()
-        self.turns = limits.ForwardingTurns(settings.MAIL_THREADS)
+        self.turns = limits.ForwardingTurns(settings.MAIL_MESSAGES_AT_ONCE)
         self._forgetting: dict[asyncio.Task[None], int | None] = {}
+
+    def __dir__(self) -> list[str]:
+        return _names(cast(Any, type(self)), ("handle_",))
 
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
         self, server: "SmtpDoor", session: SmtpSession, envelope: SmtpEnvelope, name: str, offered: list[str]
@@ -120,7 +125,7 @@ class SmtpHandler:
             server.end_after_answer()
             return TOO_MANY_UNKNOWN
         try:
-            found = self.judge(await self.lookups.resolve(address), envelope.sender)
+            found = self.judge(await self.forwarder.lookups.resolve(address), envelope.sender)
         except Exception as error:
             logger.warning("recipient not resolved: %s", type(error).__name__)
             return AWAY
@@ -169,7 +174,7 @@ class SmtpHandler:
     async def take(self, resolution: Resolution, message: Message) -> Answer:
         """What became of the message for this recipient."""
         try:
-            return await self.forwarding_threads.run(take, message, resolution, self.next_hop)
+            return await self.forwarder.take(message, resolution)
         except Exception as error:
             logger.warning("message not forwarded: %s", type(error).__name__)
             return Answer.LATER
@@ -183,7 +188,7 @@ class SmtpHandler:
         async def forget_if_read() -> None:
             try:
                 if await is_read:
-                    await self.forwarding_threads.run(forget, *recognised_by(message, resolution))
+                    await self.forwarder.ledger.write(Forgotten(*recognised_by(message, resolution)))
             except Exception as error:
                 logger.warning("delivery not forgotten: %s", type(error).__name__)
 
@@ -223,7 +228,6 @@ class SmtpDoor(SMTP):
             ident="Anonmail",
             tls_context=tls_context,
             timeout=COMMAND_TIMEOUT,
-            auth_exclude_mechanism=["LOGIN", "PLAIN"],
             command_call_limit=COMMANDS_MAX,
             loop=asyncio.get_running_loop(),
         )
@@ -239,6 +243,9 @@ class SmtpDoor(SMTP):
         self._is_finished = False
         for command in ("MAIL", "RCPT"):
             self.command_size_limits[command] = self.command_max
+
+    def __dir__(self) -> list[str]:
+        return _names(cast(Any, type(self)), ("smtp_",))
 
     def _create_session(self) -> SmtpSession:
         return SmtpSession(self.loop)

@@ -21,7 +21,7 @@ AWAY = "TEMP Cannot look this up now"
 
 def _answer(key: str, found: Resolution) -> bytes:
     """The answer for one key, as socketmap_table(5) writes it; `found`: what the key is."""
-    return _netstring(f"OK {key}" if _may_be_recipient(key) and _is_recipient(found) else NOT_FOUND)
+    return _netstring(f"OK {key}" if _is_recipient(found) else NOT_FOUND)
 
 
 def _may_be_recipient(key: str) -> bool:
@@ -63,6 +63,8 @@ class SocketmapDoor(QuestionDoor):
 
     def answer_now(self, question: bytes) -> bytes | None:
         key = _key(question)
+        if not _may_be_recipient(key):
+            return _netstring(NOT_FOUND)
         return None if needs_database(key) else _answer(key, resolve(key))
 
     async def answer(self, question: bytes) -> bytes:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from django.db import connection
 from django.test.utils import override_settings
 from pytest_django import Settings
 
@@ -124,14 +123,10 @@ def run_site(
         setattr(settings, name, value)
     settings.MAIL_POSTMASTER = "boss@boss.test"
     settings.MAIL_UNKNOWN_PER_CLIENT = settings.MAIL_UNKNOWN_PER_DAY = 0
-    if connection.vendor == "sqlite":
-        # Two writers in SQLite's memory do not wait for each other, as those of a file do.
-        settings.MAIL_THREADS = 1
     sink = Sink()
     hop = SmtpHop("127.0.0.1", next_hop or ports.reinjection, hostname="mx.example.com")
     with mta.far_end(sink, ports.sink), running_doors_at(hop, endpoints()):
         yield Site(postfix, ports, sink)
-    hop.close()
     postfix.empty()
 
 

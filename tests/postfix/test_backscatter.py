@@ -105,8 +105,12 @@ def test_an_alias_that_ends_while_its_mail_waits_makes_no_report(
     alice: User, fresh_site: Site, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site, alias = fresh_site, issue(alice)
+
+    async def later(*_args: object) -> Answer:
+        return Answer.LATER
+
     with monkeypatch.context() as patch:
-        patch.setattr("mail.server.smtp.take", lambda *args: Answer.LATER)
+        patch.setattr("mail.delivery.forward.Forwarder.take", later)
         send(site, alias.address)
         assert len(site.postfix.queue()) == 1
         site.postfix.command("postsuper", "-h", "ALL")

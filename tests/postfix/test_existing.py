@@ -384,7 +384,6 @@ def test_outgoing_mail_goes_on_without_anonmail(existing: Existing) -> None:
 
 def test_what_was_accepted_waits_for_anonmail(existing: Existing, anne: User) -> None:
     alias = issue(anne, "shared.test")
-    existing.settings.MAIL_THREADS = 1
     with running_doors_at(Hop(), {name: endpoints()[name] for name in ("policy", "socketmap")}):
         told = send(existing.closed, alias.address)
     (waiting,) = existing.postfix.queue()

@@ -1,5 +1,6 @@
 """Whatever fails while hundreds of letters are underway: each one arrives, and arrives once."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ from django.test import override_settings
 from pytest_django import Settings
 
 from accounts.models import User
-from mail.delivery.forward import Redirection, redirect
+from mail.delivery.forward import Forwarder, Redirection
 from mail.postfix.fresh import fresh
 from tests.conftest import missing
 from tests.postfix.conftest import Running, run_postfix, run_site
@@ -54,7 +55,7 @@ DRAINED = 300.0
 # `make faults` kills ten times.
 KILLS = int(os.environ.get("FAULT_KILLS", "5"))
 # A kill can double what was underway in that instant: accepted by the next hop, and not written down yet.
-MAIL_THREADS = 8
+MAIL_MESSAGES_AT_ONCE = 20
 # So many copies arrive between two kills.
 BETWEEN_KILLS = 40
 # Letters that Postfix delivers at the same moment (default_destination_concurrency_limit).
@@ -252,7 +253,7 @@ def test_the_database_hangs_for_six_seconds(start: Start, senders: Callable[[Rig
         recovery = sending.first_after(back)
         fault = f"database hung (answer after {seconds:.1f} s)"
         # What it was about to commit when it hung, it commits.
-        check(fault, rig, sending, found, recovery, recounted=MAIL_THREADS)
+        check(fault, rig, sending, found, recovery, recounted=MAIL_MESSAGES_AT_ONCE)
         assert 400 <= code < 500
         assert seconds < ANSWER
         assert recovery < RECOVERY
@@ -282,7 +283,7 @@ def killed_repeatedly(starting: AbstractContextManager[Rig], senders: Callable[[
             longest = max(longest, time.monotonic() - killed)
 
         found = settle(rig, sending)
-        most = MAIL_THREADS * KILLS
+        most = MAIL_MESSAGES_AT_ONCE * KILLS
         check(f"killed {KILLS} times", rig, sending, found, longest, doubles=most, recounted=most)
         if rig.design == "milter":
             # What Postfix itself sends on arrives once: a letter whose answer was lost was not queued.
@@ -309,7 +310,7 @@ def takes_no_changes_for_a_while(
             wait_until(lambda: nothing_arrives_for(rig, UNWRITABLE / 3), DRAINED, "an end of what arrives")
             before = len(rig.sink.arrived)
             time.sleep(UNWRITABLE / 2)
-            assert len(rig.sink.arrived) <= before + MAIL_THREADS
+            assert len(rig.sink.arrived) <= before + MAIL_MESSAGES_AT_ONCE
         back, before = time.monotonic(), len(rig.sink.arrived)
         wait_until(lambda: len(rig.sink.arrived) > before, 60, "mail at the far end")
         recovery = time.monotonic() - back
@@ -382,7 +383,7 @@ def test_one_of_two_processes_is_killed_repeatedly(start: Start, senders: Callab
             )
 
         found = settle(rig, sending)
-        fault, most = f"one of two killed {KILLS} times", MAIL_THREADS * KILLS
+        fault, most = f"one of two killed {KILLS} times", MAIL_MESSAGES_AT_ONCE * KILLS
         check(fault, rig, sending, found, replaced, doubles=most, recounted=most)
 
 
@@ -429,7 +430,7 @@ def test_postfix_takes_nothing_back_for_a_while(start: Start, senders: Callable[
         # Postfix ends a service that it no longer has at once: what that one took and had no time to
         # answer for is sent again.
         found = settle(rig, sending)
-        check("re-injection down", rig, sending, found, recovery, doubles=MAIL_THREADS)
+        check("re-injection down", rig, sending, found, recovery, doubles=MAIL_MESSAGES_AT_ONCE)
         assert recovery < RECOVERY
 
 
@@ -505,7 +506,7 @@ def test_the_whole_mail_server_hangs_for_six_seconds(start: Start, senders: Call
         found = settle(rig, sending)
         recovery = sending.first_after(back)
         # What it was about to answer, Postfix no longer waits for.
-        check("mail server hung", rig, sending, found, recovery, recounted=MAIL_THREADS)
+        check("mail server hung", rig, sending, found, recovery, recounted=MAIL_MESSAGES_AT_ONCE)
         assert recovery < RECOVERY
 
 
@@ -525,7 +526,7 @@ def test_the_milter_does_not_answer(start: Start, senders: Callable[[Rig], Sende
         found = settle(rig, sending)
         recovery = sending.first_after(back)
         fault = f"milter frozen (answer after {seconds:.1f} s)"
-        check(fault, rig, sending, found, recovery, recounted=MAIL_THREADS)
+        check(fault, rig, sending, found, recovery, recounted=MAIL_MESSAGES_AT_ONCE)
         assert code == 451
         assert seconds < ANSWER
         assert recovery < RECOVERY
@@ -603,19 +604,19 @@ def test_a_letter_that_postfix_cannot_queue_after_our_yes_comes_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its sender is told to try again, and what it sends again is not taken for one that is on its way."""
-    alias, sent, failed = issue(alice), [], 0
+    alias, sent, failed, redirect = issue(alice), [], 0, Forwarder.redirect
     with contextmanager(run_site)(*small_queue, settings) as site:
         # What we change has to go into another block of the disk than what Postfix has written by then.
         for octets in range(1000, 4000, 100):
             content = MESSAGE + b"x" * (octets // 2) + b"\r\n" + b"y" * (octets // 2) + b"\r\n"
             with ExitStack() as until_told, monkeypatch.context() as patch:
 
-                def say_yes(*args: Any, until_told: ExitStack = until_told) -> Redirection | None:
-                    found = redirect(*args)
-                    until_told.enter_context(full(disk))
+                async def say_yes(*args: Any, until_told: ExitStack = until_told) -> Redirection | None:
+                    found = await redirect(*args)
+                    await asyncio.to_thread(until_told.enter_context, full(disk))
                     return found
 
-                patch.setattr("mail.server.milter.redirect", say_yes)
+                patch.setattr(Forwarder, "redirect", say_yes)
                 told = send(site, alias.address, content=content)
             if told.data[0].startswith("4"):
                 failed += 1

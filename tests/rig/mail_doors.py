@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from mail.delivery.forward import Answer, Forwarder, Message
+from mail.delivery.lookups import Lookups
 from mail.delivery.next_hop import Accepted, NextHop, Outcome
-from mail.delivery.resolve import our_domains
+from mail.delivery.record import Ledger
+from mail.delivery.resolve import Resolution, our_domains
 from mail.server.listening import Endpoint, listening_socket
 from mail.server.processes import Doors
 
@@ -21,13 +24,13 @@ class Hop:
     answers: dict[str, Outcome] = field(default_factory=dict)
     sent: list[tuple[str, str, bytes]] = field(default_factory=list)
 
-    def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
+    async def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
         outcome = self.answers.get(recipient, Accepted())
         if isinstance(outcome, Accepted):
             self.sent.append((sender, recipient, message))
         return outcome
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Nothing to let go of."""
 
 
@@ -41,6 +44,31 @@ def closed_after(*gatherers: Any) -> Iterator[tuple[Any, ...]]:
             gatherer.close()
         for gatherer in gatherers:
             gatherer.thread.join(30)
+
+
+class Process:
+    """What forwards in a process of its own, without doors."""
+
+    def __init__(self, hop: NextHop) -> None:
+        self.lookups, self.ledger = Lookups(), Ledger()
+        self.forwarder = Forwarder(hop, self.lookups, self.ledger)
+        self.runner = asyncio.Runner()
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        with closed_after(self.lookups, self.ledger):
+            self.runner.close()
+
+    def take(self, message: Message, resolution: Resolution) -> Answer:
+        return self.runner.run(self.forwarder.take(message, resolution))
+
+
+def take(message: Message, resolution: Resolution, hop: NextHop) -> Answer:
+    """What a process answers for its only message."""
+    with Process(hop) as process:
+        return process.take(message, resolution)
 
 
 # At a free port.
@@ -74,7 +102,6 @@ def running_doors_at(
         yield places
     finally:
         asyncio.run_coroutine_threadsafe(_close(doors), loop).result(30)
-        doors.forwarding_threads.executor.shutdown()
         for gatherer in (doors.lookups, doors.ledger):
             gatherer.thread.join(30)
         loop.call_soon_threadsafe(loop.stop)
@@ -86,3 +113,4 @@ async def _close(doors: Doors) -> None:
     """Close them, and let the loop end what it was told to."""
     await doors.close()
     await asyncio.sleep(0.05)
+    await asyncio.get_running_loop().shutdown_default_executor()

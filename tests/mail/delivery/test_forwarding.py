@@ -1,5 +1,6 @@
 """Mail in at the SMTP door, octets out at the next hop: what arrives, what is refused, what nobody learns."""
 
+import asyncio
 import smtplib
 import ssl
 import time
@@ -7,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import time_machine
@@ -15,6 +15,8 @@ from allauth.account.models import EmailAddress
 from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
+from hypothesis import given
+from hypothesis import strategies as st
 from pytest_django import Settings
 
 from accounts.models import User
@@ -23,7 +25,7 @@ from aliases.models import Alias
 from domains.models import Domain
 from mail.delivery.blocks import blocks
 from mail.delivery.bounce import note_bounce, resume
-from mail.delivery.next_hop import Accepted, Maildir, Pending, Refused, SmtpHop, _Client
+from mail.delivery.next_hop import Accepted, Maildir, Outcome, Pending, Refused, SmtpHop, send_once, stuffed
 from mail.delivery.return_path import read_return_path
 from mail.models import Activity, Bounce, Delivery, PausedDestination
 from tests.rig.mail_doors import Hop, running_doors
@@ -235,7 +237,7 @@ def test_while_the_database_is_away_the_sender_tries_again(
         patch.setattr("mail.delivery.resolve._FIND", away)
         assert send(alias.address)[0] == 451
     with monkeypatch.context() as patch:
-        patch.setattr("mail.delivery.forward.forward", away)
+        patch.setattr("mail.delivery.lookups._COPIES", away)
         assert send(alias.address)[0] == 451
     assert hop.sent == []
     assert send(alias.address)[0] == 250
@@ -399,7 +401,8 @@ def test_a_message_over_the_limit_is_refused(alice: User, send: Send, hop: Hop) 
 def test_a_maildir_keeps_the_octets(tmp_path: Path) -> None:
     maildir = Maildir(tmp_path / "mail")
 
-    assert maildir.send("b.x@example.com", "alice@example.com", b"A: b\r\n\r\n\xff\x00\n") == Accepted()
+    content = b"A: b\r\n\r\n\xff\x00\n"
+    assert send_once(maildir, "b.x@example.com", "alice@example.com", content) == Accepted()
 
     (file,) = (tmp_path / "mail" / "new").iterdir()
     assert file.read_bytes().endswith(b"Delivered-To: alice@example.com\r\nA: b\r\n\r\n\xff\x00\n")
@@ -410,7 +413,7 @@ def test_a_maildir_keeps_the_octets(tmp_path: Path) -> None:
 def test_a_maildir_that_cannot_be_written_is_temporary(tmp_path: Path) -> None:
     (tmp_path / "mail").write_text("a file")
 
-    assert isinstance(Maildir(tmp_path / "mail").send("", "a@b.test", b"x"), Pending)
+    assert isinstance(send_once(Maildir(tmp_path / "mail"), "", "a@b.test", b"x"), Pending)
 
 
 def test_the_smtp_next_hop_sends_octets_as_they_are(alice: User, door: int, hop: Hop) -> None:
@@ -419,14 +422,15 @@ def test_the_smtp_next_hop_sends_octets_as_they_are(alice: User, door: int, hop:
     client = SmtpHop("127.0.0.1", door, hostname="client.test")
     content = b"A: b\r\n\r\n.\r\n..x\r\na\n.b\n\r\nend\r\n"
 
-    outcomes = [client.send("bob@sender.test", alias.address, content) for _ in range(2)]
-    unknown = client.send("bob@sender.test", "nobody@example.com", content)
-    after = client.send("bob@sender.test", alias.address, content)
-    client.close()
+    async def send_all() -> list[Outcome]:
+        known, unknown = alias.address, "nobody@example.com"
+        outcomes = [
+            await client.send("bob@sender.test", to, content) for to in (known, known, unknown, known)
+        ]
+        await client.close()
+        return outcomes
 
-    assert outcomes == [Accepted(), Accepted()]
-    assert unknown == Refused("5.1.1")
-    assert after == Accepted()
+    assert asyncio.run(send_all()) == [Accepted(), Accepted(), Refused("5.1.1"), Accepted()]
     assert all(message.endswith(content) for _sender, _recipient, message in hop.sent)
 
 
@@ -447,24 +451,25 @@ def test_messages_at_once_have_only_so_much_memory(
     "end", [b"\n.\n", b"\n.\r\n", b"\r.\r\n", b"\r.\r", b"\n.\r", b"\n.\n.\n", b"\r\n.\n"]
 )
 def test_a_false_end_of_data_is_none_for_a_lax_server_either(end: bytes) -> None:
-    sent = bytearray()
+    sent = b"".join(stuffed(b"a: b\r\n\r\nx" + end + b"MAIL FROM:<eve@evil.test>\r\n"))
 
-    class Client(_Client):
-        def send(self, s: Any) -> None:
-            sent.extend(s)
-
-        def getreply(self) -> tuple[int, bytes]:
-            return 250, b""
-
-    Client().send_octets(b"a: b\r\n\r\nx" + end + b"MAIL FROM:<eve@evil.test>\r\n")
-
-    lax = bytes(sent).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    lax = sent.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     assert lax.count(b"\n.\n") == 1
     assert lax.endswith(b"\n.\n")
 
 
+@given(st.lists(st.sampled_from([b"\r", b"\n", b".", b"a"]), max_size=60), st.integers(1, 8))
+def test_a_message_in_pieces_is_stuffed_as_a_whole_one(octets: list[bytes], size: int) -> None:
+    message = b"".join(octets)
+    whole = b"".join(stuffed(message))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mail.delivery.next_hop.PIECE", size)
+        assert b"".join(stuffed(message)) == whole
+
+
 def test_no_next_hop_is_temporary() -> None:
-    assert isinstance(SmtpHop("127.0.0.1", 1).send("", "a@b.test", b"x"), Pending)
+    assert isinstance(send_once(SmtpHop("127.0.0.1", 1), "", "a@b.test", b"x"), Pending)
 
 
 def test_the_owner_sees_what_happened_and_nobody_else(

@@ -6,10 +6,10 @@ import pytest
 
 from accounts.models import User
 from aliases.issuing import issue
-from mail.delivery.forward import Message, take
+from mail.delivery.forward import Message
 from mail.delivery.message import author, header_fields, joint
 from mail.delivery.resolve import resolve
-from tests.rig.mail_doors import Hop
+from tests.rig.mail_doors import Hop, take
 
 # What comes first, what is put between our fields and it, and the subject and the body that are read then.
 HEADS = [

@@ -1,5 +1,6 @@
 """The next hop as a stranger could pose for it, as it speaks of us, and as it speaks of a destination."""
 
+import asyncio
 import base64
 import socket
 import ssl
@@ -10,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from smtplib import SMTPAuthenticationError
 
 import pytest
 from cryptography import x509
@@ -21,7 +21,17 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends.smtp import EmailBackend
 
 from mail.delivery.bounce import is_no_mailbox
-from mail.delivery.next_hop import Accepted, Outcome, Pending, Refused, SmtpHop, next_hop_from
+from mail.delivery.next_hop import (
+    PIECE,
+    Accepted,
+    Outcome,
+    Pending,
+    Refused,
+    SmtpHop,
+    next_hop_from,
+    send_once,
+    stuffed,
+)
 
 MESSAGE = b"Subject: Hi\r\n\r\nthe body\r\n"
 SECRETS = (b"s3cret", b"hidden@home.test", b"the body", b"b.tag@example.com")
@@ -50,10 +60,7 @@ class Server:
     def send(self, scheme: str = "smtp", authorities: str = "", host: str = "localhost") -> Outcome:
         """Hand a message to it."""
         hop = next_hop_from(self.url(scheme, host), "mx.example.com", authorities)
-        try:
-            return hop.send("b.tag@example.com", "hidden@home.test", MESSAGE)
-        finally:
-            hop.close()
+        return send_once(hop, "b.tag@example.com", "hidden@home.test", MESSAGE)
 
     def serve(self, connection: socket.socket) -> None:
         """Speak with one client."""
@@ -76,7 +83,7 @@ class Server:
             connection.close()
 
     def answer(self, line: str) -> str:
-        # smtplib greets in lower case.
+        # Django's own client, smtplib, greets in lower case.
         greeting = line.upper() if line.startswith(("ehlo", "helo")) else line
         if told := next((text for start, text in self.answers.items() if greeting.startswith(start)), ""):
             return told
@@ -236,7 +243,8 @@ def test_a_self_signed_next_hop_is_trusted_by_naming_its_own_certificate(
 
 def test_a_next_hop_that_offers_no_tls_gets_nothing() -> None:
     with running(Server()) as server:
-        assert server.send("smtp+starttls") == Pending("SMTPNotSupportedError", is_ours=True)
+        reason = "SMTP STARTTLS extension not supported by server."
+        assert server.send("smtp+starttls") == Pending(reason, is_ours=True)
 
     assert b"AUTH" not in server.heard
     assert b"MAIL" not in server.heard
@@ -270,8 +278,7 @@ def test_a_password_may_have_any_characters(mechanism: str) -> None:
             server.answers[base64.b64encode(f"{name} ".encode()).decode()[:8]] = "235 2.7.0 OK"
     with running(server):
         hop = SmtpHop("127.0.0.1", server.port, user=name, password=password)
-        assert hop.send("", "hidden@home.test", MESSAGE) == Accepted()
-        hop.close()
+        assert send_once(hop, "", "hidden@home.test", MESSAGE) == Accepted()
 
     if mechanism == "PLAIN":
         assert f"AUTH PLAIN {base64.b64encode(octets).decode()}" in server.lines
@@ -324,8 +331,7 @@ def test_a_refusal_is_read_as_what_it_is_about(
     server = Server({command: answer, **({"DATA": "503 5.5.1 first"} if command != "." else {})}, offers)
     with running(server):
         hop = SmtpHop("127.0.0.1", server.port)
-        assert hop.send("b.tag@example.com", "hidden@home.test", MESSAGE) == outcome
-        hop.close()
+        assert send_once(hop, "b.tag@example.com", "hidden@home.test", MESSAGE) == outcome
 
 
 @pytest.mark.parametrize(
@@ -342,7 +348,7 @@ def test_a_next_hop_that_does_not_let_us_in_is_our_own_fault(answers: dict[str, 
 
 def test_a_next_hop_that_cannot_check_a_password_now_is_not() -> None:
     with running(Server({"AUTH": "454 4.7.0 later"})) as server:
-        assert server.send() == Pending(f"{SMTPAuthenticationError.__name__} 454")
+        assert server.send() == Pending("SMTPAuthenticationError 454")
 
 
 @pytest.mark.parametrize(
@@ -379,9 +385,110 @@ def test_smtputf8_is_asked_for_where_what_is_sent_needs_it(
     for server in (offering, lacking):
         with running(server):
             hop = SmtpHop("127.0.0.1", server.port)
-            outcomes.append(hop.send("b.tag@example.com", recipient, message, utf8=True))
-            hop.close()
+            outcomes.append(send_once(hop, "b.tag@example.com", recipient, message, utf8=True))
 
     assert outcomes == [Accepted(), Refused("5.6.7") if is_needed else Accepted()]
     (mail,) = [line for line in offering.lines if line.startswith("MAIL")]
     assert ("SMTPUTF8" in mail) is is_needed
+
+
+# --- Connections that are kept -------------------------------------------------------------------
+
+
+def send_all(server: Server, number: int, pause: float = 0.0, message: bytes = MESSAGE) -> list[Outcome]:
+    """The outcomes of so many messages through one hop, one after the other, with a pause between them."""
+
+    async def run() -> list[Outcome]:
+        hop = SmtpHop("127.0.0.1", server.port, hostname="mx.example.com")
+        outcomes = []
+        for _ in range(number):
+            outcomes.append(await hop.send("b.tag@example.com", "hidden@home.test", message))
+            await asyncio.sleep(pause)
+        await hop.close()
+        return outcomes
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("offers", [("PIPELINING",), ()])
+@pytest.mark.parametrize("answer", ["250 OK", "550 5.1.1 Unknown", "450 4.2.1 Later"])
+def test_a_connection_is_used_for_the_next_message_whatever_became_of_the_last(
+    offers: tuple[str, ...], answer: str
+) -> None:
+    with running(Server({"RCPT": answer}, offers)) as server:
+        first, *others = send_all(server, 4)
+
+    assert others == [first] * 3
+    assert sum(line.startswith("EHLO") for line in server.lines) == 1
+    assert server.lines.count("RSET") == (0 if first == Accepted() else 4)
+
+
+@pytest.mark.parametrize("goodbye", [b"421 4.4.2 Timeout\r\n", b""])
+def test_a_connection_that_the_server_has_ended_meanwhile_is_replaced(goodbye: bytes) -> None:
+    class Impatient(Server):
+        def serve(self, connection: socket.socket) -> None:
+            connection.sendall(b"220 next.test\r\n")
+            while (line := _line(connection)) != b".\r\n":
+                self.heard += line
+                if line[:4] in {b"EHLO", b"MAIL", b"RCPT", b"DATA"}:
+                    connection.sendall(self.answer(line.decode()).encode() + b"\r\n")
+            connection.sendall(b"250 OK\r\n" + goodbye)
+            connection.close()
+
+    with running(Impatient(offers=())) as server:
+        outcomes = send_all(server, 3, pause=0.1)
+
+    assert outcomes == [Accepted()] * 3
+    assert sum(line.startswith("EHLO") for line in server.lines) == 3
+
+
+def test_a_large_message_arrives_as_it_was() -> None:
+    message = MESSAGE + b"x" * PIECE + b"\r\n.\r\n\n.\n" + (b"." * 70 + b"\r\n") * 20_000
+
+    with running(Server()) as server:
+        assert send_all(server, 2, message=message) == [Accepted()] * 2
+
+    # As it was stuffed; and nothing that follows it was taken for a part of it.
+    assert server.heard.count(b"".join(stuffed(message)).removesuffix(b".\r\n")) == 2
+
+
+def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mail.delivery.next_hop.TIMEOUT", 0.3)
+
+    class Silent(Server):
+        def answer(self, line: str) -> str:
+            # An answer that does not end.
+            return "250-" if line.startswith("RCPT") else super().answer(line)
+
+    with running(Silent(offers=())) as server:
+        assert send_all(server, 1) == [Pending("TimeoutError")]
+
+
+def test_messages_at_once_have_a_connection_each() -> None:
+    servers = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        servers.append(writer)
+        writer.write(b"220 next.test\r\n")
+        while line := await reader.readline():
+            if line == b"DATA\r\n":
+                writer.write(b"354 go on\r\n")
+                await reader.readuntil(b"\r\n.\r\n")
+                while len(servers) < 5:
+                    await asyncio.sleep(0.01)
+            writer.write(b"250 OK\r\n")
+        writer.close()
+
+    async def run() -> list[Outcome]:
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        hop = SmtpHop("127.0.0.1", server.sockets[0].getsockname()[1], hostname="mx.example.com")
+        for _ in range(2):
+            sends = (hop.send("", f"{number}@home.test", MESSAGE) for number in range(5))
+            outcomes = await asyncio.wait_for(asyncio.gather(*sends), 20)
+        await hop.close()
+        server.close()
+        await asyncio.sleep(0.1)
+        return outcomes
+
+    assert asyncio.run(run()) == [Accepted()] * 5
+    assert len(servers) == 5

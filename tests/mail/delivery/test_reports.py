@@ -18,14 +18,14 @@ from aliases.issuing import issue
 from aliases.models import Alias
 from domains.models import Domain
 from mail.delivery import faults
-from mail.delivery.bounce import REPORTS_PER_DAY, note_bounce, receive_bounce, resume
-from mail.delivery.forward import Answer, Message, forward, take
+from mail.delivery.bounce import REPORTS_PER_DAY, count_returned, note_bounce, read_bounce, resume
+from mail.delivery.forward import Answer, Message
 from mail.delivery.next_hop import Pending, Refused
 from mail.delivery.report import Report, read_report
 from mail.delivery.resolve import resolve
 from mail.delivery.return_path import read_return_path, return_path
 from mail.models import Activity, Bounce, PausedDestination, SiteFault
-from tests.rig.mail_doors import Hop
+from tests.rig.mail_doors import Hop, take
 
 FAILED = """\
 Reporting-MTA: dns; mx.home.test
@@ -157,7 +157,8 @@ def path_of(alias: Alias, digest: str = "1234" + "0" * 60) -> str:
 def come_back(path: str, octets: bytes) -> None:
     address = resolve(path).address
     assert address is not None
-    receive_bounce(address, octets)
+    if returned := read_bounce(address, octets):
+        count_returned(*returned)
 
 
 def test_a_return_path_tells_which_message_it_was(alias: Alias) -> None:
@@ -215,7 +216,8 @@ def test_the_owner_reads_why(alias: Alias, client: Client) -> None:
     come_back(path_of(alias, "0001"), daemon("<script>No</script> mailbox"))
     come_back(path_of(alias, "0002"), daemon(""))
     hop = Hop({"alice@example.com": Refused("5.7.1", "550 5.7.1 Not\r\n from you")})
-    assert forward(Message("eve@evil.test", b"a: b\r\n\r\n", "x", "LMTP"), alias.pk, hop) is Answer.REFUSED
+    message = Message("eve@evil.test", b"a: b\r\n\r\n", "x", "LMTP")
+    assert take(message, resolve(alias.address), hop) is Answer.REFUSED
 
     page = client.get(f"/aliases/{alias.pk}/").content.decode()
 

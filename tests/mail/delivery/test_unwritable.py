@@ -1,9 +1,10 @@
 """A database that reads and cannot be written: nothing is sent, however often a sender tries; then once."""
 
+import asyncio
 import smtplib
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,22 @@ import psycopg
 import pytest
 import time_machine
 from allauth.account.models import EmailAddress
-from django.db import IntegrityError, OperationalError, connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias, AliasDestination
-from mail.delivery.database import TooLate
-from mail.delivery.forward import _COPIES, Answer, Message, _Underway, take
+from mail.delivery import record
+from mail.delivery.forward import Answer, Message
+from mail.delivery.lookups import NOTHING, Destination, Known
 from mail.delivery.next_hop import Outcome, Pending
-from mail.delivery.record import LEASE, _ledger, write_unwritten
+from mail.delivery.record import LEASE
 from mail.delivery.resolve import Kind, Resolution, resolve
 from mail.models import Activity, Delivery
 from tests.rig.faults import FullDisk, full, small_disk
-from tests.rig.mail_doors import Hop, running_doors
+from tests.rig.mail_doors import Hop, Process, running_doors, take
 from tests.rig.mail_process import Server, is_soon
 from tests.rig.postgresql import run_as_owner
 
@@ -47,15 +49,6 @@ def hand_over(client: smtplib.SMTP, recipient: str) -> int:
         code = client.getreply()[0]
     client.rset()
     return code
-
-
-@pytest.mark.parametrize(
-    ("error", "fails_all"), [(OperationalError, True), (TooLate, False), (IntegrityError, False)]
-)
-def test_of_entries_that_are_written_together_only_an_absent_database_fails_all(
-    error: type[Exception], fails_all: bool
-) -> None:
-    assert _ledger.is_common(error()) is fails_all
 
 
 # --- SQLite: real processes over a file --------------------------------------------------------
@@ -131,9 +124,6 @@ def clients(hop: Hop, settings: Settings) -> Iterator[list[smtplib.SMTP]]:
     """A client of the SMTP door, and one of the LMTP door."""
     settings.MAIL_POSTMASTER = "boss@boss.test"
     settings.MAIL_HOSTNAME = "mx.example.com"
-    if connection.vendor == "sqlite":
-        # Two writers in SQLite's memory do not wait for each other, as those of a file do.
-        settings.MAIL_THREADS = 1
     with running_doors(hop, "smtp", "lmtp") as places, ExitStack() as stack:
         yield [
             stack.enter_context(smtplib.SMTP(*places["smtp"], local_hostname="sender.test", timeout=60)),
@@ -197,7 +187,7 @@ POSTGRESQL = {
 def test_postgresql(
     alice: User, clients: list[smtplib.SMTP], hop: Hop, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("database", "record"):
+    for module in ("database", "gatherer"):
         monkeypatch.setattr(f"mail.delivery.{module}.WRITE_TIMEOUT", 0.5)
     recipients = [issue(owner=alice).address, "postmaster@example.com"]
     codes = []
@@ -261,16 +251,21 @@ def test_an_outcome_that_cannot_be_written_is_remembered(
     alias.set_destinations(["alice@example.com", home.email])
     hop.answers = {home.email: Pending("down")}
 
-    def full(copy: object) -> None:
-        raise OperationalError("full")
+    def full(entries: Sequence[record.Entry]) -> None:
+        if any(isinstance(entry, record.Settled) for entry in entries):
+            raise OperationalError("full")
+        write_all(entries)
 
-    with monkeypatch.context() as patch:
-        patch.setattr("mail.delivery.record._write_outcome", full)
-        first = take(message, resolve(alias.address), hop)
-        with pytest.raises(OperationalError):
-            take(message, resolve(alias.address), hop)
-    hop.answers.clear()
-    last = take(message, resolve(alias.address), hop)
+    write_all = record._write_all
+
+    with Process(hop) as process:
+        with monkeypatch.context() as patch:
+            patch.setattr("mail.delivery.record._write_all", full)
+            first = process.take(message, resolve(alias.address))
+            with pytest.raises(OperationalError):
+                process.take(message, resolve(alias.address))
+        hop.answers.clear()
+        last = process.take(message, resolve(alias.address))
 
     assert (first, last) == (Answer.LATER, Answer.DONE)
     assert [recipient for _sender, recipient, _content in hop.sent] == ["alice@example.com", home.email]
@@ -287,7 +282,7 @@ def test_what_another_process_has_begun_is_left_to_it_for_a_while(
     resolution = resolve(alias.address) if kind is Kind.FORWARD else role()
 
     class Dies(Hop):
-        def send(self, *args: Any, **more: Any) -> Outcome:
+        async def send(self, *args: Any, **more: Any) -> Outcome:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -314,16 +309,20 @@ def test_two_processes_that_begin_at_once_send_once(
     resolution = resolve(alias.address)
 
     class Slow(Hop):
-        def send(self, *args: Any, **more: Any) -> Outcome:
+        async def send(self, *args: Any, **more: Any) -> Outcome:
             # Another process asked before this one began, and begins now.
-            monkeypatch.setattr("mail.delivery.forward._underway", _Underway())
-            rows = [(*row[:4], None, None, None) for row in _COPIES(alias_id=alias.pk, digest=message.digest)]
-            monkeypatch.setattr("mail.delivery.forward._COPIES", lambda **values: rows)
-            assert take(message, resolution, hop) is Answer.LATER
-            return super().send(*args, **more)
+            copies = await other.lookups.copies(alias.pk, message.digest)
+
+            async def before(*_args: object) -> list[tuple[Destination, Known]]:
+                return [(destination, NOTHING) for destination, _known in copies]
+
+            monkeypatch.setattr(other.lookups, "copies", before)
+            assert await other.forwarder.take(message, resolution) is Answer.LATER
+            return await super().send(*args, **more)
 
     slow = Slow()
-    assert take(message, resolution, slow) is Answer.DONE
+    with Process(hop) as other:
+        assert take(message, resolution, slow) is Answer.DONE
     assert (len(slow.sent), len(hop.sent)) == (1, 0)
 
 
@@ -346,13 +345,17 @@ def test_what_is_pending_may_come_again_at_once(
 def test_an_alias_that_goes_while_its_mail_is_sent_is_no_reason_to_send_again(
     alias: Alias, message: Message
 ) -> None:
-    class Removes(Hop):
-        def send(self, *args: Any, **more: Any) -> Outcome:
-            Delivery.objects.all().delete()
-            AliasDestination.objects.all().delete()
-            Activity.objects.all().delete()
-            Alias.objects.filter(pk=alias.pk).delete()
-            return super().send(*args, **more)
+    def remove() -> None:
+        Delivery.objects.all().delete()
+        AliasDestination.objects.all().delete()
+        Activity.objects.all().delete()
+        Alias.objects.filter(pk=alias.pk).delete()
 
-    assert take(message, resolve(alias.address), Removes()) is Answer.DONE
-    write_unwritten()
+    class Removes(Hop):
+        async def send(self, *args: Any, **more: Any) -> Outcome:
+            await asyncio.to_thread(remove)
+            return await super().send(*args, **more)
+
+    with Process(Removes()) as process:
+        assert process.take(message, resolve(alias.address)) is Answer.DONE
+        assert not process.ledger._unwritten

@@ -3,7 +3,7 @@
 import smtplib
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,13 +16,15 @@ from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
 from domains.models import Domain
+from mail.delivery import lookups, record
 from mail.delivery.blocks import blocks
-from mail.delivery.forward import Message, take
-from mail.delivery.next_hop import Accepted, Pending, Refused
+from mail.delivery.forward import Answer, Message
+from mail.delivery.next_hop import Pending, Refused
+from mail.delivery.record import Begun, Settled
 from mail.delivery.resolve import Kind, OurDomains, our_domains, resolve
 from mail.delivery.return_path import return_path
 from mail.models import Activity, Delivery
-from tests.rig.mail_doors import Hop, running_doors
+from tests.rig.mail_doors import Hop, running_doors, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,8 +44,6 @@ def hop() -> Hop:
 def places(hop: Hop, settings: Settings) -> Iterator[Places]:
     settings.MAIL_POSTMASTER = "boss@boss.test"
     settings.MAIL_HOSTNAME = "mx.example.com"
-    # Two writers in SQLite's memory do not wait for each other, as those of a file do.
-    settings.MAIL_THREADS = 1
     with running_doors(hop, "lmtp", "policy", "socketmap") as found:
         yield found
 
@@ -137,7 +137,6 @@ def test_a_tag_is_ignored_whatever_it_holds(
 def test_mail_to_a_tag_arrives(alice: User, hop: Hop, settings: Settings, tag: str) -> None:
     alias = issue(owner=alice)
     address = alias.address.replace("@", f"+{tag}@").encode("latin-1" if tag == "\xff" else "utf-8")
-    settings.MAIL_THREADS = 1
     with running_doors(hop, "smtp", "lmtp") as places:
         for door, hello in (("smtp", b"EHLO"), ("lmtp", b"LHLO")):
             with socket.create_connection(places[door], 20) as peer, peer.makefile("rb") as stream:
@@ -435,19 +434,45 @@ def test_resolving_takes_one_statement_and_none_for_others(
         resolve("bob@elsewhere.test")
 
 
-def test_forwarding_takes_two_commits(
-    alice: User, hop: Hop, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
-    alias = issue(owner=alice)
+def test_forwarding_takes_two_commits(alice: User, hop: Hop, monkeypatch: pytest.MonkeyPatch) -> None:
+    alias, commits = issue(owner=alice), []
     message = Message("bob@sender.test", MESSAGE, "x", "LMTP", is_queued=True)
     resolution = resolve(alias.address)
 
-    # The copies; where alice@example.com leads (her domain is ours); in a transaction, that it is about to
-    # be sent; and in another, what became of it, the counter and the activity. PostgreSQL is told in both how
-    # long to wait for locks.
-    with django_assert_num_queries(12 if connection.vendor == "postgresql" else 10):
-        take(message, resolution, hop)
+    def counted(entries: Sequence[record.Entry]) -> None:
+        commits.append([type(entry) for entry in entries])
+        write_all(entries)
+
+    write_all = record._write_all
+    monkeypatch.setattr(record, "_write_all", counted)
+
+    assert take(message, resolution, hop) is Answer.DONE
+    # That it is about to be sent; and what became of it, with its counter and its activity.
+    assert commits == [[Begun], [Settled]]
     # Handed over again: what is settled.
+    assert take(message, resolution, hop) is Answer.DONE
+    assert len(commits) == 2
+
+
+@pytest.mark.parametrize("number", [1, 5])
+def test_any_number_of_messages_takes_as_many_statements_as_one(
+    alice: User, django_assert_num_queries: DjangoAssertNumQueries, number: int
+) -> None:
+    aliases = [issue(owner=alice) for _ in range(number)]
+    home = EmailAddress.objects.get(user=alice)
+    our_domains.shared()
+    copies = [(alias.pk, home.pk, f"{alias.pk}") for alias in aliases]
+
     with django_assert_num_queries(1):
-        take(message, resolution, hop)
-    assert isinstance(hop.send("", "a@b.test", b""), Accepted)
+        lookups._answer_all([alias.address for alias in aliases])
+    with django_assert_num_queries(2):
+        lookups._answer_all(
+            [lookups._CopiesOf(alias.pk, "x") for alias in aliases]
+            + [lookups._DestinationsOf(alias.pk) for alias in aliases]
+        )
+    # PostgreSQL is told how long to wait for locks; and SQLite's statements are counted for each row.
+    if connection.vendor == "postgresql":
+        with django_assert_num_queries(4):
+            record._write_all([Begun(alias_id, digest, (home_id,)) for alias_id, home_id, digest in copies])
+        with django_assert_num_queries(6):
+            record._write_all([Settled(*copy, "", "bob@sender.test") for copy in copies])

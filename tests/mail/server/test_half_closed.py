@@ -1,16 +1,15 @@
 """Senders that close their half of the connection with their last octet, and wait for our answer."""
 
+import asyncio
 import smtplib
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
-from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -40,9 +39,9 @@ REPORT = (
 class SlowHop(Hop):
     """Takes its time."""
 
-    def send(self, *arguments: Any, **more: Any) -> Outcome:
-        time.sleep(0.3)
-        return super().send(*arguments, **more)
+    async def send(self, *arguments: Any, **more: Any) -> Outcome:
+        await asyncio.sleep(0.3)
+        return await super().send(*arguments, **more)
 
 
 @pytest.fixture
@@ -54,9 +53,6 @@ def hop() -> Hop:
 def places(hop: Hop, settings: Settings) -> Iterator[Places]:
     settings.MAIL_POSTMASTER = "boss@boss.test"
     settings.MAIL_HOSTNAME = "mx.example.com"
-    if connection.vendor == "sqlite":
-        # Two writers in SQLite's memory do not wait for each other, as those of a file do.
-        settings.MAIL_THREADS = 1
     with running_doors(hop, "smtp", "lmtp", "policy", "socketmap") as found:
         yield found
 

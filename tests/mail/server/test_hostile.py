@@ -1,5 +1,6 @@
 """Hostile peers at the four doors: nothing crashes, leaks, hangs or is told, and the next one is served."""
 
+import asyncio
 import logging
 import os
 import select
@@ -755,10 +756,10 @@ class SlowHop(Hop):
         super().__init__()
         self.has_begun, self.may_end = threading.Event(), threading.Event()
 
-    def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
+    async def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
         self.has_begun.set()
-        assert self.may_end.wait(20)
-        return super().send(sender, recipient, message, utf8=utf8)
+        assert await asyncio.to_thread(self.may_end.wait, 20)
+        return await super().send(sender, recipient, message, utf8=utf8)
 
 
 @pytest.fixture

@@ -50,8 +50,6 @@ def hop() -> Hop:
 def open_doors(hop: Hop, settings: Settings) -> Iterator[Open]:
     """Opens the SMTP and policy doors to strangers, with the settings that it is given."""
     settings.MAIL_TRUSTED_CLIENTS = ["unix"]
-    # Two writers in SQLite's memory do not wait for each other, as those of a file do.
-    settings.MAIL_THREADS = 1
     with ExitStack() as stack:
 
         def opened(other_hop: Hop | None = None, **options: object) -> dict[str, Place]:
@@ -208,20 +206,20 @@ class SlowFor(Hop):
         super().__init__()
         self.slow, self.begun, self.may_end = slow, threading.Semaphore(0), threading.Event()
 
-    def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
+    async def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
         if recipient == self.slow:
             self.begun.release()
-            assert self.may_end.wait(20)
-        return super().send(sender, recipient, message, utf8=utf8)
+            assert await asyncio.to_thread(self.may_end.wait, 20)
+        return await super().send(sender, recipient, message, utf8=utf8)
 
 
 @pytest.mark.parametrize("hangs_up", [False, True])
-def test_one_client_does_not_take_all_threads(
+def test_one_client_does_not_take_all_turns(
     open_doors: Open, alias: Alias, root: User, hangs_up: bool
 ) -> None:
     other = issue(owner=root, domain="example.com")
     hop = SlowFor("alice@example.com")
-    place = open_doors(hop, MAIL_THREADS=4)["smtp"]
+    place = open_doors(hop, MAIL_MESSAGES_AT_ONCE=4)["smtp"]
     try:
         with ExitStack() as stack:
             for number in range(6):
@@ -418,8 +416,8 @@ def test_processes_share_the_limit(settings: Settings) -> None:
     settings.MAIL_PROCESSES = 4
     settings.MAIL_UNKNOWN_PER_CLIENT, settings.MAIL_UNKNOWN_PER_DAY = 50, 0
     doors = Doors({}, Hop())
-    for each in (doors.lookups, doors.ledger, doors.forwarding_threads):
-        each.close()
+    doors.lookups.close()
+    doors.ledger.close()
 
     assert (doors.unknown_limit.limit, doors.unknown_limit.limit_per_day) == (13, 0)
 

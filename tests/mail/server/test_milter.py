@@ -27,7 +27,7 @@ from domains.models import Domain
 from mail.delivery import record
 from mail.delivery.blocks import blocks
 from mail.delivery.database import TooLate
-from mail.delivery.forward import Head, Redirection, redirect
+from mail.delivery.forward import Forwarder, Head, Redirection
 from mail.delivery.lookups import Lookups
 from mail.delivery.message import loop_mark
 from mail.delivery.next_hop import Outcome
@@ -137,8 +137,6 @@ def anonmail(settings: Settings, db: None) -> None:
     settings.MAIL_POSTMASTER = "boss@boss.test"
     settings.MAIL_HOSTNAME = "mx.example.com"
     settings.SITE_URL = "https://anonmail.test"
-    # Two writers in SQLite's memory do not wait for each other, as those of a file do.
-    settings.MAIL_THREADS = 1
     # Reading all URLs takes its time; a mail server has done so when it starts (system checks).
     reverse("alias-unsubscribe", args=["x"])
 
@@ -415,15 +413,14 @@ def test_what_cannot_be_written_in_time_is_not_counted(
     alias: Alias, anonmail: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Slow(Ledger):
-        @staticmethod
-        def _write(entries: Sequence[Any]) -> list[None]:
+        def _write(self, entries: Sequence[Any]) -> list[None]:
             time.sleep(0.4)
-            return Ledger._write(entries)
+            return super()._write(entries)
 
     async def hand_over() -> None:
         head = Head("bob@sender.test", [("from", "bob@sender.test")], "client.test", "MILTER")
         with closed_after(Lookups(), Slow()) as (lookups, ledger), pytest.raises(TooLate):
-            await redirect(head, alias.pk, lookups, ledger)
+            await Forwarder(Hop(), lookups, ledger).redirect(head, alias.pk)
 
     monkeypatch.setattr("mail.delivery.forward.ANSWER_TIMEOUT", 0.3)
     asyncio.run(hand_over())
@@ -491,10 +488,10 @@ def test_what_waits_for_the_next_hop_holds_up_no_answer(anonmail: None, alias: A
     is_sending, may_end = threading.Event(), threading.Event()
 
     class SlowHop(Hop):
-        def send(self, *args: Any, **options: Any) -> Outcome:
+        async def send(self, *args: Any, **options: Any) -> Outcome:
             is_sending.set()
-            may_end.wait(20)
-            return super().send(*args, **options)
+            await asyncio.to_thread(may_end.wait, 20)
+            return await super().send(*args, **options)
 
     with running_doors(SlowHop(), "milter", "lmtp") as places, smtplib.LMTP(*places["lmtp"]) as lmtp:
         handing_over = threading.Thread(
@@ -519,11 +516,13 @@ def test_a_milter_that_stops_says_what_it_has_written(
 ) -> None:
     """Or the sender would send the message again, and it would be counted twice."""
 
+    redirect = Forwarder.redirect
+
     async def slow(*args: Any) -> Redirection | None:
         await asyncio.sleep(0.3)
         return await redirect(*args)
 
-    monkeypatch.setattr("mail.server.milter.redirect", slow)
+    monkeypatch.setattr(Forwarder, "redirect", slow)
     with running_doors(Hop(), "milter") as places:
         mta = connected(places["milter"])
         mta.mail()
