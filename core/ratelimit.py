@@ -76,19 +76,24 @@ class CounterQuerySet(models.QuerySet["Counter"]):
             values += [*name, limits[name].step, adapt(now + limits[name].period)]
         sql = _hit_statement(len(limits), operations.quote_name(self.model._meta.db_table))
         rows = run(sql, [*values, adapt(now), adapt(now)])
-        hits = [Hit(limits[scope, key], count, _as_datetime(expires)) for scope, key, count, expires in rows]
+        hits = {
+            (scope, key): Hit(limits[scope, key], count, _as_datetime(expires))
+            for scope, key, count, expires in rows
+        }
         return self._on_time(hits, pairs, now)
 
-    def _on_time(self, hits: list[Hit], pairs: Sequence[tuple[Limit, object]], now: datetime) -> list[Hit]:
-        """The hits, counted anew where a period was begun while a clock was wrong."""
-        late = {hit.limit for hit in hits if hit.expires > now + hit.limit.period + CLOCK_SLACK}
+    def _on_time(
+        self, hits: dict[tuple[str, str], Hit], pairs: Sequence[tuple[Limit, object]], now: datetime
+    ) -> list[Hit]:
+        """The hits by scope and digest, counted anew where a period was begun while a clock was wrong."""
+        late = {name for name, hit in hits.items() if hit.expires > now + hit.limit.period + CLOCK_SLACK}
         if not late:
-            return hits
+            return list(hits.values())
         # It would last until then.
-        again = [(limit, key) for limit, key in pairs if limit in late]
+        again = [(limit, key) for limit, key in pairs if (limit.scope, hide(key)) in late]
         for limit, key in again:
             self._at(limit, key).filter(expires__gt=now + limit.period + CLOCK_SLACK).delete()
-        return [hit for hit in hits if hit.limit not in late] + self.hit(*again)
+        return [hit for name, hit in hits.items() if name not in late] + self.hit(*again)
 
     def used_up(self, limit: Limit, key: object) -> Hit | None:
         """The value after another hit, if that is over the limit; else None. Counts nothing.

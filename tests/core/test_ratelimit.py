@@ -122,6 +122,18 @@ def test_a_counter_of_a_wrong_clock_locks_nobody_out() -> None:
 
 
 @pytest.mark.django_db
+def test_a_counter_of_a_wrong_clock_is_counted_anew_and_no_other_one_of_that_limit() -> None:
+    with time_machine.travel(timezone.now() + timedelta(days=365)):
+        Counter.objects.all().hit((HOUR, "a"))
+    Counter.objects.all().hit((HOUR, "b"))
+
+    hits = Counter.objects.all().hit((HOUR, "a"), (HOUR, "b"))
+
+    assert sorted(hit.count for hit in hits) == [1, 2]
+    assert sorted(row.count for row in Counter.objects.all()) == [1, 2]
+
+
+@pytest.mark.django_db
 def test_clocks_that_differ_by_a_little_count_together() -> None:
     with time_machine.travel(timezone.now() + timedelta(minutes=1)):
         Counter.objects.all().hit((HOUR, "a"))
