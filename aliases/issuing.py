@@ -253,7 +253,10 @@ def _is_common(error: Exception) -> bool:
     return isinstance(error, OperationalError | InterfaceError) and not has_waited_in_vain(error)
 
 
-_inserter = BatchWriter(insert_all, is_common=_is_common, key=lambda new: new.owner.pk)
+# A transaction for one waits for locks without a limit, as an import may hold its owner's counters.
+_inserter = BatchWriter(
+    insert_all, is_common=_is_common, key=lambda new: new.owner.pk, patience=LOCK_PATIENCE
+)
 
 
 def _taken() -> refusals.AddressTaken:

@@ -1,7 +1,9 @@
 """Writing together what several threads want written at the same moment."""
 
+import copy
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from datetime import timedelta
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -24,7 +26,8 @@ class BatchWriter(Generic[Item]):
     `write_all` takes a list of items, and either writes them all or raises. If the error `is_common`, all
     callers get it; otherwise each of them writes its item alone, so that only the one that cannot be written
     fails. The first to come writes for those who come meanwhile; nobody waits for company. Items with the
-    same `key` are never written together.
+    same `key` are never written together. Whoever has waited for longer than `patience` writes beside the
+    one that is held up, for all that wait.
     """
 
     def __init__(
@@ -33,10 +36,12 @@ class BatchWriter(Generic[Item]):
         *,
         is_common: Callable[[Exception], bool],
         key: Callable[[Item], Hashable] = id,
+        patience: timedelta | None = None,
     ) -> None:
         self.write_all = write_all
         self.is_common = is_common
         self.key = key
+        self.patience = None if patience is None else patience.total_seconds()
         self._lock = threading.Lock()
         self._waiting: list[_Waiting[Item]] = []
         self._is_busy = False
@@ -48,23 +53,31 @@ class BatchWriter(Generic[Item]):
             self._waiting.append(mine)
             leads = not self._is_busy
             self._is_busy = True
-        if not leads:
-            mine.wake.wait()
-        if not mine.was_tried:
-            self._lead()
+        if leads:
+            self._lead(mine)
+        while not mine.was_tried:
+            mine.wake.wait(self.patience)
+            self._lead(mine)
         if mine.error:
             raise mine.error
         if not mine.is_written:
             self.write_all([item])
 
-    def _lead(self) -> None:
-        """Write for those that wait by now, and hand over to the first one that is left or has come since."""
+    def _lead(self, mine: _Waiting[Item]) -> None:
+        """Write it with all that wait by now, and hand over to the first one that is left or has come since.
+
+        Does nothing if another thread has taken it.
+        """
         with self._lock:
-            first_of_key: dict[Hashable, _Waiting[Item]] = {}
+            if mine not in self._waiting:
+                return
+            first_of_key = {self.key(mine.item): mine}
             for each in self._waiting:
                 first_of_key.setdefault(self.key(each.item), each)
             batch = list(first_of_key.values())
             self._waiting = [each for each in self._waiting if each not in batch]
+            for each in batch:
+                each.wake.clear()
         try:
             self._write(batch)
         finally:
@@ -80,9 +93,18 @@ class BatchWriter(Generic[Item]):
         try:
             self.write_all([each.item for each in batch])
         except Exception as error:
-            if len(batch) == 1 or self.is_common(error):
+            if len(batch) == 1:
+                batch[0].error = error
+            elif self.is_common(error):
                 for each in batch:
-                    each.error = error
+                    each.error = _copy_of(error)
             return
         for each in batch:
             each.is_written = True
+
+
+def _copy_of(error: Exception) -> Exception:
+    """The same error to raise in one thread: raising adds that thread's frames."""
+    own = copy.copy(error).with_traceback(error.__traceback__)
+    own.__cause__ = error.__cause__
+    return own

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import psycopg
 import pytest
@@ -59,7 +60,8 @@ def together(deeds: Sequence[Deed], *others: Callable[[], Any]) -> list[Any]:
         assert is_soon(lambda: len(writer._waiting) == len(deeds))
         writer._waiting[0].wake.set()
 
-    return all_at_once([*deeds, *others, begin])[:-1]
+    with mock.patch.object(writer, "patience", None):
+        return all_at_once([*deeds, *others, begin])[:-1]
 
 
 def counted(owner: User) -> list[int]:
@@ -243,6 +245,34 @@ def test_one_that_waits_for_another_transaction_waits_alone(people: list[User]) 
     assert outcomes(results) == {"alias": 8}
 
 
+def test_one_that_came_first_and_waits_for_another_transaction_holds_nobody_up(people: list[User]) -> None:
+    late, *others = people
+    issue(owner=late)
+    others_were_made = threading.Event()
+
+    def issue_for_others() -> list[Alias]:
+        assert is_soon(lambda: issuing._inserter._is_busy)
+        made = all_at_once([issuing_for(other) for other in others])
+        others_were_made.set()
+        return made
+
+    with another_connection() as import_of_late:
+        import_of_late.execute("SELECT * FROM core_counter FOR UPDATE")
+
+        def let_go() -> bool:
+            is_in_time = others_were_made.wait(10)
+            import_of_late.rollback()
+            return is_in_time
+
+        first, made, is_in_time = all_at_once([issuing_for(late), issue_for_others, let_go])
+
+    assert is_in_time is True
+    assert outcomes([first, *made]) == {"alias": 8}
+    assert counted(late) == [2, 2]
+    assert issuing._inserter._waiting == []
+    assert issuing._inserter._is_busy is False
+
+
 @pytest.mark.parametrize("bound", ["limit", "quota"])
 def test_thirty_two_threads_of_two_processes_keep_every_limit_and_make_no_address_twice(
     people: list[User], settings: Settings, monkeypatch: pytest.MonkeyPatch, bound: str
@@ -254,7 +284,12 @@ def test_thirty_two_threads_of_two_processes_keep_every_limit_and_make_no_addres
         Domain.objects.update(alias_quota=15)
     # A process has one writer, and nothing else that creations of another would share.
     writers = [
-        BatchWriter(issuing.insert_all, is_common=issuing._is_common, key=issuing._inserter.key)
+        BatchWriter(
+            issuing.insert_all,
+            is_common=issuing._is_common,
+            key=issuing._inserter.key,
+            patience=issuing.LOCK_PATIENCE,
+        )
         for _process in range(2)
     ]
     process = threading.local()

@@ -1,8 +1,10 @@
 """Writing together: what fails for one caller, and what for all."""
 
 import threading
+import traceback
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from django.db import IntegrityError, OperationalError
@@ -82,3 +84,55 @@ def test_a_writer_that_is_interrupted_leaves_the_others_to_write_their_own() -> 
 
     assert sorted(error.__name__ for error in errors) == ["KeyboardInterrupt", "NoneType"]
     assert written == [item for item in ("one", "two") if item != leader.item]
+
+
+def test_a_common_error_is_one_of_its_own_for_each_caller_with_the_frames_of_that_caller() -> None:
+    cause = ValueError("the database is away")
+
+    def write_all(items: Sequence[str]) -> None:
+        raise OperationalError("gone") from cause
+
+    writer = BatchWriter(write_all, is_common=lambda error: isinstance(error, OperationalError))
+    writer._is_busy = True
+
+    with ThreadPoolExecutor(4) as threads:
+        results = [threads.submit(writer.write, item) for item in "abcd"]
+        assert is_soon(lambda: len(writer._waiting) == 4)
+        writer._waiting[0].wake.set()
+        errors = [each.exception(20) for each in results]
+
+    assert len({id(error) for error in errors}) == 4
+    for error in errors:
+        assert isinstance(error, OperationalError)
+        assert (error.args, error.__cause__) == (("gone",), cause)
+        frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+        assert frames.count("write") == 1
+        assert frames[-1] == "write_all"
+
+
+def test_those_that_lose_patience_write_beside_the_one_that_is_held_up_each_item_once() -> None:
+    may_go_on = threading.Event()
+    batches: list[list[str]] = []
+
+    def write_all(items: Sequence[str]) -> None:
+        batches.append(sorted(items))
+        if "a1" in items:
+            may_go_on.wait(20)
+
+    writer = BatchWriter(
+        write_all, is_common=bool, key=lambda item: item[0], patience=timedelta(milliseconds=50)
+    )
+    with ThreadPoolExecutor(8) as threads:
+        held_up = threads.submit(writer.write, "a1")
+        assert is_soon(lambda: batches == [["a1"]])
+        others = [threads.submit(writer.write, item) for item in ("b1", "b2", "c1", "d1", "a2")]
+        try:
+            for each in others:
+                each.result(10)
+            assert not held_up.done()
+        finally:
+            may_go_on.set()
+        held_up.result(10)
+
+    assert sorted(sum(batches, [])) == ["a1", "a2", "b1", "b2", "c1", "d1"]
+    assert (writer._waiting, writer._is_busy) == ([], False)
