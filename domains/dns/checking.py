@@ -29,8 +29,8 @@ def check(*domains: Domain) -> list[DnsCheck]:
         found = asyncio.run(_examine_all(expected))
         checks += [
             kept
-            for domain, findings in zip(some, found, strict=True)
-            if (kept := _keep(domain, findings)) is not None
+            for domain, asked, findings in zip(some, expected, found, strict=True)
+            if (kept := _keep(domain, asked, findings)) is not None
         ]
     return checks
 
@@ -48,8 +48,8 @@ def _expected(domain: Domain) -> Expected:
 
 
 @transaction.atomic
-def _keep(domain: Domain, findings: dict[str, Finding]) -> DnsCheck | None:
-    """Write the findings; None if the domain was deleted in the meantime.
+def _keep(domain: Domain, expected: Expected, findings: dict[str, Finding]) -> DnsCheck | None:
+    """Write the findings about what was expected; None if the domain was deleted in the meantime.
 
     A key begins to sign when its record is right, and stops when it is not any more; while the DNS does
     not answer, nothing changes.
@@ -57,8 +57,9 @@ def _keep(domain: Domain, findings: dict[str, Finding]) -> DnsCheck | None:
     if not Domain.objects.select_for_update().filter(pk=domain.pk).exists():
         return None
     now = timezone.now()
-    keys = DkimKey.objects.filter(domain=domain)
-    # Without the keys that were dropped in the meantime.
+    # Without the keys that were dropped in the meantime, even if new ones have their selectors.
+    asked = [key.public for key in expected.keys.values()]
+    keys = DkimKey.objects.filter(domain=domain, public__in=asked)
     records = {MX, SPF, DMARC, *keys.values_list("selector", flat=True)}
     findings = {record: finding for record, finding in findings.items() if record in records}
     of_state = {

@@ -1,14 +1,16 @@
 """What the DNS says about a domain, in all the ways in which it can say it."""
 
 import time
+from typing import Any
 
 import pytest
 from pytest_django import Settings
 
-from domains.dkim_keys import make_keys
+from domains.dkim_keys import drop_key, make_keys
 from domains.dns import checking, lookup
 from domains.dns.checking import check
 from domains.dns.examining import DMARC, MX, SPF
+from domains.dns.records import Record
 from domains.models import DkimKey, DnsCheck, Domain
 from domains.models.dns_check import Finding, State
 from tests.rig.nameserver import FAILS, SILENT, Nameserver
@@ -325,9 +327,9 @@ def test_a_key_that_is_dropped_during_the_check_is_not_missing(
 ) -> None:
     dropped, kept = make_keys(example_com)
 
-    def drop_before(domain: Domain, findings: dict[str, Finding]) -> DnsCheck | None:
+    def drop_before(*arguments: Any) -> DnsCheck | None:
         dropped.delete()
-        return keep(domain, findings)
+        return keep(*arguments)
 
     keep = checking._keep
     monkeypatch.setattr(checking, "_keep", drop_before)
@@ -335,3 +337,26 @@ def test_a_key_that_is_dropped_during_the_check_is_not_missing(
     (done,) = check(example_com)
 
     assert set(done.findings) == {MX, SPF, DMARC, kept.selector}
+
+
+def test_a_key_that_took_the_selector_of_a_dropped_one_waits_for_its_own_record(
+    example_com: Domain, dns: Nameserver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The DNS was asked about the dropped key while the new one was created."""
+    for key in make_keys(example_com):
+        line = Record(key.record_name, "TXT", key.record_text).zone_line
+        dns.set(key.record_name, line.partition(" IN ")[2])
+    keep = checking._keep
+
+    def replace_before(*arguments: Any) -> DnsCheck | None:
+        for key in example_com.dkim_keys.all():
+            drop_key(key)
+        make_keys(example_com)
+        return keep(*arguments)
+
+    monkeypatch.setattr(checking, "_keep", replace_before)
+
+    (done,) = check(example_com)
+
+    assert set(done.findings) == {MX, SPF, DMARC}
+    assert [key.published for key in DkimKey.objects.all()] == [None, None]
