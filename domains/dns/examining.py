@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from domains.dns import dmarc, spf
-from domains.dns.lookup import Address, Lookups, Unanswered
+from domains.dns.lookup import TEXT_MAX, Address, Lookups, Unanswered
 from domains.models.dns_check import Finding, State
 
 MX, SPF, DMARC = "mx", "spf", "dmarc"
-# What is kept of the records that were found.
+# What is kept of the records that were found. The page offers an SPF record again, so it has to be whole.
 _FOUND_MAX = 5
-_CHARACTERS_MAX = 2000
+_CHARACTERS_MAX = TEXT_MAX
 # Hosts of a domain's MX records whose addresses are asked for.
 _EXCHANGES_MAX = 10
 # Addresses from which nobody sends: reserved (RFC 1112 §4), and for discarding (RFC 6666).

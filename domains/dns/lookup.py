@@ -18,7 +18,7 @@ DEADLINE = 2.5
 # Octets that a server may send in one UDP datagram (dnsflagday.net/2020).
 _PAYLOAD = 1232
 # Octets of a TXT record that are looked at.
-_TEXT_MAX = 4096
+TEXT_MAX = 4096
 
 Address = IPv4Address | IPv6Address
 RECORDS_OF_VERSION = {4: "A", 6: "AAAA"}
@@ -109,5 +109,5 @@ def _host(name: dns.name.Name) -> str:
 
 def _readable(octets: bytes) -> str:
     """The text of a record, which anybody may have written: printable ASCII, the rest as escapes."""
-    text = octets[:_TEXT_MAX].decode("ascii", "backslashreplace")
+    text = octets[:TEXT_MAX].decode("ascii", "backslashreplace")
     return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text)

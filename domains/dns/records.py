@@ -41,10 +41,14 @@ class Record:
         if self.type == "MX":
             data = f"{self.preference} {self.value}."
         else:
-            octets = self.value.replace("\\", "\\\\").replace('"', '\\"')
-            parts = [octets[start : start + _STRING_MAX] for start in range(0, len(octets), _STRING_MAX)]
-            data = " ".join(f'"{part}"' for part in parts)
+            starts = range(0, len(self.value), _STRING_MAX)
+            parts = [self.value[start : start + _STRING_MAX] for start in starts]
+            data = " ".join(f'"{_escaped(part)}"' for part in parts)
         return f"{self.name}. IN {self.type} {data}"
+
+
+def _escaped(string: str) -> str:
+    return string.replace("\\", "\\\\").replace('"', '\\"')
 
 
 @dataclass(frozen=True)
