@@ -206,15 +206,23 @@ document.addEventListener("click", (event) => {
     row.querySelector(".alias__facts").before(field);
   }
   field.focus();
+  const leave = () => end(true, true);
   const end = async (isSaved, isLeft) => {
     field.onblur = null;
     if (isSaved && field.value !== before) {
-      const csrfmiddlewaretoken = row.closest("form").elements.csrfmiddlewaretoken.value;
-      const values = { note: field.value, csrfmiddlewaretoken };
+      const values = { note: field.value };
+      field.readOnly = true;
       try {
-        await htmx.ajax("POST", button.dataset.note, { target: row, swap: "outerHTML", values });
+        // Without a source, htmx would let the notes of several rows wait for each other, and drop all but the last.
+        await htmx.ajax("POST", button.dataset.note, { source: row, target: row, swap: "outerHTML", values });
       } catch (error) {
-        return; // It was told, and what was typed is still in the field.
+        // It was told.
+      }
+      if (field.isConnected) {
+        // It was not saved. What was typed is still in the field, and can be saved again.
+        field.readOnly = false;
+        field.onblur = leave;
+        return;
       }
     } else if (shown) {
       field.replaceWith(shown);
@@ -225,9 +233,10 @@ document.addEventListener("click", (event) => {
       document.querySelector(`#${row.id} :is(button.alias__note, summary)`).focus();
     }
   };
-  field.onblur = () => end(true, true);
+  field.onblur = leave;
   field.onkeydown = (event) => {
-    if (event.key === "Enter" || event.key === "Escape") {
+    // Neither key is for us while it belongs to an input method.
+    if ((event.key === "Enter" || event.key === "Escape") && !event.isComposing) {
       event.preventDefault();
       end(event.key === "Enter", false);
     }

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from accounts.models import User
 from aliases.issuing import issue
@@ -181,3 +181,58 @@ def test_after_a_failed_save_the_first_wrong_field_has_the_focus(visit: Visit, a
     field = page.get_by_label("Expires after this many days without mail")
     expect(field).to_be_focused()
     expect(field).to_be_in_viewport()
+
+
+def test_notes_that_are_written_faster_than_the_server_answers_are_all_saved(
+    visit: Visit, alice: User
+) -> None:
+    for number in range(4):
+        issue(owner=alice, note=f"Note {number}")
+    page = visit(alice)
+    page.goto("/aliases/")
+    waiting: list[Route] = []
+    page.route("**/note/", lambda route: waiting.append(route))
+
+    for number in range(4):
+        page.get_by_role("button", name=f"Note {number}", exact=True).click()
+        page.locator("input.alias__note:focus").fill(f"Changed {number}")
+    page.locator("input.alias__note:focus").press("Enter")
+    page.wait_for_timeout(300)
+    while waiting:
+        waiting.pop().continue_()
+        page.wait_for_timeout(300)
+
+    expect(page.locator("button.alias__note", has_text="Changed")).to_have_count(4)
+    assert {alias.note for alias in Alias.objects.all()} == {f"Changed {number}" for number in range(4)}
+
+
+def test_a_note_that_is_refused_is_saved_when_it_was_corrected(visit: Visit, alice: User) -> None:
+    issue(owner=alice, note="Shoes")
+    Domain.objects.update(anonmail_enabled=False)
+    page = visit(alice)
+    page.goto("/aliases/")
+    field = page.locator("input.alias__note")
+
+    page.locator("button.alias__note").click()
+    field.fill("x" * 10_001)
+    field.press("Enter")
+    expect(page.get_by_text("A note has at most 10,000 characters.")).to_be_visible()
+    expect(field).to_be_focused()
+    field.fill("Boots")
+    page.get_by_role("heading").first.click()
+
+    expect(page.locator("button.alias__note")).to_have_text("Boots")
+
+
+def test_enter_that_ends_a_composition_does_not_end_a_note(visit: Visit, alice: User) -> None:
+    """In an input method, as for Japanese, it chooses what was composed."""
+    issue(owner=alice, note="Shoes")
+    page = visit(alice)
+    page.goto("/aliases/")
+    field = page.locator("input.alias__note")
+
+    page.locator("button.alias__note").click()
+    for key in ("Enter", "Escape"):
+        field.dispatch_event("keydown", {"key": key, "isComposing": True})
+
+    expect(field).to_be_focused()
