@@ -80,7 +80,8 @@ class Chart:
 def chart_of(activities: QuerySet[Any]) -> Chart:
     """The chart of these activities (`mail.Activity`, which this app cannot import), in one statement."""
     today = timezone.localdate()
-    recent = activities.filter(moment__gte=timezone.now() - timedelta(days=DAYS))
+    # One more day than is shown: a day on which clocks are put back has 25 hours.
+    recent = activities.filter(moment__gte=timezone.now() - timedelta(days=DAYS + 1))
     rows = recent.order_by().annotate(day=TruncDate("moment")).values_list("day", "event")
     counts = Counter({(day, event): number for day, event, number in rows.annotate(number=Count("pk"))})
     return Chart(counts, today)

@@ -72,3 +72,17 @@ def test_the_alias_page_draws_it_with_words_and_a_table(browser: Client, alias: 
     assert text.count("<rect") == 2
     assert "In the last 30 days: 4 forwarded, 1 blocked." in text
     assert '<td>March 29, 2026</td><td class="number">0</td><td class="number">1</td>' in text
+
+
+def test_the_oldest_day_is_whole_though_a_clock_was_put_back(
+    alias: Alias, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django.utils.timezone.now", lambda: datetime(2026, 11, 1, 22, 40, tzinfo=UTC))
+    # In Vienna it is 23:40, and was 00:10 on October 3rd.
+    moment = datetime(2026, 10, 2, 22, 10, tzinfo=UTC)
+    Activity.objects.create(alias=alias, moment=moment, event=Event.FORWARD)
+
+    with timezone.override("Europe/Vienna"):
+        first = chart_of(alias.activities.all()).bars[0]
+
+    assert (first.day, first.forwarded) == (date(2026, 10, 3), 1)
