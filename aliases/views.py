@@ -24,7 +24,7 @@ from aliases.websites import parse_site
 from core.converters import KEY_DIGITS_MAX
 from core.exceptions import RuleError
 from core.pagination import page_of
-from core.repeats import is_repeated
+from core.repeats import forget, is_repeated
 
 PAGE_SIZE = 25
 # The most rows of one answer, for readers who come back to a list that they had scrolled.
@@ -138,7 +138,13 @@ def alias_new(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         if is_repeated(request):
             return ignore_repetition(request)
-        if alias := form.issue():
+        alias = None
+        try:
+            alias = form.issue()
+        finally:
+            if alias is None:
+                forget(request)
+        if alias:
             messages.success(request, gettext("Your new alias is ready. Copy it and use it."))
             return redirect("alias", alias.pk)
     return render(request, "aliases/new.html", {"form": form}, status=422 if form.errors else 200)
@@ -173,6 +179,7 @@ def alias_quick(request: HttpRequest) -> HttpResponse:
     words = request.POST.get("hostname", "")[:SITE_MAX_CHARACTERS].strip()
     # Words that name no site are what the owner wants to remember.
     note = words if words and not parse_site(words).host else None
+    alias = None
     try:
         alias = issue(owner=user_of(request), hostname=words, note=note)
     except RuleError as error:
@@ -180,6 +187,9 @@ def alias_quick(request: HttpRequest) -> HttpResponse:
             return said_above(request, str(error))
         messages.error(request, str(error))
         return redirect("alias-list")
+    finally:
+        if alias is None:
+            forget(request)
     if request.htmx:  # type: ignore[attr-defined]
         row = row_of(mine(request).get(pk=alias.pk), is_new=True)
         said = gettext("Your new alias is ready: %(alias)s") % {"alias": alias}

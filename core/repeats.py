@@ -14,5 +14,14 @@ def is_repeated(request: HttpRequest) -> bool:
 
     Each page has a CSRF token that is masked anew, so the same words from another page are no repetition.
     """
+    return not cache.add(_key(request), True, SECONDS)
+
+
+def forget(request: HttpRequest) -> None:
+    """Let the user send the form again, as it changed nothing: reloading a page of an error does."""
+    cache.delete(_key(request))
+
+
+def _key(request: HttpRequest) -> str:
     sent = f"{request.user.pk} {request.path} {request.POST.urlencode()}"
-    return not cache.add(f"sent-{sha256(sent.encode()).hexdigest()}", True, SECONDS)
+    return f"sent-{sha256(sent.encode()).hexdigest()}"

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 from allauth.account.models import EmailAddress
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -15,6 +15,7 @@ from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias, AliasPreferences
 from aliases.validation import NOTE_MAX_CHARACTERS
+from core.exceptions import RuleError
 from domains.models import Domain
 from tests.rig.pages import HTMX, many_aliases
 
@@ -442,3 +443,21 @@ def test_a_form_that_is_sent_twice_makes_one_alias(
     browser.post(path, fill())
     browser.post(path, {**filled, "hostname": "shop.test"})
     assert Alias.objects.count() == 3
+
+
+@pytest.mark.parametrize("fault", [OperationalError("busy"), RuleError("no")], ids=["error", "refusal"])
+@pytest.mark.parametrize("path", ["/aliases/quick/", "/aliases/new/"])
+def test_a_form_that_made_no_alias_may_be_sent_again(
+    alice: User, example_com: Domain, browser: Client, path: str, fault: Exception
+) -> None:
+    """As by reloading the page of an error."""
+    filled = {"csrfmiddlewaretoken": "a", "hostname": "github.com", "domain": str(example_com.pk)}
+    browser.raise_request_exception = False
+    with patch("aliases.views.issue", side_effect=fault), patch("aliases.forms.issue", side_effect=fault):
+        browser.post(path, filled)
+    assert not Alias.objects.exists()
+
+    said = browser.post(path, filled, follow=True).content.decode()
+
+    assert Alias.objects.count() == 1
+    assert "ignored" not in said
