@@ -73,7 +73,7 @@ class Migration(migrations.Migration):
                 ('sealed', models.TextField(editable=False)),
                 ('created', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='created')),
                 ('published', models.DateTimeField(editable=False, null=True, verbose_name='in the DNS since')),
-                ('domain', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='dkim_keys', to='domains.domain', verbose_name='domain')),
+                ('domain', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='dkim_keys', to='domains.domain', verbose_name='domain')),
             ],
             options={
                 'verbose_name': 'DKIM key',

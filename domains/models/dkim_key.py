@@ -41,7 +41,10 @@ class Algorithm(models.TextChoices):
 class DkimKey(models.Model):
     """A key pair. The private key is sealed (core.sealing): no page, export, API or log contains it."""
 
-    domain = models.ForeignKey(Domain, models.CASCADE, related_name="dkim_keys", verbose_name=_("domain"))
+    # Its index is that of the constraint.
+    domain = models.ForeignKey(
+        Domain, models.CASCADE, related_name="dkim_keys", verbose_name=_("domain"), db_index=False
+    )
     selector = models.CharField(_("selector"), max_length=63, editable=False)
     algorithm = models.CharField(_("algorithm"), max_length=10, choices=Algorithm, editable=False)
     # In base64, as in the tag p= of the record.
