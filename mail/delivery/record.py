@@ -160,7 +160,11 @@ def _write_all(entries: Sequence[Entry]) -> None:
             insert_rows(_activities(entries, now))
         for copy in settled:
             if not copy.is_accepted:
-                note_bounce(EmailAddress.objects.get(pk=copy.destination_id), copy.status)
+                try:
+                    note_bounce(EmailAddress.objects.get(pk=copy.destination_id), copy.status)
+                except EmailAddress.DoesNotExist as error:
+                    # As the database itself says it, at the end of the transaction.
+                    raise IntegrityError from error
                 logger.info(
                     "alias %s destination %s refused: %s", copy.alias_id, copy.destination_id, copy.status
                 )

@@ -23,7 +23,7 @@ from aliases.models import Alias, AliasDestination
 from mail.delivery import record
 from mail.delivery.forward import Answer, Message
 from mail.delivery.lookups import NOTHING, Destination, Known
-from mail.delivery.next_hop import Outcome, Pending
+from mail.delivery.next_hop import Outcome, Pending, Refused
 from mail.delivery.record import LEASE
 from mail.delivery.resolve import Kind, Resolution, resolve
 from mail.models import Activity, Delivery
@@ -359,3 +359,27 @@ def test_an_alias_that_goes_while_its_mail_is_sent_is_no_reason_to_send_again(
     with Process(Removes()) as process:
         assert process.take(message, resolve(alias.address)) is Answer.DONE
         assert not process.ledger._unwritten
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_destination_that_goes_while_it_refuses_a_message_stops_nothing_else(alias: Alias) -> None:
+    home = EmailAddress.objects.create(user=alias.owner, email="home@home.test", verified=True)
+    alias.set_destinations([home.email])
+    other = issue(owner=alias.owner)
+
+    def remove() -> None:
+        alias.set_destinations(["alice@example.com"])
+        home.delete()
+
+    class Removes(Hop):
+        async def send(self, sender: str, recipient: str, message: bytes, **more: Any) -> Outcome:
+            if recipient != home.email:
+                return await super().send(sender, recipient, message, **more)
+            await asyncio.to_thread(remove)
+            return Refused("5.1.1")
+
+    first, second = (Message("", MESSAGE + octets, "x", "LMTP") for octets in (b"1", b"2"))
+    with Process(Removes()) as process:
+        assert process.take(first, resolve(alias.address)) is Answer.REFUSED
+        assert not process.ledger._unwritten
+        assert process.take(second, resolve(other.address)) is Answer.DONE
