@@ -21,12 +21,12 @@ from django.conf import settings
 from mail.delivery.message import needs_utf8
 
 TIMEOUT = 30  # seconds, for each step
+BODY_TIMEOUT = 120  # seconds, for what follows DATA
 REPLY_MAX = 64 * 1024  # octets
 # Octets of a message that are written at once.
 PIECE = 256 * 1024
-_FALSE_END = re.compile(rb"([\r\n])\.(?=[\r\n])")
-# What is part of no end of data, false or true: a message can be cut after it.
-_CUT = re.compile(rb"[^\r\n.]")
+# Twice: two of the same kind may share a line end, and the first round finds every other one.
+_FALSE_ENDS = (b"\r.\r", b"\r.\n", b"\n.\r", b"\n.\n") * 2
 # An enhanced status is the first word after the reply code (RFC 2034 §4), and only there: an address in
 # the text that follows can look like one.
 _ENHANCED = re.compile(r"\s*([245]\.\d{1,3}\.\d{1,3})(?!\S)")
@@ -126,12 +126,15 @@ def stuffed(message: bytes) -> Iterator[bytes]:
     """
     if message.startswith(b"."):
         yield b"."
-    begin = 0
-    while begin < len(message):
-        cut = _CUT.search(message, begin + PIECE)
-        end = cut.end() if cut else len(message)
-        yield _FALSE_END.sub(rb"\1..", message[begin:end].replace(b"\r\n.", b"\r\n.."))
-        begin = end
+    for begin in range(0, len(message), PIECE):
+        end = begin + PIECE
+        # What is beside the piece decides about the piece's own dots. At the end of the message, CRLF is.
+        before = message[max(0, begin - 2) : begin].replace(b".", b"x")
+        after = message[end : end + 1].replace(b".", b"x") or b"\r"
+        piece = (before + message[begin:end] + after).replace(b"\r\n.", b"\r\n..")
+        for false_end in _FALSE_ENDS:
+            piece = piece.replace(false_end, false_end.replace(b".", b".."))
+        yield piece[len(before) : -1]
     yield b".\r\n" if message.endswith(b"\r\n") else b"\r\n.\r\n"
 
 
@@ -155,6 +158,9 @@ class _Connection(asyncio.Protocol):
         self._lost: asyncio.Future[None] = loop.create_future()
         self._buffer = bytearray()
         self._lines: list[bytes] = []
+        self._octets = 0  # of these lines
+        # Replies that are still to come: there are no others.
+        self._due = 0
         self._replies: deque[_Reply] = deque()
         # Somebody waits until there is something to read, or the connection takes more.
         self._waiter: asyncio.Future[None] | None = None
@@ -168,7 +174,8 @@ class _Connection(asyncio.Protocol):
     def is_usable(self) -> bool:
         """Whether it can be used once more: the server has not hung up, and said nothing that we did not ask
         for."""
-        return not (self._lost.done() or self._transport.is_closing() or self._buffer or self._replies)
+        has_left_over = self._due or self._buffer or self._lines or self._replies
+        return not (self._lost.done() or self._transport.is_closing() or has_left_over)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -176,13 +183,21 @@ class _Connection(asyncio.Protocol):
             line = bytes(self._buffer[:end]).rstrip(b"\r")
             del self._buffer[: end + 1]
             self._lines.append(line[4:])
+            self._octets += end + 1
             if line[3:4] != b"-":
-                code = int(line[:3]) if line[:3].isdigit() else 0
-                self._replies.append(_Reply(code, b"\n".join(self._lines)))
-                self._lines = []
-        if len(self._buffer) + sum(map(len, self._lines)) > REPLY_MAX:
+                self._take_reply(int(line[:3]) if line[:3].isdigit() else 0)
+        if len(self._buffer) + self._octets > REPLY_MAX:
             self._transport.abort()
         self._wake()
+
+    def _take_reply(self, code: int) -> None:
+        if self._due:
+            self._due -= 1
+            self._replies.append(_Reply(code, b"\n".join(self._lines)))
+        else:
+            # The next command would find it, and take it for its own.
+            self._transport.abort()
+        self._lines, self._octets = [], 0
 
     def connection_lost(self, error: Exception | None) -> None:
         self._lost.set_result(None)
@@ -199,13 +214,14 @@ class _Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def _wait(self) -> None:
-        """Wait until something has happened. Raises OSError if the connection is lost, or after TIMEOUT."""
+    async def _wait(self, deadline: float) -> None:
+        """Wait until something has happened. Raises OSError if the connection is lost, or after the deadline
+        (of the loop's time)."""
         if self._lost.done():
             raise ConnectionResetError
         loop = asyncio.get_running_loop()
         self._waiter = waiter = loop.create_future()
-        timer = loop.call_later(TIMEOUT, _give_up, waiter)
+        timer = loop.call_at(deadline, _give_up, waiter)
         try:
             await waiter
         finally:
@@ -217,13 +233,31 @@ class _Connection(asyncio.Protocol):
 
     async def reply(self) -> _Reply:
         """The next reply. Raises OSError if none comes."""
+        deadline = asyncio.get_running_loop().time() + TIMEOUT
         while not self._replies:
-            await self._wait()
+            await self._wait(deadline)
         return self._replies.popleft()
 
+    def _say(self, octets: bytes, replies: int = 1) -> None:
+        """Send what so many replies answer. Raises OSError if there are others to be read: then nobody knows
+        what they answer."""
+        if not self.is_usable:
+            raise ConnectionResetError
+        self._due = replies
+        self._transport.write(octets)
+
     async def command(self, line: str) -> _Reply:
-        self._transport.write(f"{line}\r\n".encode())
+        self._say(f"{line}\r\n".encode())
         return await self.reply()
+
+    async def reset(self) -> None:
+        """Make it ready for another message; if that is not possible, close it."""
+        try:
+            is_ready = 200 <= (await self.command("RSET")).code < 300
+        except OSError:
+            is_ready = False
+        if not is_ready:
+            await self.close()
 
     async def envelope(self, sender: str, recipient: str, options: Sequence[str]) -> tuple[str, _Reply]:
         """MAIL, RCPT and DATA, in one go where the server allows it (RFC 2920): the command that was
@@ -235,7 +269,7 @@ class _Connection(asyncio.Protocol):
                 if not 200 <= answer.code < 400:
                     break
             return line[:4], answer
-        self._transport.write("".join(f"{line}\r\n" for line in lines).encode())
+        self._say("".join(f"{line}\r\n" for line in lines).encode(), len(lines))
         answers = [(line[:4], await self.reply()) for line in lines]
         refusals = [answer for answer in answers[:2] if not 200 <= answer[1].code < 300]
         if refusals and answers[2][1].code == 354:
@@ -244,17 +278,25 @@ class _Connection(asyncio.Protocol):
         return refusals[0] if refusals else answers[2]
 
     async def send_octets(self, message: bytes) -> _Reply:
-        """What follows DATA."""
+        """What follows DATA. Raises OSError if the server accepts the message before it has all of it."""
         if len(message) <= PIECE:
-            self._transport.write(b"".join(stuffed(message)))
+            self._say(b"".join(stuffed(message)))
             return await self.reply()
+        deadline = asyncio.get_running_loop().time() + BODY_TIMEOUT
+        self._say(b"")
         for piece in stuffed(message):
-            self._transport.write(piece)
-            while self._is_full and not self._replies:
-                await self._wait()
             if self._replies:
-                # It has heard enough: an early refusal.
-                break
+                # It has heard enough; what we say now is still data for it.
+                answer = await self.reply()
+                await self.close()
+                if answer.code < 400:
+                    raise ConnectionResetError
+                return answer
+            self._transport.write(piece)
+            # Others have their turn after each piece.
+            await asyncio.sleep(0)
+            while self._is_full and not self._replies:
+                await self._wait(deadline)
         return await self.reply()
 
 
@@ -348,21 +390,21 @@ class SmtpHop:
         if "8bitmime" in connection.extensions and not message.isascii():
             options.append("BODY=8BITMIME")
         # Asked for by clients that need it for none of this: from what is sent follows what is needed.
-        if not (sender + recipient).isascii() or (utf8 and needs_utf8(message)):
+        if not (sender + recipient).isascii() or (utf8 and await asyncio.to_thread(needs_utf8, message)):
             if "smtputf8" not in connection.extensions:
                 return Refused("5.6.7")
             options.append("SMTPUTF8")
         if "size" in connection.extensions:
             options.append(f"SIZE={len(message)}")
         command, answer = await connection.envelope(sender, recipient, options)
-        if answer.code == 354:
+        if command == "DATA" and answer.code == 354:
             command, answer = ".", await connection.send_octets(message)
-        if 200 <= answer.code < 300:
+        if command == "." and 200 <= answer.code < 300:
             return Accepted()
-        if answer.code == 421 or answer.code < 200:
+        if answer.code == 421 or answer.code < 400:
             await connection.close()
             return Pending(str(answer.code))
-        await connection.command("RSET")
+        await connection.reset()
         if answer.code < 500:
             return Pending(str(answer.code))
         return _refusal(command, answer.code, answer.text.decode("utf-8", "replace"))

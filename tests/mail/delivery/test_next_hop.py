@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import socket
 import ssl
 import threading
@@ -462,6 +463,67 @@ def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch)
 
     with running(Silent(offers=())) as server:
         assert send_all(server, 1) == [Pending("TimeoutError")]
+
+
+@pytest.mark.parametrize("offers", [("PIPELINING",), ()])
+@pytest.mark.parametrize("answers", [{"DATA": "250 OK"}, {"MAIL": "250 OK\r\n250 late"}])
+def test_what_was_not_sent_is_never_accepted(answers: dict[str, str], offers: tuple[str, ...]) -> None:
+    """A server out of step: DATA gets an answer that another command was meant to get."""
+    with running(Server(answers, offers)) as server:
+        outcomes = send_all(server, 2)
+
+    assert all(isinstance(outcome, Pending) for outcome in outcomes)
+    assert "the body" not in server.lines
+
+
+def test_a_refusal_counts_even_if_the_server_hangs_up_with_it() -> None:
+    class HangsUp(Server):
+        def answer(self, line: str) -> str:
+            if line == "RSET\r\n":
+                raise ConnectionError
+            return super().answer(line)
+
+    with running(HangsUp({"RCPT": "550 5.1.1 Unknown"})) as server:
+        assert send_all(server, 2) == [Refused("5.1.1")] * 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [("552 5.3.4 Too large", Refused("5.3.4")), ("250 2.0.0 OK", Pending("ConnectionResetError"))],
+)
+def test_an_answer_before_the_end_of_the_data(
+    answer: str, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What follows it is data for the server, until the message's end."""
+    monkeypatch.setattr("mail.delivery.next_hop.TIMEOUT", 5)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 next.test\r\n")
+        while (line := await reader.readline()) != b"DATA\r\n":
+            writer.write(b"250 OK\r\n" if line else b"")
+        writer.write(b"354 go on\r\n")
+        await reader.readexactly(PIECE)
+        writer.write(f"{answer}\r\n".encode())
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    async def run() -> Outcome:
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        hop = SmtpHop("127.0.0.1", server.sockets[0].getsockname()[1], hostname="mx.example.com")
+        message = MESSAGE + b"x" * (64 * PIECE)
+        outcome = await hop.send("b.tag@example.com", "hidden@home.test", message)
+        await hop.close()
+        server.close()
+        await asyncio.sleep(0.1)
+        return outcome
+
+    assert asyncio.run(run()) == outcome
+
+
+@pytest.mark.parametrize("message", [b"\n." * PIECE, b"\r\n." * PIECE, b"." * (3 * PIECE)])
+def test_no_message_makes_large_pieces(message: bytes) -> None:
+    assert max(map(len, stuffed(message))) <= 2 * PIECE
 
 
 def test_messages_at_once_have_a_connection_each() -> None:
