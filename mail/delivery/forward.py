@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from functools import cached_property
 
 from django.conf import settings
 from django.db import IntegrityError
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from mail.delivery import record
 from mail.delivery.blocks import blocks
@@ -44,8 +44,8 @@ logger = logging.getLogger(__name__)
 # Seconds for all destinations of a message. Postfix waits 600 for our answer (lmtp_data_done_timeout):
 # one that came later would find the message handed over again.
 FORWARD_TIME = 240.0
-# Octets of a message that is read as a whole aside, so that others need not wait for it.
-LARGE = 1024 * 1024
+# Octets of a message that is read aside, so that others need not wait for it.
+LARGE = 64 * 1024
 
 
 class Answer(Enum):
@@ -102,6 +102,10 @@ class Message:
     def head(self) -> Head:
         return Head(self.sender, list(header_fields(self.content)), self.client, self.protocol)
 
+    def read(self) -> tuple[str, Head]:
+        """All that is to be known of it, which is kept."""
+        return self.digest, self.head
+
 
 Key = tuple[int, str]
 
@@ -149,6 +153,11 @@ class Forwarder:
         self._underway: set[Key] = set()
         self._turns = asyncio.Semaphore(settings.MAIL_MESSAGES_AT_ONCE)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether messages are being forwarded: also some whose sender has hung up meanwhile."""
+        return bool(self._underway)
+
     async def take(self, message: Message, resolution: Resolution) -> Answer:
         """Take a message for an accepted recipient, and return the answer.
 
@@ -165,7 +174,7 @@ class Forwarder:
                 await self.ledger.write(bounce)
             return Answer.DONE
         if len(message.content) > LARGE:
-            await asyncio.to_thread(getattr, message, "digest")
+            await asyncio.to_thread(message.read)
         key = recognised_by(message, resolution)
         if key in self._underway:
             return Answer.LATER

@@ -106,13 +106,16 @@ class Doors:
             for connection in list(each.open):
                 connection.end_soon()
         deadline = time.monotonic() + STOP_TIME
-        while any(each.open for each in self.connections) and time.monotonic() < deadline:
+        while self._is_busy() and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         await self.write_outcomes()
         self.lookups.close()
         self.ledger.close()
         await self.forwarder.next_hop.close()
         await asyncio.to_thread(blocks.write_last)
+
+    def _is_busy(self) -> bool:
+        return self.forwarder.is_busy or any(each.open for each in self.connections)
 
 
 def tls_context() -> ssl.SSLContext | None:

@@ -2,12 +2,16 @@
 
 import asyncio
 import smtplib
+import socket
 import ssl
+import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import time_machine
@@ -25,6 +29,7 @@ from aliases.models import Alias
 from domains.models import Domain
 from mail.delivery.blocks import blocks
 from mail.delivery.bounce import note_bounce, resume
+from mail.delivery.forward import Message
 from mail.delivery.next_hop import Accepted, Maildir, Outcome, Pending, Refused, SmtpHop, send_once, stuffed
 from mail.delivery.return_path import read_return_path
 from mail.models import Activity, Bounce, Delivery, PausedDestination
@@ -458,6 +463,13 @@ def test_a_false_end_of_data_is_none_for_a_lax_server_either(end: bytes) -> None
     assert lax.endswith(b"\n.\n")
 
 
+@pytest.mark.parametrize("end", [b"\n.", b"\r.", b"\r\n.", b"."])
+def test_nor_is_the_end_of_a_message(end: bytes) -> None:
+    sent = b"".join(stuffed(b"a: b\r\n\r\nx" + end))
+
+    assert sent.replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n.\n") == 1
+
+
 @given(st.lists(st.sampled_from([b"\r", b"\n", b".", b"a"]), max_size=60), st.integers(1, 8))
 def test_a_message_in_pieces_is_stuffed_as_a_whole_one(octets: list[bytes], size: int) -> None:
     message = b"".join(octets)
@@ -466,6 +478,62 @@ def test_a_message_in_pieces_is_stuffed_as_a_whole_one(octets: list[bytes], size
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mail.delivery.next_hop.PIECE", size)
         assert b"".join(stuffed(message)) == whole
+
+
+def test_a_message_that_is_read_aside_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_begun, may_end = threading.Event(), threading.Event()
+
+    def read_slowly(content: bytes) -> bytes:
+        if content == b"large":
+            is_begun.set()
+            may_end.wait(20)
+        return content
+
+    monkeypatch.setattr("mail.delivery.forward.without_first_received", read_slowly)
+    large, small = (
+        threading.Thread(target=Message("", content, "x", "SMTP").read) for content in (b"large", b"small")
+    )
+    large.start()
+    assert is_begun.wait(20)
+    small.start()
+    small.join(3)
+    is_read = not small.is_alive()
+    may_end.set()
+    for thread in (large, small):
+        thread.join(20)
+
+    assert is_read
+
+
+def test_a_message_whose_sender_has_hung_up_is_finished_before_the_server_stops(
+    alice: User, settings: Settings
+) -> None:
+    is_sending = threading.Event()
+
+    class Slow(Hop):
+        async def send(self, *args: Any, **more: Any) -> Outcome:
+            is_sending.set()
+            await asyncio.sleep(1)
+            return await super().send(*args, **more)
+
+    alias = issue(owner=alice)
+    with running_door(Slow(), settings) as port:
+        client = smtplib.SMTP("127.0.0.1", port, local_hostname="sender.test", timeout=20)
+        client.ehlo()
+        client.mail("bob@sender.test")
+        client.rcpt(alias.address)
+        client.docmd("DATA")
+        client.send(MESSAGE + b".\r\n")
+        assert is_sending.wait(20)
+        # Both halves of the connection, at once.
+        assert client.sock
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        time.sleep(0.3)
+
+    alias.refresh_from_db()
+    assert alias.forwards == 1
+    assert Delivery.objects.get().accepted
 
 
 def test_no_next_hop_is_temporary() -> None:
