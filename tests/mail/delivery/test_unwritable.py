@@ -21,6 +21,7 @@ from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias, AliasDestination
 from mail.delivery import record
+from mail.delivery.database import call_with_database
 from mail.delivery.forward import Answer, Message
 from mail.delivery.lookups import NOTHING, Destination, Known
 from mail.delivery.next_hop import Outcome, Pending, Refused
@@ -353,7 +354,7 @@ def test_an_alias_that_goes_while_its_mail_is_sent_is_no_reason_to_send_again(
 
     class Removes(Hop):
         async def send(self, *args: Any, **more: Any) -> Outcome:
-            await asyncio.to_thread(remove)
+            await asyncio.to_thread(call_with_database, remove)
             return await super().send(*args, **more)
 
     with Process(Removes()) as process:
@@ -375,7 +376,7 @@ def test_a_destination_that_goes_while_it_refuses_a_message_stops_nothing_else(a
         async def send(self, sender: str, recipient: str, message: bytes, **more: Any) -> Outcome:
             if recipient != home.email:
                 return await super().send(sender, recipient, message, **more)
-            await asyncio.to_thread(remove)
+            await asyncio.to_thread(call_with_database, remove)
             return Refused("5.1.1")
 
     first, second = (Message("", MESSAGE + octets, "x", "LMTP") for octets in (b"1", b"2"))
