@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from django.db import OperationalError, connections
 
+from core.db.locks import has_waited_in_vain
 from mail.delivery.database import UNAVAILABLE, WRITE_TIMEOUT, TooLate, call_with_database, is_locked
 
 Item = TypeVar("Item")
@@ -129,7 +130,9 @@ class Gatherer(Generic[Item, Answer]):
             try:
                 return call_with_database(self.answer_all, items)
             except OperationalError as error:
-                if not is_locked(error) or time.monotonic() > deadline:
+                # A deadlock is over once one of the two has given in.
+                may_try_again = is_locked(error) or has_waited_in_vain(error)
+                if not may_try_again or time.monotonic() > deadline:
                     raise
                 time.sleep(PAUSE)
 

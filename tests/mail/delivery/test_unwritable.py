@@ -384,3 +384,28 @@ def test_a_destination_that_goes_while_it_refuses_a_message_stops_nothing_else(a
         assert process.take(first, resolve(alias.address)) is Answer.REFUSED
         assert not process.ledger._unwritten
         assert process.take(second, resolve(other.address)) is Answer.DONE
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_a_deadlock_with_another_transaction_fails_nobody(alice: User) -> None:
+    aliases = [issue(owner=alice) for _ in range(2)]
+    home = EmailAddress.objects.get(email="alice@example.com")
+    entries = [record.Redirected(alias.pk, home.pk, "", time.monotonic() + 20) for alias in aliases]
+    values = connection.get_connection_params()
+    names = ("host", "port", "user", "password", "dbname")
+    given = {name: values[name] for name in names if name in values}
+
+    async def write(process: Process, own: psycopg.Connection) -> None:
+        lock = "SELECT FROM aliases_alias WHERE id = %s FOR UPDATE"
+        own.execute(lock, [aliases[1].pk])
+        writing = asyncio.gather(*(process.ledger.write(entry) for entry in entries))
+        await asyncio.sleep(0.4)
+        await asyncio.to_thread(own.execute, lock, [aliases[0].pk])
+        own.rollback()
+        await writing
+
+    with psycopg.connect(**given) as own, Process(Hop()) as process:
+        process.runner.run(write(process, own))
+
+    assert list(Alias.objects.values_list("forwards", flat=True)) == [1, 1]
