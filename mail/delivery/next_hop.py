@@ -1,7 +1,6 @@
 """Where forwarded mail goes: an SMTP server (Postfix's re-injection port, a smarthost), or a Maildir."""
 
 import asyncio
-import contextlib
 import itertools
 import os
 import re
@@ -165,6 +164,7 @@ class _Connection(asyncio.Protocol):
         # Somebody waits until there is something to read, or the connection takes more.
         self._waiter: asyncio.Future[None] | None = None
         self._is_full = False
+        self.is_in_data = False
         if client.transport is None:
             raise aiosmtplib.SMTPServerDisconnected("Connection lost")
         self._transport = cast(asyncio.Transport, client.transport)
@@ -279,9 +279,12 @@ class _Connection(asyncio.Protocol):
 
     async def send_octets(self, message: bytes) -> _Reply:
         """What follows DATA. Raises OSError if the server accepts the message before it has all of it."""
+        self.is_in_data = True
         if len(message) <= PIECE:
             self._say(b"".join(stuffed(message)))
-            return await self.reply()
+            answer = await self.reply()
+            self.is_in_data = False
+            return answer
         deadline = asyncio.get_running_loop().time() + BODY_TIMEOUT
         self._say(b"")
         for piece in stuffed(message):
@@ -297,7 +300,9 @@ class _Connection(asyncio.Protocol):
             await asyncio.sleep(0)
             while self._is_full and not self._replies:
                 await self._wait(deadline)
-        return await self.reply()
+        answer = await self.reply()
+        self.is_in_data = False
+        return answer
 
 
 def _give_up(waiter: "asyncio.Future[None]") -> None:
@@ -331,9 +336,13 @@ class SmtpHop:
     async def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
         what = (sender, recipient, message, utf8)
         if kept := await self._take_kept():
-            # It may have gone stale with a restart of the server: then once more, over a new one.
-            with contextlib.suppress(OSError, aiosmtplib.SMTPException):
+            try:
                 return await self._send_over(kept, *what)
+            except (OSError, aiosmtplib.SMTPException) as error:
+                # It may have gone stale with a restart of the server: then once more, over a new one. Not if
+                # the server went on to the data: it may have taken the message.
+                if kept.is_in_data:
+                    return Pending(*_why_not(error))
         try:
             return await self._send_over(await self._connect(), *what)
         except (OSError, aiosmtplib.SMTPException) as error:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -519,6 +520,23 @@ def test_an_answer_before_the_end_of_the_data(
         return outcome
 
     assert asyncio.run(run()) == outcome
+
+
+def test_a_message_that_may_have_been_taken_is_not_sent_again_at_once() -> None:
+    class Forgetful(dict[str, str]):
+        bodies = 0
+
+        def get(self, key: str, default: Any = None) -> Any:
+            self.bodies += 1
+            if self.bodies == 2:
+                raise ConnectionError
+            return default
+
+    with running(Server(Forgetful())) as server:
+        outcomes = send_all(server, 3)
+
+    assert outcomes == [Accepted(), Pending("ConnectionResetError"), Accepted()]
+    assert server.lines.count("the body") == 3
 
 
 @pytest.mark.parametrize("message", [b"\n." * PIECE, b"\r\n." * PIECE, b"." * (3 * PIECE)])
