@@ -1,5 +1,6 @@
 """The cast: alice owns example.com's aliases, bob has a grant, mallory tries, root rules."""
 
+import asyncio
 import os
 from collections.abc import Callable, Iterator
 
@@ -75,6 +76,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent.name in {"clients", "formats"} or item.path.name in ONE_ROUND:
             item.add_marker(pytest.mark.sqlite)
+
+
+@pytest.fixture(autouse=True)
+def _no_loop_of_other_tests(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Playwright's loop counts as running in this thread from its first test on; asyncio.run would refuse."""
+    if request.node.path.parent.name == "e2e":
+        yield
+        return
+    running = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    yield
+    asyncio._set_running_loop(running)
 
 
 @pytest.fixture(autouse=True)
