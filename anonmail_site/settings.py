@@ -504,6 +504,9 @@ MAIL_UNKNOWN_PER_CLIENT = number("MAIL_UNKNOWN_PER_CLIENT", 50)
 MAIL_UNKNOWN_PER_DAY = number("MAIL_UNKNOWN_PER_DAY", 500)
 MAIL_TLS_CERTIFICATE = env.str("MAIL_TLS_CERTIFICATE", default="")
 MAIL_TLS_KEY = env.str("MAIL_TLS_KEY", default="")
+# The names (authserv-id) under which your own mail servers in front write Authentication-Results (RFC 8601).
+# They must remove such fields from mail that comes in. Empty: no such field is trusted.
+MAIL_AUTHSERV_IDS = env.list("MAIL_AUTHSERV_IDS", default=[])
 # Whether mail that Anonmail sends from one of its domains gets a DKIM signature: ours or off.
 MAIL_DKIM = env.str("MAIL_DKIM", default="ours")
 # The DNS servers that are asked about the domains' records, as 192.0.2.53 or 127.0.0.1:5353. Default: the

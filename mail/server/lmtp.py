@@ -6,7 +6,7 @@ import re
 
 from aiosmtpd.smtp import syntax
 
-from mail.delivery.forward import Answer, Message
+from mail.delivery.handover import Answer, Message
 from mail.delivery.resolve import Resolution
 from mail.delivery.verdict import Verdict, after_queue
 from mail.server.smtp import PATH, SmtpDoor, SmtpEnvelope, SmtpHandler, SmtpSession

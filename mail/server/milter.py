@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from django.conf import settings
 
-from mail.delivery.forward import Answer, Forwarder, Head
+from mail.delivery.forward import Forwarder
+from mail.delivery.handover import Answer, Head
 from mail.delivery.message import HEADER_MAX
 from mail.delivery.resolve import Kind, Resolution, needs_database, resolve
 from mail.delivery.verdict import AWAY

@@ -17,7 +17,8 @@ from typing import Any, AnyStr, cast
 from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
 from django.conf import settings
 
-from mail.delivery.forward import Answer, Forwarder, Message, recognised_by
+from mail.delivery.forward import Forwarder, recognised_by
+from mail.delivery.handover import Answer, Message
 from mail.delivery.record import Forgotten
 from mail.delivery.resolve import Kind, Resolution
 from mail.delivery.verdict import AWAY, UNKNOWN, Verdict, verdict

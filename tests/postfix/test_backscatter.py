@@ -12,7 +12,7 @@ from pytest_django import Settings
 from accounts.models import User
 from aliases.models import Alias
 from domains.models import Domain
-from mail.delivery.forward import Answer
+from mail.delivery.handover import Answer
 from mail.models import Activity
 from mail.postfix.fresh import fresh
 from mail.postfix.parameters import Configuration

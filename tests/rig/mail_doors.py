@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from mail.delivery.forward import Answer, Forwarder, Message
+from mail.delivery.forward import Forwarder
+from mail.delivery.handover import Answer, Message
 from mail.delivery.lookups import Lookups
 from mail.delivery.next_hop import Accepted, NextHop, Outcome
 from mail.delivery.record import Ledger

@@ -29,7 +29,7 @@ from aliases.models import Alias
 from domains.models import Domain
 from mail.delivery.blocks import blocks
 from mail.delivery.bounce import note_bounce, resume
-from mail.delivery.forward import Message
+from mail.delivery.handover import Message
 from mail.delivery.next_hop import Accepted, Maildir, Outcome, Pending, Refused, SmtpHop, send_once, stuffed
 from mail.delivery.return_path import read_return_path
 from mail.models import Activity, Bounce, Delivery, PausedDestination

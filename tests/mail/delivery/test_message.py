@@ -6,7 +6,7 @@ import pytest
 
 from accounts.models import User
 from aliases.issuing import issue
-from mail.delivery.forward import Message
+from mail.delivery.handover import Message
 from mail.delivery.message import author, header_fields, joint
 from mail.delivery.resolve import resolve
 from tests.rig.mail_doors import Hop, take

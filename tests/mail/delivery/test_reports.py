@@ -19,7 +19,7 @@ from aliases.models import Alias
 from domains.models import Domain
 from mail.delivery import faults
 from mail.delivery.bounce import REPORTS_PER_DAY, count_returned, note_bounce, read_bounce, resume
-from mail.delivery.forward import Answer, Message
+from mail.delivery.handover import Answer, Message
 from mail.delivery.next_hop import Pending, Refused
 from mail.delivery.report import Report, read_report
 from mail.delivery.resolve import resolve

@@ -22,7 +22,7 @@ from aliases.issuing import issue
 from aliases.models import Alias, AliasDestination
 from mail.delivery import record
 from mail.delivery.database import call_with_database
-from mail.delivery.forward import Answer, Message
+from mail.delivery.handover import Answer, Message
 from mail.delivery.lookups import NOTHING, Destination, Known
 from mail.delivery.next_hop import Outcome, Pending, Refused
 from mail.delivery.record import LEASE

@@ -18,7 +18,7 @@ from aliases.models import Alias
 from domains.models import Domain
 from mail.delivery import lookups, record
 from mail.delivery.blocks import blocks
-from mail.delivery.forward import Answer, Message
+from mail.delivery.handover import Answer, Message
 from mail.delivery.next_hop import Pending, Refused
 from mail.delivery.record import Begun, Settled
 from mail.delivery.resolve import Kind, OurDomains, our_domains, resolve

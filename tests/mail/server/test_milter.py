@@ -27,7 +27,8 @@ from domains.models import Domain
 from mail.delivery import record
 from mail.delivery.blocks import blocks
 from mail.delivery.database import TooLate
-from mail.delivery.forward import Forwarder, Head, Redirection
+from mail.delivery.forward import Forwarder, Redirection
+from mail.delivery.handover import Head
 from mail.delivery.lookups import Lookups
 from mail.delivery.message import loop_mark
 from mail.delivery.next_hop import Outcome
