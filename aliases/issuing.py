@@ -144,7 +144,13 @@ def _issue_first(
         "unused_days": preferences.unused_days if made_by_app else None,
     }
     for local_part in local_parts:
-        alias = Alias(address=f"{local_part}@{domain.name}", domain=domain, owner=owner, **values)
+        alias = Alias(
+            address=f"{local_part}@{domain.name}",
+            domain=domain,
+            owner=owner,
+            hides_replies=preferences.hides_replies,
+            **values,
+        )
         try:
             _insert(NewAlias(owner, alias, wanted, is_chosen, **days))
         except refusals.AddressTaken:

@@ -14,8 +14,8 @@ RESERVED_NAMES = frozenset(
     uucp webmaster www
     """.split()  # noqa: SIM905 - a list of seventy quoted words is harder to read
 )
-# What begins so is a bounce address (ours, VERP) or an SRS one: never an alias.
-RESERVED_PREFIXES = ("b.", "bounce.", "bounce-", "bounces.", "bounces-", "prvs.", "srs0", "srs1")
+# What begins so is a bounce address (ours, VERP), a reverse address or an SRS one: never an alias.
+RESERVED_PREFIXES = ("b.", "bounce.", "bounce-", "bounces.", "bounces-", "prvs.", "r.", "srs0", "srs1")
 
 _LOCAL_PART = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 

@@ -7,6 +7,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from aliases.models import Alias
+from contacts.models import Contact
 
 SENDER_MAX = 320
 REASON_MAX = 300
@@ -18,6 +19,7 @@ class Event(models.TextChoices):
     FORWARD = "forward", _("forwarded")
     BLOCK = "block", _("blocked")
     BOUNCE = "bounce", _("bounced")
+    REPLY = "reply", _("replied")
 
 
 class Activity(models.Model):
@@ -29,6 +31,10 @@ class Activity(models.Model):
     event = models.CharField(max_length=10, choices=Event)
     sender = models.CharField(max_length=SENDER_MAX, blank=True)
     destination = models.ForeignKey(EmailAddress, models.SET_NULL, null=True, related_name="+")
+    # The correspondent, if that is a contact of the alias. Its index is `activity_of_contact`.
+    contact = models.ForeignKey(
+        Contact, models.SET_NULL, null=True, related_name="activities", db_index=False
+    )
     # Of a bounce: the other server's words, in one line; "" if there are none.
     reason = models.CharField(max_length=REASON_MAX, blank=True, default="", db_default="")
 
@@ -38,6 +44,9 @@ class Activity(models.Model):
         indexes = [
             models.Index(F("alias"), F("moment").desc(), F("id").desc(), name="activity_of_alias"),
             models.Index(fields=["moment"], name="activity_moment"),
+            models.Index(
+                fields=["contact"], name="activity_of_contact", condition=models.Q(contact__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:

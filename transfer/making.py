@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext
 
+from accounts.models import User
 from aliases.creation_limits import hold_creations
-from aliases.models import Alias, AliasDestination, AliasExpiry
+from aliases.models import Alias, AliasDestination, AliasExpiry, AliasPreferences
 from core.batches import batches
 from core.db.violations import is_conflict
 from core.exceptions import RuleError
@@ -63,8 +65,11 @@ def _make(check: Check) -> int:
         hold_creations(owner)
     if problems := check.problems():
         raise ImportRefused(problems)
+    shown = {key for owners in batches(check.owners, BATCH) for key in _shown(owners)}
     for batch in batches(check.candidates, BATCH):
-        made = Alias.objects.bulk_create(_alias(one, check.domains[one.domain]) for one in batch)
+        made = Alias.objects.bulk_create(
+            _alias(one, check.domains[one.domain], hides_replies=one.owner.pk not in shown) for one in batch
+        )
         pairs = list(zip(made, batch, strict=True))
         AliasDestination.objects.bulk_create(
             AliasDestination(alias=alias, address=address)
@@ -82,7 +87,14 @@ def _make(check: Check) -> int:
     return len(rows)
 
 
-def _alias(candidate: Candidate, domain: Domain) -> Alias:
+def _shown(owners: Sequence[User]) -> "QuerySet[AliasPreferences, int]":
+    """Keys of the owners who do not want their new aliases to hide replies."""
+    return AliasPreferences.objects.filter(user__in=owners, hides_replies=False).values_list(
+        "user", flat=True
+    )
+
+
+def _alias(candidate: Candidate, domain: Domain, *, hides_replies: bool) -> Alias:
     row = candidate.row
     return Alias(
         address=row.address,
@@ -93,5 +105,6 @@ def _alias(candidate: Candidate, domain: Domain) -> Alias:
         note=row.note,
         name=row.name,
         hostname=row.hostname,
+        hides_replies=hides_replies,
         deleted_at=timezone.now() if row.deleted else None,
     )

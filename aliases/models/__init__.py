@@ -1,7 +1,15 @@
 """What is stored about aliases."""
 
-from aliases.models.alias import Alias, AliasDestination, AliasQuerySet
+from aliases.models.alias import Admits, Alias, AliasDestination, AliasQuerySet
 from aliases.models.expiry import AliasExpiry
-from aliases.models.preferences import AliasPreferences
+from aliases.models.preferences import AliasPreferences, SenderFormat
 
-__all__ = ["Alias", "AliasDestination", "AliasExpiry", "AliasPreferences", "AliasQuerySet"]
+__all__ = [
+    "Admits",
+    "Alias",
+    "AliasDestination",
+    "AliasExpiry",
+    "AliasPreferences",
+    "AliasQuerySet",
+    "SenderFormat",
+]

@@ -136,6 +136,8 @@ def _strip_rows(keys: Sequence[int]) -> int:
         note="",
         name="",
         hostname="",
+        hides_replies=False,
+        admits=Admits.ALL,
         forwards=0,
         blocks=0,
         replies=0,
@@ -143,6 +145,15 @@ def _strip_rows(keys: Sequence[int]) -> int:
         active_at=now,
         deleted_at=now,
     )
+
+
+class Admits(models.TextChoices):
+    """Whose mail an alias takes."""
+
+    ALL = "all", _("everybody's")
+    # Mail from others than its contacts is refused; or their servers are told to try again, for days.
+    KNOWN = "known", _("only from people that I know; refuse other mail")
+    KNOWN_LATER = "known_later", _("only from people that I know; let other mail wait until I decide")
 
 
 class Alias(models.Model):
@@ -169,6 +180,9 @@ class Alias(models.Model):
     note = models.TextField(_("note"), blank=True)
     name = models.CharField(_("name"), max_length=NAME_MAX_CHARACTERS, blank=True)
     hostname = models.CharField(_("hostname"), max_length=DOMAIN_MAX_OCTETS, blank=True)
+    # Whether its mail goes on with reverse addresses in place of the correspondents' own.
+    hides_replies = models.BooleanField(_("replies hide me"), default=False)
+    admits = models.CharField(_("takes mail"), max_length=12, choices=Admits, default=Admits.ALL)
     forwards = models.PositiveBigIntegerField(_("forwards"), default=0)
     blocks = models.PositiveBigIntegerField(_("blocks"), default=0)
     replies = models.PositiveBigIntegerField(_("replies"), default=0)
@@ -182,6 +196,7 @@ class Alias(models.Model):
     if TYPE_CHECKING:
         destination_links: RelatedManager["AliasDestination"]
         activities: RelatedManager[Any]
+        contacts: RelatedManager[Any]
 
     class Meta:
         verbose_name = _("alias")
