@@ -8,6 +8,8 @@ from email.utils import format_datetime
 from django.conf import settings
 from django.utils import timezone
 
+from core.mailboxes import mailboxes
+
 # More hops than any honest path has: at least 100 (RFC 5321 §6.3), and those of this site's own servers.
 HOPS_MAX = 110
 LOOP_FIELD = "X-Anonmail-Loop"
@@ -31,10 +33,6 @@ _PART_HEADER = re.compile(
 )
 # The everyday form of a From field, which needs no parser: `Name <address>`.
 _MAILBOX = re.compile(r"[A-Za-z0-9 ._-]*<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+)>")
-# An addr-spec (RFC 5322 §3.4.1) without white space and comments.
-_ADDRESS = re.compile(
-    r"""(?:"(?:[^"\\]|\\.)*"|[^\s"<>(),;:@\[\]\\]+)@(?:\[[^\s\[\]\\]*\]|[^\s"<>(),;:@\[\]\\]+)"""
-)
 Fields = Sequence[tuple[str, str]]
 
 
@@ -112,53 +110,6 @@ def is_looping(fields: Fields, alias_id: int) -> bool:
     return hops > HOPS_MAX
 
 
-def _mailbox(text: str) -> str | None:
-    """The address of the first mailbox in a From field (RFC 5322 §3.6.2, RFC 6854); None without a plain one.
-
-    What is beside an address in angle brackets is a name, whatever it looks like.
-    """
-    bare, angle, comments, is_quoted, is_angle = "", None, 0, False, False
-    characters = iter(text)
-    for character in characters:
-        if character == "\\" and (is_quoted or comments):
-            character += next(characters, "")
-        elif comments or (character == "(" and not is_quoted):
-            comments += {"(": 1, ")": -1}.get(character, 0)
-            continue
-        elif character == '"':
-            is_quoted = not is_quoted
-        elif is_quoted:
-            pass
-        elif character == "<":
-            if angle is not None:
-                return None
-            angle, is_angle = "", True
-            continue
-        elif character == ">":
-            is_angle = False
-            continue
-        elif not is_angle and "[" not in bare and character in ",;:":
-            # A colon ends a group's name; a comma or semicolon, a mailbox.
-            if character != ":" and (angle is not None or bare.strip()):
-                break
-            bare = ""
-            continue
-        if comments:
-            continue
-        if is_angle:
-            angle = (angle or "") + character
-        else:
-            bare += character
-    if comments or is_quoted:
-        return None
-    address = bare if angle is None else angle
-    if address.startswith("@"):
-        # A route (RFC 5322 §4.4)
-        address = address.partition(":")[2]
-    address = re.sub(r"\s*([@.])\s*", r"\1", address.strip())
-    return address if _ADDRESS.fullmatch(address) else None
-
-
 def author(fields: Fields, envelope_sender: str) -> str:
     """The address in From, as the owner sees it; the envelope's sender if From is missing, ambiguous (there
     are two, and mail readers show one or the other) or unreadable."""
@@ -167,7 +118,9 @@ def author(fields: Fields, envelope_sender: str) -> str:
         return envelope_sender
     if match := _MAILBOX.fullmatch(texts[0]):
         return match[1]
-    return _mailbox(re.sub(r"[\x00-\x08\x0a-\x1f\x7f]", "", texts[0][:_FROM_MAX])) or envelope_sender
+    text = re.sub(r"[\x00-\x08\x0a-\x1f\x7f]", "", texts[0][:_FROM_MAX])
+    first = next(mailboxes(text), None)
+    return first.address if first and first.address else envelope_sender
 
 
 def may_offer_unsubscribe(fields: Fields) -> bool:
