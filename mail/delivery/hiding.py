@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from contacts.addresses import correspondent_address, is_reverse_address
 from core.addresses import AddressError, address_or_none, parse_without_tag
 from core.mailboxes import Mailbox, mailboxes, plain_name, written
 from mail.delivery.message import HEADER_MAX, joint
@@ -136,7 +137,7 @@ class Incoming:
         )
 
     def _correspondent(self, text: str) -> str | None:
-        return None if self.is_alias(text) else address_or_none(text)
+        return None if self.is_alias(text) else _one_form(text)
 
     def _list_addresses(self) -> Iterator[str]:
         for field in self.fields:
@@ -177,6 +178,15 @@ def _split(content: bytes) -> tuple[list[Field], bytes]:
     return [Field(name, b"\r\n".join(lines) + b"\r\n") for name, lines in read], body
 
 
+def _one_form(text: str) -> str | None:
+    """The address as a contact has it; None for one that cannot be a contact's."""
+    try:
+        address = correspondent_address(text)
+    except AddressError:
+        return None
+    return None if is_reverse_address(address) else address
+
+
 def _uris(field: Field) -> list[str]:
     return [re.sub(r"\s", "", uri) for uri in _URI.findall(field.text)]
 
@@ -192,7 +202,7 @@ def _mailto(uri: str) -> _Mailto | None:
     """None if it is another kind of URI, or has no plain address."""
     scheme, _colon, rest = uri.partition(":")
     path, _mark, query = rest.partition("?")
-    address = address_or_none(unquote(path).partition(",")[0])
+    address = _one_form(unquote(path).partition(",")[0])
     if scheme.lower() != "mailto" or not address:
         return None
     return _Mailto(address, "&".join(part for part in query.split("&") if _QUERY.fullmatch(part)))
@@ -252,7 +262,7 @@ class _Rewriting:
         return dict.fromkeys(found)
 
     def _stand_in(self, mailbox: Mailbox) -> Mailbox | None:
-        stand_in = self.shown.get(address_or_none(mailbox.address) or "")
+        stand_in = self.shown.get(_one_form(mailbox.address) or "")
         if stand_in is None and not self.incoming.is_alias(mailbox.address):
             self.left_out[mailbox.address] = None
         return stand_in

@@ -92,8 +92,8 @@ def test_a_plain_name_shows_nothing_but_itself(name: str, expected: str) -> None
 
 
 def read_strictly(field: str) -> list[tuple[str, str]]:
-    """The mailboxes as Python's own parser of RFC 5322 and RFC 2047 reads them; without spaces in their names,
-    of which it adds some between encoded words."""
+    """The mailboxes as Python's own parser of RFC 5322 and RFC 2047 reads them; without the names' spaces, of
+    which it adds some between encoded words."""
     message = message_from_bytes(f"To: {field}\r\n\r\n".encode("ascii"), policy=policy.default)
     header: Any = message["To"]
     assert isinstance(header, AddressHeader)

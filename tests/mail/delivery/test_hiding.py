@@ -181,6 +181,7 @@ AUTHORS: list[tuple[str | None, str, str | None]] = [
     ("a@x.test b@x.test", "r.1@example.com", EVE),
     ("<a@x.test> <b@x.test>", "r.1@example.com", EVE),
     ("Zoë <zoë@sender.test>", "=?utf-8?q?Zo=C3=AB?= <r.1@example.com>", "zoë@sender.test"),
+    ("Eve <r.aaaaaaaaaaaaaaaaaaaaaaaaaa@example.com>", f'"Eve" <{ALIAS}>', f"r.{'a' * 26}@example.com"),
     # The alias itself, as forgers write it, is nobody who could be answered.
     (f"Shop <{ALIAS}>", f'"Shop" <{ALIAS}>', ALIAS),
 ]
