@@ -41,6 +41,7 @@ urlpatterns = [
     path("aliases/", include("aliases.urls")),
     path("addresses/", include("mailboxes.urls")),
     path("addresses/<key:pk>/resume/", address_resume, name="address-resume"),
+    path("failed-deliveries/", include("mail.urls")),
     path("tokens/", include("tokens.urls")),
     path("domains/", include("domains.urls")),
     path("account/", views.account, name="account"),

@@ -1,16 +1,27 @@
 """Activity, which the owner can see, and what keeps a message from arriving twice."""
 
+from datetime import datetime, timedelta
+
 from allauth.account.models import EmailAddress
-from django.db import models
+from django.db import models, transaction
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts.models import User
 from aliases.models import Alias
 from contacts.models import Contact
+from core.sealing import seal, unseal
+from mail.reasons import explain
 
 SENDER_MAX = 320
 REASON_MAX = 300
+STATUS_MAX = 12
+# How long a message that came back is kept, and the octets of one, and of all of one person's.
+RETURNED_DAYS = 7
+RETURNED_OCTETS = 5 * 1024 * 1024
+RETURNED_OCTETS_OF_ALL = 50 * 1024 * 1024
+_PURPOSE = "returned message"
 
 
 class Event(models.TextChoices):
@@ -35,8 +46,9 @@ class Activity(models.Model):
     contact = models.ForeignKey(
         Contact, models.SET_NULL, null=True, related_name="activities", db_index=False
     )
-    # Of a bounce: the other server's words, in one line; "" if there are none.
-    reason = models.CharField(max_length=REASON_MAX, blank=True, default="", db_default="")
+    # Of a bounce: RFC 3463's code, as in 5.1.1, and the other server's words in one line; "" if unknown.
+    status = models.CharField(_("status"), max_length=STATUS_MAX, blank=True, default="", db_default="")
+    reason = models.CharField(_("reason"), max_length=REASON_MAX, blank=True, default="", db_default="")
 
     class Meta:
         verbose_name = _("activity")
@@ -47,10 +59,103 @@ class Activity(models.Model):
             models.Index(
                 fields=["contact"], name="activity_of_contact", condition=models.Q(contact__isnull=False)
             ),
+            models.Index(
+                F("alias"),
+                F("moment").desc(),
+                F("id").desc(),
+                name="activity_failed",
+                condition=models.Q(event=Event.BOUNCE),
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.event} {self.alias_id}"
+
+
+class FailedDeliveryQuerySet(models.QuerySet["FailedDelivery"]):
+    def owned_by(self, user: User) -> "FailedDeliveryQuerySet":
+        """What failed of the mail to this user's aliases, deleted ones included."""
+        return self.filter(alias__owner=user)
+
+    def newest_first(self) -> "FailedDeliveryQuerySet":
+        """With all that is shown of each row, in one statement."""
+        related = self.select_related("alias", "destination", "returned").defer("returned__sealed")
+        return related.order_by("-moment", "-pk")
+
+
+class FailedDeliveryManager(models.Manager["FailedDelivery"]):
+    def get_queryset(self) -> FailedDeliveryQuerySet:
+        return FailedDeliveryQuerySet(self.model, using=self._db).filter(event=Event.BOUNCE)
+
+
+class FailedDelivery(Activity):
+    """A message that a destination refused, or that came back from there."""
+
+    objects = FailedDeliveryManager.from_queryset(FailedDeliveryQuerySet)()  # type: ignore[misc]
+
+    class Meta:
+        proxy = True
+        verbose_name = _("failed delivery")
+        verbose_name_plural = _("failed deliveries")
+
+    @property
+    def explanation(self) -> str:
+        """What the status means, in plain words."""
+        return explain(self.status)
+
+    @property
+    def kept(self) -> "ReturnedMessage | None":
+        """The message that came back, if it is kept."""
+        return getattr(self, "returned", None)
+
+    @transaction.atomic
+    def remove(self) -> None:
+        """Delete the row and what is kept of the message. The alias's figures stay."""
+        ReturnedMessage.objects.filter(activity=self.pk).delete()
+        self.delete()
+
+
+class ReturnedMessage(models.Model):
+    """A message that came back with a bounce, for its owner to download within RETURNED_DAYS.
+
+    It is sealed (core.sealing): a copy of the database alone does not reveal it.
+    """
+
+    # Without a constraint, old activity is deleted by one statement that asks for no messages. They are
+    # deleted earlier, by their own moment.
+    activity = models.OneToOneField(
+        Activity, models.DO_NOTHING, primary_key=True, related_name="returned", db_constraint=False
+    )
+    alias = models.ForeignKey(Alias, models.CASCADE, related_name="returned_messages")
+    moment = models.DateTimeField(default=timezone.now, db_index=True)
+    octets = models.PositiveIntegerField()
+    sealed = models.TextField()
+
+    def __str__(self) -> str:
+        return str(self.activity_id)
+
+    @property
+    def kept_until(self) -> datetime:
+        return self.moment + timedelta(days=RETURNED_DAYS)
+
+    @property
+    def content(self) -> bytes:
+        """The message. Raises CannotUnseal if SECRET_KEY has changed since."""
+        return unseal(_PURPOSE, self.sealed)
+
+    @classmethod
+    def keep(cls, activity: Activity, content: bytes) -> None:
+        """Store a message, unless it or all that is kept for its owner would be too large."""
+        if len(content) > RETURNED_OCTETS:
+            return
+        own = cls.objects.filter(alias__owner__aliases=activity.alias_id)
+        if (own.aggregate(all=models.Sum("octets"))["all"] or 0) + len(content) <= RETURNED_OCTETS_OF_ALL:
+            cls.objects.create(
+                activity=activity,
+                alias_id=activity.alias_id,
+                octets=len(content),
+                sealed=seal(_PURPOSE, content),
+            )
 
 
 class Delivery(models.Model):
@@ -85,7 +190,7 @@ class Bounce(models.Model):
     destination = models.ForeignKey(EmailAddress, models.CASCADE, related_name="bounces", db_index=False)
     moment = models.DateTimeField(default=timezone.now)
     # RFC 3463, as in 5.1.1; "" if unknown
-    status = models.CharField(max_length=12, blank=True)
+    status = models.CharField(max_length=STATUS_MAX, blank=True)
     is_no_mailbox = models.BooleanField()
     # Which copy of which message came back (mail.delivery.return_path): it counts once. "": it never left.
     report = models.CharField(max_length=48, blank=True, default="")

@@ -95,6 +95,7 @@ class Migration(migrations.Migration):
                 ('strict_replies', models.BooleanField(default=False, verbose_name="only the alias's own destinations may reply")),
                 ('cleans_text', models.BooleanField(default=False, verbose_name='replace my own address and reverse addresses in the text of replies')),
                 ('allows_revealing', models.BooleanField(default=False, verbose_name='send calendar answers, receipts and signatures that name my own address')),
+                ('keeps_returned', models.BooleanField(db_default=False, default=False, verbose_name='keep messages that come back')),
                 ('default_domain', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='domains.domain', verbose_name='default domain')),
             ],
             options={

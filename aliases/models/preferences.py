@@ -43,6 +43,7 @@ class AliasPreferences(ExpiryRules):
     allows_revealing = models.BooleanField(
         _("send calendar answers, receipts and signatures that name my own address"), default=False
     )
+    keeps_returned = models.BooleanField(_("keep messages that come back"), default=False, db_default=False)
 
     class Meta:
         verbose_name = _("alias preferences")

@@ -20,14 +20,12 @@ from tokens.scopes import Scope
 NOTHING = {"type": "array", "items": {"type": "object"}, "maxItems": 0}
 
 
-def empty_list(
-    of: str, refusal: str | Promise = "", *, is_paged: bool = False, needs: Scope = Scope.CREATE
-) -> type[ApiView]:
+def empty_list(of: str, refusal: str | Promise = "", *, is_paged: bool = False) -> type[ApiView]:
     """The view of a list without rows; `refusal` says why none can be added."""
     pages: Any = {"links": PageLinks, "meta": PageMeta} if is_paged else {}
 
     class EmptyList(ApiView):
-        scope: ClassVar[Rights] = needs
+        scope: ClassVar[Rights] = Scope.CREATE
 
         @AddyCall(
             f"An empty list: there are no {of} on this server",
@@ -43,7 +41,7 @@ def empty_list(
             return Response(Page(path, self.query, PageQuery.read(self.query)).answer([], 0))
 
     class EmptyListThatStaysEmpty(EmptyList):
-        scope = {"get": needs, "post": Scope.MANAGE}
+        scope = {"get": Scope.CREATE, "post": Scope.MANAGE}
 
         @AddyCall("Add one: refused", refuses=(403,))
         def post(self, request: Request) -> Response:
@@ -65,7 +63,6 @@ VIEWS: dict[str, type[ApiView]] = {
         _("There is no list of blocked senders on this server. Disable the alias instead."),
         is_paged=True,
     ),
-    "failed-deliveries": empty_list("stored messages", is_paged=True, needs=Scope.ACTIVITY),
     "account-notifications": empty_list("notifications"),
 }
 

@@ -1,6 +1,6 @@
 """addy.io's lists: filters, order, numbered pages, and the links between them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from typing import Any, TypedDict
 from urllib.parse import urlencode
@@ -243,8 +243,8 @@ class Page:
         """The address of the same list's page of that number."""
         return f"{self._up_to_number}{number}"
 
-    def answer(self, data: list[AliasObject], total: int) -> AliasPage:
-        """The page with its links, as Laravel's paginator writes them."""
+    def answer(self, data: Sequence[Any], total: int) -> dict[str, Any]:
+        """The page of these objects with its links, as Laravel's paginator writes them."""
         last = max(1, -(-total // self.size))
         before = self.url(self.number - 1) if self.number > 1 else None
         after = self.url(self.number + 1) if self.number < last else None
@@ -278,7 +278,7 @@ class Page:
         return links
 
 
-def example_page(data: list[AliasObject]) -> AliasPage:
+def example_page(data: Sequence[Any]) -> dict[str, Any]:
     """The only page of a list."""
     path = "https://mail.example.com/api/v1/aliases"
     return Page(path, {}, PageQuery.read({})).answer(data, len(data))

@@ -11,11 +11,14 @@ from allauth.account.models import EmailAddress
 from django.db import transaction
 from django.utils import timezone
 
+from aliases.models import AliasPreferences
 from core.addresses import Address
 from mail.delivery.faults import note_fault
+from mail.delivery.message import author, header_fields, went_through
 from mail.delivery.report import Report, read_report
 from mail.delivery.return_path import Tag, read_return_path
-from mail.models import Activity, Bounce, Event, PausedDestination
+from mail.delivery.returned import returned_part
+from mail.models import STATUS_MAX, Activity, Bounce, Event, PausedDestination, ReturnedMessage, readable
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +41,16 @@ BURST_ROWS = 500
 
 
 class Returned(NamedTuple):
-    """A copy of a message that came back, and why."""
+    """A copy of a message that came back, and why.
+
+    `sender`: who wrote it; "" if the report does not show it. `content`: the message, if the report carries
+    it whole.
+    """
 
     tag: Tag
     report: Report
+    sender: str = ""
+    content: bytes = b""
 
 
 def read_bounce(address: Address, message: bytes) -> Returned | None:
@@ -49,15 +58,23 @@ def read_bounce(address: Address, message: bytes) -> Returned | None:
     failure."""
     tag = read_return_path(address.local_part, address.domain, timezone.now())
     report = read_report(message) if tag else None
-    return Returned(tag, report) if tag and report else None
+    if not tag or not report:
+        return None
+    content, is_whole = returned_part(message)
+    fields = list(header_fields(content))
+    if not went_through(fields, tag.alias_id):
+        # It may be anything.
+        return Returned(tag, report)
+    return Returned(tag, report, readable(author(fields, "")), content if is_whole else b"")
 
 
 @transaction.atomic
-def count_returned(tag: Tag, report: Report) -> None:
+def count_returned(tag: Tag, report: Report, sender: str = "", content: bytes = b"") -> None:
     """Count a copy that came back against its destination.
 
     Anybody who has seen a return path can send anything there: a report counts once for each copy of a
-    message that we sent, and at most REPORTS_PER_DAY count for a destination.
+    message that we sent, and at most REPORTS_PER_DAY count for a destination. The message is kept if its
+    owner has asked for it.
     """
     destinations = EmailAddress.objects.select_for_update(of=("self",))
     destination = destinations.filter(pk=tag.destination_id, alias_links__alias=tag.alias_id).first()
@@ -70,9 +87,16 @@ def count_returned(tag: Tag, report: Report) -> None:
         logger.warning("destination %s has too many bounces today", destination.pk)
         return
     note_bounce(destination, report.status, tag.report)
-    Activity.objects.create(
-        alias_id=tag.alias_id, event=Event.BOUNCE, destination=destination, reason=report.words
+    activity = Activity.objects.create(
+        alias_id=tag.alias_id,
+        event=Event.BOUNCE,
+        sender=sender,
+        destination=destination,
+        status=report.status[:STATUS_MAX],
+        reason=report.words,
     )
+    if content and AliasPreferences.objects.filter(user=destination.user_id, keeps_returned=True).exists():
+        ReturnedMessage.keep(activity, content)
     status = report.status or "unknown"
     logger.info("alias %s destination %s bounced: %s", tag.alias_id, destination.pk, status)
 

@@ -26,7 +26,7 @@ _MAILBOX_LINE = re.compile(rb">*From ")
 _LINE = re.compile(rb"([^\r\n]*)(?:\r\n|\n|\r|\Z)")
 # A line end that is not followed by the folded rest of the same field (RFC 5322 §2.2.3).
 _FIELD_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?![ \t])")
-_HEADER_END = re.compile(rb"\r?\n\r?\n")
+HEADER_END = re.compile(rb"\r?\n\r?\n")
 # What follows a delimiter line (RFC 2046 §5.1.1), as far as it consists of fields.
 _PART_HEADER = re.compile(
     rb"(?m)^--[^\r\n]+\r?\n((?:[\x21-\x39\x3b-\x7e]+[ \t]*:[^\r\n]*\r?\n(?:[ \t][^\r\n]*\r?\n)*)+)"
@@ -61,7 +61,7 @@ def needs_utf8(message: bytes) -> bool:
     may be handed only to a server that offers SMTPUTF8."""
     if message.isascii():
         return False
-    end = _HEADER_END.search(message)
+    end = HEADER_END.search(message)
     header, body = (message[: end.start()], message[end.end() :]) if end else (message, b"")
     return not header.isascii() or any(not part[1].isascii() for part in _PART_HEADER.finditer(body))
 
@@ -105,9 +105,18 @@ def is_looping(fields: Fields, alias_id: int) -> bool:
     for name, text in fields:
         if name == "received":
             hops += 1
-        elif name == _LOOP_NAME and hmac.compare_digest(text.encode(), loop_mark(alias_id).encode()):
+        elif name == _LOOP_NAME and _is_mark(text, alias_id):
             return True
     return hops > HOPS_MAX
+
+
+def went_through(fields: Fields, alias_id: int) -> bool:
+    """Whether the message bears our own mark of this alias: we have forwarded it."""
+    return any(name == _LOOP_NAME and _is_mark(text, alias_id) for name, text in fields)
+
+
+def _is_mark(text: str, alias_id: int) -> bool:
+    return hmac.compare_digest(text.encode(), loop_mark(alias_id).encode())
 
 
 def author(fields: Fields, envelope_sender: str) -> str:

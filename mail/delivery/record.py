@@ -27,7 +27,7 @@ from mail.delivery.bounce import Returned, count_returned, note_bounce
 from mail.delivery.database import WRITE_TIMEOUT, refuse_late
 from mail.delivery.faults import note_fault
 from mail.delivery.gatherer import ANSWER_TIMEOUT, Gatherer
-from mail.models import Activity, Delivery, Event
+from mail.models import STATUS_MAX, Activity, Delivery, Event
 
 logger = logging.getLogger(__name__)
 
@@ -204,6 +204,7 @@ def _activities(entries: Sequence[Entry], now: datetime) -> list[Activity]:
             event=Event.BOUNCE if isinstance(entry, Settled) and not entry.is_accepted else Event.FORWARD,
             sender=entry.sender,
             destination_id=entry.destination_id,
+            status=entry.status[:STATUS_MAX] if isinstance(entry, Settled) else "",
             reason=entry.reason if isinstance(entry, Settled) else "",
         )
         for entry in entries

@@ -44,7 +44,8 @@ class Migration(migrations.Migration):
                 ('moment', models.DateTimeField(default=django.utils.timezone.now)),
                 ('event', models.CharField(choices=[('forward', 'forwarded'), ('block', 'blocked'), ('bounce', 'bounced'), ('reply', 'replied')], max_length=10)),
                 ('sender', models.CharField(blank=True, max_length=320)),
-                ('reason', models.CharField(blank=True, db_default='', default='', max_length=300)),
+                ('status', models.CharField(blank=True, db_default='', default='', max_length=12, verbose_name='status')),
+                ('reason', models.CharField(blank=True, db_default='', default='', max_length=300, verbose_name='reason')),
                 ('alias', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='activities', to='aliases.alias')),
                 ('contact', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='activities', to='contacts.contact')),
                 ('destination', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='account.emailaddress')),
@@ -52,8 +53,31 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'activity',
                 'verbose_name_plural': 'activities',
-                'indexes': [models.Index(models.F('alias'), models.OrderBy(models.F('moment'), descending=True), models.OrderBy(models.F('id'), descending=True), name='activity_of_alias'), models.Index(fields=['moment'], name='activity_moment'), models.Index(condition=models.Q(('contact__isnull', False)), fields=['contact'], name='activity_of_contact')],
+                'indexes': [models.Index(models.F('alias'), models.OrderBy(models.F('moment'), descending=True), models.OrderBy(models.F('id'), descending=True), name='activity_of_alias'), models.Index(fields=['moment'], name='activity_moment'), models.Index(condition=models.Q(('contact__isnull', False)), fields=['contact'], name='activity_of_contact'), models.Index(models.F('alias'), models.OrderBy(models.F('moment'), descending=True), models.OrderBy(models.F('id'), descending=True), condition=models.Q(('event', 'bounce')), name='activity_failed')],
             },
+        ),
+        migrations.CreateModel(
+            name='FailedDelivery',
+            fields=[
+            ],
+            options={
+                'verbose_name': 'failed delivery',
+                'verbose_name_plural': 'failed deliveries',
+                'proxy': True,
+                'indexes': [],
+                'constraints': [],
+            },
+            bases=('mail.activity',),
+        ),
+        migrations.CreateModel(
+            name='ReturnedMessage',
+            fields=[
+                ('activity', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, primary_key=True, related_name='returned', serialize=False, to='mail.activity')),
+                ('moment', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                ('octets', models.PositiveIntegerField()),
+                ('sealed', models.TextField()),
+                ('alias', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='returned_messages', to='aliases.alias')),
+            ],
         ),
         migrations.CreateModel(
             name='Bounce',

@@ -210,9 +210,9 @@ def untranslated_pattern() -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{sentence})" for sentence in sentences))
 
 
-# Texts of more than one word that are the same in both languages: what people wrote, names, addresses, and
-# records of the DNS.
-SAME = re.compile(r"@|https?://|curl |^\W*$|^Passkeys – Anonmail$|v=(spf1|DKIM1|DMARC1)|^DKIM, ")
+# Texts of more than one word that are the same in both languages: what people wrote, names, addresses,
+# records of the DNS, and what other servers said.
+SAME = re.compile(r"@|https?://|curl |^\W*$|^Passkeys – Anonmail$|v=(spf1|DKIM1|DMARC1)|^DKIM, |^“?55\d 5\.")
 
 
 @pytest.mark.django_db

@@ -92,10 +92,9 @@ URLS: dict[str, tuple[str, dict[str, Any]]] = {
         f"addy-{word}": (f"{ADDY}/{word}", {"GET": None, "POST": {}})
         for word in ("rules", "usernames", "domains", "blocklist")
     },
-    **{
-        f"addy-{word}": (f"{ADDY}/{word}", {"GET": None})
-        for word in ("failed-deliveries", "account-notifications")
-    },
+    "addy-account-notifications": (f"{ADDY}/account-notifications", {"GET": None}),
+    "addy-failed-deliveries": (f"{ADDY}/failed-deliveries", {"GET": None}),
+    "addy-failed-delivery": (f"{ADDY}/failed-deliveries/{{failed}}", {"GET": None, "DELETE": None}),
     "addy-logout": ("/api/auth/logout", {"POST": None}),
     "addy-domain-options": (f"{ADDY}/domain-options", {"GET": None}),
     "addy-token-details": (f"{ADDY}/api-token-details", {"GET": None}),
@@ -139,6 +138,18 @@ NAMES_AN_ALIAS = [call for call in CALLS if "{uuid}" in call[1] + json.dumps(cal
 KEYED = [call for call in CALLS if call[1] not in OPEN]
 
 
+def named(alias: Alias, home: EmailAddress) -> dict[str, Any]:
+    """What stands for the names in braces; an activity of the alias is made for it."""
+    failed = Activity.objects.create(alias=alias, event="bounce", destination=home, status="5.1.1")
+    return {
+        "id": alias.pk,
+        "uuid": alias.uuid,
+        "mailbox": home.pk,
+        "recipient": public_id("recipient", home.pk),
+        "failed": public_id("failed delivery", failed.pk),
+    }
+
+
 def views() -> dict[str, Any]:
     """The API's URL names and their view classes."""
     api = next(pattern for pattern in get_resolver().url_patterns if str(pattern.pattern) == "api/")
@@ -167,9 +178,7 @@ def test_every_url_works_with_a_key_and_needs_one(
     if path.startswith(ADDY) and method == "DELETE":
         expected = 204
     alias = issue(owner=alice)
-    path = path.format(
-        id=alias.pk, mailbox=home.pk, uuid=alias.uuid, recipient=public_id("recipient", home.pk)
-    )
+    path = path.format(**named(alias, home))
     text = json.dumps(body or {}).replace("{uuid}", str(alias.uuid))
 
     refused = APIClient().generic(method, path, text, "application/json")

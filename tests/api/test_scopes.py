@@ -14,9 +14,8 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
-from api.addy.ids import public_id
 from mail.models import Activity
-from tests.api.test_endpoints import CALLS, KEYED, views
+from tests.api.test_endpoints import CALLS, KEYED, named, views
 from tokens.models import Token
 from tokens.scopes import ANY_TOKEN, EVERYTHING, Scope
 
@@ -57,6 +56,7 @@ CREATE = {
 }
 ACTIVITY = {
     ("GET", f"{ADDY}/failed-deliveries"),
+    ("GET", f"{ADDY}/failed-deliveries/{{failed}}"),
     ("GET", "/api/aliases/{id}/activities"),
     ("GET", "/api/aliases/{id}/contacts"),
     ("GET", "/api/notifications"),
@@ -127,9 +127,7 @@ def test_a_call_needs_its_right_and_no_other(alice: User, method: str, path: str
     home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
     alias = issue(owner=alice)
     scope = needed(method, path)
-    path = path.format(
-        id=alias.pk, mailbox=home.pk, uuid=alias.uuid, recipient=public_id("recipient", home.pk)
-    )
+    path = path.format(**named(alias, home))
     text = json.dumps(body or {}).replace("{uuid}", str(alias.uuid))
     everything = client_with(alice, EVERYTHING)
     exact = client_with(alice, scope or Scope.CREATE)

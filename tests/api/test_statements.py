@@ -17,10 +17,9 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from aliases.models import Alias, AliasDestination, AliasExpiry
-from api.addy.ids import public_id
 from domains.models import Domain
 from mail.models import Activity
-from tests.api.test_endpoints import CALLS
+from tests.api.test_endpoints import CALLS, named
 
 pytestmark = pytest.mark.django_db
 
@@ -101,7 +100,11 @@ def fill(owner: User, address: EmailAddress, number: int) -> Alias:
     )
     AliasDestination.objects.bulk_create(AliasDestination(alias=alias, address=address) for alias in rows)
     AliasExpiry.objects.bulk_create(AliasExpiry(alias=alias, idle_days=30) for alias in rows)
-    Activity.objects.bulk_create(Activity(alias=alias, event="forward", sender="a@b.test") for alias in rows)
+    Activity.objects.bulk_create(
+        Activity(alias=alias, event=event, sender="a@b.test", destination=address)
+        for event in ("forward", "bounce")
+        for alias in rows
+    )
     return rows[-1]
 
 
@@ -124,11 +127,8 @@ class Caller:
         home = EmailAddress.objects.get(email="alice@home.test")
         words: dict[str, Any] = {
             "number": self.number,
-            "id": alias.pk,
-            "uuid": alias.uuid,
-            "mailbox": home.pk,
             "primary": self.primary.pk,
-            "recipient": public_id("recipient", home.pk),
+            **named(alias, home),
         }
         if "/custom/new" in path:
             options = self.client.get("/api/v5/alias/options").json()

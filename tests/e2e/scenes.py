@@ -17,6 +17,7 @@ from aliases.issuing import issue
 from aliases.models import Alias
 from domains.dkim_keys import make_keys
 from domains.models import DkimKey, DnsCheck, Domain
+from mail.models import Activity, Event, ReturnedMessage
 from tests.rig.signing_in import PHONE, give_second_factors, half_signed_in, signed_in
 from tokens.models import Token
 from tokens.scopes import EVERYTHING
@@ -134,6 +135,20 @@ def set_stage() -> Stage:
     aliases[0].set_destinations([alice.email, second.email])
     aliases[1].disable()
     aliases[2].set_destinations([second.email])
+    for status, reason in (
+        ("5.2.2", "552 5.2.2 Mailbox full"),
+        ("5.7.1", "550 5.7.1 Looks like spam"),
+        ("", ""),
+    ):
+        failed = Activity.objects.create(
+            alias=aliases[0],
+            event=Event.BOUNCE,
+            sender="news@shop.test",
+            destination=second,
+            status=status,
+            reason=reason,
+        )
+    ReturnedMessage.keep(failed, b"Subject: Your order\r\n\r\nIt is on its way.\r\n")
     deleted = issue(owner=alice, domain=bucher.name, hostname="old-forum.test", note="Gone")
     deleted.soft_delete()
     token, _secret = Token.objects.issue(
@@ -209,6 +224,8 @@ SCENES = [
     Scene("import-server", "root", lambda stage: "/aliases/import/"),
     Scene("import-server-right", "mover", lambda stage: "/aliases/import/"),
     Scene("import-server-wrong", "mistaken_mover", lambda stage: "/aliases/import/"),
+    Scene("failed", "alice", lambda stage: "/failed-deliveries/"),
+    Scene("failed-empty", "newcomer", lambda stage: "/failed-deliveries/"),
     Scene("tokens", "alice", lambda stage: "/tokens/"),
     Scene("tokens-empty", "newcomer", lambda stage: "/tokens/"),
     Scene("token-new", "alice", lambda stage: "/tokens/new/"),

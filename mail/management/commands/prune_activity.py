@@ -5,7 +5,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from core.commands import RuleCommand
-from mail.models import Activity, Bounce, Delivery, SiteFault
+from mail.models import RETURNED_DAYS, Activity, Bounce, Delivery, ReturnedMessage, SiteFault
 
 # A message that is handed over again within this time is recognised: longer than queues keep mail.
 DELIVERY_MEMORY = timedelta(days=5)
@@ -15,11 +15,15 @@ FAULT_MEMORY = timedelta(days=30)
 
 
 class Command(RuleCommand):
-    help = "Delete activity older than ACTIVITY_DAYS and old deliveries. Run it once a day."
+    help = (
+        "Delete activity older than ACTIVITY_DAYS, old deliveries and returned messages. Run it once a day."
+    )
 
     def act(self, **options: Any) -> str:
         now = timezone.now()
         too_old = now - timedelta(days=settings.ACTIVITY_DAYS)
+        messages = timedelta(days=min(RETURNED_DAYS, settings.ACTIVITY_DAYS))
+        ReturnedMessage.objects.filter(moment__lt=now - messages).delete()
         activities, _rows = Activity.objects.filter(moment__lt=too_old).delete()
         deliveries, _rows = Delivery.objects.filter(moment__lt=now - DELIVERY_MEMORY).delete()
         Bounce.objects.filter(moment__lt=now - BOUNCE_MEMORY).delete()

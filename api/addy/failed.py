@@ -1,0 +1,152 @@
+"""addy.io's calls about failed deliveries."""
+
+from typing import Any, TypedDict
+from uuid import UUID
+
+from django.utils.translation import gettext
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.models import User
+from api.addy.ids import public_id
+from api.addy.inputs import ChoiceField
+from api.addy.lists import COUNTED_MAX, Page, PageLinks, PageMeta, PageQuery, example_page
+from api.addy.objects import SINCE, example_address, example_alias, example_user, stamp
+from api.addy.schema import AddyCall
+from api.errors import NotFound
+from api.schema import EXAMPLES, example_of
+from api.views import ApiView
+from mail.models import Event, FailedDelivery, FailedDeliveryQuerySet
+from tokens.scopes import Scope
+
+# The class of an RFC 3463 code in addy.io's words.
+BOUNCE_TYPES = {"4": "soft", "5": "hard"}
+
+
+class FailedDeliveryObject(TypedDict):
+    id: UUID
+    user_id: UUID
+    recipient_id: UUID | None
+    recipient_email: str | None
+    alias_id: UUID
+    alias_email: str
+    bounce_type: str | None
+    remote_mta: str | None
+    sender: str | None
+    destination: str | None
+    ir_dedupe_key: str | None
+    type: str
+    email_type: str
+    email_type_text: str
+    status: str | None
+    code: str | None
+    is_stored: bool
+    quarantined: bool
+    resent: bool
+    attempted_at: str
+    created_at: str
+    updated_at: str
+
+
+def failed_object(failed: FailedDelivery, owner: User) -> FailedDeliveryObject:
+    """A failed delivery. A message that is kept is not offered here: the page has it."""
+    destination, moment = failed.destination, stamp(failed.moment)
+    return {
+        "id": public_id("failed delivery", failed.pk),
+        "user_id": public_id("user", owner.pk),
+        "recipient_id": public_id("recipient", destination.pk) if destination else None,
+        "recipient_email": destination.email if destination else None,
+        "alias_id": failed.alias.uuid,
+        "alias_email": failed.alias.address,
+        "bounce_type": BOUNCE_TYPES.get(failed.status[:1]),
+        "remote_mta": None,
+        "sender": failed.sender or None,
+        "destination": destination.email if destination else None,
+        "ir_dedupe_key": None,
+        "type": "outbound",
+        "email_type": "F",
+        "email_type_text": "Forward",
+        "status": failed.status or None,
+        "code": failed.reason or None,
+        "is_stored": False,
+        "quarantined": False,
+        "resent": False,
+        "attempted_at": moment,
+        "created_at": moment,
+        "updated_at": moment,
+    }
+
+
+def example_failed() -> FailedDelivery:
+    return FailedDelivery(
+        pk=0,
+        alias=example_alias(),
+        destination=example_address(),
+        event=Event.BOUNCE,
+        sender="noreply@github.com",
+        status="5.2.2",
+        reason="552 5.2.2 Mailbox full",
+        moment=SINCE,
+    )
+
+
+class FailedPage(TypedDict):
+    data: list[FailedDeliveryObject]
+    links: PageLinks
+    meta: PageMeta
+
+
+EXAMPLES[FailedDeliveryObject] = lambda: failed_object(example_failed(), example_user())
+EXAMPLES[FailedPage] = lambda: example_page([example_of(FailedDeliveryObject)])
+
+
+class FailedQuery(PageQuery):
+    filter_email_type = ChoiceField(
+        "inbound",
+        "outbound",
+        "inbound_quarantined",
+        help_text="Here all of them are outbound: what an alias refuses is in its figures.",
+    )
+
+
+class FailedView(ApiView):
+    def mine(self) -> FailedDeliveryQuerySet:
+        return FailedDelivery.objects.owned_by(self.caller)
+
+
+class FailedDeliveries(FailedView):
+    scope = Scope.ACTIVITY
+
+    @AddyCall(
+        "What destinations refused, the latest first", FailedPage, parameters=[FailedQuery], refuses=(422,)
+    )
+    def get(self, request: Request) -> Response:
+        query = FailedQuery.read(self.query)
+        page = Page(request.build_absolute_uri(request.path), self.query, query)
+        rows = self.mine()
+        if (query["filter[email_type]"] or "").startswith("inbound"):
+            rows = rows.none()
+        shown: Any = rows.newest_first()[page.rows]
+        data = [failed_object(row, self.caller) for row in shown]
+        total = rows.order_by()[: page.rows.stop + COUNTED_MAX].count()
+        return Response(page.answer(data, total))
+
+
+class OneFailedDelivery(FailedView):
+    scope = {"get": Scope.ACTIVITY, "delete": Scope.MANAGE}
+
+    def one(self, uuid: UUID) -> FailedDelivery:
+        """The caller's failed delivery of this id. Raises NotFound."""
+        for key in self.mine().values_list("pk", flat=True):
+            if public_id("failed delivery", key) == uuid:
+                return self.mine().newest_first().get(pk=key)
+        raise NotFound(gettext("There is no such failed delivery."))
+
+    @AddyCall("One failed delivery", {"data": FailedDeliveryObject})
+    def get(self, request: Request, uuid: UUID) -> Response:
+        return Response({"data": failed_object(self.one(uuid), self.caller)})
+
+    @AddyCall("Delete an entry, with the message if it is kept", status=204)
+    def delete(self, request: Request, uuid: UUID) -> Response:
+        self.one(uuid).remove()
+        return Response(status=204)

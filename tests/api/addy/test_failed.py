@@ -1,0 +1,121 @@
+"""addy.io's calls about failed deliveries."""
+
+from datetime import UTC, datetime
+
+import pytest
+from allauth.account.models import EmailAddress
+
+from accounts.models import User
+from aliases.issuing import issue
+from aliases.models import Alias
+from api.addy.ids import public_id
+from mail.models import Activity, FailedDelivery, ReturnedMessage
+from tests.api.addy.calls import NOBODY, Api
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/api/v1/failed-deliveries"
+
+
+def fail(alias: Alias, **about: object) -> Activity:
+    destination = EmailAddress.objects.get(user=alias.owner)
+    return Activity.objects.create(**{"alias": alias, "event": "bounce", "destination": destination, **about})
+
+
+def test_an_entry_has_addys_keys(alice: User, api: Api) -> None:
+    alias = issue(owner=alice)
+    destination = EmailAddress.objects.get(user=alice)
+    moment = datetime(2026, 11, 26, 12, 0, 1, 500, tzinfo=UTC)
+    failed = fail(
+        alias, sender="shop@sender.test", status="5.2.2", reason="552 5.2.2 Mailbox full", moment=moment
+    )
+    ReturnedMessage.keep(failed, b"Subject: x\r\n\r\n")
+    key = public_id("failed delivery", failed.pk)
+    client = api(alice)
+
+    listed = client.get(LIST).json()
+    one = client.get(f"{LIST}/{key}").json()
+
+    assert listed["data"] == [one["data"]]
+    assert listed["meta"]["total"] == listed["meta"]["to"] == 1
+    assert one["data"] == {
+        "id": str(key),
+        "user_id": str(public_id("user", alice.pk)),
+        "recipient_id": str(public_id("recipient", destination.pk)),
+        "recipient_email": "alice@example.com",
+        "alias_id": str(alias.uuid),
+        "alias_email": alias.address,
+        "bounce_type": "hard",
+        "remote_mta": None,
+        "sender": "shop@sender.test",
+        "destination": "alice@example.com",
+        "ir_dedupe_key": None,
+        "type": "outbound",
+        "email_type": "F",
+        "email_type_text": "Forward",
+        "status": "5.2.2",
+        "code": "552 5.2.2 Mailbox full",
+        # The message is for the page alone.
+        "is_stored": False,
+        "quarantined": False,
+        "resent": False,
+        "attempted_at": "2026-11-26 12:00:01",
+        "created_at": "2026-11-26 12:00:01",
+        "updated_at": "2026-11-26 12:00:01",
+    }
+
+
+def test_what_is_unknown_is_null(alice: User, api: Api) -> None:
+    fail(issue(owner=alice), destination=None)
+
+    (row,) = api(alice).get(LIST).json()["data"]
+
+    unknown = ("recipient_id", "recipient_email", "bounce_type", "sender", "destination", "status", "code")
+    assert {row[name] for name in unknown} == {None}
+
+
+def test_the_list_has_pages_and_a_filter(alice: User, api: Api) -> None:
+    alias = issue(owner=alice)
+    for number in range(5):
+        fail(alias, sender=f"s{number}@sender.test")
+    Activity.objects.create(alias=alias, event="forward")
+    client = api(alice)
+
+    pages = [client.get(f"{LIST}?page[size]=2&page[number]={number}").json() for number in (1, 3, 4)]
+    totals = [
+        client.get(f"{LIST}?filter[email_type]={kind}").json()["meta"]["total"]
+        for kind in ("", "outbound", "inbound", "inbound_quarantined")
+    ]
+
+    assert [[row["sender"][:2] for row in page["data"]] for page in pages] == [["s4", "s3"], ["s0"], []]
+    assert pages[0]["meta"]["total"] == 5
+    assert pages[0]["links"]["next"].endswith("page%5Bnumber%5D=2")
+    assert totals == [5, 5, 0, 0]
+    assert client.get(f"{LIST}?filter[email_type]=x").status_code == 422
+
+
+def test_deleting_takes_the_message_too(alice: User, api: Api) -> None:
+    failed = fail(issue(owner=alice))
+    ReturnedMessage.keep(failed, b"Subject: x\r\n\r\n")
+
+    answer = api(alice).delete(f"{LIST}/{public_id('failed delivery', failed.pk)}")
+
+    assert answer.status_code == 204
+    assert not FailedDelivery.objects.exists()
+    assert not ReturnedMessage.objects.exists()
+
+
+def test_a_strangers_and_an_unknown_entry_are_the_same_nothing(alice: User, root: User, api: Api) -> None:
+    theirs = fail(issue(owner=root, domain="example.com"))
+    forwarded = Activity.objects.create(alias=issue(owner=alice), event="forward")
+    client = api(alice)
+    ids = [public_id("failed delivery", row.pk) for row in (theirs, forwarded)]
+
+    answers = [
+        getattr(client, method)(f"{LIST}/{key}") for key in (*ids, NOBODY) for method in ("get", "delete")
+    ]
+
+    assert {answer.status_code for answer in answers} == {404}
+    assert {answer.content for answer in answers} == {b'{"message":"There is no such failed delivery."}'}
+    assert Activity.objects.count() == 2
+    assert client.get(LIST).json()["data"] == []
