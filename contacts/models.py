@@ -1,5 +1,6 @@
 """An alias's correspondents, and the addresses of ours that stand for them."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,14 @@ class ContactQuerySet(models.QuerySet["Contact"]):
             return self.filter(reverse_address=normalise_address(reverse_address))
         except AddressError:
             return self.none()
+
+    def hold(self, keys: Collection[int]) -> set[int]:
+        """Those of these contacts that are there, and stay until this transaction ends."""
+        if not keys:
+            return set()
+        # In the order of their keys, so that two transactions do not wait for each other.
+        held = self.select_for_update(no_key=True).filter(pk__in=keys).order_by("pk")
+        return set(held.values_list("pk", flat=True))
 
     def newest_first(self) -> "ContactQuerySet":
         return self.order_by("-pk")

@@ -18,6 +18,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from aliases.models import Alias
+from contacts.models import Contact
 from core.db.compiled import CompiledChange, insert_rows
 from core.db.statements import pipelined
 from mail.delivery.database import call_with_database
@@ -34,16 +35,24 @@ GATHERED_MAX = 10_000
 
 class _Block(NamedTuple):
     alias_id: int
+    contact_id: int | None
     sender: str
     moment: datetime
 
 
+_Blocked = tuple[int, int | None]  # an alias and, if it is known, the contact
 _COUNT = CompiledChange(
     lambda key, number, now: Alias.objects.filter(pk=key),
     lambda key, number, now: {"blocks": F("blocks") + number, "active_at": now},
     key=models.BigIntegerField(),
     number=models.IntegerField(),
     now=models.DateTimeField(),
+)
+_COUNT_CONTACT = CompiledChange(
+    lambda key, number: Contact.objects.filter(pk=key),
+    lambda key, number: {"blocks": F("blocks") + number},
+    key=models.BigIntegerField(),
+    number=models.IntegerField(),
 )
 
 
@@ -54,16 +63,16 @@ class Blocks:
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._gathered: list[_Block] = []
-        self._more: Counter[int] = Counter()
+        self._more: Counter[_Blocked] = Counter()
         self._has_writer = False
 
-    def count(self, alias_id: int, sender: str) -> None:
-        """Count a refused message to an alias, with its sender, within a second."""
+    def count(self, alias_id: int, sender: str, contact_id: int | None = None) -> None:
+        """Count a refused message within a second, against its alias and, if the sender is one, its contact."""
         with self._lock:
             if len(self._gathered) < GATHERED_MAX:
-                self._gathered.append(_Block(alias_id, sender, timezone.now()))
+                self._gathered.append(_Block(alias_id, contact_id, sender, timezone.now()))
             else:
-                self._more[alias_id] += 1
+                self._more[alias_id, contact_id] += 1
             if self._has_writer:
                 return
             self._has_writer = True
@@ -112,17 +121,32 @@ class Blocks:
             connections.close_all()
 
 
-def _write(gathered: Sequence[_Block], more: Counter[int]) -> None:
-    numbers = Counter(block.alias_id for block in gathered) + more
+def _write(gathered: Sequence[_Block], more: Counter[_Blocked]) -> None:
+    both = Counter((block.alias_id, block.contact_id) for block in gathered) + more
+    aliases: Counter[int] = Counter()
+    contacts: Counter[int] = Counter()
+    for (alias_id, contact_id), number in both.items():
+        aliases[alias_id] += number
+        if contact_id is not None:
+            contacts[contact_id] += number
     now = timezone.now()
-    activities = [
-        Activity(alias_id=alias_id, event=Event.BLOCK, sender=readable(sender), moment=moment)
-        for alias_id, sender, moment in gathered
-    ]
-    with transaction.atomic(), pipelined():
-        # In the order of their keys, so that two processes do not wait for each other.
-        _COUNT([{"key": key, "number": numbers[key], "now": now} for key in sorted(numbers)])
-        insert_rows(activities)
+    with transaction.atomic():
+        present = Contact.objects.hold(contacts)
+        activities = [
+            Activity(
+                alias_id=alias_id,
+                contact_id=contact_id if contact_id in present else None,
+                event=Event.BLOCK,
+                sender=readable(sender),
+                moment=moment,
+            )
+            for alias_id, contact_id, sender, moment in gathered
+        ]
+        with pipelined():
+            # In the order of their keys, so that two processes do not wait for each other.
+            _COUNT([{"key": key, "number": aliases[key], "now": now} for key in sorted(aliases)])
+            _COUNT_CONTACT([{"key": key, "number": contacts[key]} for key in sorted(present)])
+            insert_rows(activities)
 
 
 blocks = Blocks()

@@ -76,7 +76,7 @@ class _Copy:
         return self.moment is not None and abs(now - self.moment) < record.LEASE
 
 
-_OURS = {Kind.FORWARD, Kind.BLOCKED, Kind.RETURN_PATH}
+_OURS = {Kind.FORWARD, Kind.BLOCKED, Kind.RETURN_PATH, Kind.REVERSE}
 
 
 class Forwarder:

@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import BooleanField, ExpressionWrapper
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef
 from django.utils import timezone
 
-from aliases.models import Alias
+from aliases.models import Admits, Alias
 from aliases.models.alias import RECEIVING
+from contacts.addresses import looks_like_reverse
+from contacts.models import Contact
 from core.addresses import Address, AddressError, domain_to_ascii, parse_without_tag
 from core.db.compiled import CompiledQuery
 from domains.models import Domain
@@ -41,17 +44,27 @@ class Kind(Enum):
     UNKNOWN = "unknown"
     ROLE = "role"
     RETURN_PATH = "return path"
+    REVERSE = "reverse address"
     NOT_OURS = "not ours"
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """An address, and what it is. `alias_id` if there is an alias; `address` as it is looked up."""
+    """An address, and what it is. `alias_id` if there is an alias; `address` as it is looked up.
+
+    `contact_id`: for whom a reverse address stands, or who is blocked. The others are the alias's: how it
+    forwards, whose mail it takes, and whether it has contacts, or blocked ones among them.
+    """
 
     kind: Kind
     address: Address | None = None
     alias_id: int | None = None
     is_shared: bool = False
+    contact_id: int | None = None
+    hides_replies: bool = False
+    admits: str = Admits.ALL
+    has_contacts: bool = False
+    has_blocked: bool = False
 
 
 class OurDomains:
@@ -135,10 +148,24 @@ class OurDomains:
 
 our_domains = OurDomains()
 
+_CONTACTS = Contact.objects.filter(alias=OuterRef("pk"))
 _FIND = CompiledQuery(
     lambda addresses: Alias.objects.filter(address__among=addresses).values_list(
-        "address", "pk", ExpressionWrapper(RECEIVING, BooleanField())
+        "address",
+        "pk",
+        ExpressionWrapper(RECEIVING, BooleanField()),
+        "hides_replies",
+        "admits",
+        Exists(_CONTACTS),
+        Exists(_CONTACTS.filter(blocked=True)),
     ),
+    addresses=models.CharField(),
+)
+# A disabled alias receives nothing, but its owner may still write from it.
+_FIND_REVERSE = CompiledQuery(
+    lambda addresses: Contact.objects.filter(
+        reverse_address__among=addresses, alias__deleted_at=None, alias__owner__is_active=True
+    ).values_list("reverse_address", "alias_id", "pk"),
     addresses=models.CharField(),
 )
 
@@ -169,26 +196,38 @@ def resolve(text: str) -> Resolution:
 
 
 def resolve_all(texts: Sequence[str]) -> list[Resolution]:
-    """What each of the addresses is, in one statement for all of them."""
+    """What each of the addresses is, in one statement for all aliases, and one for all reverse addresses."""
     read = [_read(text) for text in texts]
-    addresses = {str(each.address) for each in read if isinstance(each, _Unresolved)}
-    rows = _FIND(addresses=list(addresses)) if addresses else []
-    found = {address: (pk, receives) for address, pk, receives in rows}
+    unresolved = [each for each in read if isinstance(each, _Unresolved)]
+    found: dict[str, Sequence[Any]] = {}
+    for find, asked in ((_FIND, False), (_FIND_REVERSE, True)):
+        if addresses := {str(each.address) for each in unresolved if each.may_be_reverse is asked}:
+            found |= {address: row for address, *row in find(addresses=list(addresses))}
     return [each if isinstance(each, Resolution) else each.resolved(found) for each in read]
 
 
 @dataclass(frozen=True)
 class _Unresolved:
-    """An address at which there may be an alias."""
+    """An address at which there may be an alias; or, by its form, a reverse address, and never an alias."""
 
     address: Address
     is_shared: bool
 
-    def resolved(self, found: dict[str, tuple[int, bool]]) -> Resolution:
-        """What it is, as these aliases say: each with whether it receives."""
-        alias_id, receives = found.get(str(self.address), (None, False))
-        kind = Kind.UNKNOWN if alias_id is None else Kind.FORWARD if receives else Kind.BLOCKED
-        return Resolution(kind, self.address, alias_id, self.is_shared)
+    @property
+    def may_be_reverse(self) -> bool:
+        return looks_like_reverse(self.address.local_part)
+
+    def resolved(self, found: dict[str, Sequence[Any]]) -> Resolution:
+        """What it is, as the rows that were found say, by address."""
+        row = found.get(str(self.address))
+        if row is None:
+            return Resolution(Kind.UNKNOWN, self.address, is_shared=self.is_shared)
+        if self.may_be_reverse:
+            alias_id, contact_id = row
+            return Resolution(Kind.REVERSE, self.address, alias_id, self.is_shared, contact_id)
+        alias_id, receives, *others = row
+        kind = Kind.FORWARD if receives else Kind.BLOCKED
+        return Resolution(kind, self.address, alias_id, self.is_shared, None, *others)
 
 
 def _read(text: str) -> Resolution | _Unresolved:

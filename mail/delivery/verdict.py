@@ -33,14 +33,15 @@ def verdict(resolution: Resolution, sender: str) -> Verdict:
     A block is counted within a second, so that the time of the answer does not reveal an alias.
     """
     match resolution.kind:
-        case Kind.FORWARD:
+        case Kind.FORWARD | Kind.REVERSE:
+            # Who may write to a reverse address, only the message itself can prove.
             return Verdict(resolution)
         case Kind.ROLE if settings.MAIL_POSTMASTER:
             return Verdict(resolution)
         case Kind.RETURN_PATH:
             return Verdict(resolution, RETURN_PATH if sender else None)
         case Kind.BLOCKED if resolution.alias_id is not None:
-            blocks.count(resolution.alias_id, sender)
+            blocks.count(resolution.alias_id, sender, resolution.contact_id)
         case Kind.NOT_OURS:
             return Verdict(resolution, NOT_OURS)
     return Verdict(resolution, UNKNOWN)
