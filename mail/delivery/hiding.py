@@ -242,7 +242,7 @@ class _Rewriting:
     def _author(self) -> Mailbox:
         """Who wrote the message; in place of whom nobody can answer, the alias under their name."""
         incoming = self.incoming
-        if incoming.author in self.shown:
+        if incoming.author is not None and incoming.author in self.shown:
             return self.shown[incoming.author]
         (first, *_others) = incoming.authors or [Mailbox("", "")]
         return Mailbox(plain_name(first.name or first.address), incoming.alias)
@@ -269,7 +269,8 @@ class _Rewriting:
 
     def _listed(self) -> list[str]:
         """Those who were left out, as far as a field has room for them."""
-        listed, size = [], 0
+        listed: list[str] = []
+        size = 0
         for address in map(_in_ascii, self.left_out):
             size += len(address)
             if size > _LEFT_OUT_MAX:
