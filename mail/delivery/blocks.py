@@ -67,7 +67,7 @@ class Blocks:
         self._has_writer = False
 
     def count(self, alias_id: int, sender: str, contact_id: int | None = None) -> None:
-        """Count a refused message within a second, against its alias and, if the sender is one, its contact."""
+        """Count a refused message within a second, against its alias and perhaps a contact of it."""
         with self._lock:
             if len(self._gathered) < GATHERED_MAX:
                 self._gathered.append(_Block(alias_id, contact_id, sender, timezone.now()))
