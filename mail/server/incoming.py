@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from io import BytesIO
 
 from django.conf import settings
 
@@ -31,30 +32,31 @@ class IncomingMessage:
         self.deadline: float | None = time.monotonic() + settings.MAIL_PATIENCE
         self._memory, self._client = memory, client
         self._size_limit, self._too_large = size_limit + TRACE_MAX, too_large
-        # One array, and large pieces: a million small ones would take many times their octets and their time.
-        self._content = bytearray()
+        # Hands its octets out without a copy of them.
+        self._content = BytesIO()
 
     async def read(self, reader: asyncio.StreamReader) -> None:
         """Read to the end of the message, even if it is refused. Raises EndlessMessage."""
         # The line end of DATA itself comes before the message.
         reader._buffer[:0] = b"\r\n"  # type: ignore[attr-defined]
-        size, is_complete = 0, False
+        size, begin, kept_back, is_complete = 0, len(b"\r\n"), b"", False
         while not is_complete:
             try:
                 piece = await reader.readuntil(_END)
                 is_complete = True
             except asyncio.LimitOverrunError as error:
                 piece = await reader.read(error.consumed)
-            # Without the dots that were added for transparency alone.
-            size += len(piece) - piece.count(b"\r\n.")
             self._extend_deadline(len(piece))
-            if size > self._size_limit + len(_END):
+            octets, kept_back = _without_dots(kept_back + piece)
+            octets, begin = octets[begin:], 0
+            size += len(octets)
+            if size > self._size_limit:
                 self._memory.release(self)
                 self._refuse(self._too_large)
             elif not self.refusal:
                 self._memory.hold(self, self._client, len(piece))
             if not self.refusal:
-                self._content += piece
+                self._content.write(octets)
             elif size > self._size_limit * DRAIN_FACTOR:
                 raise EndlessMessage
         self.deadline = None
@@ -62,15 +64,14 @@ class IncomingMessage:
     def complete(self) -> bytes:
         """The message without its end and its dots for transparency (RFC 5321 §4.5.2); it stays in memory."""
         self._memory.keep(self)
-        content, self._content = self._content, bytearray()
-        del content[-3:]
-        return bytes(content.replace(b"\r\n.", b"\r\n")[2:])
+        content, self._content = self._content, BytesIO()
+        return content.getvalue()
 
     def release(self) -> None:
         """Nothing of the message is in memory any more."""
         self.deadline = None
         self._memory.release(self)
-        self._content = bytearray()
+        self._content = BytesIO()
 
     def give_way(self) -> None:
         """Others need the memory: drop what has come and what still comes."""
@@ -78,9 +79,16 @@ class IncomingMessage:
 
     def _refuse(self, answer: str) -> None:
         self.refusal = answer
-        self._content.clear()
+        self._content = BytesIO()
 
     def _extend_deadline(self, octets: int) -> None:
         """Move the deadline as if these octets had come at the least rate."""
         latest = time.monotonic() + settings.MAIL_PATIENCE
         self.deadline = min(latest, (self.deadline or latest) + octets / settings.MAIL_LEAST_RATE)
+
+
+def _without_dots(octets: bytes) -> tuple[bytes, bytes]:
+    """The octets without the dots that were added for transparency, and the line end after them, which may be
+    the one before such a dot."""
+    kept_back = b"\r\n" if octets.endswith(b"\r\n") else octets[-1:] if octets.endswith(b"\r") else b""
+    return octets.removesuffix(kept_back).replace(b"\r\n.", b"\r\n"), kept_back
