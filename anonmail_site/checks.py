@@ -29,12 +29,14 @@ LIMITS = """
 ENGINES = ("django.db.backends.sqlite3", "core.db.postgresql")
 
 Check = Callable[[], Iterator[CheckMessage]]
+# The tag of these checks. Django's own load every page to look at it.
+OURS = "anonmail"
 
 
 def _site(check: Check) -> Callable[[], list[CheckMessage]]:
     """Register the check, which can be called without Django's arguments too."""
 
-    @register
+    @register(OURS)
     def registered(
         app_configs: Sequence[AppConfig] | None = None, databases: Sequence[str] | None = None, **kwargs: Any
     ) -> list[CheckMessage]:

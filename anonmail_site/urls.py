@@ -10,7 +10,6 @@ from django.views.generic import RedirectView
 from anonmail_site import views
 from api.docs_page import docs_page, schema
 from core.converters import KeyConverter
-from mail.unsubscribe import alias_unsubscribe
 from mail.views import address_resume
 from mailboxes.views import address_confirm
 
@@ -48,7 +47,7 @@ urlpatterns = [
     path("account/everything.json", views.download_json, name="account-json"),
     path("account/aliases.csv", views.download_csv, name="account-csv"),
     path("account/delete/", views.account_delete, name="account-delete"),
-    path("unsubscribe/<str:token>/", alias_unsubscribe, name="alias-unsubscribe"),
+    path("", include("mail.unsubscribe")),
     path("dashboard/", leads_to("alias-list"), name="simplelogin-dashboard"),
     path("dashboard/api_key", leads_to("token-list"), name="simplelogin-api-key"),
     path("onboarding", leads_to("alias-list"), name="simplelogin-onboarding"),

@@ -6,7 +6,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.core import signing
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.urls import reverse
+from django.urls import path, reverse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
@@ -23,7 +23,7 @@ def unsubscribe_path(alias_id: int) -> str:
 
 @cache
 def _around_token() -> tuple[str, str]:
-    before, _token, after = reverse("alias-unsubscribe", args=["-"]).rpartition("-")
+    before, _token, after = reverse("alias-unsubscribe", __name__, args=["-"]).rpartition("-")
     return before, after
 
 
@@ -43,3 +43,7 @@ def alias_unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     if not alias.enabled:
         return render(request, "mail/unsubscribed.html", {"alias": alias})
     return render(request, "mail/unsubscribe.html", {"alias": alias})
+
+
+# Of their own, so that the mail server need not load every page of the site to know the path.
+urlpatterns = [path("unsubscribe/<str:token>/", alias_unsubscribe, name="alias-unsubscribe")]

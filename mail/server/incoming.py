@@ -6,13 +6,15 @@ from io import BytesIO
 
 from django.conf import settings
 
-from mail.server.limits import MessageMemory
+from mail.server.limits import LARGE_PATIENCE, MessageMemory
 
 NO_ROOM = "452 4.3.1 Too many messages at once, try again later"
 # Octets above the limit for the trace fields that a Postfix in front has added (RFC 5321 §4.4).
 TRACE_MAX = 64 * 1024
 # How many times the limit is read and thrown away, so that the client can read "too large".
 DRAIN_FACTOR = 2
+# Octets from which our own mail server's messages come in one after the other.
+LARGE = 1024 * 1024
 _END = b"\r\n.\r\n"
 
 
@@ -34,6 +36,8 @@ class IncomingMessage:
         self._size_limit, self._too_large = size_limit + TRACE_MAX, too_large
         # Hands its octets out without a copy of them.
         self._content = BytesIO()
+        # Strangers' messages would wait for each other: they share the memory instead.
+        self._must_wait = not client
 
     async def read(self, reader: asyncio.StreamReader) -> None:
         """Read to the end of the message, even if it is refused. Raises EndlessMessage."""
@@ -50,6 +54,8 @@ class IncomingMessage:
             octets, kept_back = _without_dots(kept_back + piece)
             octets, begin = octets[begin:], 0
             size += len(octets)
+            if self._must_wait and size > LARGE:
+                await self._wait_for_turn()
             if size > self._size_limit:
                 self._memory.release(self)
                 self._refuse(self._too_large)
@@ -60,6 +66,12 @@ class IncomingMessage:
             elif size > self._size_limit * DRAIN_FACTOR:
                 raise EndlessMessage
         self.deadline = None
+
+    async def _wait_for_turn(self) -> None:
+        self._must_wait = False
+        self.deadline = time.monotonic() + LARGE_PATIENCE + settings.MAIL_PATIENCE
+        await self._memory.wait_for_turn(self)
+        self.deadline = time.monotonic() + settings.MAIL_PATIENCE
 
     def complete(self) -> bytes:
         """The message without its end and its dots for transparency (RFC 5321 §4.5.2); it stays in memory."""

@@ -6,6 +6,7 @@ limits of their own, and their policy questions name the client (mail.server.pol
 """
 
 import asyncio
+import contextlib
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
@@ -27,6 +28,9 @@ CLIENTS_REMEMBERED = 50_000
 # An IPv6 network of this size, as tunnel brokers give to anybody, counts as this many clients.
 SITE_PREFIX = 48
 SITE_CLIENTS = 4
+# Seconds that a large message waits for another one: Postfix waits 180 for us to read on
+# (lmtp_data_xfer_timeout).
+LARGE_PATIENCE = 60.0
 
 
 def client_address(peer: Any) -> str:
@@ -96,6 +100,16 @@ class MessageMemory:
 
     octets: int = 0
     _held: dict[InMemory, _Held] = field(default_factory=dict)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _whose_turn: InMemory | None = None
+
+    async def wait_for_turn(self, message: InMemory) -> None:
+        """Let one large message come in after the other, each until it is released: at most LARGE_PATIENCE
+        seconds, then it comes in beside those that take so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LARGE_PATIENCE):
+                await self._turn.acquire()
+            self._whose_turn = message
 
     def hold(self, message: InMemory, client: str, octets: int) -> None:
         """Count more octets of a message that have come in. It may have to give way itself."""
@@ -114,6 +128,9 @@ class MessageMemory:
         """The message is no longer in memory."""
         if held := self._held.pop(message, None):
             self.octets -= held.octets
+        if self._whose_turn is message:
+            self._whose_turn = None
+            self._turn.release()
 
     def _largest(self) -> InMemory | None:
         shares: Counter[str] = Counter()

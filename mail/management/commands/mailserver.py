@@ -12,6 +12,8 @@ from mail.server.processes import Processes, serve, tls_context
 
 class Command(BaseCommand):
     help = "Take mail for aliases (SMTP, LMTP) and answer Postfix's questions (policy, socket map)."
+    # The site's own, which need no pages: those would stay in this process's memory.
+    requires_system_checks = ("anonmail",)
 
     def handle(self, *args: Any, **options: Any) -> None:
         end_with_supervisor()

@@ -2,10 +2,12 @@
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mail.server.incoming import IncomingMessage
+from mail.server import limits
+from mail.server.incoming import LARGE, IncomingMessage
 from mail.server.limits import MessageMemory
 
 MESSAGES = st.lists(st.sampled_from([b"\r\n", b".", b"\r", b"\n", b"a", b"\r\n..\r\n"])).map(b"".join)
@@ -31,3 +33,80 @@ def test_dots_for_transparency_are_removed_wherever_the_pieces_end(
     stuffed = (b"\r\n" + content).replace(b"\r\n.", b"\r\n..").removeprefix(b"\r\n")
     message = asyncio.run(received(stuffed + b".\r\n", at_once, buffer))
     assert (message.complete(), message.refusal, message.deadline) == (content, "", None)
+
+
+class Coming:
+    """A large message that comes in."""
+
+    def __init__(self, memory: MessageMemory, client: str = "") -> None:
+        self.reader = asyncio.StreamReader()
+        self.message = IncomingMessage(memory, client, 10 * LARGE, "552 too large")
+        self.reading = asyncio.create_task(self.message.read(self.reader))
+        self.reader.feed_data(b"x" * (LARGE + 1))
+
+    async def end(self) -> None:
+        self.reader.feed_data(b"\r\n.\r\n")
+        await asyncio.wait_for(self.reading, 5)
+
+
+async def settled() -> None:
+    for _ in range(200):
+        await asyncio.sleep(0)
+
+
+def test_large_messages_of_our_own_mail_server_come_in_one_after_the_other() -> None:
+    async def scenario() -> None:
+        memory = MessageMemory()
+        first = Coming(memory)
+        await settled()
+        second = Coming(memory)
+        await settled()
+        await first.end()
+        second.reader.feed_data(b"\r\n.\r\n")
+        await settled()
+        assert not second.reading.done()
+        first.message.release()
+        await second.end()
+        assert len(second.message.complete()) == LARGE + 3
+        second.message.release()
+
+    asyncio.run(scenario())
+
+
+def test_one_that_takes_long_holds_nobody_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LARGE_PATIENCE", 0.05)
+
+    async def scenario() -> None:
+        memory = MessageMemory()
+        first, second = Coming(memory), Coming(memory)
+        await second.end()
+        second.message.release()
+        await first.end()
+        first.message.release()
+        third = Coming(memory)
+        await third.end()
+
+    asyncio.run(scenario())
+
+
+def test_one_that_is_broken_off_lets_the_next_one_in() -> None:
+    async def scenario() -> None:
+        memory = MessageMemory()
+        first = Coming(memory)
+        await settled()
+        second = Coming(memory)
+        first.reading.cancel()
+        first.message.release()
+        await second.end()
+
+    asyncio.run(scenario())
+
+
+def test_strangers_do_not_wait_for_each_other() -> None:
+    async def scenario() -> None:
+        memory = MessageMemory()
+        first, second = (Coming(memory, client) for client in ("192.0.2.1", "192.0.2.2"))
+        await second.end()
+        await first.end()
+
+    asyncio.run(scenario())
