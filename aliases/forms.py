@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import User
 from aliases.ending import set_expiry
 from aliases.issuing import issue
-from aliases.models import Alias, AliasExpiry, AliasPreferences
+from aliases.models import Admits, Alias, AliasExpiry, AliasPreferences, SenderFormat
 from aliases.models.alias import SEARCH_MAX_CHARACTERS
 from aliases.models.expiry import DAYS_MAX
 from aliases.validation import NAME_MAX_CHARACTERS, NOTE_MAX_CHARACTERS
@@ -129,7 +129,8 @@ class AliasForm(forms.Form):
 
     PARTS = (
         (_("Note and website"), ("note", "hostname", "pinned")),
-        (_("Destinations and name"), ("destinations", "name")),
+        (_("Destinations"), ("destinations",)),
+        (_("Replies"), ("hides_replies", "name", "admits")),
         (_("Expiry"), ("expires_on", "idle_days", "unused_days")),
     )
 
@@ -149,6 +150,26 @@ class AliasForm(forms.Form):
     )
     destinations = DestinationsField(EmailAddress.objects.none(), label=_("Forward to"))
     pinned = forms.BooleanField(label=_("Keep at the top of the list"), required=False)
+    hides_replies = forms.TypedChoiceField(
+        label=_("When you answer mail that came to this alias"),
+        choices=((True, _("Replies hide me")), (False, _("As it came"))),
+        coerce=lambda value: value == "True",
+        widget=forms.RadioSelect,
+        help_text=_(
+            "“Replies hide me”: mail is forwarded with reverse addresses in place of the correspondents' "
+            "own, and they get your reply from the alias. “As it came”: mail is forwarded unchanged, and a "
+            "reply shows your own address, unless you send it to the reverse address on the page of "
+            "correspondents."
+        ),
+    )
+    admits = forms.ChoiceField(
+        label=_("Takes mail"),
+        choices=Admits,
+        widget=forms.RadioSelect,
+        help_text=_(
+            "You know whoever you have written to, and whom you have let in on the page of correspondents."
+        ),
+    )
     expires_on = forms.DateField(
         label=_("Expires on"),
         required=False,
@@ -179,6 +200,8 @@ class AliasForm(forms.Form):
                 "hostname": alias.hostname,
                 "name": alias.name,
                 "pinned": alias.pinned,
+                "hides_replies": alias.hides_replies,
+                "admits": alias.admits,
                 "destinations": [address.pk for address in alias.destination_addresses],
             },
         )
@@ -209,6 +232,8 @@ class AliasForm(forms.Form):
                     hostname=data["hostname"],
                     name=data["name"],
                     pinned=data["pinned"],
+                    hides_replies=data["hides_replies"],
+                    admits=data["admits"],
                     destinations=(
                         [address.email for address in data["destinations"]]
                         if "destinations" in self.changed_data
@@ -267,6 +292,53 @@ class FilterForm(forms.Form):
         # Includes domains on which the user can no longer create aliases.
         present = Alias.objects.owned_by(user).present()
         fields["domain"].queryset = Domain.objects.filter(pk__in=present.values("domain"))
+
+
+class ReplyPreferencesForm(forms.ModelForm[AliasPreferences]):
+    """How a user's answers go out, and how correspondents are shown."""
+
+    class Meta:
+        model = AliasPreferences
+        fields = (
+            "hides_replies",
+            "sender_format",
+            "replies_to_others",
+            "strict_replies",
+            "cleans_text",
+            "allows_revealing",
+        )
+        widgets = {"sender_format": forms.RadioSelect}  # noqa: RUF012
+        labels = {  # noqa: RUF012
+            "hides_replies": _("Replies from new aliases hide me"),
+            "sender_format": _("Correspondents are shown as"),
+            "replies_to_others": _("A reply may also go to people who are no correspondents of the alias"),
+            "strict_replies": _("Only an alias's own destinations may reply from it"),
+            "cleans_text": _("Replace my own address in the text of replies"),
+            "allows_revealing": _("Send also what shows my own address"),
+        }
+        help_texts = {  # noqa: RUF012
+            "hides_replies": _(
+                "Off: new aliases forward mail as it came. Each alias's own setting is on its page."
+            ),
+            "replies_to_others": _(
+                "Off: a reply with any other address in To or Cc is refused, so that nobody sees more than "
+                "you meant. On: others get it from the alias too."
+            ),
+            "strict_replies": _("Off: any of your verified addresses may."),
+            "cleans_text": _(
+                "Exactly your own address, and reverse addresses, are replaced in plain text and HTML that "
+                "are neither signed nor encrypted. Nothing else is changed."
+            ),
+            "allows_revealing": _(
+                "Off: a calendar answer, a read receipt, and a signature or key that names your own address "
+                "are refused with the reason."
+            ),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        fields: Any = self.fields
+        fields["sender_format"].choices = SenderFormat.choices
 
 
 class PreferencesForm(forms.ModelForm[AliasPreferences]):

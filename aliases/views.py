@@ -5,6 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
+from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -216,14 +217,17 @@ def alias_detail(request: HttpRequest, pk: int) -> HttpResponse:
         return redirect("alias", alias.pk)
     # A failed attempt may have left refused values on the object.
     alias = get_object_or_404(mine(request).present(), pk=pk) if form.errors else alias
-    # By the relation's name, because this app cannot import the mail app.
-    activities = alias.activities.select_related("destination").order_by("-moment", "-pk")
+    # By the relations' names, because this app can import neither mail nor contacts.
+    activities = alias.activities.select_related("destination", "contact").order_by("-moment", "-pk")
+    is_waiting = Q(waiting=True)
+    correspondents = alias.contacts.aggregate(all=Count("pk"), waiting=Count("pk", filter=is_waiting))
     shows_all = request.GET.get("activity") == "all"
     number = ACTIVITIES_MAX if shows_all else ACTIVITIES_SHOWN
     found = list(activities[: number + 1])
     context = {
         "alias": alias,
         "form": form,
+        "correspondents": correspondents,
         "activities": found[:number],
         "has_more_activities": len(found) > number,
         "shows_all": shows_all,

@@ -19,7 +19,7 @@ from accounts.models import User
 from accounts.requests import user_of
 from aliases import naming
 from aliases.choosing import choose_domain, preferences_of
-from aliases.forms import PreferencesForm
+from aliases.forms import PreferencesForm, ReplyPreferencesForm
 from aliases.models import Alias
 from aliases.websites import parse_site
 from core.exceptions import RuleError
@@ -89,6 +89,17 @@ def account(request: HttpRequest) -> HttpResponse:
     ]
     context = {"form": form, "examples": examples}
     return render(request, "account_pages/account.html", context, status=422 if form.errors else 200)
+
+
+@require_http_methods(["GET", "POST"])
+def account_replies(request: HttpRequest) -> HttpResponse:
+    """Preferences for answers from aliases."""
+    form = ReplyPreferencesForm(request.POST or None, instance=preferences_of(user_of(request)))
+    if request.method == "POST" and form.is_valid():
+        form.save()
+        messages.success(request, gettext("Saved."))
+        return redirect("account-replies")
+    return render(request, "account_pages/replies.html", {"form": form}, status=422 if form.errors else 200)
 
 
 @never_cache

@@ -110,6 +110,7 @@ class Call:
     summary: str
     answer: Any = None  # a type hint; None: it is always refused, or answered 204
     status: int = 200
+    also: Sequence[int] = ()  # other statuses with the same answer
     takes: type[Input] | None = None
     parameters: Sequence[Any] = ()  # OpenApiParameters, or an Input for the query string
     refuses: Sequence[int] = ()
@@ -193,9 +194,10 @@ class ApiSchema(AutoSchema):
             # As JSON has it: an id is a text there.
             plain = json.loads(json.dumps(example, cls=JSONEncoder))
             shown = OpenApiExample("answer", value=plain, response_only=True)
-            answers[call.status, call.media_type] = OpenApiResponse(
-                schema_of(call.answer), call.summary, [shown]
-            )
+            for status in (call.status, *call.also):
+                answers[status, call.media_type] = OpenApiResponse(
+                    schema_of(call.answer), call.summary, [shown]
+                )
         elif call.status == 204:
             answers[204] = OpenApiResponse(description=call.summary)
         has_id = "{key}" in self.path or "{uuid}" in self.path

@@ -17,12 +17,14 @@ from aliases.validation import NAME_MAX_CHARACTERS, clean_name, is_text
 from contacts.addresses import correspondent_address, is_reverse_address, new_reverse_address
 from contacts.exceptions import NotACorrespondent
 from contacts.models import Contact
-from core.addresses import AddressError
+from core.addresses import ADDRESS_MAX_OCTETS, AddressError
 from core.db.compiled import CompiledQuery
 from core.ratelimit import Counter, Limit, count_or_refuse
 
 # Correspondents of one message that become contacts; the others keep their own addresses in it.
 PER_MESSAGE = 20
+# `Name <address>`, as an owner may write it.
+MAILBOX_MAX_CHARACTERS = NAME_MAX_CHARACTERS + ADDRESS_MAX_OCTETS + len('"" <>')
 BY_MAIL, BY_OWNER = "contacts-by-mail", "contacts-by-owner"
 TOO_MANY = _("You have added too many contacts for now. Try again in %(hours)s hours.")
 _MAILBOX = re.compile(r"\s*(?P<name>[^<>]*?)\s*<(?P<address>[^<>]*)>\s*")

@@ -312,6 +312,8 @@ class Alias(models.Model):
         name: str | None = None,
         hostname: str | None = None,
         pinned: bool | None = None,
+        hides_replies: bool | None = None,
+        admits: str | None = None,
     ) -> None:
         """Change what the owner writes on the alias; None leaves a field as it is. Raises InvalidValue."""
         changes: dict[str, Any] = {}
@@ -321,8 +323,8 @@ class Alias(models.Model):
             changes["name"] = clean_name(name)
         if hostname is not None:
             changes["hostname"] = bare_host(hostname)
-        if pinned is not None:
-            changes["pinned"] = pinned
+        switches = {"pinned": pinned, "hides_replies": hides_replies, "admits": admits}
+        changes |= {field: value for field, value in switches.items() if value is not None}
         for field, value in changes.items():
             setattr(self, field, value)
         if changes:

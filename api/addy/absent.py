@@ -1,6 +1,6 @@
 """What addy.io's apps also ask for but this server does not offer: empty lists and refusals."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import UUID
 
 from django.utils.functional import Promise
@@ -11,34 +11,28 @@ from rest_framework.response import Response
 
 from api.addy.aliases import AliasView
 from api.addy.inputs import AliasId
-from api.addy.lists import Page, PageLinks, PageMeta, PageQuery, example_page
 from api.addy.schema import AddyCall
 from api.errors import NotOffered
 from api.views import ApiView, Rights
+from core.mails import absolute_url
 from tokens.scopes import Scope
 
 NOTHING = {"type": "array", "items": {"type": "object"}, "maxItems": 0}
 
 
-def empty_list(of: str, refusal: str | Promise = "", *, is_paged: bool = False) -> type[ApiView]:
+def empty_list(of: str, refusal: str | Promise = "") -> type[ApiView]:
     """The view of a list without rows; `refusal` says why none can be added."""
-    pages: Any = {"links": PageLinks, "meta": PageMeta} if is_paged else {}
 
     class EmptyList(ApiView):
         scope: ClassVar[Rights] = Scope.CREATE
 
         @AddyCall(
             f"An empty list: there are no {of} on this server",
-            {"data": NOTHING, **pages},
-            parameters=[PageQuery] if is_paged else [],
-            refuses=(422,) if is_paged else (),
-            example=example_page([]) if is_paged else {"data": []},
+            {"data": NOTHING},
+            example={"data": []},
         )
         def get(self, request: Request) -> Response:
-            if not is_paged:
-                return Response({"data": []})
-            path = request.build_absolute_uri(request.path)
-            return Response(Page(path, self.query, PageQuery.read(self.query)).answer([], 0))
+            return Response({"data": []})
 
     class EmptyListThatStaysEmpty(EmptyList):
         scope = {"get": Scope.CREATE, "post": Scope.MANAGE}
@@ -58,11 +52,6 @@ VIEWS: dict[str, type[ApiView]] = {
     ),
     # `domain-options` has those that may be used.
     "domains": empty_list("domains of your own", _("Only an admin can add domains to this server.")),
-    "blocklist": empty_list(
-        "blocked senders",
-        _("There is no list of blocked senders on this server. Disable the alias instead."),
-        is_paged=True,
-    ),
     "account-notifications": empty_list("notifications"),
 }
 
@@ -71,7 +60,10 @@ class AttachedRecipientsOnly(AliasView):
     @AddyCall("Let only an alias's recipients reply: refused", takes=AliasId, refuses=(403, 404, 422))
     def post(self, request: Request) -> Response:
         self.alias(AliasId.read(self.fields)["id"])
-        raise NotOffered(gettext("Replies through an alias are not available on this server."))
+        raise NotOffered(
+            gettext("Who may reply is set for all your aliases, on the page Account: %(url)s")
+            % {"url": absolute_url("account-replies")}
+        )
 
 
 class OneAttachedRecipientsOnly(AliasView):

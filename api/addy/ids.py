@@ -14,7 +14,7 @@ class UUIDInAnyCase(UUIDConverter):
 
 
 @lru_cache(4096)
-def public_id(kind: str, key: int) -> uuid.UUID:
+def public_id(kind: str, key: int | str) -> uuid.UUID:
     """The id of the row of that kind with this key: the same as long as SECRET_KEY is (RFC 9562 §5.8).
 
     Aliases, which are looked up by it, have a random one in a column instead.

@@ -52,7 +52,7 @@ def recipient_object(address: EmailAddress | Destination, owner: User) -> Recipi
         "id": public_id("recipient", address.pk),
         "user_id": public_id("user", owner.pk),
         "email": address.email,
-        "can_reply_send": False,
+        "can_reply_send": address.verified,
         "should_encrypt": False,
         "inline_encryption": False,
         "protected_headers": False,

@@ -2,7 +2,7 @@
 
 from django.urls import register_converter
 
-from api.addy import absent, account, aliases, bulk, failed
+from api.addy import absent, account, aliases, blocklist, bulk, failed
 from api.addy.ids import UUIDInAnyCase
 from api.views import route
 
@@ -25,6 +25,8 @@ urlpatterns = [
         "addy-one-attached-recipients-only",
     ),
     *(route(f"v1/{name}", view, f"addy-{name}") for name, view in absent.VIEWS.items()),
+    route("v1/blocklist", blocklist.Blocklist, "addy-blocklist"),
+    route("v1/blocklist/<id:uuid>", blocklist.OneBlocked, "addy-blocked"),
     route("v1/failed-deliveries", failed.FailedDeliveries, "addy-failed-deliveries"),
     route("v1/failed-deliveries/<id:uuid>", failed.OneFailedDelivery, "addy-failed-delivery"),
     route("v1/alias-recipients", aliases.AliasRecipients, "addy-alias-recipients"),

@@ -71,13 +71,17 @@ class Settings(ApiView):
             domain = choose_domain(self.caller)[0].name
         except NoUsableDomain:
             domain = ""
-        return Response(objects.setting_object(preferences.style, domain))
+        return Response(objects.setting_object(preferences, domain))
 
-    @Call("Your preferences for new aliases", objects.SettingObject)
+    @Call("Your preferences for new aliases and reverse aliases", objects.SettingObject)
     def get(self, request: Request) -> Response:
         return self.answer(self.preferences())
 
-    @Call("Change your preferences for new aliases", objects.SettingObject, takes=SettingChanges)
+    @Call(
+        "Change your preferences for new aliases and reverse aliases",
+        objects.SettingObject,
+        takes=SettingChanges,
+    )
     def patch(self, request: Request) -> Response:
         preferences, data = self.preferences(), SettingChanges.read(self.fields)
         generator, suffix = objects.SETTINGS_OF_STYLE[AliasStyle(preferences.style)]
@@ -92,7 +96,9 @@ class Settings(ApiView):
             if not chosen:
                 raise BadInput(gettext("You cannot use this domain."))
             preferences.default_domain = chosen[0]
-        kept = {"style": preferences.style, "default_domain": preferences.default_domain}
+        preferences.sender_format = data["sender_format"] or preferences.sender_format
+        changed = ("style", "default_domain", "sender_format")
+        kept = {name: getattr(preferences, name) for name in changed}
         AliasPreferences.objects.update_or_create(user=self.caller, defaults=kept)
         return self.answer(preferences)
 

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import User
+from aliases.choosing import preferences_of
 from aliases.issuing import issue
 from aliases.models import Alias, AliasQuerySet
 from aliases.naming import UUID, WORDS
@@ -104,7 +105,11 @@ class AliasList(ApiView):
             rows = page_of(aliases, start, activity=activity)
         else:
             rows = _WHOLE_LIST[activity](owner=self.caller.pk, start=start)
-        return [objects.listed_object(*row, activity=activity) for row in with_destinations(rows)]
+        sender_format = preferences_of(self.caller).sender_format
+        return [
+            objects.listed_object(*row, activity=activity, sender_format=sender_format)
+            for row in with_destinations(rows)
+        ]
 
     @Call(
         "List aliases, twenty a page, pinned and recent ones first",
@@ -148,8 +153,13 @@ class AliasDetail(AliasView):
     @Call("One alias", objects.AliasObject)
     def get(self, request: Request, key: int) -> Response:
         alias = self.alias(key)
-        latest = objects.latest_first(alias.activities.all()).first() if self.shows_activity else None
-        return Response(objects.alias_object(alias, latest, activity=self.shows_activity))
+        rows = objects.latest_first(alias.activities.all())
+        row = rows.first() if self.shows_activity else None
+        latest = objects.LatestActivity.of(row) if row else None
+        sender_format = preferences_of(self.caller).sender_format
+        return Response(
+            objects.alias_object(alias, latest, activity=self.shows_activity, sender_format=sender_format)
+        )
 
     @Call("Change an alias", {"ok": bool}, takes=inputs.AliasChanges, refuses=(403,))
     def put(self, request: Request, key: int) -> Response:
@@ -202,4 +212,5 @@ class AliasActivities(AliasView):
         page = inputs.page_number(self.query, "page_id")
         alias = self.alias(key)
         rows = objects.latest_first(alias.activities.all())[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
-        return Response({"activities": [objects.activity_object(row, alias) for row in rows]})
+        sender_format = preferences_of(self.caller).sender_format
+        return Response({"activities": [objects.activity_object(row, alias, sender_format) for row in rows]})

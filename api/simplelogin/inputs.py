@@ -12,7 +12,8 @@ from api.errors import BadInput
 from api.inputs import FlagField, Input, OptionalField, TextField
 from api.query import PAGE_MAX, whole_number
 from api.schema import query
-from api.simplelogin.objects import Generator, RandomSuffix, SenderFormat
+from api.simplelogin.objects import Generator, RandomSuffix, SenderFormatWord
+from contacts.book import MAILBOX_MAX_CHARACTERS
 
 PREFIX_MAX = 40  # as SimpleLogin's
 NO_MAILBOX = _("Must choose at least one mailbox.")
@@ -158,8 +159,13 @@ class AliasChanges(NotEmpty):
         return attrs
 
 
-class NewContact(Input):
-    contact = TextField(initial="bob@elsewhere.example")
+class NewContact(NotEmpty):
+    contact = TextField(allow_null=False, required=True, initial="Bob <bob@elsewhere.example>")
+
+    def validate_contact(self, text: str) -> str:
+        if len(text) > MAILBOX_MAX_CHARACTERS:
+            raise ValidationError(gettext("This is not a valid e-mail address."))
+        return text
 
 
 class NewMailbox(Input):
@@ -189,7 +195,7 @@ class SettingChanges(Input):
     alias_generator = WordField(Generator, initial="word")
     notification = FlagField()
     random_alias_default_domain = TextField()
-    sender_format = WordField(SenderFormat)
+    sender_format = WordField(SenderFormatWord)
     random_alias_suffix = WordField(RandomSuffix, initial="word")
 
 

@@ -2,27 +2,30 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, cast
 
 from allauth.account.models import EmailAddress
 from django.db.models import FilteredRelation, OuterRef, Q, QuerySet, Subquery
 from django.utils.translation import gettext
 
 from accounts.models import User
-from aliases.models import Alias, AliasQuerySet
+from aliases.models import Alias, AliasPreferences, AliasQuerySet, SenderFormat
 from api.listing import Destination
 from api.schema import EXAMPLES, example_of
+from contacts.models import Contact
+from contacts.showing import reverse_alias
 from domains.models import AliasStyle, Domain
 from mail.models import Activity, Event, PausedDestination
 
 Generator = Literal["word", "uuid"]
 RandomSuffix = Literal["word", "random_string"]
-SenderFormat = Literal["AT", "A", "NAME_ONLY", "AT_ONLY", "NO_NAME"]
-Action = Literal["forward", "block", "bounced"]
+SenderFormatWord = Literal["AT", "A", "NAME_ONLY", "AT_ONLY", "NO_NAME"]
+Action = Literal["forward", "block", "bounced", "reply"]
 ACTION_OF_EVENT: dict[Event, Action] = {
     Event.FORWARD: "forward",
     Event.BLOCK: "block",
     Event.BOUNCE: "bounced",
+    Event.REPLY: "reply",
 }
 # SimpleLogin has two settings for a style: `alias_generator` and `random_alias_suffix`.
 SETTINGS_OF_STYLE: dict[AliasStyle, tuple[Generator, RandomSuffix]] = {
@@ -55,8 +58,8 @@ def creation(moment: datetime) -> Creation:
     }
 
 
-class ContactObject(TypedDict):
-    """Who wrote to an alias. There are no reverse aliases yet."""
+class CorrespondentObject(TypedDict):
+    """Who wrote to an alias, or got a reply; without a reverse alias if that is no contact."""
 
     email: str
     name: str | None
@@ -66,27 +69,50 @@ class ContactObject(TypedDict):
 class LatestActivityObject(TypedDict):
     timestamp: int
     action: Action
-    contact: ContactObject
+    contact: CorrespondentObject
 
 
 class LatestActivity(NamedTuple):
-    """What a list shows of an Activity, by its names."""
+    """What a list shows of an Activity, by the names of LATEST."""
 
     moment: datetime
     event: str
     sender: str
+    name: str | None
+    address: str | None
+    reverse_address: str | None
+
+    @classmethod
+    def of(cls, activity: Activity) -> "LatestActivity":
+        contact = activity.contact
+        of_contact = (contact.name, contact.address, contact.reverse_address) if contact else (None,) * 3
+        return cls(activity.moment, activity.event, activity.sender, *of_contact)
+
+    def reverse_alias(self, sender_format: str) -> str:
+        """What to write to; "" if the correspondent is no contact."""
+        if not self.reverse_address:
+            return ""
+        return reverse_alias(sender_format, self.name or "", self.address or "", self.reverse_address)
 
 
-def latest_activity_object(activity: Activity | LatestActivity) -> LatestActivityObject:
+LATEST = ("moment", "event", "sender", "contact__name", "contact__address", "contact__reverse_address")
+
+
+def latest_activity_object(activity: LatestActivity, sender_format: str) -> LatestActivityObject:
     return {
         "timestamp": int(activity.moment.timestamp()),
         "action": ACTION_OF_EVENT[Event(activity.event)],
-        "contact": {"email": activity.sender, "name": None, "reverse_alias": ""},
+        "contact": {
+            "email": activity.address or activity.sender,
+            "name": activity.name or None,
+            "reverse_alias": activity.reverse_alias(sender_format),
+        },
     }
 
 
 def latest_first(activities: QuerySet[Activity]) -> QuerySet[Activity]:
-    return activities.order_by("-moment", "-pk")
+    """The activities, each with its contact."""
+    return activities.select_related("contact").order_by("-moment", "-pk")
 
 
 def with_latest_activity(aliases: AliasQuerySet) -> AliasQuerySet:
@@ -111,15 +137,18 @@ ActivityObject = TypedDict(
 )
 
 
-def activity_object(activity: Activity, alias: Alias) -> ActivityObject:
-    """One row of `GET /api/aliases/:id/activities`."""
+def activity_object(row: Activity, alias: Alias, sender_format: str) -> ActivityObject:
+    """One row of `GET /api/aliases/:id/activities`, its contact loaded."""
+    activity = LatestActivity.of(row)
+    parties = activity.address or activity.sender, alias.address
+    sender, recipient = reversed(parties) if row.event == Event.REPLY else parties
     return {
         "timestamp": int(activity.moment.timestamp()),
         "action": ACTION_OF_EVENT[Event(activity.event)],
-        "from": activity.sender,
-        "to": alias.address,
-        "reverse_alias": "",
-        "reverse_alias_address": "",
+        "from": sender,
+        "to": recipient,
+        "reverse_alias": activity.reverse_alias(sender_format),
+        "reverse_alias_address": activity.reverse_address or "",
     }
 
 
@@ -166,24 +195,25 @@ class ListedAlias(NamedTuple):
 
 
 LISTED = ListedAlias._fields[:-1]
-LISTED_WITH_ACTIVITY = (*LISTED, *(f"latest__{name}" for name in LatestActivity._fields))
+LISTED_WITH_ACTIVITY = (*LISTED, *(f"latest__{name}" for name in LATEST))
 
 
 def listed_object(
-    columns: Sequence[Any], destinations: Sequence[Destination], *, activity: bool
+    columns: Sequence[Any], destinations: Sequence[Destination], *, activity: bool, sender_format: str
 ) -> AliasObject:
     """An alias of a list, by its columns in LISTED, or in LISTED_WITH_ACTIVITY."""
     alias = ListedAlias._make((*columns[: len(LISTED)], destinations))
     latest = columns[len(LISTED) :]
     known = LatestActivity(*latest) if activity and latest[0] else None
-    return alias_object(alias, known, activity=activity)
+    return alias_object(alias, known, activity=activity, sender_format=sender_format)
 
 
 def alias_object(
     alias: Alias | ListedAlias,
-    latest: Activity | LatestActivity | None = None,
+    latest: LatestActivity | None = None,
     *,
     activity: bool = False,
+    sender_format: str = SenderFormat.AT,
 ) -> AliasObject:
     """An alias, whose destinations should be loaded, with its latest activity.
 
@@ -205,7 +235,7 @@ def alias_object(
         "mailboxes": mailboxes,
         "support_pgp": False,
         "disable_pgp": False,
-        "latest_activity": latest_activity_object(latest) if latest else None,
+        "latest_activity": latest_activity_object(latest, sender_format) if latest else None,
     }
 
 
@@ -293,7 +323,7 @@ def user_object(user: User) -> UserObject:
         "trial_end_timestamp": None,
         "max_alias_free_plan": 0,
         "connected_proton_address": None,
-        "can_create_reverse_alias": False,
+        "can_create_reverse_alias": True,
         "profile_picture_url": None,
     }
 
@@ -318,18 +348,17 @@ class SettingObject(TypedDict):
     alias_generator: Generator
     notification: bool
     random_alias_default_domain: str
-    sender_format: SenderFormat
+    sender_format: SenderFormatWord
     random_alias_suffix: RandomSuffix
 
 
-def setting_object(style: str, domain: str) -> SettingObject:
-    generator, suffix = SETTINGS_OF_STYLE[AliasStyle(style)]
+def setting_object(preferences: AliasPreferences, domain: str) -> SettingObject:
+    generator, suffix = SETTINGS_OF_STYLE[AliasStyle(preferences.style)]
     return {
         "alias_generator": generator,
         "notification": False,
         "random_alias_default_domain": domain,
-        # There are no reverse aliases yet, so no sender is rewritten.
-        "sender_format": "AT",
+        "sender_format": cast(SenderFormatWord, preferences.sender_format),
         "random_alias_suffix": suffix,
     }
 
@@ -431,14 +460,19 @@ def sample_alias() -> Alias:
 
 
 def sample_activity() -> Activity:
-    return Activity(event=Event.FORWARD, sender="noreply@github.com", moment=SINCE)
+    contact = Contact(
+        name="GitHub",
+        address="noreply@github.com",
+        reverse_address="r.mfrggzdfmztwq2lknnwg23tpob@example.com",
+    )
+    return Activity(event=Event.FORWARD, sender="noreply@github.com", contact=contact, moment=SINCE)
 
 
 EXAMPLES |= {
-    AliasObject: lambda: alias_object(sample_alias(), sample_activity(), activity=True),
+    AliasObject: lambda: alias_object(sample_alias(), LatestActivity.of(sample_activity()), activity=True),
     OldAliasObject: lambda: old_alias_object(example_of(AliasObject)),
     NewAliasObject: lambda: new_alias_object(sample_alias()),
-    ActivityObject: lambda: activity_object(sample_activity(), sample_alias()),
+    ActivityObject: lambda: activity_object(sample_activity(), sample_alias(), SenderFormat.AT),
     SuffixObject: lambda: suffix_object(".word@example.com", ".word@example.com:1vN…:…", is_custom=False),
     OptionsObject: lambda: {
         "can_create": True,
@@ -453,7 +487,7 @@ EXAMPLES |= {
     FullMailboxObject: lambda: full_mailbox_object(sample_address(), sample_user(), 12),
     UserObject: lambda: user_object(sample_user()),
     StatsObject: lambda: stats_object({"aliases": 12, "forwards": 340, "replies": 0, "blocks": 5}),
-    SettingObject: lambda: setting_object(AliasStyle.WORDS, "example.com"),
+    SettingObject: lambda: setting_object(AliasPreferences(), "example.com"),
     SettingDomainObject: lambda: setting_domain_object(Domain(name="example.com")),
     CustomDomainObject: lambda: custom_domain_object(
         Domain(pk=1, name="example.com", created=SINCE), 12, [mailbox_object(sample_address())]

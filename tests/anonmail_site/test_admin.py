@@ -12,6 +12,8 @@ from django.urls import reverse
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
+from contacts.book import add_contact
+from contacts.models import Contact
 from core.audit import AuditEntry
 from domains.models import AccessGrant, Domain
 from mail.models import FailedDelivery, SiteFault
@@ -19,13 +21,14 @@ from tokens.models import Token
 
 pytestmark = pytest.mark.django_db
 
-READ_ONLY = {"TokenAdmin", "AuditAdmin", "SiteFaultAdmin", "FailedDeliveryAdmin"}
+READ_ONLY = {"TokenAdmin", "AuditAdmin", "SiteFaultAdmin", "FailedDeliveryAdmin", "ContactAdmin"}
 
 
 def admin_pages(user: User, alias: Alias, token: Token, grant: AccessGrant) -> list[str]:
     entry = AuditEntry.objects.record(None, "alias.disable", alias)
     rows: dict[Any, Any] = {User: user, Alias: alias, Token: token, AccessGrant: grant, Domain: alias.domain}
     rows[AuditEntry] = entry
+    rows[Contact] = add_contact(alias, "jane@shop.test")[0]
     rows[FailedDelivery] = FailedDelivery.objects.create(alias=alias, event="bounce", status="5.1.1")
     rows[SiteFault] = SiteFault.objects.create(what="next hop: RCPT 530")
     pages = [reverse("admin:index")]
@@ -74,8 +77,17 @@ def test_a_second_factor_guards_the_admin(root: User, client: Client) -> None:
 def test_no_form_of_another_package_is_left_that_shows_secrets_or_breaks_rules() -> None:
     registered = {model.__name__ for model in admin.site._registry}
 
-    own = {"User", "Domain", "AccessGrant", "Alias", "Token", "AuditEntry", "SiteFault", "FailedDelivery"}
-    assert registered == own
+    assert registered == {
+        "User",
+        "Domain",
+        "AccessGrant",
+        "Alias",
+        "Contact",
+        "Token",
+        "AuditEntry",
+        "SiteFault",
+        "FailedDelivery",
+    }
 
 
 def test_authenticators_are_out_of_reach(boss: Client) -> None:

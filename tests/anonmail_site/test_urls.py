@@ -11,6 +11,8 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
+from contacts.book import add_contact
+from contacts.models import Contact
 from domains.dkim_keys import make_keys
 from domains.models import AccessGrant, DkimKey, Domain
 from mail.models import Activity, ReturnedMessage
@@ -48,6 +50,12 @@ ROWS = {
     "alias-delete": (NO, NO, NO, True),
     "alias-restore": (NO, NO, NO, True),
     "alias-remove": (OK, GONE, GONE, True),
+    "contact-list": (OK, GONE, GONE, True),
+    "contact": (OK, GONE, GONE, True),
+    "contact-block": (NO, NO, NO, True),
+    "contact-unblock": (NO, NO, NO, True),
+    "contact-remove": (OK, GONE, GONE, True),
+    "account-replies": (OK, OK, OK, True),
     "failed-list": (OK, OK, OK, False),
     "failed-keep": (NO, NO, NO, True),
     "failed-download": (OK, GONE, GONE, False),
@@ -106,6 +114,7 @@ class Things:
     address: EmailAddress
     token: Token
     failed: Activity
+    contact: Contact
     grant: AccessGrant
     key: DkimKey
 
@@ -121,6 +130,8 @@ class Things:
             return reverse(name, args=[self.alias.pk])
         if name in {"address-primary", "address-verify", "address-remove", "address-resume"}:
             return reverse(name, args=[self.address.pk])
+        if name.startswith("contact"):
+            return reverse(name, args=[self.alias.pk if name == "contact-list" else self.contact.pk])
         if name in {"failed-download", "failed-delete"}:
             return reverse(name, args=[self.failed.pk])
         if name == "token-revoke":
@@ -141,6 +152,7 @@ def things(alice: User, mallory: User, root: User, example_com: Domain, other_or
     return Things(
         alias=alias,
         failed=failed,
+        contact=add_contact(alias, "jane@shop.test")[0],
         deleted=deleted,
         address=EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True),
         token=Token.objects.issue(owner=alice, name="phone")[0],

@@ -15,6 +15,8 @@ from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
 from api.addy.ids import public_id
+from contacts.addresses import new_reverse_address
+from contacts.models import Contact
 from mail.models import Activity
 from tokens.authentication import WRONG_CREDENTIALS
 
@@ -40,9 +42,12 @@ URLS: dict[str, tuple[str, dict[str, Any]]] = {
     "api-alias-custom-old": ("/api/v2/alias/custom/new", {"POST": {"alias_prefix": "x"}}),
     "api-alias-options": ("/api/v5/alias/options", {"GET": None}),
     "api-alias-options-old": ("/api/v4/alias/options", {"GET": None}),
-    "api-alias-contacts": ("/api/aliases/{id}/contacts", {"GET": None, "POST": {"contact": "a@b.test"}}),
-    "api-contact": ("/api/contacts/1", {"DELETE": None}),
-    "api-contact-toggle": ("/api/contacts/1/toggle", {"POST": None}),
+    "api-alias-contacts": (
+        "/api/aliases/{id}/contacts?page_id=0",
+        {"GET": None, "POST": {"contact": "a@b.test"}},
+    ),
+    "api-contact": ("/api/contacts/{contact}", {"DELETE": None}),
+    "api-contact-toggle": ("/api/contacts/{contact}/toggle", {"POST": None}),
     "api-mailboxes": ("/api/mailboxes", {"GET": None, "POST": {"email": "x@home.test"}}),
     "api-mailboxes-all": ("/api/v2/mailboxes", {"GET": None}),
     "api-mailbox": ("/api/mailboxes/{mailbox}", {"PUT": {"default": False}, "DELETE": None}),
@@ -90,8 +95,10 @@ URLS: dict[str, tuple[str, dict[str, Any]]] = {
     "addy-one-attached-recipients-only": (f"{ADDY}/attached-recipients-only/{{uuid}}", {"DELETE": None}),
     **{
         f"addy-{word}": (f"{ADDY}/{word}", {"GET": None, "POST": {}})
-        for word in ("rules", "usernames", "domains", "blocklist")
+        for word in ("rules", "usernames", "domains")
     },
+    "addy-blocklist": (f"{ADDY}/blocklist", {"GET": None, "POST": {"value": "spam@shop.test"}}),
+    "addy-blocked": (f"{ADDY}/blocklist/{{blocked}}", {"DELETE": None}),
     "addy-account-notifications": (f"{ADDY}/account-notifications", {"GET": None}),
     "addy-failed-deliveries": (f"{ADDY}/failed-deliveries", {"GET": None}),
     "addy-failed-delivery": (f"{ADDY}/failed-deliveries/{{failed}}", {"GET": None, "DELETE": None}),
@@ -107,8 +114,6 @@ URLS: dict[str, tuple[str, dict[str, Any]]] = {
 STATUS = {
     "/api/v3/alias/custom/new": 412,
     "/api/v2/alias/custom/new": 412,
-    "/api/contacts/1": 403,
-    "/api/contacts/1/toggle": 403,
     "/api/custom_domains/1": 403,
     "/api/custom_domains/1/trash": 403,
     "/api/auth/login": 400,
@@ -125,10 +130,7 @@ STATUS = {
     f"{ADDY}/aliases/restore/bulk": 404,
 }
 # What is listed, as none, and cannot be added.
-NOTHING_TO_ADD = (
-    "/api/aliases/{id}/contacts",
-    *(f"{ADDY}/{word}" for word in ("rules", "usernames", "domains", "blocklist")),
-)
+NOTHING_TO_ADD = tuple(f"{ADDY}/{word}" for word in ("rules", "usernames", "domains"))
 OPEN = tuple(
     f"/api/auth/{deed}" for deed in ("login", "mfa", "register", "activate", "reactivate", "forgot_password")
 )
@@ -139,7 +141,9 @@ KEYED = [call for call in CALLS if call[1] not in OPEN]
 
 
 def named(alias: Alias, home: EmailAddress) -> dict[str, Any]:
-    """What stands for the names in braces; an activity of the alias is made for it."""
+    """What stands for the names in braces; an activity and a contact of the alias are made for it."""
+    spam = {"address": "spam@shop.test", "reverse_address": new_reverse_address(alias.domain.name)}
+    contact = Contact.objects.create(alias=alias, blocked=True, **spam)
     failed = Activity.objects.create(alias=alias, event="bounce", destination=home, status="5.1.1")
     return {
         "id": alias.pk,
@@ -147,6 +151,8 @@ def named(alias: Alias, home: EmailAddress) -> dict[str, Any]:
         "mailbox": home.pk,
         "recipient": public_id("recipient", home.pk),
         "failed": public_id("failed delivery", failed.pk),
+        "contact": contact.pk,
+        "blocked": public_id("blocked", contact.address),
     }
 
 
@@ -170,7 +176,9 @@ def test_every_url_works_with_a_key_and_needs_one(
     expected = STATUS.get(path, 200)
     if path.endswith("/random/new") or (method, path) in {
         ("POST", "/api/mailboxes"),
+        ("POST", "/api/aliases/{id}/contacts?page_id=0"),
         ("POST", f"{ADDY}/aliases"),
+        ("POST", f"{ADDY}/blocklist"),
     }:
         expected = 201
     if method == "POST" and path in NOTHING_TO_ADD:
@@ -255,7 +263,7 @@ def test_user_info_tells_whose_key_it_is(alice: User, api: Api) -> None:
         "trial_end_timestamp": None,
         "max_alias_free_plan": 0,
         "connected_proton_address": None,
-        "can_create_reverse_alias": False,
+        "can_create_reverse_alias": True,
         "profile_picture_url": None,
     }
 

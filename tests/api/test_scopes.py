@@ -48,13 +48,11 @@ CREATE = {
     ("GET", f"{ADDY}/domain-options"),
     ("GET", f"{ADDY}/account-details"),
     ("GET", f"{ADDY}/recipients"),
-    *(
-        ("GET", f"{ADDY}/{word}")
-        for word in ("rules", "usernames", "domains", "blocklist", "account-notifications")
-    ),
+    *(("GET", f"{ADDY}/{word}") for word in ("rules", "usernames", "domains", "account-notifications")),
     ("GET", f"{ADDY}/recipients/{{recipient}}"),
 }
 ACTIVITY = {
+    ("GET", f"{ADDY}/blocklist"),
     ("GET", f"{ADDY}/failed-deliveries"),
     ("GET", f"{ADDY}/failed-deliveries/{{failed}}"),
     ("GET", "/api/aliases/{id}/activities"),

@@ -23,6 +23,7 @@ from pytest_django.live_server_helper import LiveServer
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias, AliasPreferences
+from contacts.models import Contact
 from domains.models import Domain
 from mail.models import Activity, Event
 from tokens.models import Token
@@ -32,7 +33,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 Calls = Callable[..., list[dict[str, Any]]]
 CLIENTS = Path(sys.prefix) / "clients"
 SCRIPT = Path(__file__).with_name("call.js")
-REFUSAL = "Reverse aliases are not available on this server."
 
 
 @pytest.fixture
@@ -202,19 +202,26 @@ def test_it_reads_activities(values: Values, alice: User) -> None:
     }
 
 
-def test_contacts_are_refused_in_words(outcomes: Calls, alice: User) -> None:
+def test_it_makes_blocks_and_deletes_contacts(outcomes: Calls, values: Values, alice: User) -> None:
     alias = issue(owner=alice)
-    post = {"aliasId": alias.pk, "aliasAliasIdContactsPost": {"contact": "eve@sender.test"}}
+    post = {"aliasId": alias.pk, "aliasAliasIdContactsPost": {"contact": "Eve <eve@sender.test>"}}
 
-    listed, *refused = outcomes(
-        ("alias", "getContacts", {"aliasId": alias.pk, "pageId": 0}),
+    made, again, listed = values(
         ("alias", "createContact", post),
-        ("alias", "toggleContactBlocking", {"contactId": 1}),
-        ("alias", "deleteContact", {"contactId": 1}),
+        ("alias", "createContact", post),
+        ("alias", "getContacts", {"aliasId": alias.pk, "pageId": 0}),
+    )
+    contact = Contact.objects.get()
+    blocked, deleted = values(
+        ("alias", "toggleContactBlocking", {"contactId": contact.pk}),
+        ("alias", "deleteContact", {"contactId": contact.pk}),
     )
 
-    assert listed == {"value": {"contacts": []}}
-    assert refused == [{"status": 403, "error": REFUSAL}] * 3
+    assert made["reverseAlias"] == f'"Eve | eve at sender.test" <{contact.reverse_address}>'
+    assert (made["existed"], again["existed"]) == (False, True)
+    assert [row["contact"] for row in listed["contacts"]] == ["eve@sender.test"]
+    assert (blocked["blockForward"], deleted["deleted"]) == (True, True)
+    assert not Contact.objects.exists()
 
 
 def test_it_manages_mailboxes(outcomes: Calls, values: Values, alice: User) -> None:

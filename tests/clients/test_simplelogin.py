@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from pytest_django.live_server_helper import LiveServer
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
+from contacts.models import Contact
 from domains.models import Domain
 from mail.models import Activity, Event
 
@@ -140,14 +142,18 @@ def test_it_reads_mailboxes_and_domains(run: Run, alice: User, example_com: Doma
     assert "Linked mailboxes:\n  - alice@example.com" in one
 
 
-def test_contacts_are_refused_in_words(run: Run, alice: User) -> None:
+def test_it_makes_blocks_and_deletes_contacts(run: Run, alice: User) -> None:
     alias = issue(owner=alice)
 
     assert "No contacts found." in run("contacts", "list", alias.pk)
-    for command in (
-        ("contacts", "create", alias.pk, "eve@sender.test"),
-        ("contacts", "delete", 1),
-        ("contacts", "toggle", 1),
-    ):
-        printed = run(*command)
-        assert "Status code: 403\nError message: Reverse aliases are not available" in printed
+    made = run("contacts", "create", alias.pk, "eve@sender.test")
+    contact = Contact.objects.get()
+    assert "✓ Contact created" in made
+    assert f'Reverse alias: "eve at sender.test" <{contact.reverse_address}>' in made
+    assert "Contact already exists." in run("contacts", "create", alias.pk, "eve@sender.test")
+    Contact.objects.update(last_reply_at=datetime(2026, 11, 25, 8, 30, tzinfo=UTC))
+    assert "2026-11-25 08:30:00" in run("contacts", "list", alias.pk)
+    assert "Contact has been blocked" in run("contacts", "toggle", contact.pk)
+    assert "Contact has been unblocked" in run("contacts", "toggle", contact.pk)
+    assert "✓ Contact deleted successfully" in run("contacts", "delete", contact.pk)
+    assert not Contact.objects.exists()

@@ -18,6 +18,7 @@ from pytest_django.live_server_helper import LiveServer
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
+from contacts.models import Contact
 from mail.models import Activity, Event
 from tokens.models import Token
 
@@ -219,14 +220,19 @@ def test_it_asks_at_a_wrong_path_to_change_a_mailbox_and_is_told_so(keyed: Run, 
     assert not home.primary
 
 
-def test_contacts_are_refused_in_words(keyed: Run, alice: User) -> None:
+def test_it_makes_blocks_and_deletes_contacts(keyed: Run, alice: User) -> None:
     alias = issue(owner=alice)
-    refusal = "Reverse aliases are not available on this server.\n"
 
     assert keyed("alias", "contact", "list", alias.pk) == "No contacts found\n"
-    assert keyed("alias", "contact", "create", alias.pk, "-e", "eve@sender.test") == refusal
-    assert keyed("alias", "contact", "toggle", 1) == refusal
-    assert keyed("alias", "contact", "delete", "-y", 1) == refusal
+    made = keyed("alias", "contact", "create", alias.pk, "-e", "eve@sender.test")
+    contact = Contact.objects.get()
+    assert made == f"{contact.reverse_address}\n"
+    assert keyed("alias", "contact", "create", alias.pk, "-e", "eve@sender.test") == made
+    assert "eve@sender.test" in keyed("alias", "contact", "list", alias.pk)
+    assert keyed("alias", "contact", "toggle", contact.pk) == "Blocked\n"
+    assert keyed("alias", "contact", "toggle", contact.pk) == "Unblocked\n"
+    keyed("alias", "contact", "delete", "-y", contact.pk)
+    assert not Contact.objects.exists()
 
 
 def test_it_keeps_a_copy_of_everything(keyed: Run, alice: User) -> None:

@@ -14,7 +14,9 @@ from django.utils import timezone
 from accounts.models import AddressChange, DestinationOnly, User
 from accounts.password_links import password_link
 from aliases.issuing import issue
-from aliases.models import Alias
+from aliases.models import Admits, Alias
+from contacts.book import add_contact
+from contacts.models import Contact
 from domains.dkim_keys import make_keys
 from domains.models import DkimKey, DnsCheck, Domain
 from mail.models import Activity, Event, ReturnedMessage
@@ -149,6 +151,17 @@ def set_stage() -> Stage:
             reason=reason,
         )
     ReturnedMessage.keep(failed, b"Subject: Your order\r\n\r\nIt is on its way.\r\n")
+    known, _existed = add_contact(aliases[0], "Jane from the shop <jane@shop.test>")
+    stranger, _existed = add_contact(aliases[0], "stranger@unknown.test")
+    blocked, _existed = add_contact(aliases[0], "spam@unknown.test")
+    blocked.block()
+    Contact.objects.filter(pk=stranger.pk).update(waiting=True)
+    Contact.objects.filter(pk=known.pk).update(
+        forwards=12, replies=4, last_forward_at=timezone.now() - timedelta(hours=5)
+    )
+    Activity.objects.create(alias=aliases[0], event=Event.REPLY, contact=known)
+    aliases[0].edit(admits=Admits.KNOWN_LATER)
+    aliases[2].edit(hides_replies=False)
     deleted = issue(owner=alice, domain=bucher.name, hostname="old-forum.test", note="Gone")
     deleted.soft_delete()
     token, _secret = Token.objects.issue(
@@ -200,6 +213,16 @@ def verification_key() -> str:
     return EmailConfirmationHMAC(EmailAddress.objects.get(email="alice@work.test")).key
 
 
+def contact_of(stage: Stage) -> Contact:
+    """Somebody who has written to the alias, and whom alice has answered."""
+    return Contact.objects.of(stage.alias).get(address="jane@shop.test")
+
+
+def news_alias() -> Alias:
+    """An alias that forwards as it came, and has no correspondents."""
+    return Alias.objects.get(hostname="news.test")
+
+
 PASSKEYS = "/accounts/2fa/webauthn/"
 
 SCENES = [
@@ -215,6 +238,16 @@ SCENES = [
     Scene("alias-new", "alice", lambda stage: "/aliases/new/"),
     Scene("alias-new-no-domain", "outsider", lambda stage: "/aliases/new/"),
     Scene("alias", "alice", lambda stage: f"/aliases/{stage.alias.pk}/"),
+    Scene("contacts", "alice", lambda stage: f"/aliases/{stage.alias.pk}/contacts/"),
+    Scene(
+        "contacts-new",
+        "alice",
+        lambda stage: f"/aliases/{stage.alias.pk}/contacts/?new={contact_of(stage).pk}",
+    ),
+    Scene("contacts-no-match", "alice", lambda stage: f"/aliases/{stage.alias.pk}/contacts/?q=nothing"),
+    Scene("contacts-empty", "alice", lambda stage: f"/aliases/{news_alias().pk}/contacts/"),
+    Scene("contact", "alice", lambda stage: f"/contacts/{contact_of(stage).pk}/"),
+    Scene("contact-remove", "alice", lambda stage: f"/contacts/{contact_of(stage).pk}/remove/"),
     Scene("aliases-deleted", "alice", lambda stage: "/aliases/deleted/"),
     Scene("alias-deleted", "alice", lambda stage: f"/aliases/{stage.deleted.pk}/"),
     Scene("alias-remove", "alice", lambda stage: f"/aliases/{stage.deleted.pk}/remove/"),
@@ -236,6 +269,7 @@ SCENES = [
     Scene("address-undo", None, lambda stage: stage.undo),
     Scene("address-undo-over", None, lambda stage: "/addresses/undo/x/"),
     Scene("account", "alice", lambda stage: "/account/"),
+    Scene("account-replies", "alice", lambda stage: "/account/replies/"),
     Scene("account-delete", "alice", lambda stage: "/account/delete/"),
     Scene("password", "alice", lambda stage: "/accounts/password/change/"),
     Scene("password-first", "passkey_holder", lambda stage: "/accounts/password/set/"),

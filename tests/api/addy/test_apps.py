@@ -211,7 +211,6 @@ def test_what_comes_in_pages_is_an_empty_page(alice: User, api: Api, word: str) 
         ("rules", "There are no rules for mail on this server."),
         ("usernames", "There are no user names on this server: people sign in with their e-mail address."),
         ("domains", "Only an admin can add domains to this server."),
-        ("blocklist", "There is no list of blocked senders on this server. Disable the alias instead."),
     ],
 )
 def test_what_cannot_be_added_is_refused_in_a_sentence(

@@ -357,18 +357,6 @@ def test_logging_out_revokes_the_token_it_came_with(alice: User, api: Api) -> No
     assert other.get("/api/user_info").status_code == 200
 
 
-def test_contacts_are_not_there(alice: User, root: User, api: Api) -> None:
-    alias = issue(owner=alice)
-    theirs = issue(owner=root, domain="example.com")
-    client = api(alice)
-
-    assert client.get(f"/api/aliases/{alias.pk}/contacts").json() == {"contacts": []}
-    refused = client.post(f"/api/aliases/{alias.pk}/contacts", {"contact": "a@b.test"}, format="json")
-    assert (refused.status_code, set(refused.json())) == (403, {"error"})
-    assert client.get(f"/api/aliases/{theirs.pk}/contacts").status_code == 404
-    assert client.delete("/api/contacts/1").status_code == 403
-
-
 def sign_in(**fields: Any) -> Any:
     return APIClient().post(
         "/api/auth/login",
