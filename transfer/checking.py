@@ -14,9 +14,10 @@ from accounts.models import AddressChange, User
 from aliases.ending import check_expiry
 from aliases.issuing import check_name, needs_suffix
 from aliases.local_parts import is_reserved, resolved_form
-from aliases.models import Alias
+from aliases.models import Admits, Alias
 from aliases.validation import clean_destinations, clean_name, clean_note
 from aliases.websites import bare_host
+from contacts.addresses import correspondent_address, is_reverse_address
 from core.addresses import AddressError, parse_address
 from core.batches import batches
 from core.db.compiled import CompiledQuery
@@ -26,6 +27,8 @@ from transfer.rows import Problem, Row, printable
 
 # Rows that are read or written together: SQLite takes 32,766 parameters in a statement.
 BATCH = 5_000
+# Contacts of one alias in a file.
+CONTACTS_MAX = 1_000
 
 OwnerOf = Callable[[Row], User | None]
 
@@ -69,7 +72,37 @@ def _clean(row: Row, lines: dict[str, int]) -> Row:
         hostname=bare_host(row.hostname),
         destinations=clean_destinations(row.destinations) if row.destinations else [],
         owner=printable(row.owner),
+        admits=_clean_admits(row.admits),
+        contacts=_clean_contacts(row.contacts, address),
     )
+
+
+def _clean_admits(word: str) -> str:
+    """Whose mail the alias takes. Raises ValueError."""
+    if word and word not in Admits.values:
+        raise ValueError(
+            gettext("“%(word)s” in the column admits is none of: %(words)s.")
+            % {"word": printable(word[:40]), "words": ", ".join(Admits.values)}
+        )
+    return word
+
+
+def _clean_contacts(rows: Sequence[Sequence[Any]], alias: str) -> list[tuple[str, str, bool]]:
+    """The correspondents as they would be stored, each address once. Raises RuleError, ValueError."""
+    if len(rows) > CONTACTS_MAX:
+        raise ValueError(gettext("An alias can bring at most %(max)s contacts.") % {"max": CONTACTS_MAX})
+    cleaned: dict[str, tuple[str, str, bool]] = {}
+    for text, name, blocked in rows:
+        try:
+            address = correspondent_address(text)
+        except AddressError as error:
+            raise ValueError(
+                gettext("The contact “%(address)s” is not a valid address.")
+                % {"address": printable(text[:80])}
+            ) from error
+        if address != alias and not is_reverse_address(address):
+            cleaned.setdefault(address, (address, clean_name(name), blocked))
+    return list(cleaned.values())
 
 
 def check(

@@ -23,7 +23,10 @@ from aliases.local_parts import check_local_part, resolved_form
 from aliases.models import Alias, AliasDestination, AliasExpiry, AliasPreferences
 from aliases.validation import clean_name, clean_note, clean_text
 from aliases.websites import bare_host
+from contacts.addresses import correspondent_address, is_reverse_address
+from contacts.models import Contact
 from core.addresses import AddressError, domain_to_ascii, normalise_address, parse_address
+from core.batches import batches
 from core.exceptions import RuleError
 from domains.models import AccessGrant, Domain
 from tokens.models import Token, clean_networks
@@ -56,6 +59,7 @@ def export_config() -> Row:
     with transaction.atomic():
         users = User.objects.prefetch_related("emailaddress_set__destination_only", "authenticator_set")
         aliases = Alias.objects.select_related("owner", "expiry").with_destinations().order_by("pk")
+        contacts = Contact.objects.select_related("alias").order_by("pk")
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -77,6 +81,11 @@ def export_config() -> Row:
                 lambda token: {"scopes": token.rights.words},
             ),
             "aliases": _rows(aliases.iterator(chunk_size=BATCH), _links, without=["domain"]),
+            "contacts": _rows(
+                contacts.iterator(chunk_size=BATCH),
+                lambda contact: {"alias": contact.alias.address},
+                without=["alias"],
+            ),
         }
 
 
@@ -167,7 +176,7 @@ class _Importer:
             "tokens": self._token,
         }
         counts: dict[str, int] = {}
-        for kind in (*create, "aliases"):
+        for kind in (*create, "aliases", "contacts"):
             rows = document.get(kind, [])
             if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
                 self.problems.append(f"{kind}: must be an array of objects.")
@@ -176,6 +185,9 @@ class _Importer:
             places = [(f"{kind}[{number}]", row) for number, row in enumerate(rows)]
             if kind == "aliases":
                 self._aliases(places)
+                continue
+            if kind == "contacts":
+                self._contacts(places)
                 continue
             for place, row in places:
                 with self._reporting(place):
@@ -292,6 +304,47 @@ class _Importer:
                 for _place, alias, _expiry, links in made
                 for address in links
             )
+
+    def _contacts(self, rows: list[tuple[str, Row]]) -> None:
+        """Insert the contacts in batches, each with the reverse address that correspondents may have."""
+        for batch in batches(rows, BATCH):
+            if self.problems:
+                return
+            named = Alias.objects.filter(address__in=[row.get("alias") for _place, row in batch])
+            aliases = {alias.address: alias for alias in named}
+            made: list[Contact] = []
+            for place, row in batch:
+                with self._reporting(place):
+                    made.append(self._contact(row, aliases))
+            reverse = [contact.reverse_address for contact in made]
+            taken = set(Contact.objects.filter(reverse_address__in=reverse).values_list("reverse_address"))
+            if taken or len(set(reverse)) < len(reverse):
+                self.problems.append("contacts: a reverse address is there already, or twice.")
+            pairs = {(contact.alias_id, contact.address) for contact in made}
+            if len(pairs) < len(made):
+                self.problems.append("contacts: an alias has the same contact twice.")
+            if not self.problems:
+                Contact.objects.bulk_create(made)
+
+    def _contact(self, row: Row, aliases: dict[str, Alias]) -> Contact:
+        alias = aliases.get(_text(row, "alias"))
+        if alias is None:
+            raise ValueError(f"there is no alias {row['alias']}")
+        reverse_address = _text(row, "reverse_address")
+        if (
+            not is_reverse_address(reverse_address)
+            or alias.address.partition("@")[2] != (reverse_address.partition("@")[2])
+        ):
+            raise ValueError(f"{reverse_address} is not a reverse address on the alias's domain")
+        contact = self._read(
+            Contact,
+            row,
+            alias=alias,
+            address=correspondent_address(_text(row, "address")),
+            name=clean_name(row.get("name", "")),
+        )
+        contact.full_clean(exclude=["alias"], validate_unique=False, validate_constraints=False)
+        return contact
 
     def _alias(self, row: Row) -> tuple[Alias, AliasExpiry | None, list[EmailAddress]]:
         parsed = parse_address(_text(row, "address"))

@@ -14,7 +14,9 @@ from django.utils.translation import gettext
 
 from accounts.models import User
 from aliases.creation_limits import hold_creations
-from aliases.models import Alias, AliasDestination, AliasExpiry, AliasPreferences
+from aliases.models import Admits, Alias, AliasDestination, AliasExpiry, AliasPreferences
+from contacts.addresses import new_reverse_address
+from contacts.models import Contact
 from core.batches import batches
 from core.db.violations import is_conflict
 from core.exceptions import RuleError
@@ -79,6 +81,18 @@ def _make(check: Check) -> int:
         AliasExpiry.objects.bulk_create(
             AliasExpiry(alias=alias, **one.row.expiry) for alias, one in pairs if one.row.expiry
         )
+        Contact.objects.bulk_create(
+            Contact(
+                alias=alias,
+                address=address,
+                name=name,
+                is_name_kept=bool(name),
+                blocked=blocked,
+                reverse_address=new_reverse_address(one.domain),
+            )
+            for alias, one in pairs
+            for address, name, blocked in one.row.contacts
+        )
     # Asked after the insert: whoever adds such an address as an own one meanwhile finds the alias.
     rows = [one.row for one in check.candidates]
     receiving = own_addresses(row.address for row in rows)
@@ -105,6 +119,7 @@ def _alias(candidate: Candidate, domain: Domain, *, hides_replies: bool) -> Alia
         note=row.note,
         name=row.name,
         hostname=row.hostname,
-        hides_replies=hides_replies,
+        hides_replies=hides_replies if row.hides_replies is None else row.hides_replies,
+        admits=row.admits or Admits.ALL,
         deleted_at=timezone.now() if row.deleted else None,
     )

@@ -6,9 +6,20 @@ from allauth.usersessions.models import UserSession
 
 from accounts.models import AddressChange, User
 from aliases.models import AliasPreferences
+from contacts.models import Contact
 from domains.models import AccessGrant
 from tokens.models import Token
 from transfer.formats.anonmail import alias_rows
+
+REPLY_PREFERENCES = (
+    "hides_replies",
+    "sender_format",
+    "replies_to_others",
+    "strict_replies",
+    "cleans_text",
+    "allows_revealing",
+    "keeps_returned",
+)
 
 
 def everything(user: User) -> dict[str, Any]:
@@ -41,6 +52,7 @@ def everything(user: User) -> dict[str, Any]:
             "style": getattr(preferences, "style", None),
             "idle_days": getattr(preferences, "idle_days", None),
             "unused_days": getattr(preferences, "unused_days", None),
+            **{name: getattr(preferences, name, None) for name in REPLY_PREFERENCES},
         },
         "second_factors": [
             {"type": factor.type, "created": factor.created_at.isoformat()}
@@ -66,4 +78,21 @@ def everything(user: User) -> dict[str, Any]:
             for token in Token.objects.owned_by(user).order_by("pk")
         ],
         "aliases": list(alias_rows(user)),
+        "contacts": [
+            {
+                "alias": contact.alias.address,
+                "address": contact.address,
+                "name": contact.name,
+                "reverse_address": contact.reverse_address,
+                "blocked": contact.blocked,
+                "waiting": contact.waiting,
+                "forwards": contact.forwards,
+                "replies": contact.replies,
+                "blocks": contact.blocks,
+                "created": contact.created.isoformat(),
+                "last_forward": contact.last_forward_at.isoformat() if contact.last_forward_at else None,
+                "last_reply": contact.last_reply_at.isoformat() if contact.last_reply_at else None,
+            }
+            for contact in Contact.objects.filter(alias__owner=user).select_related("alias").order_by("pk")
+        ],
     }

@@ -61,6 +61,12 @@ class Row:
     # The owner's address, if the file says whose it is (Mailu).
     owner: str = ""
     problem: str = ""
+    # Whether replies hide the owner, if the file says so; else as the owner likes it.
+    hides_replies: bool | None = None
+    # One of aliases.models.Admits; "" is everybody's mail.
+    admits: str = ""
+    # The correspondents: address, name, and whether they are blocked.
+    contacts: Sequence[Sequence[Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)

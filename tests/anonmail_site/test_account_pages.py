@@ -19,6 +19,7 @@ from pytest_django import Settings
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias, AliasPreferences
+from contacts.book import add_contact
 from domains.models import Domain
 from tests.rig.signing_in import signed_in
 from tokens.models import Token
@@ -210,6 +211,8 @@ def test_everything_about_me_is_downloaded_without_a_secret(browser: Client, ali
     issue(owner=alice, note="=HYPERLINK(1)", hostname="shop.test")
     issue(owner=alice).soft_delete()
     token, _secret = Token.objects.issue(owner=alice, name="phone")
+    contact, _existed = add_contact(Alias.objects.present().get(), "jane@shop.test")
+    contact.block()
 
     document = json.loads(browser.get("/account/everything.json").content)
     text = b"".join(browser.get("/account/aliases.csv").streaming_content).decode()  # type: ignore[arg-type]
@@ -218,6 +221,10 @@ def test_everything_about_me_is_downloaded_without_a_secret(browser: Client, ali
     assert document["account"]["email"] == alice.email
     assert [alias["note"] for alias in document["aliases"]] == ["=HYPERLINK(1)", ""]
     assert document["tokens"][0]["name"] == "phone"
+    (told,) = document["contacts"]
+    assert (told["address"], told["reverse_address"]) == ("jane@shop.test", contact.reverse_address)
+    assert told["blocked"] is True
+    assert json.loads(rows[0]["contacts"])[0]["address"] == "jane@shop.test"
     assert token.digest not in json.dumps(document)
     assert alice.password not in json.dumps(document)
     assert [row["note"] for row in rows] == ["'=HYPERLINK(1)", ""]

@@ -15,6 +15,8 @@ from django.utils import timezone
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias, AliasPreferences
+from contacts.book import add_contact
+from contacts.models import Contact
 from domains.models import AccessGrant, Domain
 from tokens.models import Token
 from tokens.scopes import EVERYTHING, Scope
@@ -41,6 +43,9 @@ def rich_installation() -> None:
     plain = issue(owner=alice, hostname="github.com", note="a\nb ☃")
     plain.edit(pinned=True, name="Git Hub")
     Alias.objects.filter(pk=plain.pk).update(forwards=7, blocks=2, replies=1)
+    contact, _existed = add_contact(plain, "Jane Dœ <jane@shop.test>")
+    Contact.objects.filter(pk=contact.pk).update(forwards=3, replies=2, last_reply_at=timezone.now())
+    add_contact(plain, "spam@shop.test")[0].block()
     both = [second.email, alice.email]
     issue(owner=alice, domain="example.com", destinations=both).disable()
     issue(owner=alice, domain="example.com").soft_delete()
@@ -67,7 +72,15 @@ def test_everything_comes_back_as_it_was() -> None:
 
     counts = import_config(document)
 
-    assert counts == {"users": 3, "domains": 2, "preferences": 1, "grants": 1, "tokens": 2, "aliases": 4}
+    assert counts == {
+        "users": 3,
+        "domains": 2,
+        "preferences": 1,
+        "grants": 1,
+        "tokens": 2,
+        "aliases": 4,
+        "contacts": 2,
+    }
     assert without_time(json.loads(json.dumps(export_config()))) == without_time(document)
     assert User.objects.get(email="alice@example.com").check_password("alice-password-1")
     assert AccessGrant.objects.get().granted_by == User.objects.get(email="alice@example.com")
@@ -85,11 +98,56 @@ def test_an_export_holds_every_field_there_is() -> None:
         Token: (document["tokens"][0], {"id", "owner"}),
         AccessGrant: (document["grants"][0], {"id"}),
         AliasPreferences: (document["preferences"][0], set()),
+        Contact: (document["contacts"][0], {"id"}),
     }
 
     for model, (row, elsewhere) in known.items():
         fields = {field.name for field in model._meta.concrete_fields} - elsewhere
         assert fields <= set(row), model
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"alias": "nobody@example.com"}, "there is no alias nobody@example.com"),
+        ({"alias": 7}, "alias must be a text"),
+        ({"address": "nonsense"}, "is not a valid e-mail address"),
+        ({"reverse_address": "info@example.com"}, "is not a reverse address on the alias's domain"),
+        ({"reverse_address": f"r.{'a' * 26}@elsewhere.test"}, "is not a reverse address"),
+        ({"reverse_address": None}, "reverse_address must be a text"),
+        ({"reverse_address": "{other}"}, "a reverse address is there already, or twice"),
+        ({"address": "spam@shop.test"}, "an alias has the same contact twice"),
+        ({"forwards": -1}, "forwards: "),
+        ({"name": "x" * 1000}, "at most"),
+    ],
+)
+def test_a_contact_that_cannot_be_is_told(changes: dict[str, object], reason: str) -> None:
+    rich_installation()
+    document = json.loads(json.dumps(export_config()))
+    first, second = document["contacts"]
+    first |= changes
+    if first["reverse_address"] == "{other}":
+        first["reverse_address"] = second["reverse_address"]
+    wipe()
+
+    with pytest.raises(ConfigError) as refusal:
+        import_config(document)
+
+    assert reason in str(refusal.value)
+    assert not Alias.objects.exists()
+    assert not Contact.objects.exists()
+
+
+@pytest.mark.django_db
+def test_an_export_from_before_there_were_contacts_brings_none() -> None:
+    rich_installation()
+    document = json.loads(json.dumps(export_config()))
+    del document["contacts"]
+    wipe()
+
+    assert import_config(document)["contacts"] == 0
+    assert Alias.objects.count() == 4
 
 
 @pytest.mark.django_db

@@ -1,22 +1,25 @@
 """Our own CSV of a person's aliases."""
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from django.db.models import Prefetch
 from django.utils import timezone
 from django.utils.translation import gettext
 
 from accounts.models import User
 from aliases.models import Alias, AliasExpiry
+from contacts.models import Contact
 from core.spreadsheets import csv_lines, without_guard
 from transfer.formats.table import flag, read_table
 from transfer.rows import Document, Row, printable
 
 COLUMNS = """
     address enabled pinned note name hostname destinations forwards blocks replies created last_activity
-    deleted expires_at idle_days unused_days
+    deleted expires_at idle_days unused_days hides_replies admits contacts
 """.split()  # noqa: SIM905
 
 
@@ -37,7 +40,27 @@ def _row(line: int, cells: Mapping[str, str]) -> Row:
         hostname=without_guard(cells.get("hostname", "")),
         destinations=tuple(without_guard(cells.get("destinations", "")).split()),
         expiry=_expiry(cells),
+        hides_replies=flag(cells, "hides_replies", missing=False) if cells.get("hides_replies") else None,
+        admits=cells.get("admits", "").strip(),
+        contacts=_contacts(cells.get("contacts", "")),
     )
+
+
+def _contacts(cell: str) -> list[tuple[str, str, bool]]:
+    """The correspondents in a cell: a JSON array of objects. Raises ValueError."""
+    if not cell.strip():
+        return []
+    try:
+        rows = json.loads(cell)
+        contacts = [(row["address"], row.get("name", ""), row.get("blocked", False)) for row in rows]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        contacts = [(None, "", False)]
+    for address, name, blocked in contacts:
+        if not (isinstance(address, str) and isinstance(name, str) and isinstance(blocked, bool)):
+            raise ValueError(
+                gettext("The column contacts must have a JSON array of objects with an address.")
+            )
+    return contacts
 
 
 def _expiry(cells: Mapping[str, str]) -> dict[str, Any]:
@@ -94,12 +117,25 @@ def alias_row(alias: Alias) -> dict[str, Any]:
         "expires_at": day.isoformat() if day else "",
         "idle_days": expiry.idle_days or "",
         "unused_days": expiry.unused_days or "",
+        "hides_replies": alias.hides_replies,
+        "admits": alias.admits,
+        "contacts": contacts_cell(alias.contacts.all()),
     }
+
+
+def contacts_cell(contacts: Iterable[Contact]) -> str:
+    """The correspondents as JSON, without what is of this server alone: reverse addresses and figures."""
+    rows = [
+        {"address": contact.address, "name": contact.name, "blocked": contact.blocked} for contact in contacts
+    ]
+    return json.dumps(rows, ensure_ascii=False) if rows else ""
 
 
 def alias_rows(user: User) -> Iterator[dict[str, Any]]:
     """Every alias of `user`, the deleted ones included, the oldest first."""
+    contacts = Prefetch("contacts", Contact.objects.order_by("pk"))
     aliases = Alias.objects.owned_by(user).select_related("expiry").with_destinations().order_by("pk")
+    aliases = aliases.prefetch_related(contacts)
     return (alias_row(alias) for alias in aliases.iterator(chunk_size=1000))
 
 

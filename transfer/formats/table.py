@@ -16,8 +16,9 @@ _DELIMITERS = ",;\t|"
 # The columns that some format reads.
 _COLUMNS = frozenset(
     """
-    active address alias deleted deleted_at description destinations domain email enabled expires_at
-    from_name hostname idle_days local_part mailboxes name note pinned recipients unused_days
+    active address admits alias contacts deleted deleted_at description destinations domain email enabled
+    expires_at from_name hides_replies hostname idle_days local_part mailboxes name note pinned recipients
+    unused_days
     """.split()  # noqa: SIM905
 )
 # Excel's line about the separator, before the columns.

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,9 @@ from django.utils import timezone
 from accounts.models import User
 from aliases.ending import set_expiry
 from aliases.issuing import issue
-from aliases.models import Alias, AliasExpiry
+from aliases.models import Admits, Alias, AliasExpiry
+from contacts.book import add_contact
+from contacts.models import Contact
 from tests.transfer.attempt import attempt
 from transfer.formats import ANONMAIL, read
 from transfer.formats.anonmail import alias_row, aliases_csv
@@ -30,21 +33,64 @@ def test_our_own_export_comes_back_as_it_was(alice: User, home: EmailAddress) ->
     plain = issue(owner=alice, hostname="github.com", note='=HYPERLINK("x")\n\'@b')
     plain.edit(name="-Git", pinned=True)
     set_expiry(plain, expires_at=timezone.now() + timedelta(days=9), idle_days=30, unused_days=None)
+    plain.edit(hides_replies=False, admits=Admits.KNOWN)
+    add_contact(plain, '"Doe; Jane" <jane@shop.test>')
+    add_contact(plain, "spam@shop.test")[0].block()
     issue(owner=alice, note="'=x", destinations=[home.email, alice.email]).disable()
     issue(owner=alice, note="a,b;c\td").soft_delete()
     kept = ("address", "enabled", "pinned", "note", "name", "hostname", "destinations")
-    kept += ("expires_at", "idle_days", "unused_days")
+    kept += ("expires_at", "idle_days", "unused_days", "hides_replies", "admits", "contacts")
 
     def known() -> list[list[Any]]:
         aliases = Alias.objects.with_destinations().order_by("address")
         return [[*(alias_row(alias)[key] for key in kept), alias.is_deleted] for alias in aliases]
 
     before, text = known(), "".join(aliases_csv(alice))
+    reverse_addresses = set(Contact.objects.values_list("reverse_address", flat=True))
     Alias.objects.all().strip()
     Alias.objects.all().delete()
     attempt(alice, read(text, ANONMAIL).rows).make()
 
     assert known() == before
+    # Each server has its own.
+    assert reverse_addresses.isdisjoint(Contact.objects.values_list("reverse_address", flat=True))
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "reason"),
+    [
+        ("contacts", "jane@shop.test", "must have a JSON array of objects with an address"),
+        ("contacts", "{}x", "must have a JSON array"),
+        ("contacts", "[7]", "must have a JSON array"),
+        ("contacts", '[{"name": "Jane"}]', "must have a JSON array"),
+        ("contacts", '[{"address": 7}]', "must have a JSON array"),
+        ("contacts", '[{"address": "a@b.test", "blocked": "yes"}]', "must have a JSON array"),
+        ("contacts", '[{"address": "nonsense"}]', "The contact “nonsense” is not a valid address."),
+        ("contacts", "[" * 100_000, "must have a JSON array"),
+        ("admits", "nobody", "“nobody” in the column admits is none of: all, known, known_later."),
+        ("hides_replies", "perhaps", "“perhaps” in the column hides_replies is neither true nor false."),
+    ],
+)
+def test_a_cell_that_cannot_be_meant_is_told_with_its_row(
+    alice: User, column: str, cell: str, reason: str
+) -> None:
+    file = io.StringIO()
+    csv.writer(file).writerows([["address", column], ["shop.old@example.com", cell]])
+
+    ((_line, told),) = attempt(alice, read(file.getvalue(), ANONMAIL).rows).problems()
+
+    assert reason in told
+
+
+def test_a_contact_that_is_the_alias_or_a_reverse_address_is_left_out(alice: User) -> None:
+    named = ["shop.old@example.com", f"r.{'a' * 26}@example.com", "JANE@shop.test", "jane@shop.test"]
+    cell = json.dumps([{"address": address} for address in named])
+    file = io.StringIO()
+    csv.writer(file).writerows([["address", "contacts"], ["shop.old@example.com", cell]])
+
+    attempt(alice, read(file.getvalue(), ANONMAIL).rows).make()
+
+    assert [contact.address for contact in Contact.objects.all()] == ["jane@shop.test"]
 
 
 def test_what_has_ended_comes_back_without_its_rules(alice: User) -> None:
@@ -54,7 +100,7 @@ def test_what_has_ended_comes_back_without_its_rules(alice: User) -> None:
 
     (_header, row) = csv.reader(aliases_csv(alice))
 
-    assert row[-3:] == ["", "", ""]
+    assert row[-6:-3] == ["", "", ""]
 
 
 def test_a_day_that_passed_while_the_alias_was_off_stops_no_import(alice: User) -> None:
