@@ -23,12 +23,10 @@ from core.batches import batches
 from core.db.compiled import CompiledQuery
 from core.exceptions import RuleError
 from domains.models import ASKER_FIELDS, Domain, asker, may_create
-from transfer.rows import Problem, Row, printable
+from transfer.rows import CONTACTS_MAX, Problem, Row, printable
 
 # Rows that are read or written together: SQLite takes 32,766 parameters in a statement.
 BATCH = 5_000
-# Contacts of one alias in a file.
-CONTACTS_MAX = 1_000
 
 OwnerOf = Callable[[Row], User | None]
 

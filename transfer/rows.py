@@ -12,6 +12,8 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext
 
 ROWS_MAX = 50_000
+# Contacts of one alias.
+CONTACTS_MAX = 1_000
 # The kinds of entries in a server's file. A CSV file has only aliases.
 ALIAS, DOMAIN, USER = "alias", "domain", "user"
 # How services, and spreadsheets in many languages, write yes and no, casefolded.

@@ -2,7 +2,7 @@
 
 from django.utils.translation import gettext
 
-from transfer.formats import addy, anonmail, mailu, simplelogin
+from transfer.formats import addy, anonmail, mailu, simplelogin, simplelogin_data
 from transfer.formats.table import header, records
 from transfer.rows import Document, ImportFileError
 
@@ -12,6 +12,8 @@ READERS = {SIMPLELOGIN: simplelogin.read, ADDY: addy.read, MAILU: mailu.read, AN
 
 def format_of(text: str) -> str:
     """Which of READERS' formats the text is in, by its sections or columns. Raises ImportFileError."""
+    if simplelogin_data.is_data(text):
+        return SIMPLELOGIN
     if mailu.is_mailu(text):
         return MAILU
     columns = set(header(records(text)))

@@ -1,10 +1,11 @@
-"""SimpleLogin's CSV of aliases: `alias,note,enabled,mailboxes`."""
+"""SimpleLogin's CSV of aliases: `alias,note,enabled,mailboxes`; or the archive of all of a person's data."""
 
 from collections.abc import Iterator, Mapping
 
 from accounts.models import User
 from aliases.models import Alias
 from core.spreadsheets import csv_lines, without_guard
+from transfer.formats import simplelogin_data
 from transfer.formats.table import flag, read_table
 from transfer.rows import Document, Row
 
@@ -14,6 +15,8 @@ COLUMNS = ("alias", "note", "enabled", "mailboxes")
 
 def read(text: str) -> Document:
     """The aliases in SimpleLogin's export. Raises ImportFileError."""
+    if simplelogin_data.is_data(text):
+        return simplelogin_data.read(text)
     return read_table(text, _row, {"alias"})
 
 

@@ -4,8 +4,10 @@ import codecs
 
 from django.utils.translation import gettext, gettext_lazy
 
+from transfer.formats import simplelogin_data
 from transfer.rows import ImportFileError
 
+ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 FILE_MAX_BYTES = 10 * 1024 * 1024
 SPREADSHEET = gettext_lazy(
     "The file is a spreadsheet. Open it in a spreadsheet program, save it as “CSV UTF-8” and choose that."
@@ -17,6 +19,8 @@ def decode(data: bytes) -> str:
     """The file's text. Raises ImportFileError if it is too large, or not text in Unicode."""
     if len(data) > FILE_MAX_BYTES:
         raise ImportFileError(too_large())
+    if data.startswith(ZIP) and (unpacked := simplelogin_data.unpack(data)) is not None:
+        return unpacked
     if sentence := _other_kind(data):
         raise ImportFileError(sentence)
     try:
@@ -51,7 +55,7 @@ def _encoding(data: bytes) -> str:
 
 def _other_kind(data: bytes) -> str:
     """What to do with a file that is not text, recognised by how it begins; "" for any other file."""
-    if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+    if data.startswith(ZIP):
         inside = data[:4096]
         if any(name in inside for name in (b"[Content_Types].xml", b"xl/", b"application/vnd.")):
             return str(SPREADSHEET)
