@@ -154,6 +154,8 @@ class AliasForm(forms.Form):
         label=_("When you answer mail that came to this alias"),
         choices=((True, _("Replies hide me")), (False, _("As it came"))),
         coerce=lambda value: value == "True",
+        required=False,
+        empty_value=None,
         widget=forms.RadioSelect,
         help_text=_(
             "“Replies hide me”: mail is forwarded with reverse addresses in place of the correspondents' "
@@ -165,6 +167,7 @@ class AliasForm(forms.Form):
     admits = forms.ChoiceField(
         label=_("Takes mail"),
         choices=Admits,
+        required=False,
         widget=forms.RadioSelect,
         help_text=_(
             "You know whoever you have written to, and whom you have let in on the page of correspondents."
@@ -233,7 +236,7 @@ class AliasForm(forms.Form):
                     name=data["name"],
                     pinned=data["pinned"],
                     hides_replies=data["hides_replies"],
-                    admits=data["admits"],
+                    admits=data["admits"] or None,
                     destinations=(
                         [address.email for address in data["destinations"]]
                         if "destinations" in self.changed_data

@@ -79,7 +79,8 @@ class FailedDeliveryQuerySet(models.QuerySet["FailedDelivery"]):
 
     def newest_first(self) -> "FailedDeliveryQuerySet":
         """With all that is shown of each row, in one statement."""
-        related = self.select_related("alias", "destination", "returned").defer("returned__sealed")
+        related = self.select_related("alias", "contact", "destination", "returned")
+        related = related.defer("returned__sealed")
         return related.order_by("-moment", "-pk")
 
 
@@ -89,7 +90,7 @@ class FailedDeliveryManager(models.Manager["FailedDelivery"]):
 
 
 class FailedDelivery(Activity):
-    """A message that a destination refused, or that came back from there."""
+    """A message that a destination refused or that came back from there; or a reply that came back."""
 
     objects = FailedDeliveryManager.from_queryset(FailedDeliveryQuerySet)()  # type: ignore[misc]
 
@@ -97,6 +98,11 @@ class FailedDelivery(Activity):
         proxy = True
         verbose_name = _("failed delivery")
         verbose_name_plural = _("failed deliveries")
+
+    @property
+    def is_reply(self) -> bool:
+        """Whether it went to the correspondent, and not to a destination of the owner's."""
+        return self.destination_id is None and self.contact_id is not None
 
     @property
     def explanation(self) -> str:

@@ -51,6 +51,7 @@ class FailedDeliveryObject(TypedDict):
 def failed_object(failed: FailedDelivery, owner: User) -> FailedDeliveryObject:
     """A failed delivery. A message that is kept is not offered here: the page has it."""
     destination, moment = failed.destination, stamp(failed.moment)
+    contact = failed.contact.address if failed.is_reply and failed.contact else None
     return {
         "id": public_id("failed delivery", failed.pk),
         "user_id": public_id("user", owner.pk),
@@ -60,12 +61,12 @@ def failed_object(failed: FailedDelivery, owner: User) -> FailedDeliveryObject:
         "alias_email": failed.alias.address,
         "bounce_type": BOUNCE_TYPES.get(failed.status[:1]),
         "remote_mta": None,
-        "sender": failed.sender or None,
-        "destination": destination.email if destination else None,
+        "sender": failed.alias.address if contact else failed.sender or None,
+        "destination": destination.email if destination else contact,
         "ir_dedupe_key": None,
         "type": "outbound",
-        "email_type": "F",
-        "email_type_text": "Forward",
+        "email_type": "R" if contact else "F",
+        "email_type_text": "Reply" if contact else "Forward",
         "status": failed.status or None,
         "code": failed.reason or None,
         "is_stored": False,

@@ -11,6 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias, AliasPreferences
+from contacts.book import add_contact
 from mail.models import Activity, FailedDelivery, ReturnedMessage
 from mail.views import PAGE_SIZE
 
@@ -54,6 +55,17 @@ def test_the_page_of_an_alias_leads_to_its_own_and_back(browser: Client, alice: 
     assert "one@sender.test" in listed
     assert "two@sender.test" not in listed
     assert f'href="/aliases/{alias.pk}/"' in listed
+
+
+def test_a_reply_that_came_back_leads_to_its_correspondent(browser: Client, alice: User) -> None:
+    alias = issue(owner=alice)
+    contact, _existed = add_contact(alias, "jane@shop.test")
+    fail(alias, destination=None, contact=contact, sender="jane@shop.test")
+
+    page = browser.get(LIST).content.decode()
+
+    assert "your reply from" in page
+    assert f'href="/contacts/{contact.pk}/">jane@shop.test</a>' in page
 
 
 @pytest.mark.parametrize("key", ["x", "", "9" * 30, "²", "999999"])

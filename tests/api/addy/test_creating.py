@@ -85,7 +85,7 @@ def test_the_answer_has_addys_keys(alice: User, api: Api) -> None:
                 "id": recipient_id(address),
                 "user_id": str(public_id("user", alice.pk)),
                 "email": "alice@example.com",
-                "can_reply_send": False,
+                "can_reply_send": True,
                 "should_encrypt": False,
                 "inline_encryption": False,
                 "protected_headers": False,

@@ -9,6 +9,7 @@ from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
 from api.addy.ids import public_id
+from contacts.book import add_contact
 from mail.models import Activity, FailedDelivery, ReturnedMessage
 from tests.api.addy.calls import NOBODY, Api
 
@@ -63,6 +64,18 @@ def test_an_entry_has_addys_keys(alice: User, api: Api) -> None:
         "created_at": "2026-11-26 12:00:01",
         "updated_at": "2026-11-26 12:00:01",
     }
+
+
+def test_a_reply_that_came_back_is_told_as_one(alice: User, api: Api) -> None:
+    alias = issue(owner=alice)
+    contact, _existed = add_contact(alias, "jane@shop.test")
+    fail(alias, destination=None, contact=contact, sender="jane@shop.test", status="5.1.1")
+
+    (row,) = api(alice).get(LIST).json()["data"]
+
+    assert (row["email_type"], row["email_type_text"]) == ("R", "Reply")
+    assert (row["sender"], row["destination"]) == (alias.address, "jane@shop.test")
+    assert row["recipient_id"] is None
 
 
 def test_what_is_unknown_is_null(alice: User, api: Api) -> None:
