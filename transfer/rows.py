@@ -68,7 +68,7 @@ class Row:
     # One of aliases.models.Admits; "" is everybody's mail.
     admits: str = ""
     # The correspondents: address, name, and whether they are blocked.
-    contacts: Sequence[Sequence[Any]] = ()
+    contacts: Sequence[Sequence[Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
