@@ -112,6 +112,8 @@ ALIASES_PER_HOUR = number("ALIASES_PER_HOUR", 300)
 ALIASES_PER_DAY = number("ALIASES_PER_DAY", 1000)
 # Contacts that a person gets in a day: by mail that comes, and as many again by adding or writing to them.
 CONTACTS_PER_DAY = number("CONTACTS_PER_DAY", 500)
+# Messages that a user can send from aliases in a day.
+REPLIES_PER_DAY = number("REPLIES_PER_DAY", 500)
 # Failed token authentications before the answer becomes 429. A valid token always works.
 AUTH_FAILURES_PER_ADDRESS_PER_HOUR = number("AUTH_FAILURES_PER_ADDRESS_PER_HOUR", 60)
 AUTH_FAILURES_PER_ACCOUNT_PER_HOUR = number("AUTH_FAILURES_PER_ACCOUNT_PER_HOUR", 60)

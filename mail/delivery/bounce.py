@@ -5,6 +5,7 @@ A bounce to one of our return paths goes no further. A fault of this site pauses
 
 import logging
 from datetime import timedelta
+from functools import partial
 from typing import NamedTuple
 
 from allauth.account.models import EmailAddress
@@ -12,11 +13,14 @@ from django.db import transaction
 from django.utils import timezone
 
 from aliases.models import AliasPreferences
+from contacts.models import Contact
 from core.addresses import Address
+from core.ratelimit import Limit, count_within
 from mail.delivery.faults import note_fault
 from mail.delivery.message import author, header_fields, went_through
+from mail.delivery.reply_notices import tell_of_return
 from mail.delivery.report import Report, read_report
-from mail.delivery.return_path import Tag, read_return_path
+from mail.delivery.return_path import VALID, Tag, read_return_path
 from mail.delivery.returned import returned_part
 from mail.models import STATUS_MAX, Activity, Bounce, Event, PausedDestination, ReturnedMessage, readable
 
@@ -24,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 # Reports that are recorded for one destination within a day.
 REPORTS_PER_DAY = 100
+# Replies to one correspondent of whose return the owner is told within a day.
+REPLY_REPORTS_PER_DAY = 20
 # A destination is paused after this number of "no such mailbox" bounces, over at least this span, with
 # gaps shorter than this.
 BOUNCES_TO_PAUSE = 5
@@ -76,6 +82,9 @@ def count_returned(tag: Tag, report: Report, sender: str = "", content: bytes = 
     message that we sent, and at most REPORTS_PER_DAY count for a destination. The message is kept if its
     owner has asked for it.
     """
+    if tag.contact_id is not None:
+        _tell_of_reply(tag.alias_id, tag.contact_id, tag.report, report)
+        return
     destinations = EmailAddress.objects.select_for_update(of=("self",))
     destination = destinations.filter(pk=tag.destination_id, alias_links__alias=tag.alias_id).first()
     if destination is None:
@@ -99,6 +108,31 @@ def count_returned(tag: Tag, report: Report, sender: str = "", content: bytes = 
         ReturnedMessage.keep(activity, content)
     status = report.status or "unknown"
     logger.info("alias %s destination %s bounced: %s", tag.alias_id, destination.pk, status)
+
+
+def _tell_of_reply(alias_id: int, contact_id: int, copy: str, report: Report) -> None:
+    """Tell the owner that a reply came back: once for each, and a few times a day about a correspondent."""
+    contact = (
+        Contact.objects.filter(pk=contact_id, alias=alias_id).select_related("alias", "alias__owner").first()
+    )
+    if contact is None or contact.alias.owner is None:
+        return
+    once = Limit("returned-reply", 1, VALID)
+    daily = Limit("returned-replies", REPLY_REPORTS_PER_DAY, timedelta(days=1))
+    if not count_within(once, f"{contact_id}-{copy}") or not count_within(daily, contact_id):
+        return
+    Activity.objects.create(
+        alias_id=alias_id,
+        event=Event.BOUNCE,
+        contact=contact,
+        sender=contact.address,
+        status=report.status[:STATUS_MAX],
+        reason=report.words,
+    )
+    logger.info("alias %s contact %s bounced: %s", alias_id, contact_id, report.status or "unknown")
+    email, alias = contact.alias.owner.email, contact.alias.address
+    tell = partial(tell_of_return, email, alias, contact.address, report.status, report.words)
+    transaction.on_commit(tell)
 
 
 def is_no_mailbox(status: str) -> bool:

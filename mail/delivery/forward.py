@@ -17,7 +17,7 @@ from mail.delivery import record
 from mail.delivery.blocks import blocks
 from mail.delivery.bounce import read_bounce
 from mail.delivery.gatherer import ANSWER_TIMEOUT
-from mail.delivery.handover import Answer, Head, Message
+from mail.delivery.handover import Answer, Head, Message, Said
 from mail.delivery.lookups import Lookups
 from mail.delivery.message import (
     Fields,
@@ -29,6 +29,7 @@ from mail.delivery.message import (
 )
 from mail.delivery.next_hop import Accepted, NextHop, Outcome, Pending, Refused
 from mail.delivery.record import Begun, Ledger, Redirected, Released, Settled
+from mail.delivery.reply import Replies
 from mail.delivery.report import in_one_line
 from mail.delivery.resolve import Kind, Resolution
 from mail.delivery.return_path import return_path
@@ -50,7 +51,7 @@ Key = tuple[int, str]
 def recognised_by(message: Message, resolution: Resolution) -> Key:
     """The alias, and the digest, by which the message is recognised when it is handed over again: without
     an alias (NO_ALIAS), the digest covers the address too."""
-    if resolution.alias_id is not None:
+    if resolution.kind is Kind.FORWARD and resolution.alias_id is not None:
         return resolution.alias_id, message.digest
     return record.NO_ALIAS, hashlib.sha256(f"{resolution.address}\0{message.digest}".encode()).hexdigest()
 
@@ -86,6 +87,7 @@ class Forwarder:
         self.next_hop = next_hop
         self.lookups = lookups
         self.ledger = ledger
+        self.replies = Replies(next_hop, lookups, ledger)
         # Those that are being forwarded: the same one, handed over again, must wait.
         self._underway: set[Key] = set()
         self._turns = asyncio.Semaphore(settings.MAIL_MESSAGES_AT_ONCE)
@@ -95,7 +97,7 @@ class Forwarder:
         """Whether messages are being forwarded: also some whose sender has hung up meanwhile."""
         return bool(self._underway)
 
-    async def take(self, message: Message, resolution: Resolution) -> Answer:
+    async def take(self, message: Message, resolution: Resolution) -> Answer | Said:
         """Take a message for an accepted recipient, and return the answer.
 
         Raises what the database raises while it is away or takes no changes: then nothing was sent, and the
@@ -104,7 +106,7 @@ class Forwarder:
         async with self._turns:
             return await self._take(message, resolution)
 
-    async def _take(self, message: Message, resolution: Resolution) -> Answer:
+    async def _take(self, message: Message, resolution: Resolution) -> Answer | Said:
         if resolution.kind is Kind.RETURN_PATH and resolution.address is not None:
             bounce = await asyncio.to_thread(read_bounce, resolution.address, message.content)
             if bounce:
@@ -120,6 +122,8 @@ class Forwarder:
             match resolution.kind:
                 case Kind.ROLE:
                     return await self._to_postmaster(message, str(resolution.address), key[1])
+                case Kind.REVERSE:
+                    return await self.replies.take(message, resolution)
                 case Kind.FORWARD if resolution.alias_id is not None:
                     return await self.forward(message, resolution.alias_id)
         finally:

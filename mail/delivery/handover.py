@@ -20,6 +20,13 @@ class Answer(Enum):
 
 
 @dataclass(frozen=True)
+class Said:
+    """An answer of which only the sender's own mistake, or our limit, is the reason: with a sentence."""
+
+    value: str
+
+
+@dataclass(frozen=True)
 class Head:
     """What is known of a message without its body.
 
@@ -42,7 +49,8 @@ class Message:
     """A message as it was handed over.
 
     `is_queued`: who hands it over keeps these very octets until we answer for them (LMTP). Otherwise
-    a relay in front may write its Received field anew with each try.
+    a relay in front may write its Received field anew with each try. `peer`: the IP address of the client
+    that brought it, if that is not a mail server of ours.
     """
 
     sender: str  # as that of its head, like the next two
@@ -51,6 +59,7 @@ class Message:
     protocol: str
     utf8: bool = False
     is_queued: bool = False
+    peer: str = ""
 
     @cached_property
     def digest(self) -> str:

@@ -11,8 +11,21 @@ from django.db.models import Exists, F, FilteredRelation, OuterRef, Q
 
 from aliases.models import Alias, AliasDestination
 from core.db.compiled import CompiledQuery
+from mail.delivery.dkim import sign
 from mail.delivery.gatherer import Gatherer
 from mail.delivery.resolve import Resolution, needs_database, resolve, resolve_all
+from mail.delivery.writers import (
+    Notice,
+    OwnerOf,
+    SentBefore,
+    Turn,
+    Written,
+    admit_notices,
+    find_owners,
+    find_sent,
+    meet,
+    take_turns,
+)
 from mail.models import Delivery, PausedDestination
 
 IS_PAUSED = Exists(PausedDestination.objects.filter(destination=OuterRef("address")))
@@ -119,7 +132,19 @@ def _deliveries_without_alias(questions: Sequence[_DeliveryOf]) -> list[Known]:
     return [found.get(each.digest, NOTHING) for each in questions]
 
 
+@dataclass(frozen=True)
+class _SignatureOf:
+    domain: str
+    content: bytes
+
+
 _ANSWERS: dict[type, Any] = {
+    OwnerOf: find_owners,
+    Written: meet,
+    SentBefore: find_sent,
+    Turn: take_turns,
+    Notice: admit_notices,
+    _SignatureOf: lambda questions: [sign(each.domain, each.content) for each in questions],
     str: resolve_all,
     _DestinationsOf: _destinations,
     _CopiesOf: _copies,
@@ -159,6 +184,11 @@ class Lookups(Gatherer[Any, Any]):
     async def copies(self, alias_id: int, digest: str) -> list[tuple[Destination, Known]]:
         """The alias's destinations, in their order, with what is known of a message's copies for them."""
         found: list[tuple[Destination, Known]] = await self.ask(_CopiesOf(alias_id, digest))
+        return found
+
+    async def signature(self, domain: str, content: bytes) -> bytes:
+        """The fields that sign the message (mail.delivery.dkim.sign)."""
+        found: bytes = await self.ask(_SignatureOf(domain, content))
         return found
 
     async def delivery_without_alias(self, digest: str) -> Known:

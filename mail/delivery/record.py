@@ -20,6 +20,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from aliases.models import Alias
+from contacts.models import Contact
 from core.db.compiled import CompiledChange, insert_rows
 from core.db.locks import limit_lock_wait
 from core.db.statements import pipelined
@@ -63,6 +64,15 @@ class Settled:
     @property
     def is_accepted(self) -> bool:
         return not self.status
+
+
+@dataclass(frozen=True)
+class Replied(Settled):
+    """A reply that the next hop has taken, or refused for good. Its delivery has no alias: the digest says
+    which contact it was for."""
+
+    from_alias: int = 0
+    contact_id: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,6 +133,20 @@ _COUNT = CompiledChange(
     number=models.IntegerField(),
     now=models.DateTimeField(),
 )
+_COUNT_FROM_ALIAS = CompiledChange(
+    lambda key, number, now: Alias.objects.filter(pk=key),
+    lambda key, number, now: {"replies": F("replies") + number, "active_at": now},
+    key=models.BigIntegerField(),
+    number=models.IntegerField(),
+    now=models.DateTimeField(),
+)
+_COUNT_TO_CONTACT = CompiledChange(
+    lambda key, number, now: Contact.objects.filter(pk=key),
+    lambda key, number, now: {"replies": F("replies") + number, "last_reply_at": now},
+    key=models.BigIntegerField(),
+    number=models.IntegerField(),
+    now=models.DateTimeField(),
+)
 _RETAKE = CompiledChange(lambda key: Delivery.objects.filter(pk=key), key=models.BigIntegerField())
 _COPY: dict[str, Any] = {
     "alias_id": models.BigIntegerField(),
@@ -158,6 +182,7 @@ def _write_all(entries: Sequence[Entry]) -> None:
             _change_rows(entries, now)
             insert_rows(_begun(entries, now))
             insert_rows(_activities(entries, now))
+            _count_replies(entries, now)
         for copy in settled:
             if not copy.is_accepted:
                 try:
@@ -210,6 +235,31 @@ def _activities(entries: Sequence[Entry], now: datetime) -> list[Activity]:
         for entry in entries
         if isinstance(entry, Settled | Redirected) and entry.alias_id
     ]
+
+
+def _count_replies(entries: Sequence[Entry], now: datetime) -> None:
+    """In the order of their keys, as `_change_rows`."""
+    replies = [entry for entry in entries if isinstance(entry, Replied)]
+    aliases = Counter(entry.from_alias for entry in replies if entry.is_accepted)
+    contacts = Counter(entry.contact_id for entry in replies if entry.is_accepted)
+    for change, counts in ((_COUNT_FROM_ALIAS, aliases), (_COUNT_TO_CONTACT, contacts)):
+        if counts:
+            change([{"key": key, "number": counts[key], "now": now} for key in sorted(counts)])
+    if replies:
+        insert_rows(
+            [
+                Activity(
+                    alias_id=entry.from_alias,
+                    moment=now,
+                    event=Event.REPLY if entry.is_accepted else Event.BOUNCE,
+                    contact_id=entry.contact_id,
+                    sender=entry.sender,
+                    status=entry.status[:STATUS_MAX],
+                    reason=entry.reason,
+                )
+                for entry in replies
+            ]
+        )
 
 
 def _change_rows(entries: Sequence[Entry], now: datetime) -> None:

@@ -1,8 +1,8 @@
-"""The envelope sender of forwarded mail: an address of ours that says, only to us, whose mail bounced.
+"""The envelope sender of what we send on: an address of ours that says, only to us, whose mail bounced.
 
 `b.<tag>@<the alias's domain>`; the tag is the lower-case base32 (RFC 4648 §6) of 16 encrypted octets
-(message, alias, destination, day) and 16 octets of MAC: 54 octets with its prefix, of the 64 that RFC 5321
-§4.5.3.1.1 allows.
+(message, alias, destination or contact, day) and 16 octets of MAC: 54 octets with its prefix, of the 64
+that RFC 5321 §4.5.3.1.1 allows.
 """
 
 import base64
@@ -22,17 +22,23 @@ _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 _MAC_OCTETS = 16
 # Above these of the first 64, the message's mark.
 _ALIAS_BITS = 48
+# Set in the number of a contact, so that it is no destination's.
+_CONTACT = 1 << 47
 _TAG_CHARACTERS = 52  # 32 octets in base32, without padding
 
 
 @dataclass(frozen=True)
 class Tag:
-    """Whose mail it was, and which: a mark of the message, 0 in tags that were made without one."""
+    """Whose mail it was, and which: a mark of the message, 0 in tags that were made without one.
+
+    A reply went to a contact, everything else to a destination.
+    """
 
     alias_id: int
-    destination_id: int
+    destination_id: int | None
     message: int = 0
     day: int = 0
+    contact_id: int | None = None
 
     @property
     def report(self) -> str:
@@ -68,6 +74,11 @@ def return_path(alias_id: int, destination_id: int, domain: str, now: datetime, 
     return f"{PREFIX}{tag}@{domain}"
 
 
+def return_path_of_reply(alias_id: int, contact_id: int, domain: str, now: datetime, digest: str) -> str:
+    """The envelope sender for a reply from this alias to this contact."""
+    return return_path(alias_id, contact_id | _CONTACT, domain, now, digest)
+
+
 def looks_like_one(local_part: str) -> bool:
     """Whether the local part is a return path's, valid or not. No alias has such a local part."""
     return local_part.lower().startswith(PREFIX)
@@ -91,4 +102,7 @@ def read_return_path(local_part: str, domain: str, now: datetime) -> Tag | None:
     first, low, high, day = struct.unpack(">QIHH", decryptor.update(block) + decryptor.finalize())
     if not 0 <= _day(now) - day <= VALID.days:
         return None
-    return Tag(first & (1 << _ALIAS_BITS) - 1, high << 32 | low, first >> _ALIAS_BITS, day)
+    alias_id, message, number = first & (1 << _ALIAS_BITS) - 1, first >> _ALIAS_BITS, high << 32 | low
+    if number & _CONTACT:
+        return Tag(alias_id, None, message, day, number ^ _CONTACT)
+    return Tag(alias_id, number, message, day)

@@ -6,7 +6,7 @@ import re
 
 from aiosmtpd.smtp import syntax
 
-from mail.delivery.handover import Answer, Message
+from mail.delivery.handover import Answer, Message, Said
 from mail.delivery.resolve import Resolution
 from mail.delivery.verdict import Verdict, after_queue
 from mail.server.smtp import PATH, SmtpDoor, SmtpEnvelope, SmtpHandler, SmtpSession
@@ -40,7 +40,7 @@ class LmtpHandler(SmtpHandler):
     def judge(self, resolution: Resolution, sender: str) -> Verdict:
         return after_queue(super().judge(resolution, sender))
 
-    async def take(self, resolution: Resolution, message: Message) -> Answer:
+    async def take(self, resolution: Resolution, message: Message) -> Answer | Said:
         """The same, but what is refused for good ends here, counted, instead of in a bounce to the sender."""
         answer = await super().take(resolution, message)
         if answer in {Answer.REFUSED, Answer.LOOP}:

@@ -18,7 +18,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
 from django.conf import settings
 
 from mail.delivery.forward import Forwarder, recognised_by
-from mail.delivery.handover import Answer, Message
+from mail.delivery.handover import Answer, Message, Said
 from mail.delivery.record import Forgotten
 from mail.delivery.resolve import Kind, Resolution
 from mail.delivery.verdict import AWAY, UNKNOWN, Verdict, verdict
@@ -170,9 +170,10 @@ class SmtpHandler:
             protocol=self.protocols[bool(session.ssl)],
             utf8=bool(envelope.smtp_utf8),
             is_queued=self.is_queued,
+            peer="" if self.is_queued else session.client,
         )
 
-    async def take(self, resolution: Resolution, message: Message) -> Answer:
+    async def take(self, resolution: Resolution, message: Message) -> Answer | Said:
         """What became of the message for this recipient."""
         try:
             return await self.forwarder.take(message, resolution)

@@ -1,0 +1,148 @@
+"""Whether a message to a reverse address comes from the owner: who wrote From, and what proves it."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import ip_address
+
+import dkim
+from django.conf import settings
+from django.utils import timezone
+
+from core.addresses import address_or_none, domain_or_none
+from domains.dns.lookup import Lookups, Unanswered
+from domains.dns.spf import InvalidPolicy, Policy, Result
+from mail.delivery.authentication import is_aligned, results
+from mail.delivery.cleaning import Draft
+from mail.delivery.message import Fields
+from mail.delivery.vouching import Client
+
+# Signatures of a message that are looked at.
+_SIGNATURES_MAX = 5
+# A copy of a signed message that comes later than this is not believed: deliveries are remembered longer.
+FRESH = timedelta(days=4)
+# What a signature has to cover, beside To or Cc: it is all that binds the message to this reverse address.
+_COVERED = ("from", "subject", "date", "message-id")
+_WHITE_SPACE = re.compile(r"\s+")
+
+
+class Unproven(Exception):
+    """Nothing proves who wrote the message. The text says why, in a sentence without its full stop."""
+
+
+class CannotTell(Exception):
+    """The DNS does not answer: whether there is a proof shows later."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The tags of a DKIM-Signature field that matter here (RFC 6376 §3.5), and its number from the top."""
+
+    number: int
+    domain: str
+    selector: str
+    covered: tuple[str, ...]
+    is_partial: bool
+    is_strong: bool
+
+    @property
+    def record_name(self) -> str:
+        return f"{self.selector}._domainkey.{self.domain}"
+
+
+async def prove(
+    draft: Draft, fields: Fields, sender: str, client: Client, own: frozenset[str], recipient: str
+) -> None:
+    """Return if the owner wrote the message. Raises Unproven, CannotTell, and Unsendable if From cannot be
+    read.
+
+    `sender`: the envelope's. `own`: the addresses that count. `recipient`: the reverse address.
+    """
+    author = draft.author
+    if author not in own:
+        raise Unproven("From is not an address of yours that may reply from this alias")
+    if address_or_none(client.login) in own:
+        return
+    domain = author.rpartition("@")[2]
+    signatures = [each for each in _signatures(fields) if is_aligned(each.domain, domain)]
+    if settings.MAIL_AUTHSERV_IDS:
+        found = results(fields)
+        if found.is_forged:
+            raise Unproven("Your mail server found that From is forged")
+        if found.has_sender_for(domain) or (found.dmarc == "pass" and not signatures):
+            return
+        good = [each for each in signatures if found.dmarc == "pass" or each.domain in found.dkim]
+    else:
+        try:
+            if await _may_send(client.address, sender, domain):
+                return
+            good = await _verified(draft.content, signatures)
+        except Unanswered as error:
+            raise CannotTell from error
+    if not good:
+        raise Unproven("Nothing proves who sent it: no login, no SPF, no DKIM signature of your domain")
+    if not any(_binds(each, draft, recipient) for each in good):
+        raise Unproven("The DKIM signature does not cover enough of the message")
+
+
+def _binds(signature: Signature, draft: Draft, recipient: str) -> bool:
+    """Whether the signature is for this very message to this very recipient, made a short time ago."""
+    fields = [name for name in ("to", "cc") if name in signature.covered]
+    is_to_it = any(each.address == recipient for name in fields for each in draft.mailboxes(name))
+    is_fresh = draft.date is not None and abs(timezone.now() - draft.date) <= FRESH
+    covers_all = set(_COVERED) <= set(signature.covered)
+    return covers_all and is_to_it and is_fresh and not signature.is_partial and bool(draft.message_id)
+
+
+def _signatures(fields: Fields) -> Iterator[Signature]:
+    texts = [text for name, text in fields if name == "dkim-signature"]
+    for number, text in enumerate(texts[:_SIGNATURES_MAX]):
+        tags = {
+            name.strip(): _WHITE_SPACE.sub("", value)
+            for name, _equals, value in (tag.partition("=") for tag in text.split(";"))
+        }
+        domain = domain_or_none(tags.get("d", ""))
+        if domain and tags.get("s"):
+            yield Signature(
+                number=number,
+                domain=domain,
+                selector=tags["s"].lower(),
+                covered=tuple(tags.get("h", "").lower().split(":")),
+                is_partial="l" in tags,
+                # RFC 8301 §3.1
+                is_strong=tags.get("a", "") in {"rsa-sha256", "ed25519-sha256"},
+            )
+
+
+async def _may_send(client: str, sender: str, domain: str) -> bool:
+    """Whether the envelope sender is in the author's domain, and its SPF record lets the client send. Raises
+    Unanswered."""
+    sender_domain = domain_or_none(sender.rpartition("@")[2])
+    if not client or sender_domain is None or not is_aligned(sender_domain, domain):
+        return False
+    try:
+        address = ip_address(client)
+        return await Policy(Lookups(), address, sender_domain).check(sender_domain) is Result.PASS
+    except (InvalidPolicy, ValueError):
+        return False
+
+
+async def _verified(content: bytes, signatures: list[Signature]) -> list[Signature]:
+    """The signatures that are good. Raises Unanswered."""
+    lookups = Lookups()
+    strong = [each for each in signatures if each.is_strong and not each.is_partial]
+    found = []
+    for signature in strong:
+        records = await lookups.texts(signature.record_name)
+        if len(records) == 1 and await asyncio.to_thread(_is_good, content, signature.number, records[0]):
+            found.append(signature)
+    return found
+
+
+def _is_good(content: bytes, number: int, record: str) -> bool:
+    try:
+        return bool(dkim.DKIM(content).verify(idx=number, dnsfunc=lambda *_asked, **_more: record.encode()))
+    except Exception:  # It raises whatever it comes across in a hostile message.
+        return False

@@ -1,0 +1,266 @@
+"""Sending as an alias: answers that come to reverse addresses, and mail from the submission door."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from django.db import IntegrityError
+from django.utils import timezone
+
+from contacts.addresses import correspondent_address, is_reverse_address
+from core.addresses import AddressError, domain_or_none
+from core.mailboxes import Mailbox
+from core.public_suffixes import registrable_domain
+from mail.delivery import record
+from mail.delivery.blocks import blocks
+from mail.delivery.cleaning import Draft, Unsendable, Writer, cleaned
+from mail.delivery.handover import Answer, Message, Said
+from mail.delivery.lookups import Lookups
+from mail.delivery.message import needs_utf8
+from mail.delivery.next_hop import Accepted, NextHop, Pending, Refused
+from mail.delivery.proof import CannotTell, Unproven, prove
+from mail.delivery.record import Begun, Ledger, Released, Replied
+from mail.delivery.reply_notices import tell_of_refusal
+from mail.delivery.report import in_one_line
+from mail.delivery.resolve import Resolution
+from mail.delivery.return_path import return_path_of_reply
+from mail.delivery.vouching import Client, vouched_client
+from mail.delivery.writers import Addressee, Notice, Owner, OwnerOf, SentBefore, Turn, Written
+
+logger = logging.getLogger(__name__)
+
+DNS_AWAY = Said("451 4.4.3 Cannot check now who sent this, try again later")
+TOO_MANY = Said("450 4.7.1 Too many messages from this alias for now, try again later")
+TOO_MANY_RECIPIENTS = Said("452 4.5.3 Too many new correspondents today, try again tomorrow")
+# Mails a day that tell a person about messages from somebody who could not prove to be them, and about
+# replies that came back.
+UNPROVEN_PER_DAY = 1
+REFUSED_PER_DAY = 20
+
+
+def refused(reason: object) -> Said:
+    """The reply that refuses a message with a reason, which begins a sentence."""
+    return Said(f"550 5.7.1 {reason}. Nothing was sent")
+
+
+def digest_of(contact_id: int, message_id: str) -> str:
+    """What identifies a reply: two with one Message-ID are the same message (RFC 5322 §3.6.4)."""
+    return hashlib.sha256(f"reply\0{contact_id}\0{message_id}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """A message on its way to one correspondent."""
+
+    addressee: Addressee
+    digest: str
+    stale: tuple[int, ...] = ()
+
+
+class Replies:
+    """Sends messages as aliases for one process."""
+
+    def __init__(self, next_hop: NextHop, lookups: Lookups, ledger: Ledger) -> None:
+        self.next_hop = next_hop
+        self.lookups = lookups
+        self.ledger = ledger
+
+    async def take(self, message: Message, resolution: Resolution) -> Answer | Said:
+        """Take a message to a reverse address: it goes out if its alias's owner has written it.
+
+        Raises what the database raises while it is away or takes no changes: then nothing was sent.
+        """
+        alias_id, contact_id = resolution.alias_id, resolution.contact_id
+        if alias_id is None or contact_id is None:
+            return Answer.REFUSED
+        if not message.sender:
+            # A report or an automatic answer (RFC 5321 §4.5.5): nobody may get one in return.
+            blocks.count(alias_id, message.head.author)
+            return Answer.DONE
+        draft, recipient = Draft(message.content), str(resolution.address)
+        owner = await self._owner(alias_id, draft, contact_id)
+        if owner is None:
+            return Answer.REFUSED
+        addressee = next((each for each in owner.addressees if each.contact_id == contact_id), None)
+        if addressee is None:
+            return Answer.REFUSED
+        client = vouched_client(message.head.fields, recipient)
+        if not client.address:
+            client = Client(message.peer)
+        try:
+            await prove(draft, message.head.fields, message.sender, client, owner.may_write, recipient)
+        except CannotTell:
+            return DNS_AWAY
+        except (Unproven, Unsendable) as reason:
+            blocks.count(alias_id, message.head.author)
+            notice = Notice("unproven-replies", UNPROVEN_PER_DAY, owner.user_id, message.digest)
+            await self._tell(notice, owner, addressee, str(reason))
+            return Answer.DONE if message.is_queued else refused(reason)
+        try:
+            return await self._send(message, draft, owner, [addressee])
+        except Unsendable as reason:
+            if not message.is_queued or message.sender.lower() in owner.own:
+                return refused(reason)
+            # The mail server in front would send its report to whoever is named as the sender.
+            notice = Notice("refused-replies", REFUSED_PER_DAY, owner.user_id, message.digest)
+            await self._tell(notice, owner, addressee, str(reason))
+            return Answer.DONE
+
+    async def send_as(self, alias_id: int, message: Message, recipients: Sequence[str]) -> Answer | Said:
+        """Send a message of the alias's owner, who has proven to be that, to the recipients of its envelope.
+
+        Recipients that are reverse addresses of the alias become the correspondents; others become contacts.
+        One answer for all: later while any is pending. Raises what the database raises while it is away.
+        """
+        draft = Draft(message.content)
+        try:
+            addresses = tuple(dict.fromkeys(map(correspondent_address, recipients)))
+            owner = await self._owner(alias_id, draft, None, *addresses)
+            if owner is None:
+                return Answer.REFUSED
+            if draft.author != owner.alias:
+                return refused("From must be the alias")
+            behind = {each.reverse_address: each for each in owner.addressees}
+            others = tuple(each for each in addresses if each not in behind)
+            if any(map(is_reverse_address, others)):
+                return refused("A recipient is a reverse address of another alias")
+            met = await self.lookups.ask(Written(alias_id, others)) if others else {}
+            if len(met) < len(others):
+                return TOO_MANY_RECIPIENTS
+            addressees = [behind.get(each) or met[each] for each in addresses]
+            owner.preferences.replies_to_others = True
+            return await self._send(message, draft, owner, addressees)
+        except AddressError:
+            return refused("A recipient's address is not valid")
+        except Unsendable as reason:
+            return refused(reason)
+
+    async def _owner(
+        self, alias_id: int, draft: Draft, contact_id: int | None, *recipients: str
+    ) -> Owner | None:
+        """The owner, and the contacts behind the reverse addresses among the recipients."""
+        try:
+            named = draft.recipients
+        except Unsendable:
+            named = set()  # Whoever may reply is told later.
+        reverse = frozenset(filter(is_reverse_address, (*named, *recipients)))
+        found: Owner | None = await self.lookups.ask(OwnerOf(alias_id, reverse, contact_id))
+        return found
+
+    async def _send(
+        self, message: Message, draft: Draft, owner: Owner, addressees: Sequence[Addressee]
+    ) -> Answer | Said:
+        """Send the message to those who do not have it yet. Raises Unsendable."""
+        message_id = draft.message_id or f"<{message.digest}@invalid>"
+        references = [each for each in draft.references if each != message_id]
+        digests = [digest_of(addressees[0].contact_id, each) for each in references]
+        sent = await self.lookups.ask(SentBefore(tuple(digests))) if digests else frozenset()
+        own_ids = frozenset(each for each, digest in zip(references, digests, strict=True) if digest in sent)
+        hosts = _own_hosts(owner, addressees, message_id)
+        is_own = _Ownership(hosts, own_ids)
+        content = await asyncio.to_thread(cleaned, draft, _writer(owner), message_id, is_own)
+        content = await self.lookups.signature(owner.domain, content) + content
+        outcomes = [
+            await self._send_copy(
+                content, draft, owner, addressee, digest_of(addressee.contact_id, message_id)
+            )
+            for addressee in addressees
+        ]
+        for answer in (TOO_MANY, Answer.LATER):
+            if answer in outcomes:
+                return answer
+        logger.info("alias %s reply: %s", owner.alias_id, ", ".join(each.value[:9] for each in outcomes))
+        return Answer.DONE if Answer.DONE in outcomes else Answer.REFUSED
+
+    async def _send_copy(
+        self, content: bytes, draft: Draft, owner: Owner, addressee: Addressee, digest: str
+    ) -> Answer | Said:
+        """Send one copy, unless that has happened before."""
+        known = await self.lookups.delivery_without_alias(digest)
+        outcome = self.ledger.unwritten_outcome(record.NO_ALIAS, 0, digest)
+        outcome = known.is_accepted if outcome is None else outcome
+        if outcome is not None:
+            return Answer.DONE if outcome else Answer.REFUSED
+        if known.moment is not None and abs(timezone.now() - known.moment) < record.LEASE:
+            return Answer.LATER
+        turn = Turn(owner.user_id, addressee.contact_id, digest, draft.is_automatic)
+        if not await self.lookups.ask(turn):
+            return TOO_MANY
+        stale = () if known.delivery_id is None else (known.delivery_id,)
+        try:
+            await self.ledger.write(Begun(record.NO_ALIAS, digest, (0,), stale))
+        except IntegrityError:
+            return Answer.LATER  # Another process was faster.
+        sender = return_path_of_reply(
+            owner.alias_id, addressee.contact_id, owner.domain, timezone.now(), digest
+        )
+        sent = await self.next_hop.send(sender, addressee.address, content, utf8=needs_utf8(content))
+        if isinstance(sent, Pending):
+            logger.info("alias %s contact %s pending: %s", owner.alias_id, addressee.contact_id, sent.reason)
+            if sent.is_ours:
+                await self.ledger.note_fault(f"next hop: {sent.reason}")
+            await self.ledger.release(Released(record.NO_ALIAS, digest, (0,)))
+            await self.lookups.ask(replace(turn, is_given_back=True))
+            return Answer.LATER
+        refusal = sent if isinstance(sent, Refused) else Refused("")
+        await self.ledger.settle(
+            Replied(
+                record.NO_ALIAS,
+                0,
+                digest,
+                refusal.status,
+                addressee.address,
+                in_one_line(refusal.words),
+                from_alias=owner.alias_id,
+                contact_id=addressee.contact_id,
+            )
+        )
+        return Answer.DONE if isinstance(sent, Accepted) else Answer.REFUSED
+
+    async def _tell(self, notice: Notice, owner: Owner, addressee: Addressee, reason: str) -> None:
+        """Tell the owner why a message did not go out, if they are not told too often."""
+        if await self.lookups.ask(notice):
+            tell_of_refusal(owner.email, owner.alias, addressee.address, reason)
+
+
+def _writer(owner: Owner) -> Writer:
+    return Writer(
+        alias_id=owner.alias_id,
+        alias=owner.alias,
+        name=owner.name,
+        own=owner.own,
+        correspondents={each.reverse_address: Mailbox(each.name, each.address) for each in owner.addressees},
+        allows_others=owner.preferences.replies_to_others,
+        allows_revealing=owner.preferences.allows_revealing,
+        cleans_text=owner.preferences.cleans_text,
+    )
+
+
+@dataclass(frozen=True)
+class _Ownership:
+    """Whether the owner's mailbox made a Message-ID: one that we sent, or with a host name like its others.
+
+    Beyond the memory of deliveries, only the host name can tell; a correspondent whose provider is the same
+    is then believed to have made it, or threads would break.
+    """
+
+    hosts: frozenset[str]
+    own_ids: frozenset[str]
+
+    def __call__(self, message_id: str) -> bool:
+        return message_id in self.own_ids or _organization(message_id) in self.hosts
+
+
+def _own_hosts(owner: Owner, addressees: Sequence[Addressee], message_id: str) -> frozenset[str]:
+    """The organizations in whose name the owner's mailbox makes Message-IDs, and no correspondent's does."""
+    own = {_organization(each) for each in (*owner.own, message_id)}
+    return frozenset(own - {_organization(each.address) for each in addressees})
+
+
+def _organization(text: str) -> str:
+    """The organization of the host in an address or a Message-ID; the host itself if it is in none."""
+    host = text.rpartition("@")[2].strip("<>").lower()
+    domain = domain_or_none(host)
+    return (registrable_domain(domain) if domain else "") or host

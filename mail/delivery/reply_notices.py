@@ -1,0 +1,40 @@
+"""Mails to people about messages that did not go out from their aliases, or that came back."""
+
+from functools import partial
+
+from django.conf import settings
+from django.utils import translation
+
+from core.addresses import display_address
+from core.after_answer import do_after_answer
+from core.mails import send_template
+from mail.reasons import explain
+
+
+def tell_of_refusal(to: str, alias: str, correspondent: str, reason: str) -> None:
+    """Say that a message to a correspondent was not sent, and why."""
+    _tell("mail/email/reply_refused", to, alias, correspondent, reason=reason)
+
+
+def tell_of_return(to: str, alias: str, correspondent: str, status: str, words: str) -> None:
+    """Say that a message to a correspondent came back. `status`: RFC 3463's, "" if unknown."""
+    _tell(
+        "mail/email/reply_returned",
+        to,
+        alias,
+        correspondent,
+        explanation=explain(status),
+        status=status,
+        words=words,
+    )
+
+
+def _tell(template: str, to: str, alias: str, correspondent: str, **more: str) -> None:
+    context = {
+        "alias": display_address(alias),
+        "correspondent": display_address(correspondent),
+        "site_url": settings.SITE_URL,
+        **more,
+    }
+    with translation.override(settings.LANGUAGE_CODE):
+        do_after_answer(partial(send_template, template, to, context))

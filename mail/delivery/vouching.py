@@ -1,0 +1,56 @@
+"""Who brought a message to the mail server in front: written at RCPT, for reverse addresses alone, signed.
+
+Policy service and milter know the client and the name it has signed in with; the message comes later, over
+LMTP, where neither is known. The field goes between, and no further: nobody else can write one.
+"""
+
+import hmac
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from django.conf import settings
+from django.utils import timezone
+
+from core.addresses import address_or_none
+from mail.delivery.message import Fields
+
+FIELD = "X-Anonmail-Client"
+# Days: a message waits in Postfix's queue for up to five.
+_DAYS = 6
+_TEXT = re.compile(r"([0-9]+) (\S+) (\S+) ([0-9a-f]{64})")
+_NONE = "-"
+
+
+@dataclass(frozen=True)
+class Client:
+    """The IP address from which a message came, and the name under which its sender has signed in; "" each
+    if it is unknown."""
+
+    address: str = ""
+    login: str = ""
+
+
+def voucher(recipient: str, client: Client) -> tuple[str, str]:
+    """The field, as (name, text), for a message to this reverse address."""
+    day = timezone.now().toordinal()
+    text = f"{day} {client.address or _NONE} {quote(client.login, safe='@') or _NONE}"
+    return FIELD, f"{text} {_mac(recipient, text)}"
+
+
+def vouched_client(fields: Fields, recipient: str) -> Client:
+    """Who brought the message, as a field of ours for this recipient says."""
+    today = timezone.now().toordinal()
+    for name, text in fields:
+        match = _TEXT.fullmatch(text) if name == FIELD.lower() else None
+        if match is None or not hmac.compare_digest(match[4], _mac(recipient, text.rpartition(" ")[0])):
+            continue
+        if 0 <= today - int(match[1]) <= _DAYS:
+            address, login = ("" if each == _NONE else each for each in (match[2], match[3]))
+            return Client(address, unquote(login))
+    return Client()
+
+
+def _mac(recipient: str, text: str) -> str:
+    signed = f"client:{address_or_none(recipient) or recipient}:{text}"
+    return hmac.digest(settings.SECRET_KEY.encode(), signed.encode(), "sha256").hex()
