@@ -17,24 +17,18 @@ def tell_of_refusal(to: str, alias: str, correspondent: str, reason: str) -> Non
 
 
 def tell_of_return(to: str, alias: str, correspondent: str, status: str, words: str) -> None:
-    """Say that a message to a correspondent came back. `status`: RFC 3463's, "" if unknown."""
-    _tell(
-        "mail/email/reply_returned",
-        to,
-        alias,
-        correspondent,
-        explanation=explain(status),
-        status=status,
-        words=words,
-    )
+    """Say that a message to a correspondent came back. `status`: RFC 3463's, "" if unknown; `words`: the
+    other server's."""
+    _tell("mail/email/reply_returned", to, alias, correspondent, status=status, words=words)
 
 
-def _tell(template: str, to: str, alias: str, correspondent: str, **more: str) -> None:
-    context = {
-        "alias": display_address(alias),
-        "correspondent": display_address(correspondent),
-        "site_url": settings.SITE_URL,
-        **more,
-    }
+def _tell(template: str, to: str, alias: str, correspondent: str, status: str = "", **more: str) -> None:
     with translation.override(settings.LANGUAGE_CODE):
+        context = {
+            "alias": display_address(alias),
+            "correspondent": display_address(correspondent),
+            "status": status,
+            "explanation": explain(status),
+            **more,
+        }
         do_after_answer(partial(send_template, template, to, context))

@@ -16,6 +16,7 @@ from mail.delivery.handover import Answer, Head
 from mail.delivery.message import HEADER_MAX
 from mail.delivery.resolve import Kind, Resolution, needs_database, resolve
 from mail.delivery.verdict import AWAY
+from mail.delivery.vouching import Client, voucher
 from mail.server import milter_protocol as protocol
 from mail.server.limits import Connections, UnknownRecipientLimit, client_address
 from mail.server.milter_protocol import Action, BadPacket, Command, Stage, Step
@@ -137,7 +138,7 @@ class MilterDoor(QuestionDoor):
             case Command.HEADER if self._transaction:
                 self._transaction.add_field(*protocol.read_field(data))
             case Command.END_OF_MESSAGE if self._transaction:
-                return None if self._transaction.only_alias else protocol.CONTINUE
+                return None if self._transaction.only_alias else self._vouched(self._transaction)
             case Command.ABORT:
                 self._transaction = None
             case Command.QUIT_NEW_CONNECTION:
@@ -177,6 +178,16 @@ class MilterDoor(QuestionDoor):
         is_plain = asked.written == f"<{asked.address}>" and asked.address.isascii()
         transaction.recipients.append((asked.address, decision.resolution if is_plain else None))
         return protocol.CONTINUE
+
+    def _vouched(self, transaction: _Transaction) -> bytes:
+        """Who sends the message, for each reverse address that it goes to; it comes again over LMTP."""
+        client = Client(self._client, transaction.user)
+        fields = [
+            voucher(str(resolution.address), client)
+            for _recipient, resolution in transaction.recipients
+            if resolution is not None and resolution.kind is Kind.REVERSE
+        ]
+        return b"".join(protocol.insert_header(0, *each) for each in fields) + protocol.CONTINUE
 
     async def _answer_end_of_message(self, transaction: _Transaction) -> bytes:
         if transaction.only_alias is None:

@@ -1,7 +1,8 @@
 """Postfix's policy service (SMTPD_POLICY_README): the answer for a recipient, before any message is taken."""
 
 from mail.delivery.lookups import Lookups
-from mail.delivery.resolve import needs_database, resolve
+from mail.delivery.resolve import Kind, needs_database, resolve
+from mail.delivery.vouching import Client, voucher
 from mail.server.limits import Connections, UnknownRecipientLimit
 from mail.server.question_door import Malformed, QuestionDoor
 from mail.server.recipients import answer_for, decide, limited_client_of
@@ -57,7 +58,15 @@ class PolicyDoor(QuestionDoor):
         decision = await answer_for(recipient, sender, client, self.unknown_limit, self.lookups)
         if decision is None:
             return _written(AWAY)
+        resolution = decision.resolution
+        if decision.refusal is None and resolution is not None and resolution.kind is Kind.REVERSE:
+            name, text = voucher(str(resolution.address), _client_of(attributes))
+            return _written(f"PREPEND {name}: {text}")
         return _written(decision.refusal or GO_ON)
+
+
+def _client_of(attributes: dict[str, str]) -> Client:
+    return Client(attributes.get("client_address", ""), attributes.get("sasl_username", ""))
 
 
 def _written(action: str) -> bytes:

@@ -1,0 +1,514 @@
+"""Mail to reverse addresses: who may, what goes out, what is counted, and who is told."""
+
+import base64
+import smtplib
+from collections.abc import Callable, Iterator
+from email import message_from_bytes
+from email.utils import format_datetime
+from typing import Any
+
+import dkim
+import pytest
+from allauth.account.models import EmailAddress
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from django.core import mail
+from django.utils import timezone
+from pytest_django import Settings
+
+from accounts.models import User
+from aliases.issuing import issue
+from aliases.models import Alias, AliasPreferences
+from contacts.book import contacts_for
+from contacts.models import Contact
+from domains.models import Domain
+from mail.delivery.blocks import blocks
+from mail.delivery.next_hop import Pending, Refused
+from mail.delivery.threads import original_id
+from mail.models import Activity, Delivery, Event
+from tests.rig.dkim_keys import published_keys
+from tests.rig.mail_doors import Hop, running_doors
+from tests.rig.nameserver import FAILS, Nameserver, nameserver
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+OWN, DOMAIN = "alice.secret@home.test", "home.test"
+BOB = "bob@sender.test"
+SPF = 'TXT "v=spf1 ip4:127.0.0.1 -all"'
+Answer = tuple[int, bytes]
+
+
+@pytest.fixture
+def hop() -> Hop:
+    return Hop()
+
+
+@pytest.fixture
+def dns(settings: Settings) -> Iterator[Nameserver]:
+    """home.test lets this machine send."""
+    with nameserver({DOMAIN: [SPF]}) as server:
+        settings.DNS_RESOLVERS = [f"127.0.0.1:{server.port}"]
+        yield server
+
+
+@pytest.fixture
+def alias(alice: User) -> Alias:
+    EmailAddress.objects.create(user=alice, email=OWN, verified=True)
+    return issue(owner=alice, destinations=[OWN])
+
+
+@pytest.fixture
+def bob(alias: Alias) -> Contact:
+    contacts_for(alias.pk, [(BOB, "Bob")])
+    return Contact.objects.get(alias=alias, address=BOB)
+
+
+@pytest.fixture
+def doors(hop: Hop, dns: Nameserver, settings: Settings) -> Iterator[dict[str, tuple[str, int]]]:
+    settings.MAIL_HOSTNAME = "mx.example.com"
+    with running_doors(hop, "smtp", "lmtp") as places:
+        yield places
+
+
+Send = Callable[..., Answer]
+
+
+def deliver(
+    place: tuple[str, int], kind: type[smtplib.SMTP], recipient: str, content: bytes, sender: str
+) -> Answer:
+    with kind(*place, local_hostname="mx.home.test", timeout=20) as client:
+        client.ehlo()
+        client.mail(sender)
+        code, answer = client.rcpt(recipient)
+        return client.data(content) if code == 250 else (code, answer)
+
+
+class Lmtp(smtplib.LMTP):
+    def __init__(self, host: str, port: int, **more: Any) -> None:
+        more.pop("timeout")
+        super().__init__(host, port, **more)
+
+
+@pytest.fixture
+def send(doors: dict[str, tuple[str, int]]) -> Send:
+    def send_it(recipient: str, content: bytes, sender: str = OWN, door: str = "smtp") -> Answer:
+        return deliver(doors[door], {"smtp": smtplib.SMTP, "lmtp": Lmtp}[door], recipient, content, sender)
+
+    return send_it
+
+
+def letter(to: str, *, body: str = "Hello\r\n", **fields: str) -> bytes:
+    given = {
+        "From": f"Alice <{OWN}>",
+        "To": to,
+        "Subject": "Hi",
+        "Date": format_datetime(timezone.now()),
+        "Message-ID": "<1@laptop.home.test>",
+    }
+    given |= {name.replace("_", "-"): value for name, value in fields.items()}
+    return "".join(f"{name}: {value}\r\n" for name, value in given.items()).encode() + f"\r\n{body}".encode()
+
+
+def figures(contact: Contact) -> tuple[int, int]:
+    contact.refresh_from_db()
+    return contact.replies, Alias.objects.get(pk=contact.alias_id).replies
+
+
+def preferences(user: User, **changes: Any) -> None:
+    AliasPreferences.objects.update_or_create(user=user, defaults=changes)
+
+
+class Signer:
+    """The owner's provider, which signs."""
+
+    def __init__(self, dns: Nameserver, domain: str = DOMAIN) -> None:
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.private = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+        public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        text = f"v=DKIM1; k=rsa; p={base64.b64encode(public).decode()}"
+        dns.set(f"s1._domainkey.{domain}", f'TXT "{text[:200]}" "{text[200:]}"')
+        self.domain = domain
+
+    def sign(self, content: bytes, *names: bytes, length: bool = False) -> bytes:
+        covered = list(names) or [b"from", b"to", b"cc", b"subject", b"date", b"message-id"]
+        field: bytes = dkim.sign(
+            content, b"s1", self.domain.encode(), self.private, include_headers=covered, length=length
+        )
+        return field + content
+
+
+def test_a_reply_goes_out_as_the_alias(alias: Alias, bob: Contact, send: Send, hop: Hop) -> None:
+    assert send(bob.reverse_address, letter(bob.reverse_address)) == (250, b"2.0.0 Accepted")
+
+    ((sender, recipient, content),) = hop.sent
+    found = message_from_bytes(content)
+    assert (recipient, found["From"], found["To"]) == (BOB, alias.address, '"Bob" <bob@sender.test>')
+    assert original_id(alias.pk, found["Message-ID"]) == "<1@laptop.home.test>"
+    assert sender.startswith("b.")
+    assert b"home.test" not in content
+    assert b"127.0.0.1" not in content
+    assert figures(bob) == (1, 1)
+    assert bob.last_reply_at is not None
+    activity = Activity.objects.get()
+    assert (activity.event, activity.contact, activity.sender) == (Event.REPLY, bob, BOB)
+
+
+def test_a_reply_is_signed_with_the_aliass_key(
+    example_com: Domain, bob: Contact, send: Send, hop: Hop
+) -> None:
+    keys = published_keys(example_com)
+    records = {f"{key.record_name}.".encode(): key.record_text.encode() for key in keys}
+
+    send(bob.reverse_address, letter(bob.reverse_address))
+
+    content = hop.sent[0][2]
+    assert [dkim.DKIM(content).verify(idx=n, dnsfunc=lambda name, **_: records[name]) for n in range(2)] == [
+        True
+    ] * 2
+
+
+def test_a_reply_that_comes_again_is_sent_once(bob: Contact, send: Send, hop: Hop) -> None:
+    content = letter(bob.reverse_address)
+
+    assert [send(bob.reverse_address, content)[0] for _ in range(2)] == [250, 250]
+    # Another copy of the same message.
+    assert send(bob.reverse_address, b"X-Other: 1\r\n" + content)[0] == 250
+
+    assert len(hop.sent) == 1
+    assert figures(bob) == (1, 1)
+
+
+def test_a_reply_that_the_next_hop_does_not_take_yet_is_tried_again(
+    bob: Contact, send: Send, hop: Hop
+) -> None:
+    hop.answers[BOB] = Pending("busy")
+    assert send(bob.reverse_address, letter(bob.reverse_address))[0] == 451
+    assert figures(bob) == (0, 0)
+    assert not Delivery.objects.exists()
+    del hop.answers[BOB]
+
+    assert send(bob.reverse_address, letter(bob.reverse_address))[0] == 250
+
+    assert figures(bob) == (1, 1)
+
+
+def test_a_correspondent_who_refuses_is_shown_to_the_owner(bob: Contact, send: Send, hop: Hop) -> None:
+    hop.answers[BOB] = Refused("5.1.1", "550 5.1.1 no such user")
+
+    assert send(bob.reverse_address, letter(bob.reverse_address)) == (550, b"5.7.1 Message refused")
+
+    activity = Activity.objects.get()
+    assert (activity.event, activity.contact, activity.status) == (Event.BOUNCE, bob, "5.1.1")
+    assert figures(bob) == (0, 0)
+
+
+@pytest.mark.parametrize("door", ["smtp", "lmtp"])
+def test_nobody_else_can_send(alice: User, bob: Contact, send: Send, hop: Hop, door: str) -> None:
+    answer = send(
+        bob.reverse_address, letter(bob.reverse_address, From="eve@evil.test"), "eve@evil.test", door
+    )
+
+    if door == "smtp":
+        assert answer == (
+            550,
+            b"5.7.1 From is not an address of yours that may reply from this alias. Nothing was sent",
+        )
+    else:
+        # Postfix would send its report to whoever is named as the sender.
+        assert answer == (250, b"2.0.0 Accepted")
+    assert hop.sent == []
+    blocks.write()
+    assert Activity.objects.get().event == Event.BLOCK
+    assert figures(bob) == (0, 0)
+    (notice,) = mail.outbox
+    assert notice.to == [alice.email]
+    assert BOB in notice.body
+
+
+def test_the_owner_is_told_of_it_once_a_day(bob: Contact, send: Send) -> None:
+    for number in range(3):
+        send(bob.reverse_address, letter(bob.reverse_address, From=f"eve{number}@evil.test"))
+
+    assert len(mail.outbox) == 1
+
+
+def test_the_owners_address_alone_proves_nothing(bob: Contact, send: Send, hop: Hop) -> None:
+    """From can be anything."""
+    code, answer = send(bob.reverse_address, letter(bob.reverse_address), "eve@evil.test")
+
+    assert code == 550
+    assert b"Nothing proves who sent it" in answer
+    assert hop.sent == []
+
+
+def test_another_host_may_not_send_for_the_domain(
+    bob: Contact, dns: Nameserver, send: Send, hop: Hop
+) -> None:
+    dns.set(DOMAIN, 'TXT "v=spf1 ip4:192.0.2.1 -all"')
+
+    assert send(bob.reverse_address, letter(bob.reverse_address))[0] == 550
+    assert hop.sent == []
+
+
+def test_while_the_dns_is_away_the_sender_tries_again(
+    bob: Contact, dns: Nameserver, send: Send, hop: Hop
+) -> None:
+    dns.records[DOMAIN] = FAILS
+
+    assert send(bob.reverse_address, letter(bob.reverse_address))[0] == 451
+    assert hop.sent == []
+    assert mail.outbox == []
+
+
+class TestSignature:
+    """DKIM alone: the envelope proves nothing."""
+
+    @pytest.fixture
+    def signer(self, dns: Nameserver) -> Signer:
+        dns.set(DOMAIN, 'TXT "v=spf1 -all"')
+        return Signer(dns)
+
+    @pytest.mark.parametrize("door", ["smtp", "lmtp"])
+    def test_it_is_enough(self, bob: Contact, signer: Signer, send: Send, hop: Hop, door: str) -> None:
+        answer = send(bob.reverse_address, signer.sign(letter(bob.reverse_address)), OWN, door)
+
+        assert answer[0] == 250
+        assert len(hop.sent) == 1
+
+    def test_another_domains_signature_is_not(
+        self, bob: Contact, dns: Nameserver, send: Send, hop: Hop
+    ) -> None:
+        dns.set(DOMAIN, 'TXT "v=spf1 -all"')
+        content = Signer(dns, "evil.test").sign(letter(bob.reverse_address))
+
+        assert send(bob.reverse_address, content)[0] == 550
+        assert hop.sent == []
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda content: content.replace(b"Hello", b"Howdy"),
+            lambda content: content.replace(b"Subject: Hi", b"Subject: Ho"),
+            lambda content: content.replace(b"s=s1", b"s=s2"),
+        ],
+    )
+    def test_a_broken_one_is_not(
+        self, bob: Contact, signer: Signer, send: Send, hop: Hop, change: Callable[[bytes], bytes]
+    ) -> None:
+        content = change(signer.sign(letter(bob.reverse_address)))
+
+        assert send(bob.reverse_address, content)[0] == 550
+        assert hop.sent == []
+
+    def test_one_over_a_part_of_the_body_is_not(
+        self, bob: Contact, signer: Signer, send: Send, hop: Hop
+    ) -> None:
+        content = signer.sign(letter(bob.reverse_address), length=True)
+
+        assert send(bob.reverse_address, content + b"and more\r\n")[0] == 550
+        assert hop.sent == []
+
+    @pytest.mark.parametrize("missing", [b"to", b"subject", b"date", b"message-id"])
+    def test_one_that_leaves_a_field_open_is_not(
+        self, bob: Contact, signer: Signer, send: Send, hop: Hop, missing: bytes
+    ) -> None:
+        names = [name for name in (b"from", b"to", b"subject", b"date", b"message-id") if name != missing]
+        code, answer = send(bob.reverse_address, signer.sign(letter(bob.reverse_address), *names))
+
+        assert code == 550
+        assert b"does not cover enough" in answer
+        assert hop.sent == []
+
+    def test_one_of_a_message_to_somebody_else_is_not(
+        self, bob: Contact, signer: Signer, send: Send, hop: Hop
+    ) -> None:
+        """Somebody who got it hands it over again."""
+        assert send(bob.reverse_address, signer.sign(letter("friend@sender.test")))[0] == 550
+        assert hop.sent == []
+
+    def test_one_of_long_ago_is_not(self, bob: Contact, signer: Signer, send: Send, hop: Hop) -> None:
+        content = letter(
+            bob.reverse_address, Date=format_datetime(timezone.now() - timezone.timedelta(days=5))
+        )
+
+        assert send(bob.reverse_address, signer.sign(content))[0] == 550
+        assert hop.sent == []
+
+    def test_while_the_dns_is_away_the_sender_tries_again(
+        self, bob: Contact, signer: Signer, dns: Nameserver, send: Send, hop: Hop
+    ) -> None:
+        dns.records[f"s1._domainkey.{DOMAIN}"] = FAILS
+
+        assert send(bob.reverse_address, signer.sign(letter(bob.reverse_address)))[0] == 451
+        assert hop.sent == []
+
+
+class TestServerInFront:
+    """The field of a trusted server counts, and nothing is looked up."""
+
+    @pytest.fixture(autouse=True)
+    def _trusted(self, settings: Settings) -> None:
+        settings.MAIL_AUTHSERV_IDS = ["mx.example.com"]
+
+    @pytest.mark.parametrize(
+        ("text", "code"),
+        [
+            ("mx.example.com; spf=pass smtp.mailfrom=home.test", 250),
+            ("mx.example.com; dmarc=pass header.from=home.test", 250),
+            ("mx.example.com; spf=pass smtp.mailfrom=evil.test", 550),
+            ("mx.example.com; dkim=pass header.d=evil.test", 550),
+            ("mx.example.com; dkim=pass header.d=home.test", 550),  # where is that signature?
+            ("mx.example.com; spf=pass smtp.mailfrom=home.test; dmarc=fail header.from=home.test", 550),
+            ("mx.evil.test; spf=pass smtp.mailfrom=home.test", 550),
+        ],
+    )
+    def test_its_words_decide(self, bob: Contact, send: Send, hop: Hop, text: str, code: int) -> None:
+        content = f"Authentication-Results: {text}\r\n".encode() + letter(bob.reverse_address)
+
+        assert send(bob.reverse_address, content)[0] == code
+        assert len(hop.sent) == (code == 250)
+
+    def test_its_good_signature_has_to_bind_the_message(
+        self, bob: Contact, dns: Nameserver, send: Send, hop: Hop
+    ) -> None:
+        front = b"Authentication-Results: mx.example.com; dkim=pass header.d=home.test\r\n"
+        signer = Signer(dns)
+
+        assert send(bob.reverse_address, front + signer.sign(letter("friend@sender.test")))[0] == 550
+        assert send(bob.reverse_address, front + signer.sign(letter(bob.reverse_address)))[0] == 250
+        assert len(hop.sent) == 1
+
+
+def test_only_the_aliass_destinations_may_reply_if_the_person_wants_that(
+    alice: User, alias: Alias, bob: Contact, dns: Nameserver, send: Send, hop: Hop
+) -> None:
+    EmailAddress.objects.create(user=alice, email="alice@work.test", verified=True)
+    dns.set("work.test", SPF)
+    content = letter(bob.reverse_address, From="alice@work.test")
+    assert send(bob.reverse_address, content, "alice@work.test")[0] == 250
+    preferences(alice, strict_replies=True)
+    again = content.replace(b"<1@", b"<2@")
+
+    assert send(bob.reverse_address, again, "alice@work.test")[0] == 550
+    assert len(hop.sent) == 1
+
+
+def test_an_address_that_is_not_verified_may_not(alice: User, bob: Contact, send: Send, hop: Hop) -> None:
+    EmailAddress.objects.filter(email=OWN).update(verified=False)
+
+    assert send(bob.reverse_address, letter(bob.reverse_address))[0] == 550
+    assert hop.sent == []
+
+
+def test_what_would_show_the_owner_is_refused_with_the_reason(
+    alice: User, bob: Contact, send: Send, hop: Hop
+) -> None:
+    content = letter(bob.reverse_address, body=f"ATTENDEE:mailto:{OWN}\r\n", Content_Type="text/calendar")
+
+    told = (550, b"5.7.1 The calendar answer names your own address. Nothing was sent")
+    assert send(bob.reverse_address, content) == told
+    assert hop.sent == []
+    # It was never sent, so it may be tried again.
+    preferences(alice, allows_revealing=True)
+    assert send(bob.reverse_address, content)[0] == 250
+
+
+def test_behind_a_queue_the_owner_alone_gets_the_reason(
+    bob: Contact, dns: Nameserver, send: Send, hop: Hop
+) -> None:
+    """A report goes to the envelope's sender, who may be anybody."""
+    content = letter(bob.reverse_address, body=f"ATTENDEE:mailto:{OWN}\r\n", Content_Type="text/calendar")
+    signed = Signer(dns).sign(content)
+
+    assert send(bob.reverse_address, signed, OWN, "lmtp")[0] == 550
+    assert mail.outbox == []
+    assert send(bob.reverse_address, signed, "victim@sender.test", "lmtp")[0] == 250
+    assert "calendar answer" in mail.outbox[0].body
+    assert hop.sent == []
+
+
+def test_a_report_to_a_reverse_address_is_dropped_and_counted(bob: Contact, send: Send, hop: Hop) -> None:
+    assert send(bob.reverse_address, letter(bob.reverse_address), "")[0] == 250
+
+    assert hop.sent == []
+    assert mail.outbox == []
+    blocks.write()
+    assert Activity.objects.get().event == Event.BLOCK
+
+
+def test_an_unknown_reverse_address_is_an_unknown_address(bob: Contact, send: Send) -> None:
+    unknown = "r." + "a" * 26 + "@example.com"
+
+    assert send(unknown, letter(unknown)) == (550, b"5.1.1 User unknown")
+
+
+def test_a_person_can_send_so_many_a_day(bob: Contact, settings: Settings, send: Send, hop: Hop) -> None:
+    settings.REPLIES_PER_DAY = 2
+    for number in range(2):
+        content = letter(bob.reverse_address, Message_ID=f"<{number}@home.test>")
+        assert send(bob.reverse_address, content)[0] == 250
+
+    code, answer = send(bob.reverse_address, letter(bob.reverse_address, Message_ID="<3@home.test>"))
+
+    assert (code, answer[:24]) == (450, b"4.7.1 Too many messages ")
+    # What was sent is still recognised.
+    assert send(bob.reverse_address, content)[0] == 250
+    assert len(hop.sent) == 2
+
+
+def test_automatic_answers_go_to_a_correspondent_once_a_day(bob: Contact, send: Send, hop: Hop) -> None:
+    codes = [
+        send(
+            bob.reverse_address,
+            letter(bob.reverse_address, Message_ID=f"<{number}@home.test>", Auto_Submitted="auto-replied"),
+        )[0]
+        for number in range(3)
+    ]
+
+    assert codes == [250, 450, 450]
+    assert message_from_bytes(hop.sent[0][2])["Auto-Submitted"] == "auto-replied"
+
+
+def test_a_disabled_aliass_owner_can_still_write(alias: Alias, bob: Contact, send: Send, hop: Hop) -> None:
+    alias.disable()
+
+    assert send(bob.reverse_address, letter(bob.reverse_address))[0] == 250
+    assert len(hop.sent) == 1
+
+
+def test_a_reply_that_comes_back_is_told_to_the_owner_once(
+    alice: User, bob: Contact, send: Send, hop: Hop
+) -> None:
+    send(bob.reverse_address, letter(bob.reverse_address))
+    return_path = hop.sent[0][0]
+    report = (
+        b"From: MAILER-DAEMON@sender.test\r\nContent-Type: multipart/report; "
+        b'report-type=delivery-status; boundary="x"\r\n\r\n--x\r\n'
+        b"Content-Type: message/delivery-status\r\n\r\n"
+        b"Reporting-MTA: dns; mx\r\n\r\nFinal-Recipient: rfc822; bob@sender.test\r\nAction: failed\r\n"
+        b"Status: 5.1.1\r\nDiagnostic-Code: smtp; 550 5.1.1 no such user\r\n\r\n--x--\r\n"
+    )
+
+    assert [send(return_path, report, "")[0] for _ in range(2)] == [250, 250]
+
+    (notice,) = mail.outbox
+    assert notice.to == [alice.email]
+    assert "There is no such mailbox." in notice.body
+    assert BOB in notice.subject
+    bounce = Activity.objects.get(event=Event.BOUNCE)
+    assert (bounce.contact, bounce.status) == (bob, "5.1.1")
+    assert len(hop.sent) == 1
+
+
+def test_a_thread_holds_when_the_owner_follows_up(alias: Alias, bob: Contact, send: Send, hop: Hop) -> None:
+    """The mailbox's own Message-ID in References would show its host: whatever that is."""
+    first = letter(bob.reverse_address, Message_ID="<1@phone.invalid>")
+    send(bob.reverse_address, first)
+    send(
+        bob.reverse_address,
+        letter(bob.reverse_address, Message_ID="<2@laptop>", In_Reply_To="<1@phone.invalid>"),
+    )
+
+    one, two = (message_from_bytes(content) for _sender, _recipient, content in hop.sent)
+    assert two["In-Reply-To"] == one["Message-ID"]
+    assert b"phone.invalid" not in hop.sent[1][2]
