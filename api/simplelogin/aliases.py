@@ -18,7 +18,7 @@ from aliases.naming import UUID, WORDS
 from api.errors import BadInput, NotFound
 from api.listing import in_order, page_rows, with_destinations
 from api.schema import Call, query
-from api.simplelogin import inputs, objects
+from api.simplelogin import activities, inputs, objects
 from api.views import ApiView
 from core.db.compiled import CompiledQuery
 from tokens.scopes import Scope
@@ -72,7 +72,7 @@ def filtered(aliases: AliasQuerySet, query: dict[str, str]) -> AliasQuerySet:
 
 
 def page_of(aliases: AliasQuerySet, start: Any, *, activity: bool) -> Any:
-    extend = objects.with_latest_activity if activity else AliasQuerySet.all
+    extend = activities.with_latest_activity if activity else AliasQuerySet.all
     columns = objects.LISTED_WITH_ACTIVITY if activity else objects.LISTED
     return page_rows(aliases, start, PAGE_SIZE, in_order(activity=activity), columns, extend)
 
@@ -153,9 +153,9 @@ class AliasDetail(AliasView):
     @Call("One alias", objects.AliasObject)
     def get(self, request: Request, key: int) -> Response:
         alias = self.alias(key)
-        rows = objects.latest_first(alias.activities.all())
+        rows = activities.latest_first(alias.activities.all())
         row = rows.first() if self.shows_activity else None
-        latest = objects.LatestActivity.of(row) if row else None
+        latest = activities.LatestActivity.of(row) if row else None
         sender_format = preferences_of(self.caller).sender_format
         return Response(
             objects.alias_object(alias, latest, activity=self.shows_activity, sender_format=sender_format)
@@ -205,12 +205,14 @@ class AliasActivities(AliasView):
 
     @Call(
         "What happened to an alias's mail, the latest first",
-        {"activities": list[objects.ActivityObject]},
+        {"activities": list[activities.ActivityObject]},
         parameters=[inputs.PAGE_ID],
     )
     def get(self, request: Request, key: int) -> Response:
         page = inputs.page_number(self.query, "page_id")
         alias = self.alias(key)
-        rows = objects.latest_first(alias.activities.all())[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
+        rows = activities.latest_first(alias.activities.all())[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
         sender_format = preferences_of(self.caller).sender_format
-        return Response({"activities": [objects.activity_object(row, alias, sender_format) for row in rows]})
+        return Response(
+            {"activities": [activities.activity_object(row, alias, sender_format) for row in rows]}
+        )
