@@ -131,6 +131,8 @@ def _write(gathered: Sequence[_Block], more: Counter[_Blocked]) -> None:
             contacts[contact_id] += number
     now = timezone.now()
     with transaction.atomic():
+        # In the order of their keys, so that two processes do not wait for each other.
+        _COUNT([{"key": key, "number": aliases[key], "now": now} for key in sorted(aliases)])
         present = Contact.objects.hold(contacts)
         activities = [
             Activity(
@@ -143,8 +145,6 @@ def _write(gathered: Sequence[_Block], more: Counter[_Blocked]) -> None:
             for alias_id, contact_id, sender, moment in gathered
         ]
         with pipelined():
-            # In the order of their keys, so that two processes do not wait for each other.
-            _COUNT([{"key": key, "number": aliases[key], "now": now} for key in sorted(aliases)])
             _COUNT_CONTACT([{"key": key, "number": contacts[key]} for key in sorted(present)])
             insert_rows(activities)
 

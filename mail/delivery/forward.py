@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import IntegrityError
 from django.utils import timezone
 
+from contacts.book import Correspondent
 from mail.delivery import record
 from mail.delivery.blocks import blocks
 from mail.delivery.bounce import read_bounce
@@ -33,6 +34,7 @@ from mail.delivery.reply import Replies
 from mail.delivery.report import in_one_line
 from mail.delivery.resolve import Kind, Resolution
 from mail.delivery.return_path import return_path
+from mail.delivery.screening import screen
 from mail.models import readable
 from mail.unsubscribe import unsubscribe_path
 
@@ -125,12 +127,12 @@ class Forwarder:
                 case Kind.REVERSE:
                     return await self.replies.take(message, resolution)
                 case Kind.FORWARD if resolution.alias_id is not None:
-                    return await self.forward(message, resolution.alias_id)
+                    return await self.forward(message, resolution, resolution.alias_id)
         finally:
             self._underway.discard(key)
         return Answer.REFUSED
 
-    async def forward(self, message: Message, alias_id: int) -> Answer:
+    async def forward(self, message: Message, alias: Resolution, alias_id: int) -> Answer:
         """Send the message to every destination of the alias that does not have it yet.
 
         Later while any is pending; done once all are settled and one at least has accepted; refused when
@@ -140,6 +142,9 @@ class Forwarder:
             blocks.count(alias_id, message.head.author)
             return Answer.LOOP
         with self.ledger.expected():
+            contact, refusal = await screen(self.lookups, message.head, alias, is_queued=message.is_queued)
+            if refusal:
+                return refusal
             found = await self.lookups.copies(alias_id, message.digest)
             if not found:
                 return Answer.REFUSED
@@ -148,7 +153,7 @@ class Forwarder:
                 _Copy(destination.destination_id, destination.email, destination.is_paused, *known)
                 for destination, known in found
             ]
-            return await _Sending(self, message, address, (alias_id, message.digest)).answer(copies)
+            return await _Sending(self, message, address, (alias_id, message.digest), contact).answer(copies)
 
     async def _to_postmaster(self, message: Message, address: str, digest: str) -> Answer:
         """Send the message to MAIL_POSTMASTER."""
@@ -158,12 +163,13 @@ class Forwarder:
         copy = _Copy(0, settings.MAIL_POSTMASTER, False, *known)
         return await _Sending(self, message, address, (record.NO_ALIAS, digest)).answer([copy])
 
-    async def redirect(self, head: Head, alias_id: int) -> "Redirection | None":
+    async def redirect(self, head: Head, alias: Resolution, alias_id: int) -> "Redirection | Answer | None":
         """Let the mail server in front send the message to the alias's destination, counted as forwarded.
 
-        None, and nothing is counted, if it has to hand it over instead (`take`): to an alias with several
-        destinations or a paused one, or that no longer receives, in a loop, or if it needs SMTPUTF8. Raises
-        TooLate after ANSWER_TIMEOUT, and what the database raises while it is away or takes no changes.
+        An answer if the alias does not take it. None, and nothing is counted, if it has to hand it over
+        instead (`take`): to an alias with several destinations or a paused one, or that no longer receives,
+        in a loop, or if it needs SMTPUTF8. Raises TooLate after ANSWER_TIMEOUT, and what the database raises
+        while it is away or takes no changes.
 
         Nothing recognises the message if it comes again. The mail server in front may fail to queue it after
         our answer; a second try that was swallowed then would be a message lost.
@@ -172,6 +178,9 @@ class Forwarder:
             return None
         deadline = time.monotonic() + ANSWER_TIMEOUT
         with self.ledger.expected():
+            contact, refusal = await screen(self.lookups, head, alias)
+            if refusal:
+                return refusal
             destinations = await self.lookups.destinations(alias_id)
             if len(destinations) != 1:
                 return None
@@ -181,7 +190,9 @@ class Forwarder:
             # In place of a digest: what tells a day's messages apart in a return path.
             sender = _new_sender(head.sender, address, alias_id, destination_id, secrets.token_hex(2))
             redirection = Redirection(sender, email, _trace(head, address, alias_id))
-            await self.ledger.write(Redirected(alias_id, destination_id, readable(head.author), deadline))
+            contact_id = contact.contact_id if contact else None
+            entry = Redirected(alias_id, destination_id, readable(head.author), deadline, contact_id)
+            await self.ledger.write(entry)
         return redirection
 
 
@@ -193,6 +204,7 @@ class _Sending:
     message: Message
     address: str
     key: Key
+    author: Correspondent | None = None
 
     async def answer(self, copies: Sequence[_Copy]) -> Answer:
         """Send the copies that are waiting, and return the answer for all of them."""
@@ -223,6 +235,7 @@ class _Sending:
         # Such a destination cannot be added, but its domain may have become ours since then.
         ours = {copy.destination_id for copy in copies if alias_id and await self._leads_to_us(copy)}
         sender = readable(self.message.head.author)
+        contact_id = self.author.contact_id if self.author else None
         trace = written(_trace(self.message.head, self.address, alias_id))
         content = trace + joint(self.message.content) + self.message.content
         stale = tuple(copy.delivery_id for copy in copies if copy.delivery_id is not None)
@@ -247,7 +260,9 @@ class _Sending:
             copy.is_accepted = isinstance(outcome, Accepted)
             refusal = outcome if isinstance(outcome, Refused) else Refused("")
             status, reason = refusal.status, in_one_line(refusal.words)
-            await ledger.settle(Settled(alias_id, copy.destination_id, digest, status, sender, reason))
+            await ledger.settle(
+                Settled(alias_id, copy.destination_id, digest, status, sender, reason, contact_id)
+            )
         if pending:
             await ledger.release(Released(alias_id, digest, tuple(pending)))
         return len(pending)

@@ -7,6 +7,7 @@ from enum import Enum
 from django.utils.functional import cached_property
 
 from mail.delivery.message import Fields, author, header_fields, without_first_received
+from mail.delivery.verdict import UNKNOWN
 
 
 class Answer(Enum):
@@ -17,6 +18,8 @@ class Answer(Enum):
     PAUSED = "450 4.2.1 Mailbox disabled, try again later"
     REFUSED = "550 5.7.1 Message refused"
     LOOP = "554 5.4.6 Routing loop detected"
+    # To somebody whom the owner has blocked, or does not know.
+    UNKNOWN = UNKNOWN
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from django.db import models
 from django.db.models import Exists, F, FilteredRelation, OuterRef, Q
 
 from aliases.models import Alias, AliasDestination
+from contacts.addresses import correspondent_address
+from contacts.book import Correspondent, Wanted, contacts_for_all, find_all
+from core.addresses import AddressError
 from core.db.compiled import CompiledQuery
 from mail.delivery.dkim import sign
 from mail.delivery.gatherer import Gatherer
@@ -138,6 +141,18 @@ class _SignatureOf:
     content: bytes
 
 
+@dataclass(frozen=True)
+class _ContactOf:
+    alias_id: int
+    address: str
+
+
+def _contacts(questions: Sequence[_ContactOf]) -> list[Correspondent | None]:
+    keys = [(each.alias_id, each.address) for each in questions]
+    found = find_all(keys)
+    return [found.get(key) for key in keys]
+
+
 _ANSWERS: dict[type, Any] = {
     OwnerOf: find_owners,
     Written: meet,
@@ -145,6 +160,8 @@ _ANSWERS: dict[type, Any] = {
     Turn: take_turns,
     Notice: admit_notices,
     _SignatureOf: lambda questions: [sign(each.domain, each.content) for each in questions],
+    _ContactOf: _contacts,
+    Wanted: contacts_for_all,
     str: resolve_all,
     _DestinationsOf: _destinations,
     _CopiesOf: _copies,
@@ -195,3 +212,17 @@ class Lookups(Gatherer[Any, Any]):
         """What is known of a message to the postmaster."""
         found: Known = await self.ask(_DeliveryOf(digest))
         return found
+
+    async def contact(self, alias_id: int, address: str) -> Correspondent | None:
+        """The alias's contact at this address, if there is one."""
+        try:
+            found: Correspondent | None = await self.ask(_ContactOf(alias_id, correspondent_address(address)))
+        except AddressError:
+            return None
+        return found
+
+    async def stranger(self, alias_id: int, address: str) -> Correspondent | None:
+        """The same; a new one waits for the owner's yes. None if it is no address, or there are too many."""
+        wanted = Wanted(alias_id, ((address, None),), waiting=True)
+        found: dict[str, Correspondent] = await self.ask(wanted)
+        return next(iter(found.values()), None)

@@ -3,7 +3,8 @@
 import hmac
 import re
 from collections.abc import Iterator, Sequence
-from email.utils import format_datetime
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
 
 from django.conf import settings
 from django.utils import timezone
@@ -54,6 +55,16 @@ def header_fields(message: bytes) -> Iterator[tuple[str, str]]:
         head, colon, rest = line.partition(b":")
         if colon and _NAME.fullmatch(head.rstrip()):
             name, lines = head.rstrip().decode("ascii").lower(), [rest]
+
+
+def received_at(fields: Fields) -> datetime | None:
+    """When the last server before us received the message, as its Received field says (RFC 5321 §4.4)."""
+    text = next((text for name, text in fields if name == "received"), "")
+    try:
+        moment = parsedate_to_datetime(text.rpartition(";")[2])
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def needs_utf8(message: bytes) -> bool:

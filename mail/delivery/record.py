@@ -8,7 +8,7 @@ written.
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -60,6 +60,7 @@ class Settled:
     status: str  # "" if it was accepted
     sender: str
     reason: str = ""  # why it was refused, in one line
+    contact_id: int | None = None
 
     @property
     def is_accepted(self) -> bool:
@@ -101,6 +102,7 @@ class Redirected:
     destination_id: int
     sender: str
     deadline: float
+    contact_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,13 @@ _COUNT_TO_CONTACT = CompiledChange(
     number=models.IntegerField(),
     now=models.DateTimeField(),
 )
+_COUNT_CONTACT = CompiledChange(
+    lambda key, number, now: Contact.objects.filter(pk=key),
+    lambda key, number, now: {"forwards": F("forwards") + number, "last_forward_at": now},
+    key=models.BigIntegerField(),
+    number=models.IntegerField(),
+    now=models.DateTimeField(),
+)
 _RETAKE = CompiledChange(lambda key: Delivery.objects.filter(pk=key), key=models.BigIntegerField())
 _COPY: dict[str, Any] = {
     "alias_id": models.BigIntegerField(),
@@ -172,6 +181,11 @@ _FORGET = CompiledChange(
 def _write_all(entries: Sequence[Entry]) -> None:
     now = timezone.now()
     settled = [entry for entry in entries if isinstance(entry, Settled) and entry.alias_id]
+    contacts = {
+        entry.contact_id
+        for entry in entries
+        if isinstance(entry, Settled | Redirected) and entry.contact_id is not None
+    }
     _refuse_late(entries)
     with transaction.atomic():
         for entry in entries:
@@ -181,8 +195,15 @@ def _write_all(entries: Sequence[Entry]) -> None:
             limit_lock_wait(timedelta(seconds=WRITE_TIMEOUT))
             _change_rows(entries, now)
             insert_rows(_begun(entries, now))
-            insert_rows(_activities(entries, now))
-            _count_replies(entries, now)
+            if not contacts:
+                insert_rows(_activities(entries, now))
+        if contacts:
+            # After the aliases' rows, as where an alias is stripped: no deadlocks.
+            present = Contact.objects.hold(contacts)
+            with pipelined():
+                _count_contacts(entries, now, present)
+                insert_rows(_activities(entries, now, present))
+                insert_rows(_reply_activities(entries, now, present))
         for copy in settled:
             if not copy.is_accepted:
                 try:
@@ -221,7 +242,24 @@ def _begun(entries: Sequence[Entry], now: datetime) -> list[Delivery]:
     ]
 
 
-def _activities(entries: Sequence[Entry], now: datetime) -> list[Activity]:
+def _count_contacts(entries: Sequence[Entry], now: datetime, present: Set[int]) -> None:
+    """Count what came from these contacts and went to them, in the order of their keys."""
+    forwards: Counter[int] = Counter()
+    replies: Counter[int] = Counter()
+    for entry in entries:
+        match entry:
+            case Replied():
+                replies[entry.contact_id] += entry.is_accepted
+            case Settled() if entry.contact_id is not None:
+                forwards[entry.contact_id] += entry.is_accepted
+            case Redirected() if entry.contact_id is not None:
+                forwards[entry.contact_id] += 1
+    for change, counts in ((_COUNT_CONTACT, forwards), (_COUNT_TO_CONTACT, replies)):
+        change([{"key": key, "number": counts[key], "now": now} for key in sorted(present) if counts[key]])
+
+
+def _activities(entries: Sequence[Entry], now: datetime, contacts: Set[int] = frozenset()) -> list[Activity]:
+    """`contacts`: those that are still there."""
     return [
         Activity(
             alias_id=entry.alias_id,
@@ -231,40 +269,33 @@ def _activities(entries: Sequence[Entry], now: datetime) -> list[Activity]:
             destination_id=entry.destination_id,
             status=entry.status[:STATUS_MAX] if isinstance(entry, Settled) else "",
             reason=entry.reason if isinstance(entry, Settled) else "",
+            contact_id=entry.contact_id if entry.contact_id in contacts else None,
         )
         for entry in entries
         if isinstance(entry, Settled | Redirected) and entry.alias_id
     ]
 
 
-def _count_replies(entries: Sequence[Entry], now: datetime) -> None:
-    """In the order of their keys, as `_change_rows`."""
-    replies = [entry for entry in entries if isinstance(entry, Replied)]
-    aliases = Counter(entry.from_alias for entry in replies if entry.is_accepted)
-    contacts = Counter(entry.contact_id for entry in replies if entry.is_accepted)
-    for change, counts in ((_COUNT_FROM_ALIAS, aliases), (_COUNT_TO_CONTACT, contacts)):
-        if counts:
-            change([{"key": key, "number": counts[key], "now": now} for key in sorted(counts)])
-    if replies:
-        insert_rows(
-            [
-                Activity(
-                    alias_id=entry.from_alias,
-                    moment=now,
-                    event=Event.REPLY if entry.is_accepted else Event.BOUNCE,
-                    contact_id=entry.contact_id,
-                    sender=entry.sender,
-                    status=entry.status[:STATUS_MAX],
-                    reason=entry.reason,
-                )
-                for entry in replies
-            ]
+def _reply_activities(entries: Sequence[Entry], now: datetime, contacts: Set[int]) -> list[Activity]:
+    return [
+        Activity(
+            alias_id=entry.from_alias,
+            moment=now,
+            event=Event.REPLY if entry.is_accepted else Event.BOUNCE,
+            contact_id=entry.contact_id if entry.contact_id in contacts else None,
+            sender=entry.sender,
+            status=entry.status[:STATUS_MAX],
+            reason=entry.reason,
         )
+        for entry in entries
+        if isinstance(entry, Replied)
+    ]
 
 
 def _change_rows(entries: Sequence[Entry], now: datetime) -> None:
     """In the order of their keys, so that two processes do not wait for each other."""
     counts: Counter[int] = Counter()
+    replies: Counter[int] = Counter()
     stale, settled, released, forgotten = [], [], [], []
     for entry in entries:
         match entry:
@@ -273,6 +304,8 @@ def _change_rows(entries: Sequence[Entry], now: datetime) -> None:
             case Settled() if entry.alias_id:
                 counts[entry.alias_id] += entry.is_accepted
                 settled.append(_copy(entry, entry.destination_id) | {"accepted": entry.is_accepted})
+            case Replied():
+                replies[entry.from_alias] += entry.is_accepted
             case Released() if entry.alias_id:
                 released += [_copy(entry, destination_id) for destination_id in entry.destination_ids]
             case Redirected():
@@ -280,6 +313,9 @@ def _change_rows(entries: Sequence[Entry], now: datetime) -> None:
             case Forgotten() if entry.alias_id:
                 forgotten.append({"alias_id": entry.alias_id, "digest": entry.digest})
     _COUNT([{"key": key, "number": counts[key], "now": now} for key in sorted(counts) if counts[key]])
+    _COUNT_FROM_ALIAS(
+        [{"key": key, "number": replies[key], "now": now} for key in sorted(replies) if replies[key]]
+    )
     _RETAKE(sorted(stale, key=lambda row: row["key"]))
     _SETTLE(settled)
     _RELEASE(released)

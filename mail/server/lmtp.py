@@ -43,7 +43,7 @@ class LmtpHandler(SmtpHandler):
     async def take(self, resolution: Resolution, message: Message) -> Answer | Said:
         """The same, but what is refused for good ends here, counted, instead of in a bounce to the sender."""
         answer = await super().take(resolution, message)
-        if answer in {Answer.REFUSED, Answer.LOOP}:
+        if answer in {Answer.REFUSED, Answer.LOOP, Answer.UNKNOWN}:
             logger.warning("dropped after it was queued: %s, %s", resolution.kind.value, answer.name.lower())
             return Answer.DONE
         return answer

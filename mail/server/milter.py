@@ -61,14 +61,14 @@ class _Transaction:
             self.fields.append((name.lower(), re.sub(r"\r?\n", "", text).strip()))
 
     @property
-    def only_alias(self) -> tuple[str, int] | None:
+    def only_alias(self) -> tuple[str, Resolution] | None:
         """The message's recipient and its alias, if it has no other one."""
         if len(self.recipients) != 1:
             return None
         recipient, resolution = self.recipients[0]
         if resolution is None or resolution.kind is not Kind.FORWARD or resolution.alias_id is None:
             return None
-        return recipient, resolution.alias_id
+        return recipient, resolution
 
 
 class MilterDoor(QuestionDoor):
@@ -192,15 +192,17 @@ class MilterDoor(QuestionDoor):
     async def _answer_end_of_message(self, transaction: _Transaction) -> bytes:
         if transaction.only_alias is None:
             raise Malformed
-        recipient, alias_id = transaction.only_alias
+        recipient, alias = transaction.only_alias
         peer = client_address(self.transport.get_extra_info("peername"))
         client = f"{settings.MAIL_HOSTNAME} ([{peer}])"
         head = Head(transaction.sender, transaction.fields, client, "MILTER")
         try:
-            found = await self.forwarder.redirect(head, alias_id)
+            found = await self.forwarder.redirect(head, alias, alias.alias_id or 0)
         except Exception as error:
             logger.warning("message not forwarded: %s", type(error).__name__)
             return protocol.reply(Answer.LATER.value)
+        if isinstance(found, Answer):
+            return protocol.reply(_in_postfixs_form(found.value, recipient))
         if found is None:
             return protocol.CONTINUE
         changes = [protocol.delete_recipient(recipient), protocol.add_recipient(found.recipient)]

@@ -4,6 +4,7 @@ import logging
 from typing import NamedTuple
 
 from core.client_address import parse_ip
+from mail.delivery import screening
 from mail.delivery.lookups import Lookups
 from mail.delivery.resolve import Kind, Resolution, is_in_our_domains
 from mail.delivery.verdict import UNKNOWN, verdict
@@ -51,7 +52,7 @@ async def answer_for(
     answer in time. A client that has named too many unknown recipients gets the same answer for each
     address of our domains."""
     try:
-        resolution = await lookups.resolve(recipient)
+        resolution = await screening.recipient(lookups, recipient, sender)
     except Exception as error:
         logger.warning("recipient not resolved: %s", type(error).__name__)
         return None

@@ -21,6 +21,7 @@ from mail.delivery.forward import Forwarder, recognised_by
 from mail.delivery.handover import Answer, Message, Said
 from mail.delivery.record import Forgotten
 from mail.delivery.resolve import Kind, Resolution
+from mail.delivery.screening import recipient
 from mail.delivery.verdict import AWAY, UNKNOWN, Verdict, verdict
 from mail.server import limits
 from mail.server.incoming import EndlessMessage, IncomingMessage
@@ -126,7 +127,9 @@ class SmtpHandler:
             server.end_after_answer()
             return TOO_MANY_UNKNOWN
         try:
-            found = self.judge(await self.forwarder.lookups.resolve(address), envelope.sender)
+            found = self.judge(
+                await recipient(self.forwarder.lookups, address, envelope.sender), envelope.sender
+            )
         except Exception as error:
             logger.warning("recipient not resolved: %s", type(error).__name__)
             return AWAY

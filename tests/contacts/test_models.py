@@ -1,10 +1,13 @@
 """Contacts: one for each alias and correspondent, with a reverse address that nobody can guess."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.core.management import call_command
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from accounts.models import User
 from accounts.models.own_addresses import check_available
@@ -219,3 +222,17 @@ def test_new_aliases_hide_their_owner_unless_the_owner_prefers_otherwise(alice: 
 
     assert not issue(owner=alice).hides_replies
     assert not issue_chosen(owner=alice, prefix="chosen").hides_replies
+
+
+def test_strangers_who_waited_in_vain_are_forgotten(alias: Alias, bob: Contact) -> None:
+    long_ago = timezone.now() - timedelta(days=31)
+    waiting, newer, blocked = (add_contact(alias, f"{name}@x.test")[0] for name in ("a", "b", "c"))
+    Contact.objects.update(created=long_ago, waiting=True)
+    Contact.objects.filter(pk=newer.pk).update(created=timezone.now())
+    bob.admit()
+    blocked.block()
+
+    call_command("prune_activity")
+
+    assert set(Contact.objects.all()) == {bob, newer, blocked}
+    assert not Contact.objects.filter(pk=waiting.pk).exists()

@@ -4,6 +4,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
+from contacts.models import Contact
 from core.commands import RuleCommand
 from mail.models import RETURNED_DAYS, Activity, Bounce, Delivery, ReturnedMessage, SiteFault
 
@@ -12,11 +13,14 @@ DELIVERY_MEMORY = timedelta(days=5)
 # Longer than a return path is valid, and than the run of bounces that pauses a destination.
 BOUNCE_MEMORY = timedelta(days=60)
 FAULT_MEMORY = timedelta(days=30)
+# How long a stranger waits for an owner to say that they may write.
+STRANGER_MEMORY = timedelta(days=30)
 
 
 class Command(RuleCommand):
     help = (
-        "Delete activity older than ACTIVITY_DAYS, old deliveries and returned messages. Run it once a day."
+        "Delete activity older than ACTIVITY_DAYS, old deliveries, returned messages, and strangers who have "
+        "waited in vain. Run it once a day."
     )
 
     def act(self, **options: Any) -> str:
@@ -27,5 +31,6 @@ class Command(RuleCommand):
         activities, _rows = Activity.objects.filter(moment__lt=too_old).delete()
         deliveries, _rows = Delivery.objects.filter(moment__lt=now - DELIVERY_MEMORY).delete()
         Bounce.objects.filter(moment__lt=now - BOUNCE_MEMORY).delete()
+        Contact.objects.waiting_for_owner().filter(created__lt=now - STRANGER_MEMORY).delete()
         SiteFault.objects.filter(last__lt=now - FAULT_MEMORY).delete()
         return f"Deleted {activities} activities and {deliveries} deliveries."

@@ -33,7 +33,7 @@ from mail.delivery.lookups import Lookups
 from mail.delivery.message import loop_mark
 from mail.delivery.next_hop import Outcome
 from mail.delivery.record import Ledger
-from mail.delivery.resolve import our_domains
+from mail.delivery.resolve import our_domains, resolve
 from mail.delivery.return_path import read_return_path
 from mail.models import Activity, Delivery, PausedDestination
 from tests.rig.mail_doors import Hop, closed_after, running_doors
@@ -418,10 +418,12 @@ def test_what_cannot_be_written_in_time_is_not_counted(
             time.sleep(0.4)
             return super()._write(entries)
 
+    resolution = resolve(alias.address)
+
     async def hand_over() -> None:
         head = Head("bob@sender.test", [("from", "bob@sender.test")], "client.test", "MILTER")
         with closed_after(Lookups(), Slow()) as (lookups, ledger), pytest.raises(TooLate):
-            await Forwarder(Hop(), lookups, ledger).redirect(head, alias.pk)
+            await Forwarder(Hop(), lookups, ledger).redirect(head, resolution, alias.pk)
 
     monkeypatch.setattr("mail.delivery.forward.ANSWER_TIMEOUT", 0.3)
     asyncio.run(hand_over())

@@ -1,0 +1,67 @@
+"""Whose mail an alias takes: its owner can block a contact, or take mail only from people they know."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from django.utils import timezone
+
+from aliases.models import Admits
+from contacts.book import Correspondent
+from mail.delivery.blocks import blocks
+from mail.delivery.handover import Answer, Head
+from mail.delivery.lookups import Lookups
+from mail.delivery.message import received_at
+from mail.delivery.resolve import Kind, Resolution
+
+# How long a stranger's message may wait in the queue of the mail server in front. After five days
+# (maximal_queue_lifetime), that would report to whoever is named as the sender.
+HELD_MAX = timedelta(days=4)
+
+
+async def recipient(lookups: Lookups, address: str, sender: str) -> Resolution:
+    """What the recipient is for this envelope: an alias is blocked for a contact whom its owner has blocked.
+
+    One statement, and another one only if the alias has blocked contacts.
+    """
+    found = await lookups.resolve(address)
+    if found.kind is not Kind.FORWARD or found.alias_id is None or not (found.has_blocked and sender):
+        return found
+    contact = await lookups.contact(found.alias_id, sender)
+    if contact is None or not contact.is_blocked:
+        return found
+    return replace(found, kind=Kind.BLOCKED, contact_id=contact.contact_id)
+
+
+async def screen(
+    lookups: Lookups, head: Head, alias: Resolution, *, is_queued: bool = False
+) -> tuple[Correspondent | None, Answer | None]:
+    """The author, if they are a contact of the alias; and the answer that refuses their message, or None.
+
+    No statement for an alias that takes everybody's mail and has no contacts; nor if it has blocked none
+    and hides replies, because the author is then looked up with all whom the message names. A stranger's
+    mail to an alias that takes only known people's makes a contact that waits for the owner's yes. What is
+    refused for good is counted. `is_queued`: the mail server in front keeps the message, and has put a
+    Received field on top.
+    """
+    takes_all = alias.admits == Admits.ALL
+    needs_contact = alias.has_blocked if alias.hides_replies else alias.has_contacts
+    if alias.alias_id is None or (takes_all and not needs_contact):
+        return None, None
+    contact = await lookups.contact(alias.alias_id, head.author)
+    if contact is not None and not contact.is_blocked and (takes_all or not contact.is_waiting):
+        return contact, None
+    if contact is None:
+        if takes_all:
+            return None, None
+        contact = await lookups.stranger(alias.alias_id, head.author)
+    if contact is not None and contact.is_waiting and not contact.is_blocked:
+        is_late = is_queued and _is_late(head)
+        if alias.admits == Admits.KNOWN_LATER and not is_late:
+            return contact, Answer.PAUSED
+    blocks.count(alias.alias_id, head.author, contact.contact_id if contact else None)
+    return contact, Answer.UNKNOWN
+
+
+def _is_late(head: Head) -> bool:
+    received = received_at(head.fields)
+    return received is not None and timezone.now() - received > HELD_MAX
