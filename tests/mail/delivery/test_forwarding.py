@@ -489,7 +489,7 @@ def test_a_message_that_is_read_aside_holds_up_no_other(monkeypatch: pytest.Monk
             may_end.wait(20)
         return content
 
-    monkeypatch.setattr("mail.delivery.forward.without_first_received", read_slowly)
+    monkeypatch.setattr("mail.delivery.handover.without_first_received", read_slowly)
     large, small = (
         threading.Thread(target=Message("", content, "x", "SMTP").read) for content in (b"large", b"small")
     )
