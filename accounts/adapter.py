@@ -15,6 +15,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils import translation
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -74,9 +75,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return absolute_url("account_reset_password_from_key", uidb36=uid, key=token)
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
-        """Send a mail in this site's name, whatever host the request named."""
+        """Send a mail in this site's name, whatever host the request named, in its user's language."""
         mail = {"request": self.request, "email": email, "site_url": settings.SITE_URL, **context}
-        self.render_mail(template_prefix, email, mail).send()
+        with translation.override(getattr(context.get("user"), "language", "") or translation.get_language()):
+            message = self.render_mail(template_prefix, email, mail)
+        message.send()
 
     def clean_email(self, email: str) -> str:
         return clean_email(email)
@@ -124,6 +127,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             raise ImmediateHttpResponse(redirect(settings.LOGIN_URL))
         is_first = user.last_login is None
         super().login(request, user)
+        if not user.language:
+            user.language = str(translation.get_language())
+            user.save(update_fields=["language"])
         note_sign_in(request, user, is_first=is_first)
 
     def set_password(self, user: Any, password: str) -> None:

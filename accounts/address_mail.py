@@ -32,10 +32,11 @@ def send_change(change: AddressChange) -> bool:
 
 
 def _send(change: AddressChange, to: str, claim: AddressChange | None) -> None:
-    send_template("accounts/email/address_change", to, {"change": change, "claim": claim})
+    context = {"change": change, "claim": claim}
+    send_template("accounts/email/address_change", to, context, language=change.user.language)
 
 
 def send_undone(user: User) -> None:
     """Mail the link for a new password after an undo. Raises what the mail backend raises."""
     context = {"user": user, "link": password_link(user)}
-    send_template("accounts/email/address_undone", user.email, context)
+    send_template("accounts/email/address_undone", user.email, context, language=user.language)

@@ -25,4 +25,4 @@ def send_password_link(user: User) -> None:
         "site_url": settings.SITE_URL,
         "days": settings.PASSWORD_RESET_TIMEOUT // 86400,
     }
-    send_template("accounts/email/set_password", user.email, context)
+    send_template("accounts/email/set_password", user.email, context, language=user.language)

@@ -104,7 +104,7 @@ def tell_of_sign_in(request: HttpRequest, user: User, *, app: str = "") -> None:
     }
     try:
         prefix = settings.ACCOUNT_EMAIL_SUBJECT_PREFIX
-        send_template("accounts/email/sign_in", user.email, context, prefix=prefix)
+        send_template("accounts/email/sign_in", user.email, context, language=user.language, prefix=prefix)
     except (OSError, ValueError) as error:
         logger.error("user %s not notified of a sign-in: %s", user.pk, type(error).__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
-from django.utils import timezone, translation
+from django.utils import timezone
 from django.utils.translation import gettext
 
 from accounts.models import User
@@ -75,8 +75,8 @@ def warn() -> int:
 
 def _send_warning(owner: User, rows: list[AliasExpiry]) -> None:
     context = {"owner": owner, "rows": rows, "site_url": settings.SITE_URL, "days": WARNING_DAYS}
-    with translation.override(settings.LANGUAGE_CODE):
-        send_template("aliases/email/expiry", owner.email, context)
+    language = owner.language or settings.LANGUAGE_CODE
+    send_template("aliases/email/expiry", owner.email, context, language=language)
 
 
 @transaction.atomic

@@ -46,6 +46,7 @@ urlpatterns = [
     path("domains/", include("domains.urls")),
     path("account/", views.account, name="account"),
     path("account/replies/", views.account_replies, name="account-replies"),
+    path("appearance/", views.appearance, name="appearance"),
     path("account/everything.json", views.download_json, name="account-json"),
     path("account/aliases.csv", views.download_csv, name="account-csv"),
     path("account/delete/", views.account_delete, name="account-delete"),

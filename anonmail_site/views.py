@@ -9,13 +9,15 @@ from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods, require_safe
+from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 
+from accounts import appearance as looks
 from accounts.deletion import close_account
-from accounts.models import User
+from accounts.models import Theme, User
 from accounts.requests import user_of
 from aliases import naming
 from aliases.choosing import choose_domain, preferences_of
@@ -28,6 +30,10 @@ from domains.models import AliasStyle, Domain
 from mail.models import PausedDestination
 from transfer.formats.anonmail import aliases_csv
 from transfer.personal_download import everything
+
+
+# Each language by its own name, whatever the page's is.
+OWN_NAMES = [(code, translation.get_language_info(code)["name_local"]) for code, _name in settings.LANGUAGES]
 
 
 @require_GET
@@ -57,15 +63,26 @@ def icon(request: HttpRequest) -> HttpResponseBase:
 
 
 def navigation(request: HttpRequest) -> dict[str, object]:
-    """A context processor: what the menu needs, and the paused destinations."""
+    """A context processor: what the frame of each page needs, and the paused destinations."""
     user = getattr(request, "user", None)
+    frame = {"theme": looks.theme_of(request), "themes": Theme.choices, "languages": OWN_NAMES}
     if not isinstance(user, User):
-        return {"signup_open": settings.SIGNUP_OPEN}
+        return frame | {"signup_open": settings.SIGNUP_OPEN}
     paused = PausedDestination.objects.filter(destination__user=user).select_related("destination")
-    return {
+    return frame | {
         "manages_domains": user.is_superuser or Domain.objects.managed_by(user).exists(),
         "paused_destinations": [row.destination.email for row in paused],
     }
+
+
+@login_not_required
+@require_POST
+def appearance(request: HttpRequest) -> HttpResponse:
+    """Change the theme, the language or the keyboard shortcuts, and go back to the page."""
+    back = request.POST.get("next", "")
+    response = redirect(back if url_has_allowed_host_and_scheme(back, allowed_hosts=None) else "home")
+    looks.choose(request, response, request.POST)
+    return response
 
 
 @require_http_methods(["GET", "POST"])

@@ -7,13 +7,19 @@ from django.conf import settings
 from django.core.mail import send_mail
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils import translation
 from django.utils.translation import gettext
 
 
-def send_template(name: str, to: str, context: dict[str, Any], *, prefix: str = "") -> None:
-    """Mail `<name>.txt`, with `<name>_subject.txt` as its subject. Raises what the mail backend raises."""
-    subject = prefix + render_to_string(f"{name}_subject.txt", context).strip()
-    send_mail(subject, render_to_string(f"{name}.txt", context), None, [to])
+def send_template(
+    name: str, to: str, context: dict[str, Any], *, language: str = "", prefix: str = ""
+) -> None:
+    """Mail `<name>.txt`, with `<name>_subject.txt` as its subject, in this language; without one, in the
+    present one. Raises what the mail backend raises."""
+    with translation.override(language or translation.get_language()):
+        subject = prefix + render_to_string(f"{name}_subject.txt", context).strip()
+        text = render_to_string(f"{name}.txt", context)
+    send_mail(subject, text, None, [to])
 
 
 def note_on_delivery() -> str:

@@ -55,6 +55,7 @@ def _umask_again(_umask: None) -> Iterator[None]:
 
 # What looks at words, pages and processes, and takes its time; or brings a database of its own.
 ONE_ROUND = {
+    "test_appearance.py",
     "test_checks.py",
     "test_journeys.py",
     "test_list.py",

@@ -1,4 +1,4 @@
 from accounts.models.own_addresses import AddressChange, DestinationOnly
-from accounts.models.user import LastAdmin, User
+from accounts.models.user import LastAdmin, Theme, User
 
-__all__ = ["AddressChange", "DestinationOnly", "LastAdmin", "User"]
+__all__ = ["AddressChange", "DestinationOnly", "LastAdmin", "Theme", "User"]

@@ -28,6 +28,12 @@ class LastAdmin(RuleError, code="last_admin", status=409):
     """There must always be an active global admin."""
 
 
+class Theme(models.TextChoices):
+    SYSTEM = "", _("as on this device")
+    LIGHT = "light", _("light")
+    DARK = "dark", _("dark")
+
+
 class UserManager(BaseUserManager["User"]):
     def get_by_natural_key(self, username: str | None) -> "User":
         """The user who signs in with this address, in any form. Raises User.DoesNotExist."""
@@ -113,6 +119,13 @@ class User(AbstractBaseUser, PermissionsMixin):
         editable=False,
         help_text=_("Tokens that apps got with an older password have ended."),
     )
+
+    theme = models.CharField(
+        _("theme"), max_length=5, blank=True, default=Theme.SYSTEM, choices=Theme, editable=False
+    )
+    # Of the pages and mails; the first sign-in sets it. Empty: nobody has signed in yet.
+    language = models.CharField(_("language"), max_length=10, blank=True, default="", editable=False)
+    has_shortcuts = models.BooleanField(_("keyboard shortcuts"), default=True, editable=False)
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []

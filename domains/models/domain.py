@@ -171,7 +171,9 @@ class Domain(models.Model):
         grant.is_new = is_new
         if is_new and granted_by and granted_by != user:
             context = {"domain": self, "granted_by": granted_by, "url": absolute_url("alias-new")}
-            tell = partial(send_template, "domains/email/granted", user.email, context)
+            tell = partial(
+                send_template, "domains/email/granted", user.email, context, language=user.language
+            )
             transaction.on_commit(lambda: do_after_answer(tell))
         return grant
 

@@ -6,13 +6,12 @@ import time
 from datetime import timedelta
 
 from django.conf import settings
-from django.core.mail import send_mail
 from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import Q
-from django.template.loader import render_to_string
-from django.utils import timezone, translation
+from django.utils import timezone
 
 from accounts.models import User
+from core.mails import send_template
 from mail.models import SiteFault
 
 logger = logging.getLogger(__name__)
@@ -47,14 +46,12 @@ def report_faults() -> int:
     now = timezone.now()
     unreported = Q(told_at=None) | Q(told_at__lt=now - REPORT_AGAIN)
     faults = list(SiteFault.objects.filter(unreported, last__gte=now - timedelta(days=1)).order_by("first"))
-    admins = list(User.objects.filter(is_superuser=True, is_active=True).values_list("email", flat=True))
+    admins = list(User.objects.filter(is_superuser=True, is_active=True))
     if not faults or not admins:
         return 0
     context = {"faults": faults, "site_url": settings.SITE_URL}
-    with translation.override(settings.LANGUAGE_CODE):
-        subject = render_to_string("mail/email/faults_subject.txt", context).strip()
-        text = render_to_string("mail/email/faults.txt", context)
-    for email in admins:
-        send_mail(subject, text, None, [email])
+    for admin in admins:
+        language = admin.language or settings.LANGUAGE_CODE
+        send_template("mail/email/faults", admin.email, context, language=language)
     SiteFault.objects.filter(pk__in=[fault.pk for fault in faults]).update(told_at=now)
     return len(faults)
