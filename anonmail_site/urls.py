@@ -10,6 +10,7 @@ from django.views.generic import RedirectView
 from anonmail_site import views
 from api.docs_page import docs_page, schema
 from core.converters import KeyConverter
+from mail.figures import domain_figures, own_figures
 from mail.views import address_resume
 from mailboxes.views import address_confirm
 
@@ -43,10 +44,12 @@ urlpatterns = [
     path("addresses/<key:pk>/resume/", address_resume, name="address-resume"),
     path("failed-deliveries/", include("mail.urls")),
     path("tokens/", include("tokens.urls")),
+    path("domains/<str:name>/figures/", domain_figures, name="domain-figures"),
     path("domains/", include("domains.urls")),
     path("account/", views.account, name="account"),
     path("account/replies/", views.account_replies, name="account-replies"),
     path("appearance/", views.appearance, name="appearance"),
+    path("account/figures/", own_figures, name="figures"),
     path("account/everything.json", views.download_json, name="account-json"),
     path("account/aliases.csv", views.download_csv, name="account-csv"),
     path("account/delete/", views.account_delete, name="account-delete"),

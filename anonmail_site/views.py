@@ -31,7 +31,6 @@ from mail.models import PausedDestination
 from transfer.formats.anonmail import aliases_csv
 from transfer.personal_download import everything
 
-
 # Each language by its own name, whatever the page's is.
 OWN_NAMES = [(code, translation.get_language_info(code)["name_local"]) for code, _name in settings.LANGUAGES]
 

@@ -106,6 +106,20 @@ alias:
 """
 
 
+def give_mail(alias: Alias, sender: str, start: int) -> None:
+    """Some mail on each of the last 28 days."""
+    Activity.objects.bulk_create(
+        Activity(
+            alias=alias,
+            sender=sender,
+            event=Event.BLOCK if day % 5 == 2 else Event.FORWARD,
+            moment=timezone.now() - timedelta(days=day, hours=1),
+        )
+        for day in range(28)
+        for _ in range((start + 3 * day) % 7)
+    )
+
+
 def set_stage() -> Stage:
     """Fill the database with a small, lively installation."""
     example = Domain.objects.create(name="example.com", anonmail_enabled=True)
@@ -133,6 +147,8 @@ def set_stage() -> Stage:
             forwards=forwards, blocks=blocks, created=made, active_at=made + timedelta(days=number * 15)
         )
         aliases.append(alias)
+        if site:
+            give_mail(alias, f"hello@{site}", forwards)
     aliases[0].edit(pinned=True)
     aliases[0].set_destinations([alice.email, second.email])
     aliases[1].disable()
@@ -268,6 +284,7 @@ SCENES = [
     Scene("address-verify", "alice", lambda stage: f"/accounts/confirm-email/{verification_key()}/"),
     Scene("address-undo", None, lambda stage: stage.undo),
     Scene("address-undo-over", None, lambda stage: "/addresses/undo/x/"),
+    Scene("figures", "alice", lambda stage: "/account/figures/"),
     Scene("account", "alice", lambda stage: "/account/"),
     Scene("account-replies", "alice", lambda stage: "/account/replies/"),
     Scene("account-delete", "alice", lambda stage: "/account/delete/"),
@@ -301,6 +318,8 @@ SCENES = [
         "alice",
         lambda stage: f"/domains/xn--bcher-kva.example/{stage.newcomer.access_grants.get().pk}/revoke/",
     ),
+    Scene("domain-figures", "root", lambda stage: "/domains/example.com/figures/"),
+    Scene("domain-figures-none", "alice", lambda stage: "/domains/xn--bcher-kva.example/figures/"),
     Scene("domain-dns", "alice", lambda stage: "/domains/xn--bcher-kva.example/dns/"),
     Scene("domain-dns-unchecked", "root", lambda stage: "/domains/example.com/dns/"),
     Scene(

@@ -1,8 +1,11 @@
 """What the page tests share."""
 
+import html
+import re
 from datetime import timedelta
 
 from allauth.account.models import EmailAddress
+from django.http import HttpResponseBase
 from django.utils import timezone
 
 from accounts.models import User
@@ -10,6 +13,12 @@ from aliases.models import Alias
 from domains.models import Domain
 
 HTMX = {"HX-Request": "true"}
+
+
+def text_of(answer: HttpResponseBase) -> str:
+    """The words of a page, without its tags."""
+    page = answer.content.decode()  # type: ignore[attr-defined]
+    return " ".join(html.unescape(re.sub("<[^>]*>", " ", page)).split())
 
 
 def many_aliases(owner: User, domain: Domain, number: int) -> None:
