@@ -14,7 +14,6 @@ from accounts.models import User
 from aliases.ending import set_expiry
 from aliases.issuing import issue
 from aliases.models import Admits, Alias, AliasExpiry, AliasPreferences, SenderFormat
-from aliases.models.alias import SEARCH_MAX_CHARACTERS
 from aliases.models.expiry import DAYS_MAX
 from aliases.validation import NAME_MAX_CHARACTERS, NOTE_MAX_CHARACTERS
 from aliases.websites import parse_site
@@ -257,44 +256,6 @@ class AliasForm(forms.Form):
         set_expiry(
             self.alias, expires_at=midnight, idle_days=data["idle_days"], unused_days=data["unused_days"]
         )
-
-
-class FilterForm(forms.Form):
-    """Filters and order of the list. An invalid value counts as none."""
-
-    STATUSES = (
-        ("", _("Any status")),
-        ("active", _("Active")),
-        ("disabled", _("Disabled")),
-        ("unused", _("Never used")),
-    )
-    ORDERS = (
-        ("", _("Recent activity")),
-        ("newest", _("Newest")),
-        ("oldest", _("Oldest")),
-        ("address", _("Address")),
-        ("forwards", _("Most forwarded")),
-        ("blocks", _("Most blocked")),
-    )
-
-    q = forms.CharField(
-        label=_("Search"),
-        required=False,
-        max_length=SEARCH_MAX_CHARACTERS,
-        widget=forms.SearchInput(attrs={"autocomplete": "off", "placeholder": _("Address, note or website")}),
-    )
-    domain = forms.ModelChoiceField(
-        Domain.objects.none(), label=_("Domain"), required=False, empty_label=_("All domains")
-    )
-    status = forms.ChoiceField(label=_("Status"), required=False, choices=STATUSES)
-    order = forms.ChoiceField(label=_("Order"), required=False, choices=ORDERS)
-
-    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        fields: Any = self.fields
-        # Includes domains on which the user can no longer create aliases.
-        present = Alias.objects.owned_by(user).present()
-        fields["domain"].queryset = Domain.objects.filter(pk__in=present.values("domain"))
 
 
 class ReplyPreferencesForm(forms.ModelForm[AliasPreferences]):

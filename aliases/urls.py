@@ -1,14 +1,14 @@
 from django.urls import path
 
-from aliases import views
+from aliases import bulk_views, views
 
 urlpatterns = [
     path("", views.alias_list, name="alias-list"),
     path("new/", views.alias_new, name="alias-new"),
     path("shape/", views.alias_shape, name="alias-shape"),
     path("quick/", views.alias_quick, name="alias-quick"),
-    path("bulk/", views.alias_bulk, name="alias-bulk"),
-    path("undo/", views.alias_undo, name="alias-undo"),
+    path("bulk/", bulk_views.alias_bulk, name="alias-bulk"),
+    path("undo/", bulk_views.alias_undo, name="alias-undo"),
     path("deleted/", views.alias_deleted, name="alias-deleted"),
     path("<key:pk>/", views.alias_detail, name="alias"),
     path("<key:pk>/enable/", views.alias_enable, name="alias-enable"),

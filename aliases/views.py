@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
 from django.contrib import messages
@@ -9,20 +10,21 @@ from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect, replace_url, reswap, retarget
 
 from accounts.requests import user_of
 from aliases import naming
+from aliases.bulk_views import back_to_list, offer_undo, undo_offered
 from aliases.charts import chart_of
 from aliases.choosing import choose_domain
-from aliases.forms import SITE_MAX_CHARACTERS, AliasForm, FilterForm, NewAliasForm, own_addresses
+from aliases.filters import FILTERS, FilterForm, filters_of, listed, mine, query_back, selected
+from aliases.forms import SITE_MAX_CHARACTERS, AliasForm, NewAliasForm, own_addresses
 from aliases.issuing import issue
-from aliases.models import Alias, AliasQuerySet
+from aliases.models import Alias
 from aliases.rows import row_of
 from aliases.websites import parse_site
-from core.converters import KEY_DIGITS_MAX
 from core.exceptions import RuleError
 from core.pagination import page_of
 from core.repeats import forget, is_repeated
@@ -32,56 +34,12 @@ PAGE_SIZE = 25
 ROWS_MAX = 1000
 ACTIVITIES_SHOWN = 5
 ACTIVITIES_MAX = 200
-# The most aliases that one request can change.
-BULK_MAX = PAGE_SIZE * 4
-
-ORDERS: dict[str, tuple[str, ...]] = {
-    "": ("-pinned", "-active_at", "-id"),
-    "newest": ("-created", "-id"),
-    "oldest": ("created", "id"),
-    "address": ("address",),
-    "forwards": ("-forwards", "-id"),
-    "blocks": ("-blocks", "-id"),
-}
-UNDO = "undo_aliases"
-
-
-def mine(request: HttpRequest) -> AliasQuerySet:
-    """The reader's aliases, with the related objects that a row shows."""
-    return Alias.objects.owned_by(user_of(request)).select_related("domain", "expiry").with_destinations()
-
-
-def selected(request: HttpRequest, form: FilterForm) -> tuple[AliasQuerySet, tuple[str, ...]]:
-    """The reader's aliases that the filters select, and the order to show them in."""
-    aliases = mine(request).present()
-    # An invalid value counts as none, and the others stay.
-    form.is_valid()
-    data = form.cleaned_data
-    aliases = aliases.search(data.get("q") or "")
-    if domain := data.get("domain"):
-        aliases = aliases.filter(domain=domain)
-    match data.get("status"):
-        case "active":
-            aliases = aliases.filter(enabled=True)
-        case "disabled":
-            aliases = aliases.filter(enabled=False)
-        case "unused":
-            aliases = aliases.never_used()
-    return aliases, ORDERS[data.get("order") or ""]
 
 
 def rows_asked(request: HttpRequest) -> int:
     """How many rows, from the first one on, the reader has been shown; 0 if the request does not say."""
     rows = request.GET.get("rows", "")
     return min(int(rows), ROWS_MAX) if rows.isascii() and rows.isdigit() and len(rows) < 9 else 0
-
-
-def filters_of(query: QueryDict) -> str:
-    """The query string for the first page with the same filters."""
-    kept = query.copy()
-    for name in ("cursor", "rows"):
-        kept.pop(name, None)
-    return kept.urlencode()
 
 
 @require_GET
@@ -95,7 +53,7 @@ def alias_list(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "form": form,
         "filters": filters,
-        "is_filtered": any(request.GET.get(name) for name in ("q", "domain", "status")),
+        "is_filtered": any(request.GET.get(name) for name in FILTERS),
     }
     page = page_of(aliases, order, cursor, PAGE_SIZE if cursor else max(PAGE_SIZE, rows_before))
     context |= {"page": page, "rows": [row_of(alias) for alias in page.rows]}
@@ -114,8 +72,7 @@ def alias_list(request: HttpRequest) -> HttpResponse:
         context["create_domain"], _style = choose_domain(user_of(request))
     except RuleError as error:
         context["cannot_create"] = str(error)
-    if undo := request.session.pop(UNDO, None):
-        context["undo"] = list(mine(request).deleted().filter(pk__in=undo))
+    context["undo"] = undo_offered(request)
     return render(request, "aliases/list.html", context)
 
 
@@ -194,7 +151,7 @@ def alias_quick(request: HttpRequest) -> HttpResponse:
     if request.htmx:  # type: ignore[attr-defined]
         row = row_of(mine(request).get(pk=alias.pk), is_new=True)
         said = gettext("Your new alias is ready: %(alias)s") % {"alias": alias}
-        return render(request, "aliases/_created.html", {"row": row, "said": said})
+        return render(request, "aliases/_created.html", {"row": row, "said": said, **count_of(request)})
     messages.success(request, gettext("Your new alias is ready. Copy it and use it."))
     return redirect("alias", alias.pk)
 
@@ -209,12 +166,13 @@ def said_above(request: HttpRequest, refusal: str) -> HttpResponse:
 def alias_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """One alias, with its activity and a form to change it."""
     alias = get_object_or_404(mine(request), pk=pk)
+    back = query_before(request)
     if alias.is_deleted:
-        return render(request, "aliases/deleted_one.html", {"alias": alias})
+        return render(request, "aliases/deleted_one.html", {"alias": alias, "back": back})
     form = AliasForm(request.POST or None, alias=alias, user=user_of(request))
     if request.method == "POST" and form.is_valid() and form.apply():
         messages.success(request, gettext("Saved."))
-        return redirect("alias", alias.pk)
+        return redirect(page_of_alias(request, alias.pk))
     # A failed attempt may have left refused values on the object.
     alias = get_object_or_404(mine(request).present(), pk=pk) if form.errors else alias
     # By the relations' names, because this app can import neither mail nor contacts.
@@ -228,6 +186,7 @@ def alias_detail(request: HttpRequest, pk: int) -> HttpResponse:
         "alias": alias,
         "form": form,
         "correspondents": correspondents,
+        "back": back,
         "activities": found[:number],
         "has_more_activities": len(found) > number,
         "shows_all": shows_all,
@@ -237,26 +196,33 @@ def alias_detail(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "aliases/detail.html", context, status=422 if form.errors else 200)
 
 
+def count_of(request: HttpRequest) -> dict[str, int]:
+    """How many aliases the list behind a changed row finds now."""
+    return {"found": listed(request).count()}
+
+
+def query_before(request: HttpRequest) -> str:
+    """The query string of the list from which the reader came to an alias's page."""
+    came_from = urlsplit(request.headers.get("Referer", ""))
+    query = QueryDict(came_from.query) if came_from.path == reverse("alias-list") else query_back(request)
+    return query.urlencode()
+
+
+def page_of_alias(request: HttpRequest, pk: int) -> str:
+    """The URL of an alias's page, from which the list's filters are found again."""
+    back = query_back(request).urlencode()
+    return reverse("alias", args=[pk]) + (f"?{urlencode({'back': back})}" if back else "")
+
+
 def row_answer(request: HttpRequest, alias: Alias, said: str) -> HttpResponse:
     """The answer after a change: for htmx the new row, otherwise a redirect to the page with the button."""
     if request.htmx:  # type: ignore[attr-defined]
-        return render(request, "aliases/_row_changed.html", {"row": row_of(alias), "said": said})
+        context = {"row": row_of(alias), "said": said, **count_of(request)}
+        return render(request, "aliases/_row_changed.html", context)
     messages.success(request, said)
     if request.POST.get("next") == "detail" and not alias.is_deleted:
-        return redirect("alias", alias.pk)
+        return redirect(page_of_alias(request, alias.pk))
     return back_to_list(request)
-
-
-def back_to_list(request: HttpRequest) -> HttpResponse:
-    """Redirect to the list with its filters. Only a query string is taken from the form, never a URL."""
-    query = QueryDict(request.POST.get("back", "")[:4000]).urlencode()
-    return redirect(reverse("alias-list") + (f"?{query}" if query else ""))
-
-
-def chosen_keys(request: HttpRequest) -> list[int]:
-    """The ids of the selected rows, without invalid ones."""
-    keys = request.POST.getlist("selected")[:BULK_MAX]
-    return [int(key) for key in keys if key.isascii() and key.isdigit() and len(key) <= KEY_DIGITS_MAX]
 
 
 def row_action(
@@ -309,13 +275,14 @@ def alias_delete(request: HttpRequest, pk: int) -> HttpResponse:
     alias = get_object_or_404(mine(request).present(), pk=pk)
     alias.soft_delete()
     if not request.htmx:  # type: ignore[attr-defined]
-        request.session[UNDO] = [alias.pk]
+        offer_undo(request, alias)
         return back_to_list(request)
     said = gettext("%(alias)s has been deleted.") % {"alias": alias}
     if request.POST.get("next") == "detail":
-        request.session[UNDO] = [alias.pk]
+        offer_undo(request, alias)
         return HttpResponseClientRedirect(reverse("alias-list"))
-    return render(request, "aliases/_row_deleted.html", {"alias": alias, "said": said})
+    context = {"alias": alias, "said": said, **count_of(request)}
+    return render(request, "aliases/_row_deleted.html", context)
 
 
 @require_POST
@@ -351,61 +318,3 @@ def alias_remove(request: HttpRequest, pk: int) -> HttpResponse:
     Alias.objects.owned_by(user_of(request)).deleted().filter(pk=pk).strip()
     messages.success(request, gettext("%(alias)s has been removed permanently.") % {"alias": address})
     return redirect("alias-deleted")
-
-
-BULK: dict[str, tuple[Callable[[Alias], object], Callable[[int], str]]] = {
-    "enable": (
-        Alias.enable,
-        lambda count: ngettext(
-            "%(count)s alias receives mail again.", "%(count)s aliases receive mail again.", count
-        ),
-    ),
-    "disable": (
-        Alias.disable,
-        lambda count: ngettext(
-            "%(count)s alias now refuses mail.", "%(count)s aliases now refuse mail.", count
-        ),
-    ),
-    "delete": (
-        Alias.soft_delete,
-        lambda count: ngettext(
-            "%(count)s alias has been deleted.", "%(count)s aliases have been deleted.", count
-        ),
-    ),
-}
-
-
-@require_POST
-def alias_bulk(request: HttpRequest) -> HttpResponse:
-    """Apply the same action to all selected aliases."""
-    action, sentence = BULK.get(request.POST.get("action", ""), (None, None))
-    chosen = list(mine(request).present().filter(pk__in=chosen_keys(request)))
-    if action is None or sentence is None or not chosen:
-        messages.warning(request, gettext("Select aliases first, then choose what to do with them."))
-    else:
-        for alias in chosen:
-            action(alias)
-        if action is Alias.soft_delete:
-            request.session[UNDO] = [alias.pk for alias in chosen]
-        else:
-            messages.success(request, sentence(len(chosen)) % {"count": len(chosen)})
-    return back_to_list(request)
-
-
-@require_POST
-def alias_undo(request: HttpRequest) -> HttpResponse:
-    """Restore the aliases of the last deletion."""
-    restored = 0
-    for alias in mine(request).deleted().filter(pk__in=chosen_keys(request)):
-        try:
-            alias.restore()
-        except RuleError as error:
-            messages.error(request, str(error))
-            break
-        restored += 1
-    if restored:
-        sentence = ngettext(
-            "%(count)s alias has been restored.", "%(count)s aliases have been restored.", restored
-        )
-        messages.success(request, sentence % {"count": restored})
-    return back_to_list(request)

@@ -1,4 +1,5 @@
-"""Forms that a browser sends twice because its owner clicked twice, and no script prevents it."""
+"""Forms that a browser sends twice: its owner clicked twice, and no script prevents it, or loaded the answer
+anew."""
 
 from hashlib import sha256
 
@@ -9,12 +10,12 @@ from django.http import HttpRequest
 SECONDS = 60
 
 
-def is_repeated(request: HttpRequest) -> bool:
-    """Whether the user has just sent this form with the same content.
+def is_repeated(request: HttpRequest, seconds: int = SECONDS) -> bool:
+    """Whether the user has sent this form with the same content within so many seconds.
 
     Each page has a CSRF token that is masked anew, so the same words from another page are no repetition.
     """
-    return not cache.add(_key(request), True, SECONDS)
+    return not cache.add(_key(request), True, seconds)
 
 
 def forget(request: HttpRequest) -> None:

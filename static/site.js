@@ -1,17 +1,17 @@
-// What HTML cannot do: copying, the reader's time zone, and being honest about requests. The pages work without it.
+// What HTML cannot do. The pages work without it.
 "use strict";
 
 document.documentElement.classList.add("has-script");
 
+const on = (name, act) => document.addEventListener(name, act);
+const find = (selector) => document.querySelector(selector);
+const first = (name, act) => document.addEventListener(name, act, true);
+
 // Times are shown in the zone that this names.
-try {
-  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  if (zone && !document.cookie.split("; ").includes(`tz=${zone}`)) {
-    const secure = location.protocol === "https:" ? "; Secure" : "";
-    document.cookie = `tz=${zone}; Path=/; Max-Age=31536000; SameSite=Lax${secure}`;
-  }
-} catch (error) {
-  // A browser without time zones shows the server's.
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+if (zone && !document.cookie.split("; ").includes(`tz=${zone}`)) {
+  const secure = location.protocol === "https:" ? "; Secure" : "";
+  document.cookie = `tz=${zone}; Path=/; Max-Age=31536000; SameSite=Lax${secure}`;
 }
 
 async function copy(text) {
@@ -21,9 +21,7 @@ async function copy(text) {
   } catch (error) {
     // Not a secure context (plain http): the old way, with a field that is selected.
     const field = document.createElement("textarea");
-    field.value = text;
-    field.setAttribute("readonly", "");
-    field.className = "visually-hidden";
+    Object.assign(field, { className: "visually-hidden", readOnly: true, value: text });
     document.body.append(field);
     field.select();
     const done = document.execCommand("copy");
@@ -33,19 +31,15 @@ async function copy(text) {
 }
 
 // The second click of a double click does nothing.
-document.addEventListener(
-  "click",
-  (event) => {
-    if (event.detail > 1 && event.target.closest("button")) {
-      event.preventDefault();
-      event.stopImmediatePropagation();
-    }
-  },
-  true,
-);
+first("click", (event) => {
+  if (event.detail > 1 && event.target.closest("button")) {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  }
+});
 
-// Nor does a second click while the first one is waiting for its answer; htmx's own forms disable their button.
-document.addEventListener("submit", (event) => {
+// Nor does one that comes before the answer; htmx's own forms disable their button.
+on("submit", (event) => {
   const form = event.target;
   if (event.defaultPrevented || form.method !== "post" || form.hasAttribute("hx-post")) {
     return;
@@ -67,23 +61,22 @@ window.addEventListener("pageshow", () => {
 });
 
 // A request that fails says so.
-const notice = document.getElementById("notice");
+const notice = find("#notice");
 
 function tell(what, words = notice.dataset) {
   notice.textContent = words[what] ?? words.error;
   notice.hidden = false;
 }
 
-document.addEventListener("htmx:sendError", () => tell("offline"));
-document.addEventListener("htmx:timeout", () => tell("slow"));
-document.addEventListener("htmx:responseError", (event) => tell(`status${event.detail.xhr.status}`));
+on("htmx:sendError", () => tell("offline"));
+on("htmx:timeout", () => tell("slow"));
+on("htmx:responseError", (event) => tell(`status${event.detail.xhr.status}`));
 
 // allauth's script would tell the console alone why a passkey cannot be used.
-document.addEventListener("allauth.error", (event) => {
+on("allauth.error", (event) => {
   event.preventDefault();
-  const { name } = event.detail.exception;
-  const isPlace = name === "SecurityError" || !window.PublicKeyCredential;
-  tell(isPlace ? "place" : "failed", document.getElementById("passkeys").dataset);
+  const isPlace = event.detail.exception.name === "SecurityError" || !window.PublicKeyCredential;
+  tell(isPlace ? "place" : "failed", find("#passkeys").dataset);
 });
 
 // What was typed survives a sign-in that comes between a form and its answer.
@@ -91,7 +84,7 @@ const KEPT = `typed:${location.pathname}`;
 const SIGN_IN = "/accounts/";
 
 // The one-click form begins anew after each alias.
-document.addEventListener("htmx:afterRequest", (event) => {
+on("htmx:afterRequest", (event) => {
   if (event.detail.successful && !event.detail.xhr.getResponseHeader("HX-Redirect")) {
     notice.hidden = true;
     sessionStorage.removeItem(KEPT);
@@ -102,19 +95,15 @@ document.addEventListener("htmx:afterRequest", (event) => {
   }
 });
 
-document.addEventListener(
-  "submit",
-  (event) => {
-    const form = event.target;
-    const isTyped = form.querySelector("textarea, select, input:not([type=hidden])");
-    const isSecret = location.pathname.startsWith(SIGN_IN) || form.querySelector("[type=password], [type=file]");
-    if (form.method === "post" && isTyped && !isSecret) {
-      const typed = [...new FormData(form)].filter(([name]) => name !== "csrfmiddlewaretoken");
-      sessionStorage.setItem(KEPT, JSON.stringify([[...document.forms].indexOf(form), typed]));
-    }
-  },
-  true,
-);
+first("submit", (event) => {
+  const form = event.target;
+  const isTyped = form.querySelector("textarea, select, input:not([type=hidden])");
+  const isSecret = location.pathname.startsWith(SIGN_IN) || form.querySelector("[type=password], [type=file]");
+  if (form.method === "post" && isTyped && !isSecret) {
+    const typed = [...new FormData(form)].filter(([name]) => name !== "csrfmiddlewaretoken");
+    sessionStorage.setItem(KEPT, JSON.stringify([[...document.forms].indexOf(form), typed]));
+  }
+});
 
 const kept = sessionStorage.getItem(KEPT);
 sessionStorage.removeItem(KEPT);
@@ -122,9 +111,9 @@ if (kept && new URL(document.referrer || location.href).pathname.startsWith(SIGN
   const [number, typed] = JSON.parse(kept);
   for (const field of document.forms[number]?.elements ?? []) {
     const values = typed.filter(([name]) => name === field.name).map(([, value]) => value);
-    if (["checkbox", "radio"].includes(field.type)) {
+    if (/checkbox|radio/.test(field.type)) {
       field.checked = values.includes(field.value);
-    } else if (values.length && field.type !== "hidden" && field.type !== "submit") {
+    } else if (values.length && !/hidden|submit/.test(field.type)) {
       field.value = values[0];
     }
   }
@@ -132,27 +121,25 @@ if (kept && new URL(document.referrer || location.href).pathname.startsWith(SIGN
 }
 
 // The next rows are fetched before the reader reaches the link to them, but not under the keyboard's focus.
-const ahead = new IntersectionObserver(
-  (links) => {
-    for (const { isIntersecting, target } of links) {
-      if (isIntersecting && target !== document.activeElement) {
-        ahead.unobserve(target);
-        target.click();
-      }
+function fetchAhead(links) {
+  for (const { isIntersecting, target } of links) {
+    if (isIntersecting && target !== document.activeElement) {
+      ahead.unobserve(target);
+      target.click();
     }
-  },
-  { rootMargin: "0px 0px 800px" },
-);
+  }
+}
+const ahead = new IntersectionObserver(fetchAhead, { rootMargin: "0px 0px 800px" });
 
-document.addEventListener("htmx:load", () => {
+on("htmx:load", () => {
+  mark(find("#rows"));
   for (const link of document.querySelectorAll(".aliases__next > [hx-get]")) {
     ahead.observe(link);
   }
 });
 
 // After "Show more", the keyboard goes on at the first new row.
-document.addEventListener("htmx:beforeSwap", (event) => {
-  const more = event.detail.target;
+on("htmx:beforeSwap", ({ detail: { target: more } }) => {
   if (more.classList.contains("aliases__next") && more.contains(document.activeElement)) {
     const last = more.previousElementSibling;
     const go = () => last.nextElementSibling?.querySelector("a.address")?.focus();
@@ -160,37 +147,17 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   }
 });
 
-// Enter in a row's checkbox would send the form.
-document.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && event.target.classList.contains("alias__select")) {
-    event.preventDefault();
-  }
-});
-
-// A menu closes when something in it is pressed, at Escape, and when another place is. Its row is drawn anew: the
-// focus stays at the menu.
-document.addEventListener(
-  "click",
-  (event) => {
-    for (const menu of document.querySelectorAll(".menu[open]")) {
-      if (event.target.closest(".menu__list button") && menu.contains(event.target)) {
-        menu.querySelector("summary").focus();
-      }
-      menu.open = menu.contains(event.target) && !event.target.closest(".menu__list");
+// A menu closes when something is pressed, in it or elsewhere. Its row is drawn anew: the focus stays at the menu.
+first("click", (event) => {
+  for (const menu of document.querySelectorAll(".menu[open]")) {
+    if (event.target.closest(".menu__list button") && menu.contains(event.target)) {
+      menu.querySelector("summary").focus();
     }
-  },
-  true,
-);
-document.addEventListener("keydown", (event) => {
-  const menu = event.key === "Escape" && event.target.closest(".menu[open]");
-  if (menu) {
-    menu.open = false;
-    menu.querySelector("summary").focus();
+    menu.open = menu.contains(event.target) && !event.target.closest(".menu__list");
   }
 });
-
 // A note is changed in its place: Enter saves it, and so does leaving the field; Escape does not.
-document.addEventListener("click", (event) => {
+on("click", (event) => {
   const button = event.target.closest("button[data-note]");
   if (!button) {
     return;
@@ -200,11 +167,7 @@ document.addEventListener("click", (event) => {
   const field = document.createElement("input");
   const before = shown?.textContent ?? "";
   Object.assign(field, { className: "alias__note", value: before, ariaLabel: button.dataset.label });
-  if (shown) {
-    shown.replaceWith(field);
-  } else {
-    row.querySelector(".alias__facts").before(field);
-  }
+  shown ? shown.replaceWith(field) : row.querySelector(".alias__facts").before(field);
   field.focus();
   const leave = () => end(true, true);
   const end = async (isSaved, isLeft) => {
@@ -213,7 +176,7 @@ document.addEventListener("click", (event) => {
       const values = { note: field.value };
       field.readOnly = true;
       try {
-        // Without a source, htmx would let the notes of several rows wait for each other, and drop all but the last.
+        // Without a source, the notes of several rows would wait for each other, and htmx drop all but the last.
         await htmx.ajax("POST", button.dataset.note, { source: row, target: row, swap: "outerHTML", values });
       } catch (error) {
         // It was told.
@@ -224,13 +187,11 @@ document.addEventListener("click", (event) => {
         field.onblur = leave;
         return;
       }
-    } else if (shown) {
-      field.replaceWith(shown);
     } else {
-      field.remove();
+      field.replaceWith(...(shown ? [shown] : []));
     }
     if (!isLeft) {
-      document.querySelector(`#${row.id} :is(button.alias__note, summary)`).focus();
+      find(`#${row.id} :is(button.alias__note, summary)`).focus();
     }
   };
   field.onblur = leave;
@@ -244,30 +205,68 @@ document.addEventListener("click", (event) => {
 });
 
 // The first field with something wrong.
-document.querySelector("[aria-invalid=true]")?.focus();
+find("[aria-invalid=true]")?.focus();
 
-// How many rows are selected.
-document.addEventListener("change", (event) => {
-  const form = event.target.closest("#rows");
-  const count = form?.querySelector(".bulk__count");
-  if (count) {
-    count.textContent = form.querySelectorAll(".alias__select:checked").length;
+// All means those too that are not shown: the server finds them. Else, how many rows are selected.
+on("change", ({ target }) => mark(target.closest("#rows")));
+
+function mark(form) {
+  const all = form?.elements.all;
+  if (!all) {
+    return;
+  }
+  const rows = [...form.querySelectorAll(".alias__select")];
+  for (const row of rows) {
+    if (row.disabled !== all.checked) {
+      row.checked = row.disabled = all.checked;
+    }
+  }
+  const count = all.checked ? +all.value : rows.filter((row) => row.checked).length;
+  form.querySelector(".bulk__count").textContent = count.toLocaleString(document.documentElement.lang);
+}
+
+// Two changes of one row at a time do not know of each other: what the row then is, the list says.
+on("htmx:beforeRequest", ({ detail: { target } }) => {
+  target.running = (target.running ?? 0) + 1;
+  target.isCrossed ||= target.running > 1;
+});
+on("htmx:afterRequest", ({ detail: { target } }) => {
+  if (!--target.running && target.isCrossed && target.matches(".alias")) {
+    htmx.ajax("GET", location.href, "#list");
   }
 });
 
-document.addEventListener("click", async (event) => {
-  const button = event.target.closest("button[data-copy]");
-  if (!button) {
+on("keydown", (event) => {
+  const { key, target } = event;
+  const menu = key === "Escape" && target.closest(".menu[open]");
+  if (menu) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+  if (key === "Enter" && target.matches("#rows [type=checkbox]")) {
+    // It would send the form.
+    event.preventDefault();
+  }
+  const isTyped = target.matches("input:not([type=checkbox]), textarea, select");
+  if (isTyped || event.ctrlKey || event.metaKey || event.altKey || !find("#keys")) {
     return;
   }
-  if (!(await copy(button.dataset.copy))) {
+  // Each key presses what names it, in the page or else in the list of keys.
+  const inRow = key === "c" && (target.closest(".alias") ?? find("main"));
+  const named = (inRow || document).querySelector(inRow ? ".copy" : `[aria-keyshortcuts="${CSS.escape(key)}"]`);
+  if (named) {
+    event.preventDefault();
+    named.matches("input") ? named.focus() : named.click();
+  }
+});
+
+on("click", async (event) => {
+  const button = event.target.closest("button[data-copy]");
+  if (!button || !(await copy(button.dataset.copy))) {
     return;
   }
   button.focus();
-  const live = document.getElementById("live");
-  if (live) {
-    live.textContent = button.dataset.copied;
-  }
+  find("#live")?.replaceChildren(button.dataset.copied);
   if (!button.dataset.label) {
     button.dataset.label = button.innerHTML;
     button.textContent = `${button.dataset.copied} ✓`;

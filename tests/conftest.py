@@ -58,6 +58,7 @@ ONE_ROUND = {
     "test_appearance.py",
     "test_checks.py",
     "test_journeys.py",
+    "test_keys.py",
     "test_list.py",
     "test_local_parts.py",
     "test_logs.py",

@@ -1,7 +1,5 @@
 """The token pages: create one, see its secret once, revoke it."""
 
-import secrets
-
 from allauth.account.decorators import reauthentication_required
 from django.conf import settings
 from django.contrib import messages
@@ -12,13 +10,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
 from accounts.requests import user_of
+from core.repeats import forget, is_repeated
 from domains.models import Domain
 from tokens.forms import NewTokenForm
 from tokens.models import OwnerChanged, Token
 
-# A form creates one token: the answer to a POST may be reloaded by accident.
-ONCE = "once"
-USED = "used_token_forms"
 DOMAINS_SHOWN = 20
 
 
@@ -35,20 +31,22 @@ def token_list(request: HttpRequest) -> HttpResponse:
 def token_new(request: HttpRequest) -> HttpResponse:
     """The form for a new token; then its secret, and where to enter it."""
     form = NewTokenForm(request.POST or None)
-    if request.method == "POST" and request.POST.get(ONCE) in request.session.get(USED, []):
-        # The page with the secret was reloaded.
-        messages.info(request, gettext("This token was already created; its secret is not shown again."))
-        return redirect("token-list")
     issued = None
     if request.method == "POST" and form.is_valid():
+        # A form creates one token, however often the page with its secret is loaded.
+        if is_repeated(request, settings.SESSION_COOKIE_AGE):
+            messages.info(request, gettext("This token was already created; its secret is not shown again."))
+            return redirect("token-list")
         try:
             issued = form.issue(user_of(request))
         except OwnerChanged as error:
             messages.error(request, str(error))
             return redirect("token-list")
+        finally:
+            if issued is None:
+                forget(request)
     if issued:
         token, secret = issued
-        request.session[USED] = [*request.session.get(USED, [])[-20:], request.POST.get(ONCE, "")[:50]]
         key = f"{user_of(request).email}:{secret}"
         context = {
             "token": token,
@@ -59,8 +57,7 @@ def token_new(request: HttpRequest) -> HttpResponse:
             "domains": list(Domain.objects.usable_by(user_of(request)).order_by("name")[:DOMAINS_SHOWN]),
         }
         return render(request, "tokens/created.html", context)
-    context = {"form": form, "once": request.POST.get(ONCE) or secrets.token_urlsafe(12)}
-    return render(request, "tokens/new.html", context, status=422 if form.errors else 200)
+    return render(request, "tokens/new.html", {"form": form}, status=422 if form.errors else 200)
 
 
 @require_http_methods(["GET", "POST"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models import Case, Count, F, Q, Sum, Value, When
+from django.db.models import Case, Count, Exists, F, OuterRef, Q, Sum, Value, When
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -20,7 +20,7 @@ from aliases import exceptions as refusals
 from aliases.creation_limits import hold_creations
 from aliases.destinations import verified_addresses
 from aliases.local_parts import resolved_form
-from aliases.models.expiry import AliasExpiry
+from aliases.models.expiry import WARNING_DAYS, AliasExpiry
 from aliases.validation import NAME_MAX_CHARACTERS, clean_destinations, clean_name, clean_note, is_text
 from aliases.websites import bare_host
 from core.addresses import (
@@ -107,6 +107,11 @@ class AliasQuerySet(models.QuerySet["Alias"]):
     def never_used(self) -> "AliasQuerySet":
         """Aliases that no mail has ever reached."""
         return self.filter(forwards=0, blocks=0, replies=0)
+
+    def ending_soon(self) -> "AliasQuerySet":
+        """Aliases that will end by themselves within WARNING_DAYS days if no mail comes."""
+        then = timezone.now() + timedelta(days=WARNING_DAYS)
+        return self.filter(Exists(AliasExpiry.objects.running().due(then).filter(alias=OuterRef("pk"))))
 
     def figures(self) -> dict[str, int]:
         """How many aliases there are, and their forwards, blocks and replies added up."""
@@ -289,7 +294,7 @@ class Alias(models.Model):
         """Forward mail again, from the next message on. One that had expired does not end by itself again."""
         self.enabled = True
         self.save(update_fields=["enabled"])
-        AliasExpiry.objects.forget_ended(self.pk)
+        AliasExpiry.objects.forget_ended([self.pk])
 
     def disable(self) -> None:
         """Refuse mail, from the next message on."""
@@ -302,7 +307,7 @@ class Alias(models.Model):
         Alias.objects.filter(pk=self.pk).update(enabled=flipped)
         self.refresh_from_db(fields=["enabled"])
         if self.enabled:
-            AliasExpiry.objects.forget_ended(self.pk)
+            AliasExpiry.objects.forget_ended([self.pk])
         return self.enabled
 
     def edit(

@@ -46,9 +46,9 @@ class AliasExpiryQuerySet(models.QuerySet["AliasExpiry"]):
             | Q(unused_days__isnull=False, alias__created__lte=_days_before(now, "unused_days")) & unused
         )
 
-    def forget_ended(self, alias_id: int) -> None:
-        """An alias that had expired, and is enabled again, ends by itself no more."""
-        self.filter(alias=alias_id).exclude(expired_at=None).delete()
+    def forget_ended(self, alias_ids: list[int]) -> None:
+        """Aliases that had expired, and are enabled again, end by themselves no more."""
+        self.filter(alias__in=alias_ids).exclude(expired_at=None).delete()
 
 
 def _days_before(moment: datetime, column: str) -> CombinedExpression:

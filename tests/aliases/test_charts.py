@@ -12,6 +12,7 @@ from aliases.charts import DAYS, HEIGHT, chart_of
 from aliases.issuing import issue
 from aliases.models import Alias
 from mail.models import Activity, Event
+from tests.rig.pages import text_of
 
 NOON = datetime(2026, 3, 31, 12, 0, tzinfo=UTC)
 
@@ -67,10 +68,11 @@ def test_the_alias_page_draws_it_with_words_and_a_table(browser: Client, alias: 
     came(alias, timedelta(hours=1), number=4)
     came(alias, timedelta(days=2), Event.BLOCK)
 
-    text = browser.get(f"/aliases/{alias.pk}/").content.decode()
+    answer = browser.get(f"/aliases/{alias.pk}/")
+    text = answer.content.decode()
 
     assert text.count("<rect") == 2
-    assert "In the last 30 days: 4 forwarded, 1 blocked." in text
+    assert "In the last 30 days: 4 forwarded , 1 blocked ." in text_of(answer)
     assert '<td>March 29, 2026</td><td class="number">0</td><td class="number">1</td>' in text
 
 

@@ -298,7 +298,9 @@ def test_several_are_changed_at_once_and_only_mine(browser: Client, alice: User,
     browser.post("/aliases/bulk/", {"action": "delete", "selected": keys})
     page = browser.get("/aliases/").content.decode()
     assert "2 aliases have been deleted." in page
-    browser.post("/aliases/undo/", {"selected": keys})
+    moment = re.search(r'name="moment" value="(\S+?)"', page)
+    assert moment
+    browser.post("/aliases/undo/", {"moment": moment[1]})
 
     assert Alias.objects.present().count() == 4
     nothing = browser.post("/aliases/bulk/", {"action": "delete"}, follow=True)

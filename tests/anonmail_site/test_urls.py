@@ -222,7 +222,7 @@ def test_a_stranger_who_posts_changes_nothing(things: Things, mallory: User) -> 
     for name in [*named, "domain-access", "domain-dns", "domain-dkim-make"]:
         assert stranger.post(things.url(name)).status_code == 404, name
     stranger.post(reverse("alias-bulk"), {"action": "delete", "selected": [things.alias.pk]})
-    stranger.post(reverse("alias-undo"), {"selected": [things.deleted.pk]})
+    stranger.post(reverse("alias-undo"), {"moment": things.deleted.deleted_at})
 
     assert len(named) >= 12
     after = list(Alias.objects.values()), list(EmailAddress.objects.values()), list(Token.objects.values())

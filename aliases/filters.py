@@ -1,0 +1,133 @@
+"""Which aliases a list shows, and in what order."""
+
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from django import forms
+from django.http import HttpRequest, QueryDict
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import User
+from accounts.requests import user_of
+from aliases.models import Alias, AliasQuerySet
+from aliases.models.alias import SEARCH_MAX_CHARACTERS
+from domains.models import Domain
+
+# Each with its opposite: an index that serves one is read backwards for the other.
+ORDERS: dict[str, tuple[str, ...]] = {
+    "": ("-pinned", "-active_at", "-id"),
+    "quiet": ("pinned", "active_at", "id"),
+    "newest": ("-created", "-id"),
+    "oldest": ("created", "id"),
+    "address": ("address",),
+    "address-z": ("-address",),
+    "forwards": ("-forwards", "-id"),
+    "forwards-least": ("forwards", "id"),
+    "blocks": ("-blocks", "-id"),
+    "blocks-least": ("blocks", "id"),
+}
+FILTERS = ("q", "domain", "mailbox", "status")
+
+
+class FilterForm(forms.Form):
+    """Filters and order of the list. An invalid value counts as none."""
+
+    STATUSES = (
+        ("", _("Any status")),
+        ("active", _("Active")),
+        ("disabled", _("Disabled")),
+        ("pinned", _("Pinned")),
+        ("unused", _("Never used")),
+        ("ending", _("Expiring soon")),
+    )
+    ORDERS = (
+        ("", _("Recent activity")),
+        ("quiet", _("Longest quiet")),
+        ("newest", _("Newest")),
+        ("oldest", _("Oldest")),
+        ("address", _("Address, A to Z")),
+        ("address-z", _("Address, Z to A")),
+        ("forwards", _("Most forwarded")),
+        ("forwards-least", _("Least forwarded")),
+        ("blocks", _("Most blocked")),
+        ("blocks-least", _("Least blocked")),
+    )
+
+    q = forms.CharField(
+        label=_("Search"),
+        required=False,
+        max_length=SEARCH_MAX_CHARACTERS,
+        widget=forms.SearchInput(
+            attrs={
+                "autocomplete": "off",
+                "placeholder": _("Address, note or website"),
+                "aria-keyshortcuts": "/",
+            }
+        ),
+    )
+    domain = forms.ModelChoiceField(
+        Domain.objects.none(), label=_("Domain"), required=False, empty_label=_("All domains")
+    )
+    mailbox = forms.ModelChoiceField(
+        EmailAddress.objects.none(), label=_("Mailbox"), required=False, empty_label=_("All mailboxes")
+    )
+    status = forms.ChoiceField(label=_("Status"), required=False, choices=STATUSES)
+    order = forms.ChoiceField(label=_("Order"), required=False, choices=ORDERS)
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        fields: Any = self.fields
+        # Includes domains on which the user can no longer create aliases.
+        present = Alias.objects.owned_by(user).present()
+        fields["domain"].queryset = Domain.objects.filter(pk__in=present.values("domain"))
+        fields["mailbox"].queryset = EmailAddress.objects.filter(user=user, verified=True)
+        fields["mailbox"].label_from_instance = lambda address: address.email
+
+
+def mine(request: HttpRequest) -> AliasQuerySet:
+    """The reader's aliases, with the related objects that a row shows."""
+    return Alias.objects.owned_by(user_of(request)).select_related("domain", "expiry").with_destinations()
+
+
+def selected(request: HttpRequest, form: FilterForm) -> tuple[AliasQuerySet, tuple[str, ...]]:
+    """The reader's aliases that the filters select, and the order to show them in."""
+    aliases = mine(request).present()
+    # An invalid value counts as none, and the others stay.
+    form.is_valid()
+    data = form.cleaned_data
+    aliases = aliases.search(data.get("q") or "")
+    if domain := data.get("domain"):
+        aliases = aliases.filter(domain=domain)
+    if mailbox := data.get("mailbox"):
+        aliases = aliases.filter(destination_links__address=mailbox)
+    match data.get("status"):
+        case "active":
+            aliases = aliases.filter(enabled=True)
+        case "disabled":
+            aliases = aliases.filter(enabled=False)
+        case "pinned":
+            aliases = aliases.filter(pinned=True)
+        case "unused":
+            aliases = aliases.never_used()
+        case "ending":
+            aliases = aliases.ending_soon()
+    return aliases, ORDERS[data.get("order") or ""]
+
+
+def filters_of(query: QueryDict) -> str:
+    """The query string for the first page with the same filters."""
+    kept = query.copy()
+    for name in ("cursor", "rows"):
+        kept.pop(name, None)
+    return kept.urlencode()
+
+
+def listed(request: HttpRequest) -> AliasQuerySet:
+    """The aliases of the list that a form with the field `back` belongs to."""
+    form = FilterForm(query_back(request), user=user_of(request))
+    return selected(request, form)[0]
+
+
+def query_back(request: HttpRequest) -> QueryDict:
+    """The query of the list that the reader comes from."""
+    return QueryDict((request.POST or request.GET).get("back", "")[:4000])
