@@ -23,8 +23,8 @@ def theme_of(request: HttpRequest) -> str:
 
 
 def choose(request: HttpRequest, response: HttpResponse, chosen: Mapping[str, str]) -> None:
-    """Keep what the reader chose of `theme`, `language` and `shortcuts` ("on" or "off"), in the account and
-    in cookies. An invalid choice counts as none."""
+    """Keep what the reader chose of `theme`, `language`, `shortcuts` and `steps` (each "on" or "off"), in the
+    account, and the first two in cookies. An invalid choice counts as none."""
     changes: dict[str, str | bool] = {}
     if (theme := chosen.get("theme")) in Theme.values:
         changes["theme"] = str(theme)
@@ -32,8 +32,9 @@ def choose(request: HttpRequest, response: HttpResponse, chosen: Mapping[str, st
     if (language := chosen.get("language")) in dict(settings.LANGUAGES):
         changes["language"] = str(language)
         _keep(response, settings.LANGUAGE_COOKIE_NAME, str(language))
-    if (shortcuts := chosen.get("shortcuts")) in {"on", "off"}:
-        changes["has_shortcuts"] = shortcuts == "on"
+    for name, field in (("shortcuts", "has_shortcuts"), ("steps", "has_first_steps")):
+        if chosen.get(name) in {"on", "off"}:
+            changes[field] = chosen[name] == "on"
     if isinstance(request.user, User) and changes:
         User.objects.filter(pk=request.user.pk).update(**changes)
 

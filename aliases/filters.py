@@ -114,6 +114,11 @@ def selected(request: HttpRequest, form: FilterForm) -> tuple[AliasQuerySet, tup
     return aliases, ORDERS[data.get("order") or ""]
 
 
+def is_filtered(query: QueryDict) -> bool:
+    """Whether a filter is set."""
+    return any(query.get(name) for name in FILTERS)
+
+
 def filters_of(query: QueryDict) -> str:
     """The query string for the first page with the same filters."""
     kept = query.copy()

@@ -19,12 +19,12 @@ from aliases import naming
 from aliases.bulk_views import back_to_list, offer_undo, undo_offered
 from aliases.charts import chart_of
 from aliases.choosing import choose_domain
-from aliases.filters import FILTERS, FilterForm, filters_of, listed, mine, query_back, selected
+from aliases.filters import FilterForm, filters_of, is_filtered, listed, mine, query_back, selected
 from aliases.forms import SITE_MAX_CHARACTERS, AliasForm, NewAliasForm, own_addresses
 from aliases.issuing import issue
 from aliases.models import Alias
 from aliases.rows import row_of
-from aliases.websites import parse_site
+from aliases.websites import parse_site, shared_host
 from core.exceptions import RuleError
 from core.pagination import page_of
 from core.repeats import forget, is_repeated
@@ -42,6 +42,11 @@ def rows_asked(request: HttpRequest) -> int:
     return min(int(rows), ROWS_MAX) if rows.isascii() and rows.isdigit() and len(rows) < 9 else 0
 
 
+def shows_steps(query: QueryDict, found: int) -> bool:
+    """Whether the first steps are below the list: not where its end is far away."""
+    return not is_filtered(query) and found <= PAGE_SIZE
+
+
 @require_GET
 def alias_list(request: HttpRequest) -> HttpResponse:
     """The list of the reader's aliases; for htmx, only the rows."""
@@ -53,7 +58,7 @@ def alias_list(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "form": form,
         "filters": filters,
-        "is_filtered": any(request.GET.get(name) for name in FILTERS),
+        "is_filtered": is_filtered(request.GET),
     }
     page = page_of(aliases, order, cursor, PAGE_SIZE if cursor else max(PAGE_SIZE, rows_before))
     context |= {"page": page, "rows": [row_of(alias) for alias in page.rows]}
@@ -66,6 +71,7 @@ def alias_list(request: HttpRequest) -> HttpResponse:
             response = replace_url(response, f"{reverse('alias-list')}?{query}")
         return response
     context |= {"rows_shown": 0 if cursor else len(page.rows), "found": aliases.count()}
+    context["shows_steps"] = shows_steps(request.GET, context["found"])
     if is_fragment:
         return render(request, "aliases/_list.html", context)
     try:
@@ -91,6 +97,8 @@ def alias_new(request: HttpRequest) -> HttpResponse:
         initial["domain"], _style = choose_domain(user)
     except RuleError as error:
         return render(request, "aliases/new.html", {"cannot_create": str(error)})
+    # A page that was shared with the app (see its manifest).
+    initial["hostname"] = shared_host(request.GET.get("url", ""), request.GET.get("text", ""))
     initial["destinations"] = own_addresses(user).filter(primary=True)
     form = NewAliasForm(request.POST or None, user=user, initial=initial)
     if request.method == "POST" and form.is_valid():
@@ -151,7 +159,9 @@ def alias_quick(request: HttpRequest) -> HttpResponse:
     if request.htmx:  # type: ignore[attr-defined]
         row = row_of(mine(request).get(pk=alias.pk), is_new=True)
         said = gettext("Your new alias is ready: %(alias)s") % {"alias": alias}
-        return render(request, "aliases/_created.html", {"row": row, "said": said, **count_of(request)})
+        context = {"row": row, "said": said, **count_of(request)}
+        context["shows_steps"] = shows_steps(query_back(request), context["found"])
+        return render(request, "aliases/_created.html", context)
     messages.success(request, gettext("Your new alias is ready. Copy it and use it."))
     return redirect("alias", alias.pk)
 

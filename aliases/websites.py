@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from core.addresses import DOMAIN_MAX_OCTETS, AddressError, domain_to_ascii
+from core.addresses import DOMAIN_MAX_OCTETS, AddressError, domain_to_ascii, domain_to_unicode
 
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
@@ -50,6 +50,14 @@ def parse_site(text: str) -> Site:
 def bare_host(text: str) -> str:
     """The host of a web site as it is stored: see `parse_site`."""
     return parse_site(text).host
+
+
+def shared_host(*texts: str) -> str:
+    """The host of the first web page's URL in the texts, as a person reads it; "" if there is none."""
+    for text in texts:
+        if match := re.search(r"(?i)\bhttps?://\S+", text[:20_000]):
+            return domain_to_unicode(parse_site(match[0].rstrip(_ENDING)).host)
+    return ""
 
 
 def _clean_host(host: str) -> str:

@@ -8,6 +8,7 @@ from django.urls import include, path, re_path, register_converter
 from django.views.generic import RedirectView
 
 from anonmail_site import views
+from anonmail_site.manifest import manifest
 from api.docs_page import docs_page, schema
 from core.converters import KeyConverter
 from mail.figures import domain_figures, own_figures
@@ -36,6 +37,7 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("health", views.health, name="health"),
     # What browsers ask for where a page names no icon, such as one of JSON.
+    path("manifest.webmanifest", manifest, name="manifest"),
     path("favicon.ico", views.icon, name="icon"),
     path("aliases/import/", include("transfer.urls")),
     path("aliases/", include("aliases.urls")),

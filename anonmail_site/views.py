@@ -1,5 +1,7 @@
 """Pages that belong to no single app: the home page and a user's account."""
 
+from functools import partial
+
 from allauth.account.decorators import reauthentication_required
 from django.conf import settings
 from django.contrib import messages
@@ -24,6 +26,7 @@ from aliases.choosing import choose_domain, preferences_of
 from aliases.forms import PreferencesForm, ReplyPreferencesForm
 from aliases.models import Alias
 from aliases.websites import parse_site
+from anonmail_site.getting_started import first_steps
 from core.exceptions import RuleError
 from core.spreadsheets import csv_download
 from domains.models import AliasStyle, Domain
@@ -69,6 +72,7 @@ def navigation(request: HttpRequest) -> dict[str, object]:
         return frame | {"signup_open": settings.SIGNUP_OPEN}
     paused = PausedDestination.objects.filter(destination__user=user).select_related("destination")
     return frame | {
+        "first_steps": partial(first_steps, user),
         "manages_domains": user.is_superuser or Domain.objects.managed_by(user).exists(),
         "paused_destinations": [row.destination.email for row in paused],
     }
@@ -77,7 +81,7 @@ def navigation(request: HttpRequest) -> dict[str, object]:
 @login_not_required
 @require_POST
 def appearance(request: HttpRequest) -> HttpResponse:
-    """Change the theme, the language or the keyboard shortcuts, and go back to the page."""
+    """Change the theme, the language or what else is shown, and go back to the page."""
     back = request.POST.get("next", "")
     response = redirect(back if url_has_allowed_host_and_scheme(back, allowed_hosts=None) else "home")
     looks.choose(request, response, request.POST)

@@ -57,6 +57,7 @@ def _umask_again(_umask: None) -> Iterator[None]:
 ONE_ROUND = {
     "test_appearance.py",
     "test_checks.py",
+    "test_installing.py",
     "test_journeys.py",
     "test_keys.py",
     "test_list.py",

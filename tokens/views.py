@@ -10,6 +10,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
 from accounts.requests import user_of
+from core.qr_codes import qr_code
 from core.repeats import forget, is_repeated
 from domains.models import Domain
 from tokens.forms import NewTokenForm
@@ -52,6 +53,7 @@ def token_new(request: HttpRequest) -> HttpResponse:
             "token": token,
             "key": key,
             "site_url": settings.SITE_URL,
+            "qr_code": qr_code(f"{gettext('Server URL:')} {settings.SITE_URL}\n{gettext('API key:')} {key}"),
             "https": settings.HTTPS,
             # A longer list is of no use; other domains work too.
             "domains": list(Domain.objects.usable_by(user_of(request)).order_by("name")[:DOMAINS_SHOWN]),

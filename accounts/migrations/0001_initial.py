@@ -32,6 +32,7 @@ class Migration(migrations.Migration):
                 ('theme', models.CharField(blank=True, choices=[('', 'as on this device'), ('light', 'light'), ('dark', 'dark')], default='', editable=False, max_length=5, verbose_name='theme')),
                 ('language', models.CharField(blank=True, default='', editable=False, max_length=10, verbose_name='language')),
                 ('has_shortcuts', models.BooleanField(default=True, editable=False, verbose_name='keyboard shortcuts')),
+                ('has_first_steps', models.BooleanField(default=True, editable=False, verbose_name='shows first steps')),
                 ('groups', models.ManyToManyField(blank=True, help_text='The groups this user belongs to. A user will get all permissions granted to each of their groups.', related_name='user_set', related_query_name='user', to='auth.group', verbose_name='groups')),
                 ('user_permissions', models.ManyToManyField(blank=True, help_text='Specific permissions for this user.', related_name='user_set', related_query_name='user', to='auth.permission', verbose_name='user permissions')),
             ],

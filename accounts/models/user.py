@@ -126,6 +126,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     # Of the pages and mails; the first sign-in sets it. Empty: nobody has signed in yet.
     language = models.CharField(_("language"), max_length=10, blank=True, default="", editable=False)
     has_shortcuts = models.BooleanField(_("keyboard shortcuts"), default=True, editable=False)
+    has_first_steps = models.BooleanField(_("shows first steps"), default=True, editable=False)
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []

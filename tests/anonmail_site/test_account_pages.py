@@ -4,9 +4,11 @@ import csv
 import io
 import json
 import re
+from base64 import b64decode
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import time_machine
@@ -15,6 +17,7 @@ from django.core import mail
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
+from qrcode import make
 
 from accounts.models import User
 from aliases.issuing import issue
@@ -65,6 +68,24 @@ def test_a_token_is_shown_once_and_what_the_browser_sends_is_not_it(browser: Cli
         later = browser.get(page).content.decode()
         assert key[1] not in later
         assert token.digest not in later
+
+
+def test_a_new_token_is_shown_as_a_qr_code_too(
+    browser: Client, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.SITE_URL = "https://mail.example.com"
+    encode = Mock(wraps=make)
+    monkeypatch.setattr("core.qr_codes.qrcode.make", encode)
+
+    page = browser.post("/tokens/new/", {"name": "phone", "scopes": "1"}).content.decode()
+
+    key = re.search(r"alice@example\.com:[A-Za-z0-9]{48}", page)
+    assert key
+    assert encode.call_args.args == (f"Server URL: https://mail.example.com\nAPI key: {key[0]}",)
+    image = re.search(r'src="data:image/svg\+xml;base64,(\S+?)"', page)
+    assert image
+    assert b64decode(image[1]).startswith(b"<svg")
+    assert "/appearance/" not in page
 
 
 def test_loading_the_shown_token_again_makes_no_second_one(browser: Client, alice: User) -> None:

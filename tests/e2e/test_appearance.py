@@ -39,8 +39,8 @@ def test_theme_and_language_are_chosen_in_the_account(visit: Visit, alice: User)
     page = visit(alice, color_scheme="light")
     page.goto("/account/")
 
-    page.get_by_label("Theme").select_option("dark")
-    page.get_by_label("Language").select_option("Deutsch")
+    page.get_by_role("combobox", name="Theme").select_option("dark")
+    page.get_by_role("combobox", name="Language").select_option("Deutsch")
     page.locator("form", has_text="Theme").last.get_by_role("button", name="Save").click()
 
     expect(page.get_by_role("heading", name="Konto")).to_be_visible()
