@@ -113,7 +113,7 @@ class AliasForm(forms.ModelForm[Alias]):
 
 @admin.register(Alias)
 class AliasAdmin(QuickAdmin):
-    list_display = ("address", "owner", "enabled", "state", "hostname", "forwards", "blocks", "created")
+    list_display = ("address", "owner", "state", "hostname", "forwards", "blocks", "created")
     list_select_related = ("owner",)
     list_filter = (StateFilter, DomainFilter)
     # Any other order would sort the whole table.

@@ -1,7 +1,7 @@
 """What the admin pages share: lists that never count a whole table, and refusals as messages."""
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, TypeVar
 
 from django.contrib import admin, messages
@@ -9,6 +9,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db import models, transaction
 from django.http import HttpRequest, StreamingHttpResponse
+from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -16,6 +17,7 @@ from core.audit import AuditEntry
 from core.exceptions import RuleError
 from core.forms import TextField
 from core.spreadsheets import csv_download, csv_lines
+from core.templatetags.moments import ago, time_tag
 
 COUNT_MAX = 10_000
 # "Select all" reaches beyond the page: an action takes at most this many rows.
@@ -64,6 +66,22 @@ class CappedChangeList(ChangeList):
             self.result_count = AtLeast(self.result_count)
 
 
+@cache
+def moment_column(model: type[models.Model], name: str) -> Callable[[Any], Any]:
+    """A column that shows a moment by its distance, or, if it is yet to come, by its day."""
+
+    @admin.display(description=model._meta.get_field(name).verbose_name, ordering=name, empty_value="–")
+    def column(row: models.Model) -> Any:
+        moment = getattr(row, name)
+        if moment is None:
+            return None
+        return ago(moment) if moment <= timezone.now() else time_tag(moment)
+
+    # By which the style sheet knows it.
+    column.__name__ = name
+    return column
+
+
 class QuickAdmin(admin.ModelAdmin[Any]):
     """An admin for a table that may have a million rows."""
 
@@ -92,6 +110,18 @@ class QuickAdmin(admin.ModelAdmin[Any]):
                 name = str(shown[0] if isinstance(shown, list | tuple) else shown)
                 allowed |= {name, f"{name}__exact", f"{name}__isnull"}
         return lookup in allowed
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """The columns, with each moment as the pages show it."""
+        return [self._column(name) for name in super().get_list_display(request)]
+
+    def get_sortable_by(self, request: HttpRequest) -> list[Any]:
+        names = self.list_display if self.sortable_by is None else self.sortable_by
+        return [self._column(name) for name in names]
+
+    def _column(self, name: Any) -> Any:
+        fields = {field.name for field in self.opts.fields if isinstance(field, models.DateTimeField)}
+        return moment_column(self.model, name) if name in fields else name
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return CappedChangeList

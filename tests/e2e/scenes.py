@@ -328,6 +328,10 @@ SCENES = [
         lambda stage: f"/domains/xn--bcher-kva.example/dns/keys/{DkimKey.objects.all()[0].pk}/drop/",
     ),
     Scene("domains-admin", "root", lambda stage: "/domains/"),
+    Scene("admin", "root", lambda stage: "/admin/"),
+    Scene("admin-aliases", "root", lambda stage: "/admin/aliases/alias/"),
+    Scene("admin-domains", "root", lambda stage: "/admin/domains/domain/"),
+    Scene("admin-users", "root", lambda stage: "/admin/accounts/user/"),
     Scene("not-found", "alice", lambda stage: "/nothing/"),
     Scene("forbidden", "alice", lambda stage: "/admin/login/"),
 ]

@@ -1,0 +1,118 @@
+"""What the admin's home shows: how much there is, and what needs attention."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Exists, OuterRef, QuerySet
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext, ngettext
+
+from accounts.models import User
+from aliases.models import Alias
+from core.admin import COUNT_MAX, AtLeast
+from domains.models import DnsCheck, Domain
+from domains.models.dns_check import WRONG
+from mail.models import Activity, PausedDestination, SiteFault
+
+# Of each kind that needs attention, so many are named.
+NAMED_MAX = 5
+# Domains whose DNS is looked at.
+DOMAINS_MAX = 1000
+
+
+@dataclass(frozen=True)
+class Count:
+    label: str
+    number: int
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that needs attention: a sentence, and where to help, by name."""
+
+    sentence: str
+    links: list[tuple[str, str]] = field(default_factory=list)
+
+
+def counts() -> list[Count]:
+    """How many of each kind there are, counted up to COUNT_MAX."""
+    day = timezone.now() - timedelta(days=1)
+    return [
+        Count(
+            gettext("Domains with the service on"), _count(Domain.objects.enabled()), _list("domains_domain")
+        ),
+        Count(
+            gettext("Active users"),
+            _count(User.objects.filter(is_active=True)),
+            _list("accounts_user"),
+        ),
+        Count(gettext("Aliases"), _count(Alias.objects.present()), _list("aliases_alias")),
+        Count(gettext("Messages in 24 hours"), _count(Activity.objects.filter(moment__gte=day))),
+    ]
+
+
+def needs() -> list[Need]:
+    """What needs attention now."""
+    return [need for need in (_faults(), _dns(), _paused(), _switched_off()) if need]
+
+
+def _faults() -> Need | None:
+    recent = SiteFault.objects.filter(last__gte=timezone.now() - timedelta(days=1)).order_by("-last")
+    found = list(recent[: NAMED_MAX + 1])
+    sentence = gettext("Other servers refuse this site's mail.")
+    return _need(
+        sentence, [(fault.what, reverse("admin:mail_sitefault_change", args=[fault.pk])) for fault in found]
+    )
+
+
+def _dns() -> Need | None:
+    checks = DnsCheck.objects.filter(domain__anonmail_enabled=True).select_related("domain")
+    wrong = [check.domain for check in checks[:DOMAINS_MAX] if check.state in WRONG]
+    sentence = ngettext(
+        "%(count)s domain has DNS records to correct.",
+        "%(count)s domains have DNS records to correct.",
+        len(wrong),
+    ) % {"count": len(wrong)}
+    return _need(sentence, [(str(domain), reverse("domain-dns", args=[domain.name])) for domain in wrong])
+
+
+def _paused() -> Need | None:
+    paused = PausedDestination.objects.order_by("-since").select_related("destination__user")
+    number = _count(paused)
+    sentence = ngettext(
+        "%(count)s destination refused mail and is paused. Its owner can test and resume it.",
+        "%(count)s destinations refused mail and are paused. Their owners can test and resume them.",
+        number,
+    ) % {"count": number}
+    owners = {row.destination.user for row in paused[:NAMED_MAX]}
+    return _need(
+        sentence, [(str(user), reverse("admin:accounts_user_change", args=[user.pk])) for user in owners]
+    )
+
+
+def _switched_off() -> Need | None:
+    has_aliases = Exists(Alias.objects.present().filter(domain=OuterRef("pk")))
+    off = list(Domain.objects.filter(has_aliases, anonmail_enabled=False)[: NAMED_MAX + 1])
+    sentence = gettext("Domains with aliases are switched off: nobody can create more there.")
+    return _need(
+        sentence, [(str(domain), reverse("admin:domains_domain_change", args=[domain.pk])) for domain in off]
+    )
+
+
+def _need(sentence: str, links: list[tuple[str, str]]) -> Need | None:
+    if not links:
+        return None
+    more = [("…", "")] if len(links) > NAMED_MAX else []
+    return Need(sentence, links[:NAMED_MAX] + more)
+
+
+def _count(rows: "QuerySet[Any]") -> int:
+    number = rows.order_by()[:COUNT_MAX].count()
+    return AtLeast(number) if number == COUNT_MAX else number
+
+
+def _list(name: str) -> str:
+    return reverse(f"admin:{name}_changelist")
