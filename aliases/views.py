@@ -159,8 +159,9 @@ def alias_quick(request: HttpRequest) -> HttpResponse:
     if request.htmx:  # type: ignore[attr-defined]
         row = row_of(mine(request).get(pk=alias.pk), is_new=True)
         said = gettext("Your new alias is ready: %(alias)s") % {"alias": alias}
-        context = {"row": row, "said": said, **count_of(request)}
-        context["shows_steps"] = shows_steps(query_back(request), context["found"])
+        counted = count_of(request)
+        has_steps = shows_steps(query_back(request), counted["found"])
+        context = {"row": row, "said": said, "shows_steps": has_steps, **counted}
         return render(request, "aliases/_created.html", context)
     messages.success(request, gettext("Your new alias is ready. Copy it and use it."))
     return redirect("alias", alias.pk)

@@ -1,7 +1,7 @@
 """What the admin pages share: lists that never count a whole table, and refusals as messages."""
 
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, TypeVar
 
 from django.contrib import admin, messages
@@ -66,19 +66,18 @@ class CappedChangeList(ChangeList):
             self.result_count = AtLeast(self.result_count)
 
 
-@cache
-def moment_column(model: type[models.Model], name: str) -> Callable[[Any], Any]:
+def moment_column(field: models.DateTimeField[Any, Any]) -> Callable[[Any], Any]:
     """A column that shows a moment by its distance, or, if it is yet to come, by its day."""
 
-    @admin.display(description=model._meta.get_field(name).verbose_name, ordering=name, empty_value="–")
+    @admin.display(description=field.verbose_name, ordering=field.name, empty_value="–")
     def column(row: models.Model) -> Any:
-        moment = getattr(row, name)
+        moment = getattr(row, field.name)
         if moment is None:
             return None
         return ago(moment) if moment <= timezone.now() else time_tag(moment)
 
     # By which the style sheet knows it.
-    column.__name__ = name
+    column.__name__ = field.name
     return column
 
 
@@ -111,17 +110,18 @@ class QuickAdmin(admin.ModelAdmin[Any]):
                 allowed |= {name, f"{name}__exact", f"{name}__isnull"}
         return lookup in allowed
 
+    @cached_property
+    def moment_columns(self) -> dict[Any, Any]:
+        """For each moment of a row, the column that shows it as the pages do."""
+        moments = [field for field in self.opts.fields if isinstance(field, models.DateTimeField)]
+        return {field.name: moment_column(field) for field in moments}
+
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        """The columns, with each moment as the pages show it."""
-        return [self._column(name) for name in super().get_list_display(request)]
+        return [self.moment_columns.get(name, name) for name in super().get_list_display(request)]
 
     def get_sortable_by(self, request: HttpRequest) -> list[Any]:
         names = self.list_display if self.sortable_by is None else self.sortable_by
-        return [self._column(name) for name in names]
-
-    def _column(self, name: Any) -> Any:
-        fields = {field.name for field in self.opts.fields if isinstance(field, models.DateTimeField)}
-        return moment_column(self.model, name) if name in fields else name
+        return [self.moment_columns.get(name, name) for name in names]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return CappedChangeList

@@ -226,14 +226,14 @@ function mark(form) {
 }
 
 // Two changes of one row at a time do not know of each other: what the row then is, the list says.
-on("htmx:beforeRequest", ({ detail: { target } }) => {
+on("htmx:beforeRequest", ({ detail: { target, xhr } }) => {
   target.running = (target.running ?? 0) + 1;
-  target.isCrossed ||= target.running > 1;
-});
-on("htmx:afterRequest", ({ detail: { target } }) => {
-  if (!--target.running && target.isCrossed && target.matches(".alias")) {
-    htmx.ajax("GET", location.href, "#list");
-  }
+  target.isCrossed ||= target.running > 1 && target.matches(".alias");
+  xhr.addEventListener("loadend", () => {
+    if (!--target.running && target.isCrossed) {
+      htmx.ajax("GET", location.href, "#list");
+    }
+  });
 });
 
 on("keydown", (event) => {

@@ -174,7 +174,7 @@ def test_after_a_failed_save_the_first_wrong_field_has_the_focus(visit: Visit, a
     page.goto(f"/aliases/{alias.pk}/")
     page.get_by_text("Expiry").click()
     page.get_by_label("Expires after this many days without mail").fill("99999999")
-    page.locator("form").last.evaluate("form => { form.noValidate = true; }")
+    page.locator("main form").last.evaluate("form => { form.noValidate = true; }")
 
     page.get_by_role("button", name="Save").click()
 

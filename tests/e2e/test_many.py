@@ -27,8 +27,9 @@ def test_all_that_were_found_are_changed_and_the_rest_is_not(
     page.get_by_label("Select all: 60 aliases").check()
     if scripts:
         expect(page.locator(".bulk__count")).to_have_text("60")
-        page.keyboard.press("End")
-        expect(page.locator("li.alias")).to_have_count(60)
+        for rows in (50, 60):
+            page.keyboard.press("End")
+            expect(page.locator("li.alias")).to_have_count(rows)
         expect(page.locator(".alias__select:checked")).to_have_count(60)
     page.locator(".bulk").get_by_role("button", name="Delete").click()
 

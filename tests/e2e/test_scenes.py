@@ -1,4 +1,4 @@
-"""Every page, light and dark, wide and on a phone: axe finds nothing, nothing overflows.
+"""Every page, light and dark, wide and on a phone, in German: axe finds nothing, nothing overflows.
 
 With SCREENSHOTS=<directory> in the environment (`make screenshots`) each is written there as well.
 """
@@ -15,9 +15,11 @@ from accounts.models import User
 from tests.e2e.conftest import Visit
 from tests.e2e.scenes import SCENES, Scene, Stage, set_stage
 
+WIDE = {"width": 1200, "height": 800}
 LOOKS = {
-    "light": {"color_scheme": "light", "viewport": {"width": 1200, "height": 800}},
-    "dark": {"color_scheme": "dark", "viewport": {"width": 1200, "height": 800}},
+    "light": {"color_scheme": "light", "viewport": WIDE},
+    "dark": {"color_scheme": "dark", "viewport": WIDE},
+    "german": {"color_scheme": "light", "viewport": WIDE, "locale": "de-DE"},
     "phone": {
         "color_scheme": "light",
         "viewport": {"width": 390, "height": 844},
