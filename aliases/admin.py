@@ -202,7 +202,9 @@ class AliasAdmin(QuickAdmin):
     def state(self, alias: Alias) -> str:
         if alias.owner_id is None:
             return gettext("stripped")
-        return gettext("deleted") if alias.is_deleted else ""
+        if alias.is_deleted:
+            return gettext("deleted")
+        return gettext("enabled") if alias.enabled else gettext("disabled")
 
     def _each(self, request: HttpRequest, queryset: QuerySet[Alias], act: Any, done: str) -> None:
         def checked(alias: Alias) -> None:

@@ -39,6 +39,11 @@ def manifest(request: HttpRequest) -> HttpResponse:
         "background_color": "#f5f6f8",
         "icons": icons,
         "shortcuts": [{"name": gettext("New alias"), "url": new}],
-        "share_target": {"action": new, "method": "GET", "params": {"text": "text", "url": "url"}},
+        "share_target": {
+            "action": new,
+            "method": "GET",
+            "enctype": "application/x-www-form-urlencoded",
+            "params": {"text": "text", "url": "url"},
+        },
     }
     return JsonResponse(content, content_type="application/manifest+json")

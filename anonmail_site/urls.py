@@ -18,6 +18,8 @@ from mailboxes.views import address_confirm
 register_converter(KeyConverter, "key")
 
 admin.site.site_header = admin.site.site_title = "Anonmail"
+# The home lists the same, and the columns need the room.
+admin.site.enable_nav_sidebar = False
 # Sign-in goes through allauth, so that its limits and the second factor protect the admin too.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 # There is one page for a new password, which is limited and notifies the owner.
@@ -40,6 +42,7 @@ urlpatterns = [
     path("manifest.webmanifest", manifest, name="manifest"),
     path("favicon.ico", views.icon, name="icon"),
     path("aliases/import/", include("transfer.urls")),
+    path("aliases/figures/", own_figures, name="figures"),
     path("aliases/", include("aliases.urls")),
     path("", include("contacts.urls")),
     path("addresses/", include("mailboxes.urls")),
@@ -51,7 +54,6 @@ urlpatterns = [
     path("account/", views.account, name="account"),
     path("account/replies/", views.account_replies, name="account-replies"),
     path("appearance/", views.appearance, name="appearance"),
-    path("account/figures/", own_figures, name="figures"),
     path("account/everything.json", views.download_json, name="account-json"),
     path("account/aliases.csv", views.download_csv, name="account-csv"),
     path("account/delete/", views.account_delete, name="account-delete"),

@@ -50,7 +50,7 @@ def _link_to_aliases(domain: Domain, number: int) -> str:
 @admin.register(Domain)
 class DomainAdmin(QuickAdmin):
     list_display = (
-        "display_name",
+        "domain_name",
         "anonmail_enabled",
         "audience",
         "is_shared",
@@ -164,6 +164,10 @@ class DomainAdmin(QuickAdmin):
             domain.revoke(grant.user)
         for grant in formset.new_objects:
             domain.grant(grant.user, granted_by=request.user)
+
+    @admin.display(description=_("name"), ordering="name")
+    def domain_name(self, domain: Domain) -> str:
+        return domain.display_name
 
     @admin.display(description=_("managers"))
     def manager_names(self, domain: Domain) -> str:

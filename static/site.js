@@ -1,6 +1,4 @@
 // What HTML cannot do. The pages work without it.
-"use strict";
-
 document.documentElement.classList.add("has-script");
 
 const on = (name, act) => document.addEventListener(name, act);
@@ -19,7 +17,7 @@ async function copy(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch (error) {
-    // Not a secure context (plain http): the old way, with a field that is selected.
+    // Not a secure context (plain http): the old way.
     const field = document.createElement("textarea");
     Object.assign(field, { className: "visually-hidden", readOnly: true, value: text });
     document.body.append(field);
@@ -38,7 +36,7 @@ first("click", (event) => {
   }
 });
 
-// Nor does one that comes before the answer; htmx's own forms disable their button.
+// Nor does one before the answer; htmx's own forms disable their button.
 on("submit", (event) => {
   const form = event.target;
   if (event.defaultPrevented || form.method !== "post" || form.hasAttribute("hx-post")) {
@@ -120,7 +118,7 @@ if (kept && new URL(document.referrer || location.href).pathname.startsWith(SIGN
   tell("typed");
 }
 
-// The next rows are fetched before the reader reaches the link to them, but not under the keyboard's focus.
+// The next rows are fetched before the reader gets there, but not under the keyboard's focus.
 function fetchAhead(links) {
   for (const { isIntersecting, target } of links) {
     if (isIntersecting && target !== document.activeElement) {
@@ -182,7 +180,7 @@ on("click", (event) => {
         // It was told.
       }
       if (field.isConnected) {
-        // It was not saved. What was typed is still in the field, and can be saved again.
+        // It was not saved: what was typed stays, and can be saved again.
         field.readOnly = false;
         field.onblur = leave;
         return;
@@ -207,7 +205,7 @@ on("click", (event) => {
 // The first field with something wrong.
 find("[aria-invalid=true]")?.focus();
 
-// All means those too that are not shown: the server finds them. Else, how many rows are selected.
+// How many are selected. All includes those that are not shown.
 on("change", ({ target }) => mark(target.closest("#rows")));
 
 function mark(form) {
@@ -225,7 +223,7 @@ function mark(form) {
   form.querySelector(".bulk__count").textContent = count.toLocaleString(document.documentElement.lang);
 }
 
-// Two changes of one row at a time do not know of each other: what the row then is, the list says.
+// After two changes of one row at a time, the list says what it is.
 on("htmx:beforeRequest", ({ detail: { target, xhr } }) => {
   target.running = (target.running ?? 0) + 1;
   target.isCrossed ||= target.running > 1 && target.matches(".alias");

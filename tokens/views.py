@@ -49,11 +49,12 @@ def token_new(request: HttpRequest) -> HttpResponse:
     if issued:
         token, secret = issued
         key = f"{user_of(request).email}:{secret}"
+        server, key_label = gettext("Server URL:"), gettext("API key:")
         context = {
             "token": token,
             "key": key,
             "site_url": settings.SITE_URL,
-            "qr_code": qr_code(f"{gettext('Server URL:')} {settings.SITE_URL}\n{gettext('API key:')} {key}"),
+            "qr_code": qr_code(f"{server} {settings.SITE_URL}\n{key_label} {key}"),
             "https": settings.HTTPS,
             # A longer list is of no use; other domains work too.
             "domains": list(Domain.objects.usable_by(user_of(request)).order_by("name")[:DOMAINS_SHOWN]),

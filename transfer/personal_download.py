@@ -32,6 +32,9 @@ def everything(user: User) -> dict[str, Any]:
             "created": user.date_joined.isoformat(),
             "last_sign_in": user.last_login.isoformat() if user.last_login else None,
             "is_global_admin": user.is_superuser,
+            "theme": user.theme,
+            "language": user.language,
+            "has_shortcuts": user.has_shortcuts,
             "manages": [domain.name for domain in user.managed_domains.all()],
         },
         "addresses": [

@@ -24,7 +24,7 @@ ELSEWHERE = {"mx": {"state": "elsewhere", "reason": "", "found": []}}
 
 
 def test_nothing_needs_attention_at_first(boss: Client, example_com: Domain, alice: User) -> None:
-    for event in Event:
+    for event in (Event.FORWARD, Event.BLOCK, Event.BOUNCE):
         Activity.objects.create(alias=issue(owner=alice), event=event)
 
     text = text_of(boss.get("/admin/"))

@@ -284,7 +284,7 @@ SCENES = [
     Scene("address-verify", "alice", lambda stage: f"/accounts/confirm-email/{verification_key()}/"),
     Scene("address-undo", None, lambda stage: stage.undo),
     Scene("address-undo-over", None, lambda stage: "/addresses/undo/x/"),
-    Scene("figures", "alice", lambda stage: "/account/figures/"),
+    Scene("figures", "alice", lambda stage: "/aliases/figures/"),
     Scene("account", "alice", lambda stage: "/account/"),
     Scene("account-replies", "alice", lambda stage: "/account/replies/"),
     Scene("account-delete", "alice", lambda stage: "/account/delete/"),
@@ -329,9 +329,6 @@ SCENES = [
     ),
     Scene("domains-admin", "root", lambda stage: "/domains/"),
     Scene("admin", "root", lambda stage: "/admin/"),
-    Scene("admin-aliases", "root", lambda stage: "/admin/aliases/alias/"),
-    Scene("admin-domains", "root", lambda stage: "/admin/domains/domain/"),
-    Scene("admin-users", "root", lambda stage: "/admin/accounts/user/"),
     Scene("not-found", "alice", lambda stage: "/nothing/"),
     Scene("forbidden", "alice", lambda stage: "/admin/login/"),
 ]

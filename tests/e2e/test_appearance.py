@@ -41,7 +41,7 @@ def test_theme_and_language_are_chosen_in_the_account(visit: Visit, alice: User)
 
     page.get_by_role("combobox", name="Theme").select_option("dark")
     page.get_by_role("combobox", name="Language").select_option("Deutsch")
-    page.locator("form", has_text="Theme").last.get_by_role("button", name="Save").click()
+    page.locator("main form", has_text="Theme").get_by_role("button", name="Save").click()
 
-    expect(page.get_by_role("heading", name="Konto")).to_be_visible()
+    expect(page.get_by_role("heading", name="Konto", exact=True)).to_be_visible()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")

@@ -61,6 +61,9 @@ def test_every_page_is_accessible_and_fits(visit: Visit, stage: Stage, look: str
             for violation in results.response["violations"]
             for node in violation["nodes"]
         ]
+        primary = page.locator(".button--primary:visible").count()
+        if primary > 1:
+            violations.append(f"{scene.name}: {primary} primary buttons")
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         if wide > 0:
             violations.append(f"{scene.name}: scrolls sideways by {wide} pixels")

@@ -36,7 +36,7 @@ def test_the_owner_sees_the_sums_of_own_aliases(
     with_mail(alice, 7, 7).soft_delete()
     client.force_login(alice)
 
-    text = text_of(client.get("/account/figures/"))
+    text = text_of(client.get("/aliases/figures/"))
 
     assert "Aliases 2 Forwarded 50 Blocked 10" in text
     assert "In the last 30 days: 5 forwarded , 1 blocked ." in text
@@ -66,7 +66,7 @@ def test_no_mail_is_said(alice: User, client: Client) -> None:
     Activity.objects.create(alias=old, event=Event.FORWARD, moment=timezone.now() - timedelta(days=40))
     client.force_login(alice)
 
-    assert "No mail came in the last 30 days." in text_of(client.get("/account/figures/"))
+    assert "No mail came in the last 30 days." in text_of(client.get("/aliases/figures/"))
 
 
 def test_the_figures_cost_the_same_statements_for_any_number(
@@ -79,7 +79,7 @@ def test_the_figures_cost_the_same_statements_for_any_number(
             with_mail(alice, 1, 1, "other.org")
         # Session, user, figures, chart; managed domains and paused destinations of the frame.
         with django_assert_num_queries(6):
-            client.get("/account/figures/")
+            client.get("/aliases/figures/")
         # And the domain with its check, and its aliases' owners.
         with django_assert_num_queries(8):
             client.get("/domains/other.org/figures/")
