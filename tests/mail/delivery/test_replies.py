@@ -1,25 +1,18 @@
 """Mail to reverse addresses: who may, what goes out, what is counted, and who is told."""
 
-import base64
-import smtplib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from email import message_from_bytes
 from email.utils import format_datetime
-from typing import Any
 
 import dkim
 import pytest
 from allauth.account.models import EmailAddress
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from django.core import mail
 from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
-from aliases.issuing import issue
-from aliases.models import Alias, AliasPreferences
-from contacts.book import contacts_for
+from aliases.models import Alias
 from contacts.models import Contact
 from domains.models import Domain
 from mail.delivery.blocks import blocks
@@ -27,114 +20,13 @@ from mail.delivery.next_hop import Pending, Refused
 from mail.delivery.threads import original_id
 from mail.models import Activity, Delivery, Event
 from tests.rig.dkim_keys import published_keys
-from tests.rig.mail_doors import Hop, running_doors
-from tests.rig.nameserver import FAILS, Nameserver, nameserver
+from tests.rig.mail_doors import Hop
+from tests.rig.nameserver import FAILS, Nameserver
+from tests.rig.replying import BOB, DOMAIN, OWN, SPF, Answer, Signer, figures, letter, preferences
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-OWN, DOMAIN = "alice.secret@home.test", "home.test"
-BOB = "bob@sender.test"
-SPF = 'TXT "v=spf1 ip4:127.0.0.1 -all"'
-Answer = tuple[int, bytes]
-
-
-@pytest.fixture
-def hop() -> Hop:
-    return Hop()
-
-
-@pytest.fixture
-def dns(settings: Settings) -> Iterator[Nameserver]:
-    """home.test lets this machine send."""
-    with nameserver({DOMAIN: [SPF]}) as server:
-        settings.DNS_RESOLVERS = [f"127.0.0.1:{server.port}"]
-        yield server
-
-
-@pytest.fixture
-def alias(alice: User) -> Alias:
-    EmailAddress.objects.create(user=alice, email=OWN, verified=True)
-    return issue(owner=alice, destinations=[OWN])
-
-
-@pytest.fixture
-def bob(alias: Alias) -> Contact:
-    contacts_for(alias.pk, [(BOB, "Bob")])
-    return Contact.objects.get(alias=alias, address=BOB)
-
-
-@pytest.fixture
-def doors(hop: Hop, dns: Nameserver, settings: Settings) -> Iterator[dict[str, tuple[str, int]]]:
-    settings.MAIL_HOSTNAME = "mx.example.com"
-    with running_doors(hop, "smtp", "lmtp") as places:
-        yield places
-
-
 Send = Callable[..., Answer]
-
-
-def deliver(
-    place: tuple[str, int], kind: type[smtplib.SMTP], recipient: str, content: bytes, sender: str
-) -> Answer:
-    with kind(*place, local_hostname="mx.home.test", timeout=20) as client:
-        client.ehlo()
-        client.mail(sender)
-        code, answer = client.rcpt(recipient)
-        return client.data(content) if code == 250 else (code, answer)
-
-
-class Lmtp(smtplib.LMTP):
-    def __init__(self, host: str, port: int, **more: Any) -> None:
-        more.pop("timeout")
-        super().__init__(host, port, **more)
-
-
-@pytest.fixture
-def send(doors: dict[str, tuple[str, int]]) -> Send:
-    def send_it(recipient: str, content: bytes, sender: str = OWN, door: str = "smtp") -> Answer:
-        return deliver(doors[door], {"smtp": smtplib.SMTP, "lmtp": Lmtp}[door], recipient, content, sender)
-
-    return send_it
-
-
-def letter(to: str, *, body: str = "Hello\r\n", **fields: str) -> bytes:
-    given = {
-        "From": f"Alice <{OWN}>",
-        "To": to,
-        "Subject": "Hi",
-        "Date": format_datetime(timezone.now()),
-        "Message-ID": "<1@laptop.home.test>",
-    }
-    given |= {name.replace("_", "-"): value for name, value in fields.items()}
-    return "".join(f"{name}: {value}\r\n" for name, value in given.items()).encode() + f"\r\n{body}".encode()
-
-
-def figures(contact: Contact) -> tuple[int, int]:
-    contact.refresh_from_db()
-    return contact.replies, Alias.objects.get(pk=contact.alias_id).replies
-
-
-def preferences(user: User, **changes: Any) -> None:
-    AliasPreferences.objects.update_or_create(user=user, defaults=changes)
-
-
-class Signer:
-    """The owner's provider, which signs."""
-
-    def __init__(self, dns: Nameserver, domain: str = DOMAIN) -> None:
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self.private = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-        public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        text = f"v=DKIM1; k=rsa; p={base64.b64encode(public).decode()}"
-        dns.set(f"s1._domainkey.{domain}", f'TXT "{text[:200]}" "{text[200:]}"')
-        self.domain = domain
-
-    def sign(self, content: bytes, *names: bytes, length: bool = False) -> bytes:
-        covered = list(names) or [b"from", b"to", b"cc", b"subject", b"date", b"message-id"]
-        field: bytes = dkim.sign(
-            content, b"s1", self.domain.encode(), self.private, include_headers=covered, length=length
-        )
-        return field + content
 
 
 def test_a_reply_goes_out_as_the_alias(alias: Alias, bob: Contact, send: Send, hop: Hop) -> None:
