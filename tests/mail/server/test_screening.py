@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 from django.utils import timezone
-from pytest_django import Settings
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from accounts.models import User
 from aliases.issuing import issue
@@ -283,3 +283,22 @@ def test_a_contact_that_has_gone_meanwhile_holds_up_nothing(bob: Contact, alias:
     alias.refresh_from_db()
     assert (alias.forwards, alias.blocks) == (2, 1)
     assert set(Activity.objects.values_list("contact", "sender")) == {(None, "bob@shop.test")}
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("number", [1, 5])
+def test_any_number_of_contacts_takes_as_many_statements_as_one(
+    alias: Alias, django_assert_num_queries: DjangoAssertNumQueries, number: int
+) -> None:
+    home = alias.destination_addresses[0].pk
+    keys = [add_contact(alias, f"b{each}@shop.test")[0].pk for each in range(number)]
+
+    # Six as without contacts; those that are there are held and counted, in one each.
+    with django_assert_num_queries(8):
+        record._write_all([Settled(alias.pk, home, str(key), "", "b@shop.test", "", key) for key in keys])
+    for key in keys:
+        blocks.count(alias.pk, "b@shop.test", key)
+    with django_assert_num_queries(6):
+        blocks.write()
+
+    assert set(Contact.objects.values_list("forwards", "blocks")) == {(1, 1)}
