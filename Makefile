@@ -63,7 +63,7 @@ faults: $(VENV)/.dev ## test each fault of the mail path, with ten kills; writes
 	@mkdir -p var && rm -f var/faults.txt
 	FAULT_KILLS=10 FAULT_TABLE=var/faults.txt $(BIN)/python -m tests.rig.postgresql $(BIN)/python -m pytest -q tests/postfix/test_faults.py
 
-screenshots: $(VENV)/.dev ## save every page (light, dark, phone) to var/screenshots/
+screenshots: $(VENV)/.dev ## save every page (light, dark, phone, German) to var/screenshots/
 	SCREENSHOTS=var/screenshots $(BIN)/python -m pytest -q tests/e2e/test_scenes.py -n 2
 
 clean: ## remove the virtual environment and caches, but not var/
