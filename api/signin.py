@@ -37,7 +37,7 @@ from core.addresses import AddressError, normalise_address
 from core.converters import KEY_DIGITS_MAX
 from core.exceptions import RateLimited, RuleError
 from tokens.models import Token
-from tokens.scopes import ANY_TOKEN, EVERYTHING
+from tokens.scopes import ANY_TOKEN, EVERY_CALL
 
 # Seconds within which the second factor follows the password.
 MFA_VALID = 300
@@ -205,7 +205,7 @@ class PasswordView(SignInView):
         expires = timezone.now() + data["lifetime"] if data["lifetime"] else None
         with transaction.atomic():
             token, secret = Token.objects.issue(
-                owner=user, name=name, scopes=EVERYTHING, expires=expires, by_password=True
+                owner=user, name=name, scopes=EVERY_CALL, expires=expires, by_password=True
             )
             older = Token.objects.owned_by(user).filter(name=name, by_password=True)
             older.exclude(pk=token.pk).delete()

@@ -42,7 +42,7 @@ class NewTokenForm(forms.Form):
         error_messages={"required": _("Choose at least one right for the token.")},
         help_text=_(
             "The first is what Bitwarden needs. The apps and browser extensions of SimpleLogin and "
-            "addy.io need all three."
+            "addy.io need the first three."
         ),
     )
     days = forms.TypedChoiceField(

@@ -15,15 +15,16 @@ class InvalidScopes(RuleError, code="scopes_invalid"):
 
 
 class Scope(IntFlag):
-    """A token's rights. Their sum is stored, so values never change; 8 is reserved for sending mail."""
+    """A token's rights. Their sum is stored, so values never change."""
 
     CREATE = 1
     MANAGE = 2
     ACTIVITY = 4
+    SEND = 8
 
     @property
     def words(self) -> list[str]:
-        """The rights by the names that commands and files use: `create`, `manage`, `activity`."""
+        """The rights by the names that commands and files use: `create`, `manage`, `activity`, `send`."""
         return [str(scope.name).lower() for scope in Scope if scope in self]
 
     @property
@@ -34,12 +35,15 @@ class Scope(IntFlag):
 
 # For calls that every token may make: whom it belongs to, and its own end.
 ANY_TOKEN = Scope(0)
-EVERYTHING = Scope(sum(Scope))
+# What the calls of the API need: apps get this much. Mail is sent through the submission door.
+EVERY_CALL = Scope.CREATE | Scope.MANAGE | Scope.ACTIVITY
+EVERYTHING = EVERY_CALL | Scope.SEND
 
 LABELS: dict[Scope, Promise] = {
     Scope.CREATE: _("Create and list"),
     Scope.MANAGE: _("Manage"),
     Scope.ACTIVITY: _("Read mail activity"),
+    Scope.SEND: _("Send mail"),
 }
 SENTENCES: dict[Scope, Promise] = {
     Scope.CREATE: _(
@@ -49,6 +53,7 @@ SENTENCES: dict[Scope, Promise] = {
         "Change, switch, delete and export aliases, change settings, and add and remove destinations."
     ),
     Scope.ACTIVITY: _("Read who wrote to an alias and when, mail counts, and notifications."),
+    Scope.SEND: _("Send mail from your aliases with a mail program, which uses the token as its password."),
 }
 
 

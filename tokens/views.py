@@ -53,6 +53,7 @@ def token_new(request: HttpRequest) -> HttpResponse:
         context = {
             "token": token,
             "key": key,
+            "secret": secret,
             "site_url": settings.SITE_URL,
             "qr_code": qr_code(f"{server} {settings.SITE_URL}\n{key_label} {key}"),
             "https": settings.HTTPS,

@@ -30,7 +30,7 @@ from core.batches import batches
 from core.exceptions import RuleError
 from domains.models import AccessGrant, Domain
 from tokens.models import Token, clean_networks
-from tokens.scopes import EVERYTHING, scopes_of
+from tokens.scopes import EVERY_CALL, scopes_of
 
 FORMAT = "anonmail-config"
 VERSION = 1
@@ -269,8 +269,8 @@ class _Importer:
     def _token(self, row: Row) -> None:
         if not re.fullmatch(r"[0-9a-f]{64}", _text(row, "digest")):
             raise ValueError("digest must be 64 hexadecimal digits")
-        # An export without scopes was made when every token could do everything.
-        scopes = scopes_of(row["scopes"]) if "scopes" in row else EVERYTHING
+        # An export without scopes was made when every token could make every call.
+        scopes = scopes_of(row["scopes"]) if "scopes" in row else EVERY_CALL
         _created(self._read(Token, row, scopes=scopes, networks=clean_networks(row.get("networks", []))))
 
     def _aliases(self, rows: list[tuple[str, Row]]) -> None:

@@ -192,10 +192,10 @@ def test_a_token_creates_and_lists_unless_it_is_given_more(alice: User) -> None:
     more, _secret = Token.objects.issue(owner=alice, name="y", scopes=EVERYTHING)
 
     assert Token.objects.get(pk=token.pk).rights == Scope.CREATE
-    assert Token.objects.get(pk=more.pk).rights.words == ["create", "manage", "activity"]
+    assert Token.objects.get(pk=more.pk).rights.words == ["create", "manage", "activity", "send"]
 
 
-@pytest.mark.parametrize("scopes", [0, 8, 9, -1, 2**15])
+@pytest.mark.parametrize("scopes", [0, 16, 17, -1, 2**15])
 def test_no_right_and_unknown_rights_make_no_token(alice: User, scopes: int) -> None:
     with pytest.raises(InvalidScopes):
         Token.objects.issue(owner=alice, name="x", scopes=scopes)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from contacts.book import add_contact
 from contacts.models import Contact
 from domains.models import AccessGrant, Domain
 from tokens.models import Token
-from tokens.scopes import EVERYTHING, Scope
+from tokens.scopes import EVERY_CALL, Scope
 from transfer.installation import ConfigError, export_config, import_config
 
 
@@ -173,7 +173,7 @@ def test_an_export_from_before_there_were_rights_gives_tokens_all_of_them() -> N
 
     import_config(document)
 
-    assert {token.rights for token in Token.objects.all()} == {EVERYTHING}
+    assert {token.rights for token in Token.objects.all()} == {EVERY_CALL}
 
 
 @pytest.mark.django_db

@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from tokens.models import Token
-from tokens.scopes import EVERYTHING
+from tokens.scopes import EVERY_CALL
 
 pytestmark = pytest.mark.django_db
 
@@ -42,7 +42,7 @@ def test_the_extension_signs_in_and_gets_a_bare_token_for_everything(alice: User
     assert body["created_at"] == token.created.strftime("%Y-%m-%d %H:%M:%S")
     assert 40 <= len(body["api_key"]) <= 60
     assert body["api_key"].isalnum()
-    assert token.rights == EVERYTHING
+    assert token.rights == EVERY_CALL
     assert token.by_password
     options = APIClient().get("/api/v1/domain-options", HTTP_AUTHORIZATION=f"Bearer {body['api_key']}")
     assert options.json()["data"] == ["example.com"]
@@ -118,7 +118,7 @@ def test_a_second_factor_is_asked_for_as_the_clients_expect(alice: User) -> None
     assert answer.status_code == 200
     assert set(answer.json()) == {"api_key", "name", "created_at", "expires_at"}
     assert answer.json()["expires_at"]
-    assert Token.objects.get().rights == EVERYTHING
+    assert Token.objects.get().rights == EVERY_CALL
 
 
 def test_a_second_factor_that_only_a_browser_has_is_not_gone_round(alice: User) -> None:
