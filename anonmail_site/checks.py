@@ -130,6 +130,24 @@ def check_mail() -> Iterator[CheckMessage]:
 
 
 @_site
+def check_submission() -> Iterator[CheckMessage]:
+    """Whoever can reach a submission listener can sign in there: over TLS, or on this machine."""
+    if settings.MAIL_TLS_CERTIFICATE:
+        return
+    if settings.MAIL_SUBMISSION_TLS_LISTEN:
+        hint = "Set MAIL_TLS_CERTIFICATE and MAIL_TLS_KEY."
+        yield Error("MAIL_SUBMISSION_TLS_LISTEN needs a certificate.", hint=hint, id="anonmail.E010")
+    try:
+        place = endpoint(settings.MAIL_SUBMISSION_LISTEN)
+    except ValueError:
+        return  # Off, or reported by check_mail.
+    if place.path is None and not _is_here(place.host):
+        sentence = "MAIL_SUBMISSION_LISTEN is open to others, but nobody can sign in there without TLS."
+        hint = "Set MAIL_TLS_CERTIFICATE and MAIL_TLS_KEY, or use an address of this machine (127.0.0.1)."
+        yield Error(sentence, hint=hint, id="anonmail.E010")
+
+
+@_site
 def check_dns() -> Iterator[CheckMessage]:
     """Who signs, and the DNS servers, are written in a way that is understood."""
     if settings.MAIL_DKIM not in {"ours", "off"}:

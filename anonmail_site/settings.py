@@ -171,6 +171,7 @@ MIDDLEWARE = [
     "core.client_address.TrustedProxyMiddleware",
     "api.middleware.ApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "mail.autoconfig.AutoconfigMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "core.middleware.PrivatePagesMiddleware",
@@ -480,6 +481,10 @@ MAIL_LMTP_LISTEN = env.str("MAIL_LMTP_LISTEN", default=_unix and _unix + "lmtp")
 MAIL_POLICY_LISTEN = env.str("MAIL_POLICY_LISTEN", default=_unix and _unix + "policy")
 MAIL_SOCKETMAP_LISTEN = env.str("MAIL_SOCKETMAP_LISTEN", default=_unix and _unix + "socketmap")
 MAIL_MILTER_LISTEN = env.str("MAIL_MILTER_LISTEN", default=_unix and _unix + "milter")
+# Where mail programs send from an alias (docs/submission.md): with STARTTLS, and with TLS from the start.
+# Without a certificate, only this machine can sign in.
+MAIL_SUBMISSION_LISTEN = env.str("MAIL_SUBMISSION_LISTEN", default="127.0.0.1:2587")
+MAIL_SUBMISSION_TLS_LISTEN = env.str("MAIL_SUBMISSION_TLS_LISTEN", default="")
 # The owner and group of a UNIX socket can connect to it.
 MAIL_SOCKET_MODE = 0o660
 # maildir:///path, smtp://host:port, smtps://… or smtp+starttls://user:password@host:port

@@ -58,6 +58,8 @@ DOORS = {
     "policy": "MAIL_POLICY_LISTEN",
     "socketmap": "MAIL_SOCKETMAP_LISTEN",
     "milter": "MAIL_MILTER_LISTEN",
+    "submission": "MAIL_SUBMISSION_LISTEN",
+    "submission_tls": "MAIL_SUBMISSION_TLS_LISTEN",
 }
 
 

@@ -37,8 +37,8 @@ class LmtpHandler(SmtpHandler):
         offered = await super().handle_EHLO(server, session, envelope, name, offered)
         return [line for line in offered if not line.startswith("250-SIZE")]
 
-    def judge(self, resolution: Resolution, sender: str) -> Verdict:
-        return after_queue(super().judge(resolution, sender))
+    def judge(self, resolution: Resolution, envelope: SmtpEnvelope) -> Verdict:
+        return after_queue(super().judge(resolution, envelope))
 
     async def take(self, resolution: Resolution, message: Message) -> Answer | Said:
         """The same, but what is refused for good ends here, counted, instead of in a bounce to the sender."""

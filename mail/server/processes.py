@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from django.conf import settings
 from django.db import connections
@@ -19,6 +20,7 @@ from django.db import connections
 from mail.delivery.blocks import blocks
 from mail.delivery.database import WRITE_TIMEOUT
 from mail.delivery.forward import Forwarder
+from mail.delivery.gatherer import Gatherer
 from mail.delivery.lookups import Lookups
 from mail.delivery.next_hop import NextHop, configured_next_hop
 from mail.delivery.record import Ledger
@@ -30,8 +32,11 @@ from mail.server.lmtp import LmtpDoor, LmtpHandler
 from mail.server.milter import MilterDoor
 from mail.server.policy import PolicyDoor
 from mail.server.question_door import QuestionDoor
+from mail.server.sign_in import SignIns
 from mail.server.smtp import SmtpDoor, SmtpHandler
 from mail.server.socketmap import SocketmapDoor
+from mail.server.submission import SubmissionDoor, SubmissionHandler
+from mail.server.tls import TlsFirst, configured_certificate
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +66,8 @@ class Doors:
         self.domain_table = DomainTable(Path(directory)) if directory else None
         self.servers: list[asyncio.Server] = []
         self.connections: list[Connections] = []
+        # Only where there is a door at which people sign in.
+        self.sign_ins: SignIns | None = None
 
     async def open(self) -> None:
         """Serve at every listening socket."""
@@ -73,7 +80,7 @@ class Doors:
             # asyncio uses its backlog for both.
             listener.listen(BACKLOG)
 
-    def _door(self, name: str, connections: Connections) -> Callable[[], SmtpDoor | QuestionDoor]:
+    def _door(self, name: str, connections: Connections) -> Callable[[], SmtpDoor | TlsFirst | QuestionDoor]:
         """What makes the protocol of each new connection."""
         match name:
             case "policy":
@@ -84,7 +91,19 @@ class Doors:
                 return partial(MilterDoor, self.forwarder, connections, self.unknown_limit)
             case "lmtp":
                 return partial(LmtpDoor, LmtpHandler(self.forwarder, UnknownRecipientLimit(0)), connections)
+            case "submission" | "submission_tls":
+                return self._submission_door(connections, is_tls_first=name == "submission_tls")
         return partial(SmtpDoor, SmtpHandler(self.forwarder, self.unknown_limit), connections, self.tls)
+
+    def _submission_door(
+        self, connections: Connections, *, is_tls_first: bool
+    ) -> Callable[[], SubmissionDoor | TlsFirst]:
+        self.sign_ins = self.sign_ins or SignIns()
+        handler = SubmissionHandler(self.forwarder, self.unknown_limit, self.sign_ins)
+        if is_tls_first and self.tls is not None:
+            door, tls = partial(SubmissionDoor, handler, connections), self.tls
+            return lambda: TlsFirst(door(), connections, tls)
+        return partial(SubmissionDoor, handler, connections, self.tls)
 
     async def write_outcomes(self) -> None:
         """Write the outcomes that became known while the database could not be written."""
@@ -109,22 +128,18 @@ class Doors:
         while self._is_busy() and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         await self.write_outcomes()
-        self.lookups.close()
-        self.ledger.close()
+        for gatherer in self.gatherers:
+            gatherer.close()
         await self.forwarder.next_hop.close()
         await asyncio.to_thread(blocks.write_last)
 
+    @property
+    def gatherers(self) -> list[Gatherer[Any, Any]]:
+        """What has a thread, which ends once all that was asked is answered."""
+        return [each for each in (self.lookups, self.ledger, self.sign_ins) if each is not None]
+
     def _is_busy(self) -> bool:
         return self.forwarder.is_busy or any(each.open for each in self.connections)
-
-
-def tls_context() -> ssl.SSLContext | None:
-    """The context of MAIL_TLS_CERTIFICATE; None without one. Raises OSError."""
-    if not settings.MAIL_TLS_CERTIFICATE:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(settings.MAIL_TLS_CERTIFICATE, settings.MAIL_TLS_KEY or None)
-    return context
 
 
 def configure_database() -> None:
@@ -148,17 +163,19 @@ def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> 
     configure_database()
     our_domains.keep(settings.VAR_DIR / "our_domains.json")
     hop = configured_next_hop()
-    tls = tls_context()
+    certificate = configured_certificate()
 
     async def until_stopped() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        doors = Doors(listeners, hop, tls)
+        doors = Doors(listeners, hop, certificate.context if certificate else None)
         await doors.open()
         while not stop.is_set() and os.getppid() == parent:
             await doors.write_outcomes()
             await doors.keep_domain_table()
+            if certificate:
+                certificate.follow_files()
             try:
                 await asyncio.wait_for(stop.wait(), 1)
             except TimeoutError:

@@ -97,6 +97,7 @@ class SmtpHandler:
 
     protocols = ("ESMTP", "ESMTPS")
     refused_max = REFUSED_MAX
+    recipients_max = RECIPIENTS_MAX
     is_queued = False
     # One answer follows DATA: recipients that could need different ones come one at a time.
     has_one_answer = True
@@ -114,22 +115,22 @@ class SmtpHandler:
     ) -> list[str]:
         """What we offer: aiosmtpd's list, and PIPELINING (RFC 2920), which it understands."""
         session.host_name = name
+        # Over TLS, aiosmtpd offers AUTH without a mechanism.
+        offered = [line for line in offered if not line.startswith("250-AUTH")]
         return [*offered[:-1], "250-PIPELINING", "250-ENHANCEDSTATUSCODES", offered[-1]]
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, server: "SmtpDoor", session: SmtpSession, envelope: SmtpEnvelope, address: str, options: object
     ) -> str:
         """The answer for one recipient, which is the same for a blocked alias and an unknown address."""
-        if len(envelope.rcpt_tos) >= RECIPIENTS_MAX:
+        if len(envelope.rcpt_tos) >= self.recipients_max:
             return TOO_MANY_RECIPIENTS
         client = session.limited_client
         if self.unknown_limit.is_over(client):
             server.end_after_answer()
             return TOO_MANY_UNKNOWN
         try:
-            found = self.judge(
-                await recipient(self.forwarder.lookups, address, envelope.sender), envelope.sender
-            )
+            found = self.judge(await recipient(self.forwarder.lookups, address, envelope.sender), envelope)
         except Exception as error:
             logger.warning("recipient not resolved: %s", type(error).__name__)
             return AWAY
@@ -147,9 +148,9 @@ class SmtpHandler:
         envelope.rcpt_tos.append(address)
         return ACCEPTED
 
-    def judge(self, resolution: Resolution, sender: str) -> Verdict:
+    def judge(self, resolution: Resolution, envelope: SmtpEnvelope) -> Verdict:
         """The verdict on a recipient."""
-        return verdict(resolution, sender)
+        return verdict(resolution, envelope.sender)
 
     async def handle_DATA(  # noqa: N802 - aiosmtpd's name
         self, server: "SmtpDoor", session: SmtpSession, envelope: SmtpEnvelope

@@ -50,6 +50,9 @@ def test_the_defaults_pass() -> None:
         ("MAIL_DKIM", "yes", "anonmail.E009"),
         ("DNS_RESOLVERS", ["dns.example.com"], "anonmail.E009"),
         ("DNS_RESOLVERS", ["127.0.0.1:dns"], "anonmail.E009"),
+        ("MAIL_SUBMISSION_LISTEN", "587", "anonmail.E007"),
+        ("MAIL_SUBMISSION_LISTEN", "0.0.0.0:587", "anonmail.E010"),
+        ("MAIL_SUBMISSION_TLS_LISTEN", "127.0.0.1:465", "anonmail.E010"),
     ],
 )
 def test_a_wrong_setting_is_named(settings: Settings, name: str, value: object, expected: str) -> None:
@@ -65,6 +68,7 @@ def test_a_wrong_setting_is_named(settings: Settings, name: str, value: object, 
             checks.check_trusted_networks,
             checks.check_limits,
             checks.check_mail,
+            checks.check_submission,
             checks.check_dns,
             checks.check_passwords,
         )

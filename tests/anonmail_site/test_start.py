@@ -28,7 +28,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def environment(var: Path, port: int, mail_port: int = 1) -> dict[str, str]:
+def environment(var: Path, port: int, mail_port: int = 1, submission_port: int = 1) -> dict[str, str]:
     kept = {"PATH": os.environ["PATH"], "HOME": str(var)}
     return kept | {
         "ENV_FILE": "",
@@ -37,6 +37,7 @@ def environment(var: Path, port: int, mail_port: int = 1) -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": "anonmail_site.settings",
         "PYTHONUNBUFFERED": "1",
         "MAIL_LISTEN": f"127.0.0.1:{mail_port}",
+        "MAIL_SUBMISSION_LISTEN": f"127.0.0.1:{submission_port}",
         "DNS_RESOLVERS": NOBODY,
     }
 
@@ -45,13 +46,13 @@ class Start:
     """`runall` in a process group of its own, as a terminal has it."""
 
     def __init__(self, var: Path, port: int, **more: str) -> None:
-        self.port, self.mail_port = port, free_port()
+        self.port, self.mail_port, self.submission_port = port, free_port(), free_port()
         self.log = var / f"start-{time.monotonic_ns()}.log"
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "runall"],
                 cwd=BASE,
-                env=environment(var, port, self.mail_port) | more,
+                env=environment(var, port, self.mail_port, self.submission_port) | more,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -142,7 +143,7 @@ def test_the_first_start_prints_what_is_needed_and_the_second_keeps_it(tmp_path:
 
 
 def test_a_mail_to_a_fresh_alias_arrives(tmp_path: Path) -> None:
-    """The README's three commands: make an alias, send it a mail, read what arrived."""
+    """The README's commands: make an alias, send it a mail, read what arrived, and send one from it."""
     port = free_port()
 
     with running(tmp_path, port) as start:
@@ -150,20 +151,26 @@ def test_a_mail_to_a_fresh_alias_arrives(tmp_path: Path) -> None:
         assert line
         path, key = line[1].removeprefix(f"http://localhost:{port}"), line[2]
         alias = json.loads(ask(port, "POST", path, Authentication=key)[2])["alias"]
-        sent = subprocess.run(
-            [sys.executable, "manage.py", "send_test_mail"],
-            cwd=BASE,
-            env=environment(tmp_path, port, start.mail_port),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
+        sent, answered = (
+            subprocess.run(
+                [sys.executable, "manage.py", *command],
+                cwd=BASE,
+                env=environment(tmp_path, port, start.mail_port, start.submission_port),
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            for command in (["send_test_mail"], ["send_from_alias", "friend@elsewhere.example"])
         )
-    arrived = list((tmp_path / "var" / "mail" / "new").iterdir())
+    arrived = sorted((tmp_path / "var" / "mail" / "new").iterdir(), key=lambda file: file.stat().st_mtime_ns)
 
     assert sent.stdout.strip() == f"Accepted for {alias}."
-    assert len(arrived) == 1
-    text = arrived[0].read_text()
+    assert answered.stdout.strip() == f"Sent from {alias}.", answered.stderr
+    text, outgoing = (file.read_text() for file in arrived)
+    assert f"From: {alias}\n" in outgoing
+    assert "Delivered-To: friend@elsewhere.example\n" in outgoing
+    assert "admin@example.com" not in outgoing
     assert "Delivered-To: admin@example.com\n" in text
     assert f"X-Anonmail-Alias: {alias}\n" in text
     assert "Hello, this mail was sent to an alias." in text

@@ -103,7 +103,7 @@ def running_doors_at(
         yield places
     finally:
         asyncio.run_coroutine_threadsafe(_close(doors), loop).result(30)
-        for gatherer in (doors.lookups, doors.ledger):
+        for gatherer in doors.gatherers:
             gatherer.thread.join(30)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)

@@ -69,7 +69,7 @@ class Server:
 
     def __init__(self, directory: Path, database: Path) -> None:
         self.directory = directory
-        self.port = free_port()
+        self.port, self.submission_port = free_port(), free_port()
         shutil.copy(database, directory / "anonmail.sqlite3")
         self.environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
@@ -78,6 +78,7 @@ class Server:
             "SECRET_KEY": secrets.token_hex(32),
             "VAR_DIR": str(directory),
             "MAIL_LISTEN": f"127.0.0.1:{self.port}",
+            "MAIL_SUBMISSION_LISTEN": f"127.0.0.1:{self.submission_port}",
             "MAIL_HOSTNAME": "mx.example.com",
             **{setting: f"unix:{directory}/{name}" for name, setting in DOORS.items()},
         }

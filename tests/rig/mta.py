@@ -75,6 +75,7 @@ class Ports:
                 f"MAIL_{name.upper()}_LISTEN": f"unix:{self.shared / name}"
                 for name in ("lmtp", "policy", "socketmap", "milter")
             },
+            "MAIL_SUBMISSION_LISTEN": "",
             "MAIL_NEXT_HOP": f"smtp://127.0.0.1:{self.reinjection}",
         }
 

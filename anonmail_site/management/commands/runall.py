@@ -29,8 +29,12 @@ class Command(BaseCommand):
                     place.host, place.port, f"{DOORS[name]}={place.host}:{place.port + 1} make run"
                 )
         call_command("prepare", stdout=self.stdout, stderr=self.stderr)
-        mail_at = f" and receives mail at {doors['smtp']}" if "smtp" in doors else ""
-        self.stdout.write(f"Anonmail serves {settings.SITE_URL}/{mail_at} (Ctrl-C stops it).")
+        does = [f"serves {settings.SITE_URL}/"]
+        if "smtp" in doors:
+            does.append(f"receives mail at {doors['smtp']}")
+        if "submission" in doors:
+            does.append(f"sends mail from aliases at {doors['submission']}")
+        self.stdout.write(f"Anonmail {', '.join(does)} (Ctrl-C stops it).")
         self.stdout.flush()
         gunicorn = [sys.executable, "-m", "gunicorn", "-c", "python:anonmail_site.gunicorn_conf"]
         web = [*gunicorn, "anonmail_site.wsgi"]

@@ -7,11 +7,15 @@ from django.core.management.base import BaseCommand, CommandError
 from core.supervised import end_with_supervisor
 from mail.delivery.next_hop import configured_next_hop
 from mail.server.listening import endpoints, listening_socket
-from mail.server.processes import Processes, serve, tls_context
+from mail.server.processes import Processes, serve
+from mail.server.tls import configured_certificate
 
 
 class Command(BaseCommand):
-    help = "Take mail for aliases (SMTP, LMTP) and answer Postfix's questions (policy, socket map)."
+    help = (
+        "Take mail for aliases (SMTP, LMTP) and from their owners (submission), and answer Postfix's "
+        "questions (policy, socket map)."
+    )
     # The site's own, which need no pages: those would stay in this process's memory.
     requires_system_checks = ("anonmail",)
 
@@ -20,7 +24,7 @@ class Command(BaseCommand):
         with contextlib.ExitStack() as stack:
             try:
                 configured_next_hop()
-                tls_context()
+                configured_certificate()
                 listeners = {
                     name: stack.enter_context(listening_socket(place)) for name, place in endpoints().items()
                 }
