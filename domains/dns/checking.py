@@ -10,6 +10,7 @@ from django.utils import timezone
 from core.batches import batches
 from domains.dns.examining import DMARC, MX, SPF, Expected, PublicKey, examine
 from domains.dns.records import mail_host
+from domains.dns.services import services
 from domains.models.dkim_key import DkimKey
 from domains.models.dns_check import WRONG, DnsCheck, Finding, State
 from domains.models.domain import Domain
@@ -44,7 +45,7 @@ def _expected(domain: Domain) -> Expected:
         key.selector: PublicKey(key.record_name, key.algorithm, key.public)
         for key in DkimKey.objects.filter(domain=domain).select_related("domain")
     }
-    return Expected(domain.name, mail_host(), keys)
+    return Expected(domain.name, mail_host(), keys, services() if mail_host() else [])
 
 
 @transaction.atomic
@@ -60,7 +61,8 @@ def _keep(domain: Domain, expected: Expected, findings: dict[str, Finding]) -> D
     # Without the keys that were dropped in the meantime, even if new ones have their selectors.
     asked = [key.public for key in expected.keys.values()]
     keys = DkimKey.objects.filter(domain=domain, public__in=asked)
-    records = {MX, SPF, DMARC, *keys.values_list("selector", flat=True)}
+    labels = {service.label for service in expected.services}
+    records = {MX, SPF, DMARC, *labels, *keys.values_list("selector", flat=True)}
     findings = {record: finding for record, finding in findings.items() if record in records}
     of_state = {
         state: [selector for selector, finding in findings.items() if finding.state == state]

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 from domains.dns import dmarc, spf
 from domains.dns.lookup import TEXT_MAX, Address, Lookups, Unanswered
+from domains.dns.services import Service
 from domains.models.dns_check import Finding, State
 
 MX, SPF, DMARC = "mx", "spf", "dmarc"
@@ -32,11 +33,12 @@ class PublicKey:
 @dataclass(frozen=True)
 class Expected:
     """What is looked for: the domain, the host that should receive and send its mail ("" if that has no name
-    in the DNS, as `localhost`), and its DKIM keys by their selectors."""
+    in the DNS, as `localhost`), its DKIM keys by their selectors, and the services that are offered."""
 
     domain: str
     host: str
     keys: dict[str, PublicKey]
+    services: list[Service]
 
 
 async def examine(expected: Expected) -> dict[str, Finding]:
@@ -48,6 +50,7 @@ async def examine(expected: Expected) -> dict[str, Finding]:
         DMARC: _dmarc(lookups, expected.domain),
     }
     tasks |= {selector: _key(lookups, key) for selector, key in expected.keys.items()}
+    tasks |= {service.label: _service(lookups, expected, service) for service in expected.services}
     found = await asyncio.gather(*map(_answered, tasks.values()))
     return dict(zip(tasks, found, strict=True))
 
@@ -115,6 +118,15 @@ async def _dmarc(lookups: Lookups, domain: str) -> Finding:
         return _different("invalid", published.records)
     reason = "" if published.name == dmarc.record_name(domain) else "inherited"
     return Finding(State.RIGHT, reason, _kept(published.records))
+
+
+async def _service(lookups: Lookups, expected: Expected, service: Service) -> Finding:
+    found = await lookups.services(f"{service.label}.{expected.domain}")
+    if not found:
+        return Finding(State.ABSENT)
+    if (expected.host, service.port) in found:
+        return Finding(State.RIGHT)
+    return _different("other-server", [f"{host}:{port}" for host, port in found])
 
 
 async def _key(lookups: Lookups, key: PublicKey) -> Finding:

@@ -48,6 +48,11 @@ class Lookups:
         rows = await self._ask(name, "MX")
         return [host for _preference, host in sorted((row.preference, _host(row.exchange)) for row in rows)]
 
+    async def services(self, name: str) -> list[tuple[str, int]]:
+        """The hosts and ports of the SRV records, the preferred ones first; "" is no host (RFC 2782)."""
+        rows = await self._ask(name, "SRV")
+        return [(_host(row.target), row.port) for row in sorted(rows, key=lambda row: row.priority)]
+
     async def addresses(self, name: str, versions: tuple[int, ...] = (4, 6)) -> set[Address]:
         """The host's IP addresses of these versions."""
         answers = await asyncio.gather(

@@ -11,6 +11,7 @@ from django.utils.functional import cached_property
 from core.addresses import domain_or_none
 from domains.dns import dmarc
 from domains.dns.examining import DMARC, MX, SPF
+from domains.dns.services import Service, services
 from domains.dns.words import SENTENCES
 from domains.models.dkim_key import DkimKey
 from domains.models.dns_check import DnsCheck, Finding, State
@@ -28,18 +29,22 @@ def mail_host() -> str:
 
 @dataclass(frozen=True)
 class Record:
-    """A record to set; of an MX record, `value` is the host."""
+    """A record to set; of an MX or SRV record, `value` is the host and `preference` the priority."""
 
     name: str
     type: str
     value: str
     preference: int | None = None
+    weight: int | None = None
+    port: int | None = None
 
     @property
     def zone_line(self) -> str:
         """The record as a line of a zone file (RFC 1035 §5.1)."""
         if self.type == "MX":
             data = f"{self.preference} {self.value}."
+        elif self.type == "SRV":
+            data = f"{self.preference} {self.weight} {self.port} {self.value}."
         else:
             starts = range(0, len(self.value), _STRING_MAX)
             parts = [self.value[start : start + _STRING_MAX] for start in starts]
@@ -90,7 +95,14 @@ def rows_for(domain: Domain) -> list[Row]:
         Row(SPF, policy, spf),
         *_keys(domain, finding),
         Row(DMARC, answer, dmarc_record),
+        *(_service(domain, service, finding(service.label)) for service in services() if host),
     ]
+
+
+def _service(domain: Domain, service: Service, finding: Finding | None) -> Row:
+    name = f"{service.label}.{domain.name}"
+    record = Record(name, "SRV", mail_host(), preference=0, weight=1, port=service.port)
+    return Row("service", finding, record)
 
 
 def _keys(domain: Domain, finding: Any) -> Iterator[Row]:

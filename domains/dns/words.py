@@ -13,6 +13,7 @@ SENTENCES = {
     "everyone": _("The record lets every server send mail from this domain."),
     "not-listed": _("The record does not let %(host)s send. The one below does."),
     "inherited": _("The record of the organizational domain applies."),
+    "other-server": _("The record names another server or port, so programs send their mail there."),
     "revoked": _("The record revokes the key: it has no public key."),
     "other-key": _("The record has another key."),
     "testing": _("The record says that the key is being tested (t=y). Remove this tag."),

@@ -18,6 +18,8 @@ class State(models.TextChoices):
     MISSING = "missing", _("missing")
     DIFFERENT = "different", _("different")
     ELSEWHERE = "elsewhere", _("MX elsewhere")
+    # Nobody has to have this record.
+    ABSENT = "absent", _("not set")
     UNANSWERED = "unanswered", _("DNS did not answer")
 
 
@@ -35,8 +37,8 @@ class Finding:
 
 
 class DnsCheck(models.Model):
-    """The last check of a domain. `findings`: for each record (`mx`, `spf`, `dmarc`, and DKIM keys by
-    their selector) the fields of Finding."""
+    """The last check of a domain. `findings`: for each record (`mx`, `spf`, `dmarc`, DKIM keys by
+    their selector, and services by their label) the fields of Finding."""
 
     domain = models.OneToOneField(Domain, models.CASCADE, primary_key=True, related_name="dns_check")
     checked = models.DateTimeField(_("checked"), default=timezone.now, editable=False)

@@ -71,6 +71,11 @@ class Scene:
 
 
 FOUND = {
+    "_submissions._tcp": {
+        "state": "different",
+        "reason": "other-server",
+        "found": ["smtp.provider.test:465"],
+    },
     "mx": {"state": "elsewhere", "reason": "elsewhere", "found": ["mx1.provider.test", "mx2.provider.test"]},
     "spf": {
         "state": "different",
@@ -254,6 +259,7 @@ SCENES = [
     Scene("alias-new", "alice", lambda stage: "/aliases/new/"),
     Scene("alias-new-no-domain", "outsider", lambda stage: "/aliases/new/"),
     Scene("alias", "alice", lambda stage: f"/aliases/{stage.alias.pk}/"),
+    Scene("alias-sending", "alice", lambda stage: f"/aliases/{stage.alias.pk}/#sending"),
     Scene("contacts", "alice", lambda stage: f"/aliases/{stage.alias.pk}/contacts/"),
     Scene(
         "contacts-new",

@@ -32,6 +32,7 @@ LOOKS = {
 @pytest.fixture
 def stage(transactional_db: None, settings: Settings) -> Stage:
     settings.MAIL_HOSTNAME = "mx.example.com"
+    settings.MAIL_SUBMISSION_TLS_LISTEN = "0.0.0.0:465"
     return set_stage()
 
 

@@ -360,3 +360,49 @@ def test_a_key_that_took_the_selector_of_a_dropped_one_waits_for_its_own_record(
 
     assert set(done.findings) == {MX, SPF, DMARC}
     assert [key.published for key in DkimKey.objects.all()] == [None, None]
+
+
+SERVICE = "_submissions._tcp"
+SERVICES = {
+    "right": (["SRV 0 1 465 mx.example.com."], ("right", "")),
+    "in capitals, behind another": (["SRV 0 1 465 a.test.", "SRV 10 1 465 MX.Example.COM."], ("right", "")),
+    "not set": (None, ("absent", "")),
+    "another port": (["SRV 0 1 587 mx.example.com."], ("different", "other-server")),
+    "another server": (["SRV 0 1 465 smtp.other.test."], ("different", "other-server")),
+    "none offered": (["SRV 0 0 0 ."], ("different", "other-server")),
+    "no answer": (FAILS, ("unanswered", "")),
+}
+
+
+@pytest.mark.parametrize("case", SERVICES)
+def test_where_programs_send(example_com: Domain, dns: Nameserver, settings: Settings, case: str) -> None:
+    settings.MAIL_SUBMISSION_TLS_LISTEN, settings.MAIL_SUBMISSION_LISTEN = "0.0.0.0:465", ""
+    held, expected = SERVICES[case]
+    if held is not None:
+        dns.records[f"{SERVICE}.example.com"] = held
+
+    assert outcome(example_com, SERVICE) == expected
+
+
+def test_a_service_that_is_not_set_is_nothing_to_correct(
+    example_com: Domain, dns: Nameserver, settings: Settings
+) -> None:
+    settings.MAIL_SUBMISSION_TLS_LISTEN, settings.MAIL_SUBMISSION_LISTEN = "0.0.0.0:465", ""
+    settings.MAIL_DKIM = "off"
+    dns.set("example.com", "MX 10 mx.example.com.", 'TXT "v=spf1 mx -all"')
+    dns.set("_dmarc.example.com", 'TXT "v=DMARC1; p=none"')
+
+    (done,) = check(example_com)
+
+    assert done.findings[SERVICE]["state"] == State.ABSENT
+    assert done.state == State.RIGHT
+
+
+def test_nobody_is_asked_for_a_service_that_only_this_machine_has(
+    example_com: Domain, dns: Nameserver, settings: Settings
+) -> None:
+    settings.MAIL_SUBMISSION_LISTEN = "127.0.0.1:2587"
+
+    check(example_com)
+
+    assert "SRV" not in {kind for _name, kind in dns.asked}

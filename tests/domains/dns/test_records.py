@@ -2,6 +2,7 @@
 
 import dns.rrset
 import pytest
+from pytest_django import Settings
 
 from domains.dns.checking import check
 from domains.dns.records import Record, rows_for
@@ -37,3 +38,19 @@ def test_a_long_policy_is_shown_to_its_end(example_com: Domain, dns: Nameserver,
     assert spf.record is not None
     assert listed in spf.record.value
     assert spf.record.value.endswith("-all")
+
+
+def test_services_have_records_for_the_ports_that_others_reach(
+    example_com: Domain, settings: Settings
+) -> None:
+    settings.MAIL_HOSTNAME = "mx.example.com"
+    settings.MAIL_SUBMISSION_TLS_LISTEN, settings.MAIL_SUBMISSION_LISTEN = "[::]:465", "192.0.2.1:587"
+
+    lines = [row.record.zone_line for row in rows_for(example_com) if row.kind == "service" and row.record]
+
+    assert lines == [
+        "_submissions._tcp.example.com. IN SRV 0 1 465 mx.example.com.",
+        "_submission._tcp.example.com. IN SRV 0 1 587 mx.example.com.",
+    ]
+    settings.MAIL_SUBMISSION_TLS_LISTEN, settings.MAIL_SUBMISSION_LISTEN = "", "127.0.0.1:2587"
+    assert "service" not in {row.kind for row in rows_for(example_com)}
