@@ -61,7 +61,6 @@ class Writer:
     `own`: the owner's addresses. `correspondents`: for reverse addresses of the alias, who they stand for.
     """
 
-    alias_id: int
     alias: str
     name: str
     own: frozenset[str]
@@ -69,10 +68,6 @@ class Writer:
     allows_others: bool = False
     allows_revealing: bool = False
     cleans_text: bool = False
-
-    @property
-    def domain(self) -> str:
-        return self.alias.rpartition("@")[2]
 
     @property
     def names(self) -> list[str]:
@@ -182,9 +177,9 @@ def cleaned(draft: Draft, writer: Writer, message_id: str, is_own: Callable[[str
         ("From", written(Mailbox(plain_name(writer.name), writer.alias)).encode()),
         *_recipients(draft, writer),
         ("Date", format_datetime((draft.date or timezone.now()).astimezone(UTC)).encode()),
-        ("Message-ID", outgoing_id(writer.alias_id, writer.domain, message_id).encode()),
+        ("Message-ID", outgoing_id(writer.alias, message_id).encode()),
     ]
-    shown = for_correspondent(writer.alias_id, writer.domain, draft.references, is_own)
+    shown = for_correspondent(writer.alias, draft.references, is_own)
     for name, title in (("in-reply-to", "In-Reply-To"), ("references", "References")):
         if ids := dict.fromkeys(shown[each] for each in ids_in(draft.text(name)) if each in shown):
             fields.append((title, folded(ids).encode()))

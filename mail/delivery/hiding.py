@@ -17,6 +17,7 @@ from contacts.addresses import correspondent_address, is_reverse_address
 from core.addresses import AddressError, address_or_none, parse_without_tag
 from core.mailboxes import Mailbox, mailboxes, plain_name, written
 from mail.delivery.message import HEADER_MAX, joint
+from mail.delivery.threads import for_owner
 
 AUTHOR_FIELD = "X-Anonmail-Author"
 REPLIES_FIELD = "X-Anonmail-Replies"
@@ -37,6 +38,8 @@ _URI = re.compile(r"<([^<>]*)>")
 _PLAIN_URI = re.compile(r"(?i)https?:[\x21-\x7e]+")
 _QUERY = re.compile(r"(?i)(?:subject|body)=[\x21-\x7e]*")
 
+# They name messages of the owner's as correspondents know them.
+_THREADS = frozenset({"in-reply-to", "references"})
 _REPLACED = ("from", "reply-to", "to", "cc")
 # Whom else a mail program could answer, send a receipt, or take for the author; and signatures of what has
 # changed (RFC 6376, RFC 8617).
@@ -287,6 +290,8 @@ class _Rewriting:
             return b""
         if name in _LISTS:
             return self._list_field(field)
+        if name in _THREADS and (ids := for_owner(self.incoming.alias, name, field.text)):
+            return field.octets.partition(b":")[0] + b": " + ids.encode() + b"\r\n"
         return field.octets
 
     def _list_field(self, field: Field) -> bytes:

@@ -227,7 +227,6 @@ class Replies:
 
 def _writer(owner: Owner) -> Writer:
     return Writer(
-        alias_id=owner.alias_id,
         alias=owner.alias,
         name=owner.name,
         own=owner.own,

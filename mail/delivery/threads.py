@@ -35,35 +35,38 @@ def ids_in(text: str) -> list[str]:
     return found if len(found) <= KEPT_MAX else found[:1] + found[1 - KEPT_MAX :]
 
 
-def outgoing_id(alias_id: int, domain: str, message_id: str) -> str:
-    """What a correspondent sees of the mailbox's own Message-ID."""
+def outgoing_id(alias: str, message_id: str) -> str:
+    """What the correspondents of an alias see of the mailbox's own Message-ID."""
     plain = message_id.encode()
     plain += b"\0" * (-len(plain) % _BLOCK_OCTETS)
-    tag = _cipher(settings.SECRET_KEY).encrypt(plain, [str(alias_id).encode()])
-    return f"<m.{base64.urlsafe_b64encode(tag).decode('ascii').rstrip('=')}@{domain}>"
+    tag = _cipher(settings.SECRET_KEY).encrypt(plain, [alias.encode()])
+    return f"<m.{base64.urlsafe_b64encode(tag).decode('ascii').rstrip('=')}@{alias.rpartition('@')[2]}>"
 
 
-def original_id(alias_id: int, message_id: str) -> str | None:
+def original_id(alias: str, message_id: str) -> str | None:
     """The mailbox's own Message-ID again; None if this is not one of ours, or another alias's."""
     match = _OURS.fullmatch(message_id)
     if match is None:
         return None
     try:
         tag = base64.urlsafe_b64decode(match[1] + "=" * (-len(match[1]) % 4))
-        plain = _cipher(settings.SECRET_KEY).decrypt(tag, [str(alias_id).encode()])
+        plain = _cipher(settings.SECRET_KEY).decrypt(tag, [alias.encode()])
     except (BadBase64, ValueError, InvalidTag):
         return None
     return plain.rstrip(b"\0").decode("utf-8", "replace")
 
 
-def for_owner(alias_id: int, field: str, text: str) -> str:
+def for_owner(alias: str, field: str, text: str) -> str:
     """In-Reply-To or References of a correspondent's mail, as the owner's mailbox knows the messages.
 
     References keeps our own Message-IDs beside the mailbox's: so that the next reply shows which those are.
+    "" if none of ours is in it: then the field is right as it is.
     """
+    if not any(original_id(alias, each) for each in ids_in(text)):
+        return ""
     mapped: list[str] = []
     for each in ids_in(text):
-        original = original_id(alias_id, each)
+        original = original_id(alias, each)
         if original is None or field == "references":
             mapped.append(each)
         if original is not None:
@@ -71,20 +74,18 @@ def for_owner(alias_id: int, field: str, text: str) -> str:
     return folded(mapped)
 
 
-def for_correspondent(
-    alias_id: int, domain: str, ids: Sequence[str], is_own: Callable[[str], bool]
-) -> dict[str, str]:
+def for_correspondent(alias: str, ids: Sequence[str], is_own: Callable[[str], bool]) -> dict[str, str]:
     """For each Message-ID that a reply refers to, how the correspondent knows the message.
 
     `is_own`: whether one is the mailbox's; those beside which our own stands need not be asked about.
     """
     shown: dict[str, str] = {}
     for each in ids:
-        if original := original_id(alias_id, each):
+        if original := original_id(alias, each):
             shown[original] = shown[each] = each
     for each in ids:
         if each not in shown:
-            shown[each] = outgoing_id(alias_id, domain, each) if is_own(each) else each
+            shown[each] = outgoing_id(alias, each) if is_own(each) else each
     return shown
 
 

@@ -31,7 +31,6 @@ PLAIN = "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n"
 
 def writer(**more: object) -> Writer:
     given = {
-        "alias_id": 7,
         "alias": ALIAS,
         "name": "",
         "own": frozenset({OWN}),

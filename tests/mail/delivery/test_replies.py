@@ -14,8 +14,10 @@ from pytest_django import Settings
 from accounts.models import User
 from aliases.models import Alias
 from contacts.models import Contact
+from core.mailboxes import Mailbox
 from domains.models import Domain
 from mail.delivery.blocks import blocks
+from mail.delivery.hiding import Incoming
 from mail.delivery.next_hop import Pending, Refused
 from mail.delivery.threads import original_id
 from mail.models import Activity, Delivery, Event
@@ -35,7 +37,7 @@ def test_a_reply_goes_out_as_the_alias(alias: Alias, bob: Contact, send: Send, h
     ((sender, recipient, content),) = hop.sent
     found = message_from_bytes(content)
     assert (recipient, found["From"], found["To"]) == (BOB, alias.address, '"Bob" <bob@sender.test>')
-    assert original_id(alias.pk, found["Message-ID"]) == "<1@laptop.home.test>"
+    assert original_id(alias.address, found["Message-ID"]) == "<1@laptop.home.test>"
     assert sender.startswith("b.")
     assert b"home.test" not in content
     assert b"127.0.0.1" not in content
@@ -404,3 +406,17 @@ def test_a_thread_holds_when_the_owner_follows_up(alias: Alias, bob: Contact, se
     one, two = (message_from_bytes(content) for _sender, _recipient, content in hop.sent)
     assert two["In-Reply-To"] == one["Message-ID"]
     assert b"phone.invalid" not in hop.sent[1][2]
+
+
+def test_the_owner_finds_their_own_message_in_an_answer(
+    alias: Alias, bob: Contact, send: Send, hop: Hop
+) -> None:
+    send(bob.reverse_address, letter(bob.reverse_address))
+    seen = message_from_bytes(hop.sent[0][2])["Message-ID"]
+    answer = f"From: {BOB}\r\nIn-Reply-To: {seen}\r\nReferences: <a@x.test> {seen}\r\n\r\nHi\r\n"
+
+    incoming = Incoming(answer.encode(), BOB, alias.address)
+    found = message_from_bytes(incoming.rewritten({BOB: Mailbox("", bob.reverse_address)}))
+
+    assert found["In-Reply-To"] == "<1@laptop.home.test>"
+    assert found["References"].split() == ["<a@x.test>", seen, "<1@laptop.home.test>"]

@@ -5,12 +5,13 @@ from hypothesis import strategies as st
 
 from mail.delivery.threads import for_correspondent, for_owner, ids_in, original_id, outgoing_id
 
+ALIAS, OTHER = "shop.word@example.com", "other.word@example.com"
 OWN = "<4711@laptop.secret-home.test>"
 THEIRS = "<abc@sender.test>"
 
 
-def ours(message_id: str = OWN, alias_id: int = 7) -> str:
-    return outgoing_id(alias_id, "example.com", message_id)
+def ours(message_id: str = OWN, alias: str = ALIAS) -> str:
+    return outgoing_id(alias, message_id)
 
 
 def test_a_message_id_becomes_ours_and_comes_back() -> None:
@@ -19,7 +20,7 @@ def test_a_message_id_becomes_ours_and_comes_back() -> None:
     assert made.startswith("<m.")
     assert made.endswith("@example.com>")
     assert "laptop" not in made
-    assert original_id(7, made) == OWN
+    assert original_id(ALIAS, made) == OWN
     assert ours() == made  # a retry
 
 
@@ -28,32 +29,32 @@ def test_message_ids_of_common_lengths_become_equally_long() -> None:
 
 
 def test_one_message_looks_different_from_two_aliases() -> None:
-    assert ours(alias_id=7) != ours(alias_id=8)
-    assert original_id(8, ours(alias_id=7)) is None
+    assert ours(alias=ALIAS) != ours(alias=OTHER)
+    assert original_id(OTHER, ours(alias=ALIAS)) is None
 
 
 def test_a_forged_or_broken_id_stands_for_nothing() -> None:
     made = ours()
 
     for text in (THEIRS, made.replace("<m.", "<m.A"), "<m.!@example.com>", "<m.AAAA@example.com>", ""):
-        assert original_id(7, text) is None
+        assert original_id(ALIAS, text) is None
 
 
 def test_the_owner_sees_their_own_ids_in_an_answer() -> None:
-    assert for_owner(7, "in-reply-to", f"  {ours()}") == OWN
-    assert ids_in(for_owner(7, "references", f"{THEIRS} {ours()}")) == [THEIRS, ours(), OWN]
+    assert for_owner(ALIAS, "in-reply-to", f"  {ours()}") == OWN
+    assert ids_in(for_owner(ALIAS, "references", f"{THEIRS} {ours()}")) == [THEIRS, ours(), OWN]
 
 
 def test_the_correspondent_sees_ours_in_the_next_reply() -> None:
-    answered = ids_in(for_owner(7, "references", f"{THEIRS} {ours()}"))
-    shown = for_correspondent(7, "example.com", [*answered, "<next@sender.test>"], lambda each: False)
+    answered = ids_in(for_owner(ALIAS, "references", f"{THEIRS} {ours()}"))
+    shown = for_correspondent(ALIAS, [*answered, "<next@sender.test>"], lambda each: False)
 
     assert list(dict.fromkeys(shown.values())) == [ours(), THEIRS, "<next@sender.test>"]
     assert OWN not in shown.values()
 
 
 def test_a_reply_to_ones_own_mail_refers_to_ours() -> None:
-    shown = for_correspondent(7, "example.com", [THEIRS, OWN], lambda each: each == OWN)
+    shown = for_correspondent(ALIAS, [THEIRS, OWN], lambda each: each == OWN)
 
     assert shown == {THEIRS: THEIRS, OWN: ours()}
 
@@ -72,4 +73,4 @@ def test_a_long_thread_keeps_its_ends() -> None:
     )
 )
 def test_any_message_id_comes_back(text: str) -> None:
-    assert original_id(7, ours(f"<{text}>")) == f"<{text}>"
+    assert original_id(ALIAS, ours(f"<{text}>")) == f"<{text}>"
