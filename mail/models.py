@@ -33,6 +33,13 @@ class Event(models.TextChoices):
     REPLY = "reply", _("replied")
 
 
+class Caution(models.TextChoices):
+    """Why a message went on as it came, although replies are to hide the owner."""
+
+    FORGED = "forged", _("The sender may be forged. A reply would show your own address.")
+    NO_CONTACT = "no_contact", _("Too many new correspondents today. A reply would show your own address.")
+
+
 class Activity(models.Model):
     """One message to an alias: when it came, what happened, who sent it. Kept for ACTIVITY_DAYS days."""
 
@@ -49,6 +56,7 @@ class Activity(models.Model):
     # Of a bounce: RFC 3463's code, as in 5.1.1, and the other server's words in one line; "" if unknown.
     status = models.CharField(_("status"), max_length=STATUS_MAX, blank=True, default="", db_default="")
     reason = models.CharField(_("reason"), max_length=REASON_MAX, blank=True, default="", db_default="")
+    caution = models.CharField(max_length=10, choices=Caution, blank=True, default="", db_default="")
 
     class Meta:
         verbose_name = _("activity")

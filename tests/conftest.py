@@ -14,6 +14,7 @@ from django.utils import translation
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from aliases.models import AliasPreferences
 from domains.models import Domain
 from mail.delivery.resolve import our_domains
 from tokens.models import Token
@@ -137,6 +138,12 @@ def other_org(db: None) -> Domain:
 @pytest.fixture
 def alice(example_com: Domain) -> User:
     return User.objects.create_user("alice@example.com", "alice-password-1")
+
+
+def forwards_as_it_came(user: User) -> User:
+    """Somebody whose new aliases forward as it came: mail then arrives octet for octet."""
+    AliasPreferences.objects.create(user=user, hides_replies=False)
+    return user
 
 
 @pytest.fixture

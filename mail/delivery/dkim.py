@@ -5,7 +5,7 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -43,10 +43,12 @@ def sign(domain: str, content: bytes) -> bytes:
     `domain` is that of From, in A-labels; `content` is exactly what will be sent, with CRLF at each line
     end. Empty if the domain has no key whose record is in the DNS, or if the message has no From.
     """
-    if settings.MAIL_DKIM != OURS:
-        return b""
-    keys = signing_keys(domain)
-    if not keys:
+    return sign_with(signing_keys(domain), domain, content) if settings.MAIL_DKIM == OURS else b""
+
+
+def sign_with(keys: Sequence[DkimKey], domain: str, content: bytes) -> bytes:
+    """The same with these keys of the domain (domains.models.dkim_key.signing_keys), without the database."""
+    if not keys or settings.MAIL_DKIM != OURS:
         return b""
     header, _empty_line, body = content.partition(b"\r\n\r\n")
     fields = _fields(header)

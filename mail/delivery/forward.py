@@ -17,16 +17,13 @@ from contacts.book import Correspondent
 from mail.delivery import record
 from mail.delivery.blocks import blocks
 from mail.delivery.bounce import read_bounce
+from mail.delivery.composing import Composed, as_it_came, hidden, trace
 from mail.delivery.gatherer import ANSWER_TIMEOUT
-from mail.delivery.handover import Answer, Head, Message, Said
-from mail.delivery.lookups import Lookups
+from mail.delivery.handover import LARGE, Answer, Head, Message, Said
+from mail.delivery.lookups import Destination, Lookups
 from mail.delivery.message import (
     Fields,
     is_looping,
-    joint,
-    may_offer_unsubscribe,
-    trace_fields,
-    written,
 )
 from mail.delivery.next_hop import Accepted, NextHop, Outcome, Pending, Refused
 from mail.delivery.record import Begun, Ledger, Redirected, Released, Settled
@@ -36,15 +33,12 @@ from mail.delivery.resolve import Kind, Resolution
 from mail.delivery.return_path import return_path
 from mail.delivery.screening import screen
 from mail.models import readable
-from mail.unsubscribe import unsubscribe_path
 
 logger = logging.getLogger(__name__)
 
 # Seconds for all destinations of a message. Postfix waits 600 for our answer (lmtp_data_done_timeout):
 # one that came later would find the message handed over again.
 FORWARD_TIME = 240.0
-# Octets of a message that is read aside, so that others need not wait for it.
-LARGE = 64 * 1024
 
 
 Key = tuple[int, str]
@@ -148,12 +142,13 @@ class Forwarder:
             found = await self.lookups.copies(alias_id, message.digest)
             if not found:
                 return Answer.REFUSED
-            address = found[0][0].alias
+            first = found[0][0]
             copies = [
                 _Copy(destination.destination_id, destination.email, destination.is_paused, *known)
                 for destination, known in found
             ]
-            return await _Sending(self, message, address, (alias_id, message.digest), contact).answer(copies)
+            key = alias_id, message.digest
+            return await _Sending(self, message, first.alias, key, first, contact).answer(copies)
 
     async def _to_postmaster(self, message: Message, address: str, digest: str) -> Answer:
         """Send the message to MAIL_POSTMASTER."""
@@ -167,9 +162,9 @@ class Forwarder:
         """Let the mail server in front send the message to the alias's destination, counted as forwarded.
 
         An answer if the alias does not take it. None, and nothing is counted, if it has to hand it over
-        instead (`take`): to an alias with several destinations or a paused one, or that no longer receives,
-        in a loop, or if it needs SMTPUTF8. Raises TooLate after ANSWER_TIMEOUT, and what the database raises
-        while it is away or takes no changes.
+        instead (`take`): to an alias with several destinations or a paused one, whose replies hide its owner,
+        or that no longer receives, in a loop, or if it needs SMTPUTF8. Raises TooLate after ANSWER_TIMEOUT,
+        and what the database raises while it is away or takes no changes.
 
         Nothing recognises the message if it comes again. The mail server in front may fail to queue it after
         our answer; a second try that was swallowed then would be a message lost.
@@ -184,12 +179,12 @@ class Forwarder:
             destinations = await self.lookups.destinations(alias_id)
             if len(destinations) != 1:
                 return None
-            ((address, destination_id, email, is_paused),) = destinations
-            if is_paused or (await self.lookups.resolve(email)).kind in _OURS:
+            ((address, destination_id, email, is_paused, hides_replies, _format),) = destinations
+            if is_paused or hides_replies or (await self.lookups.resolve(email)).kind in _OURS:
                 return None
             # In place of a digest: what tells a day's messages apart in a return path.
             sender = _new_sender(head.sender, address, alias_id, destination_id, secrets.token_hex(2))
-            redirection = Redirection(sender, email, _trace(head, address, alias_id))
+            redirection = Redirection(sender, email, trace(head, address, alias_id))
             contact_id = contact.contact_id if contact else None
             entry = Redirected(alias_id, destination_id, readable(head.author), deadline, contact_id)
             await self.ledger.write(entry)
@@ -204,6 +199,7 @@ class _Sending:
     message: Message
     address: str
     key: Key
+    alias: Destination | None = None
     author: Correspondent | None = None
 
     async def answer(self, copies: Sequence[_Copy]) -> Answer:
@@ -235,9 +231,9 @@ class _Sending:
         # Such a destination cannot be added, but its domain may have become ours since then.
         ours = {copy.destination_id for copy in copies if alias_id and await self._leads_to_us(copy)}
         sender = readable(self.message.head.author)
-        contact_id = self.author.contact_id if self.author else None
-        trace = written(_trace(self.message.head, self.address, alias_id))
-        content = trace + joint(self.message.content) + self.message.content
+        composed = await self._composed()
+        contact = composed.contact or self.author
+        contact_id = contact.contact_id if contact else None
         stale = tuple(copy.delivery_id for copy in copies if copy.delivery_id is not None)
         await ledger.write(Begun(alias_id, digest, tuple(copy.destination_id for copy in copies), stale))
         pending = []
@@ -247,7 +243,7 @@ class _Sending:
                 outcome = Refused("5.4.6")
             elif time.monotonic() < deadline:
                 outcome = await self.forwarder.next_hop.send(
-                    self._sender_for(copy), copy.email, content, utf8=self.message.utf8
+                    self._sender_for(copy), copy.email, composed.content, utf8=self.message.utf8
                 )
             if isinstance(outcome, Pending):
                 logger.info(
@@ -261,11 +257,28 @@ class _Sending:
             refusal = outcome if isinstance(outcome, Refused) else Refused("")
             status, reason = refusal.status, in_one_line(refusal.words)
             await ledger.settle(
-                Settled(alias_id, copy.destination_id, digest, status, sender, reason, contact_id)
+                Settled(
+                    alias_id,
+                    copy.destination_id,
+                    digest,
+                    status,
+                    sender,
+                    reason,
+                    contact_id,
+                    composed.contact_name,
+                    composed.caution,
+                )
             )
         if pending:
             await ledger.release(Released(alias_id, digest, tuple(pending)))
         return len(pending)
+
+    async def _composed(self) -> Composed:
+        alias_id, _digest = self.key
+        if self.alias is None or not self.alias.hides_replies:
+            return as_it_came(self.message, self.address, alias_id)
+        forwarder = self.forwarder
+        return await hidden(self.message, self.alias, alias_id, forwarder.lookups, forwarder.ledger)
 
     async def _leads_to_us(self, copy: _Copy) -> bool:
         return (await self.forwarder.lookups.resolve(copy.email)).kind in _OURS
@@ -282,13 +295,6 @@ def _new_sender(sender: str, address: str, alias_id: int, destination_id: int, d
     """The envelope sender with which a message to the alias goes on: a bounce keeps the null sender."""
     domain = address.rpartition("@")[2]
     return return_path(alias_id, destination_id, domain, timezone.now(), digest) if sender else ""
-
-
-def _trace(head: Head, address: str, alias_id: int) -> Fields:
-    unsubscribe = None
-    if alias_id and may_offer_unsubscribe(head.fields):
-        unsubscribe = f"{settings.SITE_URL}{unsubscribe_path(alias_id)}"
-    return trace_fields(address, alias_id, head.client, head.protocol, unsubscribe)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ from django.utils.functional import cached_property
 from mail.delivery.message import Fields, author, header_fields, without_first_received
 from mail.delivery.verdict import UNKNOWN
 
+# Octets of a message that is read aside, so that others need not wait for it.
+LARGE = 64 * 1024
+
 
 class Answer(Enum):
     """Our answer to the sender for one recipient, never the next hop's own words."""

@@ -84,7 +84,8 @@ class Incoming:
 
     def __init__(self, content: bytes, envelope_sender: str, alias: str) -> None:
         self.alias = alias
-        self.fields, self.body = _split(content)
+        self.fields, start = _split(content)
+        self.body = memoryview(content)[start:]
         # Of two From fields, mail programs show one or the other: neither counts.
         is_single = sum(field.name == "from" for field in self.fields) == 1
         self.authors = self._mailboxes("from") if is_single else []
@@ -105,13 +106,22 @@ class Incoming:
         return self._correspondent(self.authors[0].address) if self.authors else None
 
     @cached_property
+    def author_name(self) -> str:
+        """The name in the author's own From, "" without one."""
+        return plain_name(self.authors[0].name) if self.authors else ""
+
+    @property
+    def has_unsubscribe(self) -> bool:
+        """Whether the author says how to leave a list."""
+        return any(field.name in {_UNSUBSCRIBE, _UNSUBSCRIBE_POST} for field in self.fields)
+
+    @cached_property
     def correspondents(self) -> list[tuple[str, str | None]]:
-        """The addresses in their one form that are to be replaced, the most important ones first; those of
-        authors with their names."""
+        """The addresses in their one form that are to be replaced, the most important ones first; that of
+        the author with a name."""
         found: dict[str, str | None] = {}
-        for mailbox in self.authors[:1]:
-            if address := self._correspondent(mailbox.address):
-                found[address] = plain_name(mailbox.name) or None
+        if self.author:
+            found[self.author] = self.author_name or None
         others = [mailbox.address for mailbox in self.reply_to]
         others += self._list_addresses()
         others += [mailbox.address for found in self.recipients.values() for mailbox in found]
@@ -120,10 +130,13 @@ class Incoming:
                 found.setdefault(address, None)
         return list(found.items())
 
-    def rewritten(self, shown: Mapping[str, Mailbox]) -> bytes:
-        """The message with reverse addresses: `shown` has, for each correspondent's address, the mailbox
-        that stands for it. Whoever is not among them cannot be answered, and is left out."""
-        return _Rewriting(self, shown).message()
+    def rewritten(self, shown: Mapping[str, Mailbox], top: bytes = b"") -> bytes:
+        """The message with reverse addresses, below the fields in `top`.
+
+        `shown` has, for each correspondent's address, the mailbox that stands for it. Whoever is not among
+        them cannot be answered, and is left out.
+        """
+        return b"".join([top, *_Rewriting(self, shown).fields(), b"\r\n", self.body])
 
     def is_alias(self, text: str) -> bool:
         """Whether mail to this address reaches the alias."""
@@ -153,15 +166,15 @@ class Incoming:
         return field.name == "list-post" or (field.name == _UNSUBSCRIBE and not self.has_one_click)
 
 
-def _split(content: bytes) -> tuple[list[Field], bytes]:
-    """The header's fields, and the body.
+def _split(content: bytes) -> tuple[list[Field], int]:
+    """The header's fields, and where the body begins.
 
     The header ends at its first empty line, or before the first line that is not of a field, as Postfix
     has it (cleanup(8)). A return alone is a space, as for Postfix. Fields beyond HEADER_MAX are left out.
     """
     between = joint(content)
     if between == b"\r\n":
-        return [], content
+        return [], 0
     # A mailbox file's first line names the envelope's sender.
     start = content.find(b"\n") + 1 if between else 0
     found = _HEADER_END.search(content, start)
@@ -177,8 +190,8 @@ def _split(content: bytes) -> tuple[list[Field], bytes]:
         # The last one may have been cut off.
         del read[-1:]
     empty_line = _EMPTY_LINE.match(content, end)
-    body = content[empty_line.end() if empty_line else end :]
-    return [Field(name, b"\r\n".join(lines) + b"\r\n") for name, lines in read], body
+    fields = [Field(name, b"\r\n".join(lines) + b"\r\n") for name, lines in read]
+    return fields, empty_line.end() if empty_line else end
 
 
 def _one_form(text: str) -> str | None:
@@ -219,7 +232,7 @@ class _Rewriting:
         # In order, and each once.
         self.left_out: dict[str, None] = {}
 
-    def message(self) -> bytes:
+    def fields(self) -> list[bytes]:
         replaced = self._replaced()
         fields = []
         for field in self.incoming.fields:
@@ -227,7 +240,7 @@ class _Rewriting:
             fields.append(replaced.pop(field.name, b"") if field.name in _REPLACED else self._kept(field))
         authors = [_in_ascii(mailbox.address) for mailbox in self.incoming.authors]
         top = [_field(AUTHOR_FIELD, authors), _field(LEFT_OUT_FIELD, self._listed()), *replaced.values()]
-        return b"".join([*top, *fields, b"\r\n", self.incoming.body])
+        return [*top, *fields]
 
     def _replaced(self) -> dict[str, bytes]:
         """The fields with mailboxes by their names."""

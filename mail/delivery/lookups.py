@@ -1,5 +1,6 @@
 """What forwarding asks the database: one statement for all who ask the same kind of question at once."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from django.db.models import Exists, F, FilteredRelation, OuterRef, Q
 
 from aliases.models import Alias, AliasDestination
 from contacts.addresses import correspondent_address
-from contacts.book import Correspondent, Wanted, contacts_for_all, find_all
+from contacts.book import Correspondent, Found, Wanted, contacts_for_all, find_all
 from core.addresses import AddressError
 from core.db.compiled import CompiledQuery
-from mail.delivery.dkim import sign
+from domains.models.dkim_key import DkimKey, signing_keys
+from mail.delivery.dkim import sign_with
 from mail.delivery.gatherer import Gatherer
 from mail.delivery.resolve import Resolution, needs_database, resolve, resolve_all
 from mail.delivery.writers import (
@@ -41,13 +43,26 @@ class Destination(NamedTuple):
     destination_id: int
     email: str
     is_paused: bool
+    hides_replies: bool
+    # How correspondents are shown (aliases.models.SenderFormat); None for the usual way.
+    sender_format: str | None
+
+
+_DESTINATION = (
+    "alias__address",
+    "address_id",
+    "address__email",
+    IS_PAUSED,
+    "alias__hides_replies",
+    "alias__owner__alias_preferences__sender_format",
+)
 
 
 # Of aliases that receive: the recipient was accepted perhaps long ago.
 _DESTINATIONS = CompiledQuery(
     lambda alias_ids: AliasDestination.objects.filter(
         Exists(Alias.objects.receiving().filter(pk=OuterRef("alias"))), alias__id__among=alias_ids
-    ).values_list("alias_id", "alias__address", "address_id", "address__email", IS_PAUSED),
+    ).values_list("alias_id", *_DESTINATION),
     alias_ids=models.BigIntegerField(),
 )
 
@@ -96,10 +111,7 @@ _COPIES = CompiledQuery(
         .order_by("pk")
         .values_list(
             "alias_id",
-            "alias__address",
-            "address_id",
-            "address__email",
-            IS_PAUSED,
+            *_DESTINATION,
             "delivery__digest",
             "delivery__pk",
             "delivery__accepted",
@@ -115,8 +127,8 @@ def _copies(questions: Sequence[_CopiesOf]) -> list[list[tuple[Destination, Know
     aliases: dict[int, dict[Destination, dict[str | None, Known]]] = defaultdict(lambda: defaultdict(dict))
     alias_ids, digests = ({getattr(each, name) for each in questions} for name in ("alias_id", "digest"))
     for alias_id, *row in _COPIES(alias_ids=list(alias_ids), digests=list(digests)):
-        digest, *known = row[4:]
-        aliases[alias_id][Destination(*row[:4])][digest] = Known(*known)
+        digest, *known = row[len(_DESTINATION) :]
+        aliases[alias_id][Destination(*row[: len(_DESTINATION)])][digest] = Known(*known)
     return [
         [(destination, known.get(each.digest, NOTHING)) for destination, known in found.items()]
         for each in questions
@@ -136,9 +148,23 @@ def _deliveries_without_alias(questions: Sequence[_DeliveryOf]) -> list[Known]:
 
 
 @dataclass(frozen=True)
-class _SignatureOf:
+class _ContactsOf:
+    alias_id: int
+    addresses: tuple[str, ...]
+
+
+def _contacts(questions: Sequence[_ContactsOf]) -> list[Found]:
+    pairs = [(each.alias_id, address) for each in questions for address in each.addresses]
+    found = find_all(pairs) if pairs else {}
+    return [
+        {address: found[key] for address in each.addresses if (key := (each.alias_id, address)) in found}
+        for each in questions
+    ]
+
+
+@dataclass(frozen=True)
+class _KeysOf:
     domain: str
-    content: bytes
 
 
 @dataclass(frozen=True)
@@ -147,20 +173,21 @@ class _ContactOf:
     address: str
 
 
-def _contacts(questions: Sequence[_ContactOf]) -> list[Correspondent | None]:
+def _contact(questions: Sequence[_ContactOf]) -> list[Correspondent | None]:
     keys = [(each.alias_id, each.address) for each in questions]
     found = find_all(keys)
     return [found.get(key) for key in keys]
 
 
 _ANSWERS: dict[type, Any] = {
+    _ContactsOf: _contacts,
+    _KeysOf: lambda questions: [signing_keys(each.domain) for each in questions],
     OwnerOf: find_owners,
     Written: meet,
     SentBefore: find_sent,
     Turn: take_turns,
     Notice: admit_notices,
-    _SignatureOf: lambda questions: [sign(each.domain, each.content) for each in questions],
-    _ContactOf: _contacts,
+    _ContactOf: _contact,
     Wanted: contacts_for_all,
     str: resolve_all,
     _DestinationsOf: _destinations,
@@ -203,10 +230,19 @@ class Lookups(Gatherer[Any, Any]):
         found: list[tuple[Destination, Known]] = await self.ask(_CopiesOf(alias_id, digest))
         return found
 
-    async def signature(self, domain: str, content: bytes) -> bytes:
-        """The fields that sign the message (mail.delivery.dkim.sign)."""
-        found: bytes = await self.ask(_SignatureOf(domain, content))
+    async def contacts(self, alias_id: int, addresses: Sequence[str]) -> Found:
+        """The alias's contacts among these addresses, which are in their one form."""
+        found: Found = await self.ask(_ContactsOf(alias_id, tuple(addresses)))
         return found
+
+    async def signing_keys(self, domain: str) -> list[DkimKey]:
+        """The keys that sign mail from this domain (mail.delivery.dkim.sign_with)."""
+        found: list[DkimKey] = await self.ask(_KeysOf(domain))
+        return found
+
+    async def signature(self, domain: str, content: bytes) -> bytes:
+        """The fields that sign the message (mail.delivery.dkim.sign), made aside: they take a millisecond."""
+        return await asyncio.to_thread(sign_with, await self.signing_keys(domain), domain, content)
 
     async def delivery_without_alias(self, digest: str) -> Known:
         """What is known of a message to the postmaster."""

@@ -20,6 +20,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from aliases.models import Alias
+from contacts.book import Found, Wanted, contacts_for_all
 from contacts.models import Contact
 from core.db.compiled import CompiledChange, insert_rows
 from core.db.locks import limit_lock_wait
@@ -61,6 +62,8 @@ class Settled:
     sender: str
     reason: str = ""  # why it was refused, in one line
     contact_id: int | None = None
+    contact_name: str = ""  # as the author's own From has it, to be noted if the contact has none
+    caution: str = ""  # mail.models.Caution
 
     @property
     def is_accepted(self) -> bool:
@@ -155,6 +158,13 @@ _COUNT_CONTACT = CompiledChange(
     key=models.BigIntegerField(),
     number=models.IntegerField(),
     now=models.DateTimeField(),
+)
+_NAME_CONTACT = CompiledChange(
+    lambda key, name, before: Contact.objects.filter(pk=key, name=before, is_name_kept=False),
+    lambda key, name, before: {"name": name},
+    key=models.BigIntegerField(),
+    name=models.CharField(),
+    before=models.CharField(),
 )
 _RETAKE = CompiledChange(lambda key: Delivery.objects.filter(pk=key), key=models.BigIntegerField())
 _COPY: dict[str, Any] = {
@@ -256,6 +266,12 @@ def _count_contacts(entries: Sequence[Entry], now: datetime, present: Set[int]) 
                 forwards[entry.contact_id] += 1
     for change, counts in ((_COUNT_CONTACT, forwards), (_COUNT_TO_CONTACT, replies)):
         change([{"key": key, "number": counts[key], "now": now} for key in sorted(present) if counts[key]])
+    named = {
+        entry.contact_id: entry.contact_name
+        for entry in entries
+        if isinstance(entry, Settled) and entry.contact_id in present and entry.contact_name
+    }
+    _NAME_CONTACT([{"key": key, "name": name, "before": ""} for key, name in sorted(named.items())])
 
 
 def _activities(entries: Sequence[Entry], now: datetime, contacts: Set[int] = frozenset()) -> list[Activity]:
@@ -270,6 +286,7 @@ def _activities(entries: Sequence[Entry], now: datetime, contacts: Set[int] = fr
             status=entry.status[:STATUS_MAX] if isinstance(entry, Settled) else "",
             reason=entry.reason if isinstance(entry, Settled) else "",
             contact_id=entry.contact_id if entry.contact_id in contacts else None,
+            caution=entry.caution if isinstance(entry, Settled) else "",
         )
         for entry in entries
         if isinstance(entry, Settled | Redirected) and entry.alias_id
@@ -336,7 +353,7 @@ def _write_without_alias(entry: Entry) -> None:
             _deliveries(entry).delete()
 
 
-class Ledger(Gatherer[Entry, None]):
+class Ledger(Gatherer[Entry | Wanted, Found | None]):
     """Writes what happens to messages: all that waits, in one transaction."""
 
     def __init__(self) -> None:
@@ -352,6 +369,11 @@ class Ledger(Gatherer[Entry, None]):
         same copy; TooLate; and what the database raises if it cannot be written.
         """
         await self.ask(entry, entry.deadline if isinstance(entry, Begun | Redirected) else None)
+
+    async def contacts(self, wanted: Wanted) -> Found:
+        """The wanted contacts by address; those that are missing are made, within the limits. Raises what
+        the database raises if they cannot be."""
+        return await self.ask(wanted) or {}
 
     async def settle(self, copy: Settled) -> None:
         """Write that a copy is settled, with its activity and its counter. Raises nothing: what cannot be
@@ -390,12 +412,17 @@ class Ledger(Gatherer[Entry, None]):
         if self._unwritten:
             await self.ask(RETRY)
 
-    def _write(self, entries: Sequence[Entry]) -> list[None]:
+    def _write(self, asked: Sequence[Entry | Wanted]) -> list[Found | None]:
+        entries = [each for each in asked if not isinstance(each, Wanted)]
         # While an outcome cannot be written, nothing more is begun.
         if self._unwritten and any(isinstance(entry, Begun | Forgotten | Retry) for entry in entries):
             self._write_unwritten()
-        _write_all(entries)
-        return [None] * len(entries)
+        # First: if the rest fails, all is asked once more, one by one, and finding contacts changes nothing.
+        wanted = list(dict.fromkeys(each for each in asked if isinstance(each, Wanted)))
+        found = dict(zip(wanted, contacts_for_all(wanted), strict=True))
+        if entries:
+            _write_all(entries)
+        return [found[each] if isinstance(each, Wanted) else None for each in asked]
 
     def _write_unwritten(self) -> None:
         for key, copy in list(self._unwritten.items()):

@@ -8,8 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from accounts.models import User
+from tests.conftest import forwards_as_it_came
 from tests.rig.certificates import pair
 from tests.rig.mail_process import Server, filled_database
+
+
+@pytest.fixture
+def alice(alice: User) -> User:
+    return forwards_as_it_came(alice)
+
+
+@pytest.fixture
+def root(root: User) -> User:
+    return forwards_as_it_came(root)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from mail.postfix.fresh import fresh
 from mail.postfix.parameters import Configuration
 from mail.server.domain_table import DomainTable
 from mail.server.listening import endpoints
-from tests.conftest import missing
+from tests.conftest import forwards_as_it_came, missing
 from tests.rig import mta
 from tests.rig.mail_doors import running_doors_at
 from tests.rig.mta import Ports, Postfix, Sink
@@ -133,4 +133,9 @@ def run_site(
 @pytest.fixture
 def bob(example_com: object) -> User:
     """Another owner in alice's domain."""
-    return User.objects.create_user("bob@example.com", "bob-password-12")
+    return forwards_as_it_came(User.objects.create_user("bob@example.com", "bob-password-12"))
+
+
+@pytest.fixture
+def alice(alice: User) -> User:
+    return forwards_as_it_came(alice)

@@ -43,7 +43,8 @@ def test_all_doors_answer_and_sigterm_ends_them(
     with smtplib.SMTP("127.0.0.1", server.port, timeout=20) as client:
         client.sendmail("bob@sender.test", [filled[1]], MESSAGE)
     (copy,) = server.arrived()
-    assert copy.endswith(MESSAGE)
+    assert b'From: "Bob - bob at sender.test" <r.' in copy
+    assert copy.endswith(MESSAGE.partition(b"\r\n")[2])
     process.terminate()
     assert process.wait(8) == 0
     assert is_soon(lambda: not server.children(), 3)
