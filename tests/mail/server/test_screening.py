@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from accounts.models import User
 from aliases.issuing import issue
-from aliases.models import Admits, Alias, AliasPreferences
+from aliases.models import Admits, Alias
 from contacts.book import add_contact
 from contacts.models import Contact
 from mail.delivery import record
@@ -35,9 +35,6 @@ LATER = "450 4.2.1 Mailbox disabled, try again later"
 
 @pytest.fixture
 def alias(alice: User) -> Alias:
-    # As it came: what is forwarded is not this file's subject.
-    AliasPreferences.objects.create(user=alice, hides_replies=False)
-    alice.refresh_from_db()
     return issue(owner=alice)
 
 
