@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import rig
-from bench.create import PATHS, USERS
+from bench.create import PATHS
 from tests.rig.postgresql import Missing
 
 
@@ -84,7 +84,7 @@ def answer_turns(request: Callable[[], object]) -> None:
 def serve(name: str, record: Path) -> None:
     from django.core.wsgi import get_wsgi_application
 
-    from bench.profile_create import close_connections, creator
+    from bench.profile_create import creator
 
     keys = json.loads(sys.stdin.readline())
     application = get_wsgi_application()
@@ -96,14 +96,14 @@ def serve(name: str, record: Path) -> None:
 
         write_record(create, len(keys), record)
     answer_turns(create)
-    close_connections()
+    rig.close_connections()
 
 
 def measure(kind: str, given: argparse.Namespace) -> dict[str, tuple[float, float]]:
     """The least CPU milliseconds of a request, of web and database, by application."""
     with rig.temporary_directory() as directory, rig.databases(kind, directory, "ours", "floor") as urls:
         amounts = ("--domains", str(given.domains), "--grants", str(given.grants))
-        env, keys = rig.filled(directory, urls["ours"], given.aliases, USERS, *amounts)
+        env, keys = rig.filled(directory, urls["ours"], given.aliases, rig.USERS, *amounts)
         bare = {**env, "DJANGO_SETTINGS_MODULE": "bench.floor.settings"}
         floor = {**bare, "DATABASE_URL": urls["floor"]}
         rig.run(["-m", "django", "migrate", "--run-syncdb", "--verbosity", "0"], floor)

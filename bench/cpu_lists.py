@@ -45,7 +45,7 @@ print(f"{owner.email}:{Token.objects.issue(owner=owner, name='activity', scopes=
 def serve(name: str, page: int) -> None:
     from django.core.wsgi import get_wsgi_application
 
-    from bench.profile_create import asked, close_connections
+    from bench.profile_create import asked
 
     plain, full = json.loads(sys.stdin.readline())
     key = full if name.endswith(ACTIVITY) else plain
@@ -62,7 +62,7 @@ def serve(name: str, page: int) -> None:
     for _ in range(20):
         read()
     answer_turns(read)
-    close_connections()
+    rig.close_connections()
 
 
 def signed_in(key: str) -> str:

@@ -26,7 +26,6 @@ from bench import rig
 from tests.rig.postgresql import Missing
 
 CONNECTIONS = (1, 8, 32)
-USERS = 200
 RESULTS = Path(__file__).resolve().parent / "results"
 CREATE = "/api/alias/random/new?hostname=www.github.com"
 PATHS = {"floor": "/insert", "statements": "/statements", "ours": CREATE}
@@ -72,7 +71,7 @@ def bench(kind: str, given: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     with rig.temporary_directory() as directory, rig.databases(kind, directory, "ours", "floor") as urls:
         say(f"{kind}: filling with {given.aliases:,} aliases")
-        env, keys = rig.filled(directory, urls["ours"], given.aliases, USERS)
+        env, keys = rig.filled(directory, urls["ours"], given.aliases, rig.USERS)
         floor_env = {**env, "DATABASE_URL": urls["floor"], "DJANGO_SETTINGS_MODULE": "bench.floor.settings"}
         rig.run(["-m", "django", "migrate", "--run-syncdb", "--verbosity", "0"], floor_env)
         record = directory / "record"

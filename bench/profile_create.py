@@ -8,7 +8,6 @@ them: driver and round trip included. COMMIT stands apart: it is the wait for th
 import argparse
 import cProfile
 import io
-import os
 import pstats
 import re
 import statistics
@@ -20,8 +19,7 @@ from itertools import cycle
 from typing import Any
 
 from bench import rig
-from bench.create import CREATE, NOTE, USERS
-from tests.rig.postgresql import Missing
+from bench.create import CREATE, NOTE
 
 Create = Callable[[], None]
 
@@ -154,35 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=500, help="creates to measure (default 500)")
     parser.add_argument("--functions", type=int, default=50, help="lines of Python's profile")
     given = parser.parse_args(arguments)
-    rig.stop_on_signals()
-    try:
-        with (
-            rig.temporary_directory() as directory,
-            rig.databases(given.database, directory, "ours") as urls,
-        ):
-            env, keys = rig.filled(directory, urls["ours"], given.aliases, USERS)
-            os.environ.update(env)
-            try:
-                report(given.database, keys, given)
-            finally:
-                close_connections()
-    except Missing as reason:
-        print(f"SKIPPED: {given.database}: {reason}")
-        return 1 if os.environ.get("CI") == "true" else 0
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        return 130
-    return 0
-
-
-def close_connections() -> None:
-    """End this process's connections, so that the database server can stop at once."""
-    from django.db import connections
-
-    for connection in connections.all(initialized_only=True):
-        connection.close()
-        if connection.vendor == "postgresql":
-            connection.close_pool()
+    return rig.measured_here(given.database, given.aliases, lambda keys: report(given.database, keys, given))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import psycopg
 
-from tests.rig.postgresql import cluster
+from tests.rig.postgresql import Missing, cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 DATABASES = ("sqlite", "postgresql")
@@ -27,6 +27,7 @@ START_TIMEOUT = 60
 STOP_TIMEOUT = 30
 # Above what any run creates: the limits are counted, and never reached.
 NO_LIMIT = "1000000000"
+USERS = 200
 
 
 @contextmanager
@@ -102,7 +103,7 @@ def run(command: Sequence[str], env: dict[str, str], stdin: str = "") -> str:
 def gunicorn(application: str, env: dict[str, str]) -> Iterator[int]:
     """The port at which the site's gunicorn configuration serves `application` during the block."""
     port = free_port()
-    own = {"HOST": "127.0.0.1", "PORT": str(port), "WEB_WORKERS": "2", "WEB_THREADS": "4"}
+    own = {"HOST": "127.0.0.1", "PORT": str(port), "WEB_WORKERS": "2"}
     server = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "-c", "python:anonmail_site.gunicorn_conf", application],
         cwd=ROOT,
@@ -157,6 +158,37 @@ def filled(
     command = ["-m", "bench.fill", "--aliases", str(aliases), "--users", str(users), *more]
     keys = json.loads(run(command, env))
     return env, keys
+
+
+def measured_here(kind: str, aliases: int, measure: Callable[[list[str]], None]) -> int:
+    """The exit code, after `measure` was given each user's API key: a database is filled, and this process is
+    the application."""
+    stop_on_signals()
+    try:
+        with temporary_directory() as directory, databases(kind, directory, "ours") as urls:
+            env, keys = filled(directory, urls["ours"], aliases, USERS)
+            os.environ.update(env)
+            try:
+                measure(keys)
+            finally:
+                close_connections()
+    except Missing as reason:
+        print(f"SKIPPED: {kind}: {reason}")
+        return 1 if os.environ.get("CI") == "true" else 0
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def close_connections() -> None:
+    """End this process's connections, so that the database server can stop at once."""
+    from django.db import connections
+
+    for connection in connections.all(initialized_only=True):
+        connection.close()
+        if connection.vendor == "postgresql":
+            connection.close_pool()
 
 
 def alone(path: Path) -> IO[str]:

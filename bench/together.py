@@ -5,7 +5,6 @@ as in bench.cpu.
 """
 
 import argparse
-import os
 import random
 import secrets
 import sys
@@ -14,9 +13,6 @@ from collections.abc import Callable, Sequence
 
 from bench import rig
 from bench.cpu import backends, cpu_of
-from bench.create import USERS
-from bench.profile_create import close_connections
-from tests.rig.postgresql import Missing
 
 SIZES = (1, 2, 4, 8)
 
@@ -66,33 +62,21 @@ def measure(insert: Callable[[int], None], turns: int) -> dict[int, tuple[float,
     return least
 
 
+def report(kind: str, least: dict[int, tuple[float, float]]) -> None:
+    print("| database | together | web, ms | database, ms | both |\n|---|--:|--:|--:|--:|")
+    for size, (web, database) in least.items():
+        print(f"| {kind} | {size} | {web:.3f} | {database:.3f} | {web + database:.3f} |")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--database", choices=rig.DATABASES, default="postgresql")
     parser.add_argument("--aliases", type=int, default=20_000, help="present before (default 20000)")
     parser.add_argument("--turns", type=int, default=100, help="of each size (default 100)")
     given = parser.parse_args(arguments)
-    rig.stop_on_signals()
-    try:
-        with (
-            rig.temporary_directory() as directory,
-            rig.databases(given.database, directory, "ours") as urls,
-        ):
-            env, _keys = rig.filled(directory, urls["ours"], given.aliases, USERS)
-            os.environ.update(env)
-            try:
-                least = measure(inserter(), given.turns)
-            finally:
-                close_connections()
-    except Missing as reason:
-        print(f"SKIPPED: {given.database}: {reason}")
-        return 1 if os.environ.get("CI") == "true" else 0
-    except KeyboardInterrupt:
-        return 130
-    print("| database | together | web, ms | database, ms | both |\n|---|--:|--:|--:|--:|")
-    for size, (web, database) in least.items():
-        print(f"| {given.database} | {size} | {web:.3f} | {database:.3f} | {web + database:.3f} |")
-    return 0
+    return rig.measured_here(
+        given.database, given.aliases, lambda _keys: report(given.database, measure(inserter(), given.turns))
+    )
 
 
 if __name__ == "__main__":
