@@ -33,7 +33,7 @@ from aliases.websites import parse_site
 from core.addresses import AddressError
 from core.batch_writer import BatchWriter
 from core.db.compiled import CompiledInsert, insert_unless_present
-from core.db.locks import has_waited_in_vain, limit_lock_wait
+from core.db.locks import has_waited_in_vain, limit_lock_wait, write_turn
 from core.db.violations import is_dangling
 from core.ratelimit import Counter, Limit, count_or_refuse
 from domains.models import Domain
@@ -254,6 +254,12 @@ def insert_all(every: Sequence[NewAlias]) -> None:
             )
 
 
+def _insert_in_turn(every: Sequence[NewAlias]) -> None:
+    """`insert_all`, as the next of all processes that create."""
+    with write_turn():
+        insert_all(every)
+
+
 def _is_common(error: Exception) -> bool:
     """Whether the database is away for all, or nobody knows whether it has committed."""
     return isinstance(error, OperationalError | InterfaceError) and not has_waited_in_vain(error)
@@ -261,7 +267,7 @@ def _is_common(error: Exception) -> bool:
 
 # A transaction for one waits for locks without a limit, as an import may hold its owner's counters.
 _inserter = BatchWriter(
-    insert_all, is_common=_is_common, key=lambda new: new.owner.pk, patience=LOCK_PATIENCE
+    _insert_in_turn, is_common=_is_common, key=lambda new: new.owner.pk, patience=LOCK_PATIENCE
 )
 
 

@@ -120,6 +120,7 @@ def _no_memory_of_other_tests() -> None:
 def _nothing_is_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done after an answer is done before it here: other threads see no rows of a test's."""
     monkeypatch.setattr("core.after_answer.start", lambda run: run())
+    monkeypatch.setattr("core.late_writes.start", lambda write: write())
     # The test's connection, in a transaction that PostgreSQL would lose with it.
     monkeypatch.setattr("core.after_answer.close_old_connections", lambda: None)
 

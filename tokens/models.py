@@ -14,9 +14,9 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
-from core.best_effort import best_effort
 from core.client_address import in_any, parse_ip
 from core.exceptions import RuleError
+from core.late_writes import LateWriter
 from tokens.scopes import Scope, check_scopes
 
 # 48 of 62 characters are 285 random bits. Between 40 and 60: addy.io's clients check for that.
@@ -164,14 +164,18 @@ class Token(models.Model):
         return in_any(parse_ip(remote_address), [ip_network(network) for network in self.networks])
 
     def note_use(self) -> None:
-        """Record its use, at most once a minute; skipped if the database is locked."""
+        """Record its use, at most once a minute and a moment later; nothing waits or fails for it."""
         now = timezone.now()
-        if self.last_used is not None and abs(now - self.last_used) < LAST_USED_PRECISION:
-            return
-        self.last_used = now
-        with best_effort():
-            Token.objects.filter(pk=self.pk).update(last_used=now)
+        if self.last_used is None or abs(now - self.last_used) >= LAST_USED_PRECISION:
+            _uses.note(self.pk)
 
     def revoke(self) -> None:
         """End the token, from the next request on."""
         self.delete()
+
+
+def _write_uses(keys: set[int]) -> None:
+    Token.objects.filter(pk__in=keys).update(last_used=timezone.now())
+
+
+_uses = LateWriter(_write_uses)

@@ -1,11 +1,19 @@
-"""Waiting for rows that other transactions have locked."""
+"""Waiting for what other transactions have locked."""
 
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
-from django.db import OperationalError, connection
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections
 
 # PostgreSQL's SQLSTATEs (Appendix A): lock_not_available, deadlock_detected.
 _WAITED_IN_VAIN = {"55P03", "40P01"}
+TURN_PATIENCE = timedelta(seconds=5)
+TURN_PAUSE = timedelta(milliseconds=1)
 
 
 def limit_lock_wait(limit: timedelta) -> None:
@@ -19,3 +27,42 @@ def limit_lock_wait(limit: timedelta) -> None:
 def has_waited_in_vain(error: Exception) -> bool:
     """Whether PostgreSQL ended the transaction because of others' locks, and not for want of a database."""
     return isinstance(error, OperationalError) and getattr(error.__cause__, "sqlstate", "") in _WAITED_IN_VAIN
+
+
+@contextmanager
+def write_turn() -> Iterator[None]:
+    """Wait in line, on SQLite, for other processes that are about to write; for a few seconds at most.
+
+    SQLite itself sleeps for up to 100 ms between two tries, and finds its lock taken again each time where
+    another process always has more to write.
+    """
+    file = _turn_file()
+    if file is None:
+        yield
+        return
+    try:
+        _wait_for(file)
+        yield
+    finally:
+        os.close(file)
+
+
+def _turn_file() -> int | None:
+    """The file whose lock is the turn, open; None if there is none."""
+    database: Any = connections[DEFAULT_DB_ALIAS]
+    if database.vendor != "sqlite" or database.is_in_memory_db():
+        return None
+    try:
+        return os.open(f"{database.settings_dict['NAME']}-turn", os.O_WRONLY | os.O_CREAT, 0o600)
+    except OSError:
+        # In a directory that cannot be written, the database will say so.
+        return None
+
+
+def _wait_for(file: int) -> None:
+    deadline = time.monotonic() + TURN_PATIENCE.total_seconds()
+    while time.monotonic() < deadline:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(TURN_PAUSE.total_seconds())

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 import time_machine
 from django.db import IntegrityError, InternalError, OperationalError, transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
+from core.late_writes import LateWriter
 from tokens.models import NETWORKS_MAX, InvalidNetwork, Token, clean_networks, digest_of
 from tokens.scopes import EVERYTHING, InvalidScopes, Scope
 
@@ -162,6 +162,7 @@ def test_the_last_use_is_written_at_most_once_a_minute(
     # the last use
     with time_machine.travel(start, tick=False), django_assert_num_queries(1):
         token.note_use()
+    token.refresh_from_db()
     with time_machine.travel(start + timedelta(seconds=59), tick=False), django_assert_num_queries(0):
         token.note_use()
     first = Token.objects.get().last_used
@@ -220,18 +221,26 @@ def test_a_use_that_a_wrong_clock_wrote_is_written_anew(alice: User) -> None:
     assert token.last_used <= timezone.now()
 
 
-@pytest.mark.parametrize("error", [OperationalError("locked"), InternalError("read-only")])
-def test_a_use_that_cannot_be_written_stops_nobody(
-    alice: User, monkeypatch: pytest.MonkeyPatch, error: Exception
+@pytest.mark.parametrize("error", [OperationalError("full"), InternalError("read-only")])
+def test_uses_that_cannot_be_written_stop_nobody_and_are_logged_once_a_minute(
+    alice: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     token, _secret = Token.objects.issue(owner=alice, name="x")
+    now = 1_000.0
 
-    def fail(*args: object, **named: object) -> None:
+    def fail(keys: set[int]) -> None:
         raise error
 
-    monkeypatch.setattr(QuerySet, "update", fail)
+    monkeypatch.setattr("tokens.models._uses", LateWriter(fail))
+    monkeypatch.setattr("core.late_writes.time.monotonic", lambda: now)
 
+    for _ in range(100):
+        token.note_use()
+    assert len(caplog.records) == 1
+
+    now += 60
     token.note_use()
+    assert len(caplog.records) == 2
 
 
 def test_a_token_made_after_a_deactivation_under_a_wrong_clock_works(alice: User) -> None:
