@@ -301,7 +301,7 @@ def _link_to_primary(inserted: Sequence[NewAlias]) -> set[int]:
     for key, address_key, email in rows:
         new = by_key[key]
         new.alias.destination_addresses = [
-            EmailAddress(pk=address_key, email=email, user=new.owner, verified=True, primary=True)
+            EmailAddress(pk=address_key, email=email, user_id=new.owner.pk, verified=True, primary=True)
         ]
     return {key for key, *_address in rows}
 

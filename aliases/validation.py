@@ -16,14 +16,18 @@ NAME_MAX_CHARACTERS = 128  # as SimpleLogin's
 DESTINATIONS_MAX = 20
 
 
-def is_text(character: str) -> bool:
-    """Whether the database can store the character: not NUL, not half of a surrogate pair."""
-    return character != "\x00" and not "\ud800" <= character <= "\udfff"
+# What the database cannot store: NUL, and halves of surrogate pairs.
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """The text without the characters that the database cannot store."""
+    return _NOT_TEXT.sub("", text)
 
 
 def clean_text(text: str) -> str:
     """The text, if the database and a mail header can contain it. Raises InvalidValue otherwise."""
-    if not all(map(is_text, text)):
+    if _NOT_TEXT.search(text):
         raise refusals.InvalidValue(gettext("The text contains invalid characters."))
     return text
 

@@ -196,11 +196,11 @@ MIDDLEWARE = [
 
 # What a request for the API goes through after the first two of those: it needs no session or CSRF token.
 API_MIDDLEWARE = [
-    "corsheaders.middleware.CorsMiddleware",
+    "api.middleware.HeadersMiddleware",
+    "api.middleware.CorsMiddleware",
+    "api.middleware.language_middleware",
     "api.middleware.JsonMiddleware",
-    "django.middleware.security.SecurityMiddleware",
-    "django.middleware.locale.LocaleMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "api.middleware.host_middleware",
     "allauth.account.middleware.AccountMiddleware",
 ]
 
@@ -350,9 +350,9 @@ MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = _site.hostname == "localhost"
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["tokens.authentication.TokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["tokens.permissions.HoldsScope"],
-    "DEFAULT_PARSER_CLASSES": ["api.parsers.LenientJSONParser"],
+    # Views read bodies by `api.parsers` and answer with `api.answers`, whatever Content-Type and Accept say.
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "api.parsers.AlwaysJSON",
     "EXCEPTION_HANDLER": "api.errors.answer_error",
     "UNAUTHENTICATED_USER": None,
     "URL_FORMAT_OVERRIDE": None,

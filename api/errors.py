@@ -10,8 +10,8 @@ from django.http import Http404
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import APIException, MethodNotAllowed, NotAuthenticated
-from rest_framework.response import Response
 
+from api.answers import Answer
 from core.exceptions import RuleError
 from tokens.authentication import WRONG_CREDENTIALS
 
@@ -74,7 +74,7 @@ def error_body(path: str, sentence: str, status: int) -> dict[str, Any]:
     return {"error": sentence}
 
 
-def answer_error(error: Exception, context: dict[str, Any]) -> Response | None:
+def answer_error(error: Exception, context: dict[str, Any]) -> Answer | None:
     """The API's exception handler. None lets the error go on and become a 500, in the middleware."""
     headers: dict[str, str] = {}
     if isinstance(error, RuleError):
@@ -104,7 +104,7 @@ def answer_error(error: Exception, context: dict[str, Any]) -> Response | None:
     if getattr(context["view"], "speaks_addy", False):
         body = {"message": sentence}
     body |= getattr(error, "fields", {})
-    return Response(body, status=status, headers=headers)
+    return Answer(body, status=status, headers=headers)
 
 
 def _words(error: APIException) -> str:

@@ -6,7 +6,8 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from aliases.models import Alias, AliasQuerySet
-from core.db.compiled import Parameter, RowsFrom
+from core.db.compiled import RowsFrom
+from core.db.parameters import Parameter
 
 InOrder = Callable[[AliasQuerySet], AliasQuerySet]
 

@@ -3,16 +3,19 @@
 import io
 import re
 from collections.abc import Callable
-from typing import IO
+from typing import IO, Any
 
+import corsheaders.middleware
 from django.conf import settings
 from django.core.handlers.base import BaseHandler
 from django.core.handlers.exception import convert_exception_to_response
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.core.handlers.wsgi import WSGIRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.middleware.security import SecurityMiddleware
 from django.utils import translation
-from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.utils.module_loading import import_string
 
+from api.answers import Answer
 from api.errors import error_body, sentence_for
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -25,13 +28,16 @@ class ApiHandler(BaseHandler):
     """Runs the views behind the middlewares in API_MIDDLEWARE, which may wrap a request and no more."""
 
     def load_middleware(self, is_async: bool = False) -> None:
-        self._view_middleware: list[object] = []
-        self._template_response_middleware: list[object] = []
-        self._exception_middleware: list[object] = []
-        chain = convert_exception_to_response(self._get_response)  # type: ignore[attr-defined]
+        chain = convert_exception_to_response(self._get_response)
         for name in reversed(settings.API_MIDDLEWARE):
             chain = convert_exception_to_response(import_string(name)(chain))
         self._middleware_chain = chain
+
+    def _get_response(self, request: HttpRequest) -> HttpResponseBase:
+        """The view's answer. Nothing here waits for templates, coroutines or a transaction of the request."""
+        view, args, kwargs = self.resolve_request(request)
+        answer: HttpResponseBase = view(request, *args, **kwargs)
+        return answer
 
 
 class ApiMiddleware:
@@ -47,6 +53,39 @@ class ApiMiddleware:
         if API_PATHS.match(request.path_info):
             return self.get_answer(request)
         return self.get_page(request)
+
+
+class CorsMiddleware(corsheaders.middleware.CorsMiddleware):
+    """django-cors-headers for browsers, which say what page asks; other clients need nothing of it."""
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if "HTTP_ORIGIN" in request.META:
+            return super().__call__(request)
+        return self.get_response(request)
+
+
+def language_middleware(get_response: GetResponse) -> GetResponse:
+    """Answers in the language that Django's LocaleMiddleware would choose where no path names one."""
+
+    def in_language(request: HttpRequest) -> HttpResponseBase:
+        language = translation.get_language_from_request(request)
+        translation.activate(language)
+        request.LANGUAGE_CODE = language
+        response = get_response(request)
+        response.headers["Content-Language"] = language
+        return response
+
+    return in_language
+
+
+def host_middleware(get_response: GetResponse) -> GetResponse:
+    """Refuses a request for a host that is none of ALLOWED_HOSTS, whether or not its view asks for it."""
+
+    def for_allowed_host(request: HttpRequest) -> HttpResponseBase:
+        request.get_host()
+        return get_response(request)
+
+    return for_allowed_host
 
 
 class JsonMiddleware:
@@ -65,15 +104,15 @@ class JsonMiddleware:
             fits = _read_body(request)
         except OSError:
             # Invalid chunks, or a client that went away in the middle of one.
-            return _finish(_early_error(400, request))
+            return _error(request, 400)
         if not fits:
-            return _finish(_early_error(413, request))
+            return _error(request, 413)
         response = self.get_response(request)
         media_type = response.headers.get("Content-Type", "")
         if response.status_code >= 300 and response.status_code != 304 and "json" not in media_type:
             status = response.status_code if response.status_code >= 400 else 404
-            response = _error(request, status, response)
-        return _finish(response)
+            return _error(request, status, response)
+        return response
 
 
 def _plain(path: str) -> str:
@@ -119,28 +158,42 @@ def _read(stream: IO[bytes], size: int) -> bytes:
         raise ConnectionError("the body cannot be read") from error
 
 
-def _early_error(status: int, request: HttpRequest) -> HttpResponse:
-    """An error in the client's language, before LocaleMiddleware has chosen one."""
-    language = translation.get_language_from_request(request)
-    with translation.override(language):
-        response = _error(request, status)
-    response.headers["Content-Language"] = language
-    patch_vary_headers(response, ["Accept-Language"])
-    return response
-
-
 def _error(request: HttpRequest, status: int, instead_of: HttpResponseBase | None = None) -> HttpResponse:
-    response = JsonResponse(error_body(request.path_info, sentence_for(status), status), status=status)
-    for name in ("Allow", "Content-Language", "Retry-After", "Vary", "WWW-Authenticate"):
+    response = Answer(error_body(request.path_info, sentence_for(status), status), status)
+    for name in ("Allow", "Retry-After", "WWW-Authenticate"):
         if instead_of is not None and name in instead_of.headers:
             response.headers[name] = instead_of.headers[name]
     return response
 
 
-def _finish(response: HttpResponseBase) -> HttpResponseBase:
-    """Answers of the API are private: no cache keeps them, and no page shows them."""
-    patch_cache_control(response, no_store=True)
-    response.headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
-    response.headers["X-Frame-Options"] = "DENY"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
+class HeadersMiddleware:
+    """The headers that all answers of the API have: they are private, so that no cache keeps them, and no
+    page shows them; besides, what Django's SecurityMiddleware sets."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self.plain, self.secure = map(_constant_headers, ("http", "https"))
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        # To set them one by one takes longer than what any of our middlewares does.
+        response.headers._store.update(self.secure if request.is_secure() else self.plain)
+        if isinstance(response, HttpResponse):
+            response.headers["Content-Length"] = str(len(response.content))
+        return response
+
+
+def _constant_headers(scheme: str) -> dict[str, tuple[str, str]]:
+    """The headers of each answer to a request over http or https, as Django keeps them."""
+    response = HttpResponse(
+        headers={
+            "Cache-Control": "no-store",
+            "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+            "Vary": "Accept-Language, Origin",
+            "X-Frame-Options": "DENY",
+        }
+    )
+    request = WSGIRequest({"REQUEST_METHOD": "GET", "wsgi.input": io.BytesIO(), "wsgi.url_scheme": scheme})
+    SecurityMiddleware(lambda _request: response).process_response(request, response)
+    del response.headers["Content-Type"]
+    return dict(response.headers._store)

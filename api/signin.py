@@ -21,7 +21,6 @@ from django.utils.translation import gettext
 from drf_spectacular.utils import OpenApiResponse
 from rest_framework.fields import empty
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from accounts.models import User
 from accounts.sign_ins import tell_of_sign_in
@@ -29,6 +28,7 @@ from aliases.validation import clean_name, clean_text
 from api.addy.inputs import ChoiceField
 from api.addy.inputs import Input as AddyInput
 from api.addy.objects import stamp, stamp_or_null
+from api.answers import Answer
 from api.errors import BadInput, NeedSudo, NotOffered
 from api.inputs import Input, TextField
 from api.schema import SENTENCES, Call, shown_refusal
@@ -237,7 +237,7 @@ class Login(PasswordView):
             "api_key": "…",
         },
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> Answer:
         data = self.read()
         email = data[self.addys_field if self.speaks_addy else self.simplelogins_field]
         # Even right passwords are limited, as on the page: checking one takes time and memory.
@@ -254,8 +254,8 @@ class Login(PasswordView):
         if self.speaks_addy:
             if key:
                 raise CodeNeeded(key)
-            return Response(self.signed_in(user, data))
-        return Response(
+            return Answer(self.signed_in(user, data))
+        return Answer(
             {
                 "name": user.name,
                 "email": user.email,
@@ -295,7 +295,7 @@ class Mfa(PasswordView):
         takes=CodeInput,
         example={"name": "Alice", "email": "alice@example.com", "api_key": "…"},
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> Answer:
         data = self.read()
         user = self.user(data["mfa_key"])
         code = data[self.addys_field if self.speaks_addy else self.simplelogins_field]
@@ -307,8 +307,8 @@ class Mfa(PasswordView):
             raise WrongCredentials(gettext("Wrong TOTP Token"), to_addy=self.speaks_addy)
         made = self.signed_in(user, data)
         if self.speaks_addy:
-            return Response(made)
-        return Response({"name": user.name, "email": user.email, "api_key": made["api_key"]})
+            return Answer(made)
+        return Answer({"name": user.name, "email": user.email, "api_key": made["api_key"]})
 
     def user(self, key: str) -> User:
         """The user whose password was right a moment ago and still is. Raises WrongCredentials."""
@@ -334,7 +334,7 @@ class ApiKey(ApiView):
     scope = ANY_TOKEN
 
     @Call("Create a token: refused", takes=DeviceInput, refuses=(440,))
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> Answer:
         raise NeedSudo(
             gettext("Need sudo: a token cannot create another one. Create it on the web page instead.")
         )

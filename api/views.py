@@ -1,14 +1,16 @@
 """What all dialects share: the caller, OPTIONS without a key, and how a view gets its path."""
 
-from typing import Any, ClassVar, cast
+from functools import cached_property
+from typing import Any, ClassVar, NoReturn, cast
 
 from django.urls import URLPattern, path
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.models import User
+from api.answers import Answer
+from api.parsers import read_body
 from api.query import read_query
 from tokens.models import Token
 from tokens.scopes import ANY_TOKEN, Scope
@@ -28,6 +30,8 @@ class ApiView(APIView):
     url_name = ""
     # Whether its calls make aliases on the caller's best domain: it is then read with the token.
     chooses_domain: ClassVar[bool] = False
+    # The methods there are, as the header of each answer names them.
+    allow: ClassVar[str]
 
     @classmethod
     def needed_scope(cls, method: str) -> Scope:
@@ -41,20 +45,30 @@ class ApiView(APIView):
         """Whether the caller's token may read what mail an alias had; if not, its figures are shown as 0."""
         return Scope.ACTIVITY in self.token.rights
 
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        return {"Allow": self.allow}
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        # No more than this: there is nothing to negotiate, and neither versions nor throttles.
         if request.method != "OPTIONS":
-            super().initial(request, *args, **kwargs)
+            self.perform_authentication(request)
+            self.check_permissions(request)
+
+    def raise_uncaught_exception(self, exc: Exception) -> NoReturn:
+        # REST framework's own asks what was negotiated.
+        raise exc
 
     def options(  # type: ignore[override]
         self, request: Request, *args: Any, **kwargs: Any
-    ) -> Response:
+    ) -> Answer:
         """Which methods there are (in the header Allow), for a browser that asks before it calls."""
-        return Response(status=204)
+        return Answer(status=204)
 
-    @property
+    @cached_property
     def fields(self) -> dict[str, Any]:
-        """The JSON object in the request's body; empty if there is none."""
-        return cast(dict[str, Any], self.request.data)
+        """The JSON object in the request's body; empty if there is none. Raises BadInput."""
+        return read_body(self.request._request)
 
     @property
     def query(self) -> dict[str, str]:
@@ -82,4 +96,5 @@ class SignInView(ApiView):
 
 def route(where: str, view: type[ApiView], name: str) -> URLPattern:
     """A path below `/api/`; its name is the schema's name for the call too."""
+    view.allow = ", ".join(view().allowed_methods)
     return path(where, view.as_view(url_name=name), name=name)

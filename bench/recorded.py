@@ -74,7 +74,7 @@ def run_again() -> None:
 
     def run_one(each: Statement) -> None:
         nonlocal other_key
-        rows = run(each.sql, [changed(value) for value in each.params])
+        rows = run(connection, each.sql, [changed(value) for value in each.params])
         if each.sql.startswith('INSERT INTO "aliases_alias"'):
             ((_address, other_key),) = rows
 

@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from aliases.models import Alias
-from aliases.validation import NAME_MAX_CHARACTERS, clean_name, is_text
+from aliases.validation import NAME_MAX_CHARACTERS, clean_name, storable
 from contacts.addresses import correspondent_address, is_reverse_address, new_reverse_address
 from contacts.exceptions import NotACorrespondent
 from contacts.models import Contact
@@ -133,7 +133,7 @@ def _cleaned(wanted: Wanted) -> dict[str, str]:
 
 def _shortened(name: str) -> str:
     """A stranger's name, as much of it as can be stored."""
-    name = "".join(character for character in name if is_text(character))
+    name = storable(name)
     return clean_name(name[:NAME_MAX_CHARACTERS])
 
 

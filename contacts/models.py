@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import User
 from aliases.models import Alias
 from aliases.models.alias import SEARCH_MAX_CHARACTERS
-from aliases.validation import NAME_MAX_CHARACTERS, clean_name, is_text
+from aliases.validation import NAME_MAX_CHARACTERS, clean_name, storable
 from core.addresses import (
     ADDRESS_MAX_OCTETS,
     DOMAIN_MAX_OCTETS,
@@ -63,7 +63,7 @@ class ContactQuerySet(models.QuerySet["Contact"]):
 
     def search(self, text: str) -> "ContactQuerySet":
         """Contacts with `text` in address or name, in any case; its beginning counts."""
-        text = "".join(character for character in text if is_text(character)).strip()
+        text = storable(text).strip()
         text = text[:SEARCH_MAX_CHARACTERS]
         if not text:
             return self

@@ -76,12 +76,15 @@ class BatchWriter(Generic[Item]):
                 first_of_key.setdefault(self.key(each.item), each)
             batch = list(first_of_key.values())
             self._waiting = [each for each in self._waiting if each not in batch]
-            for each in batch:
-                each.wake.clear()
+        # Its own thread is this one.
+        others = batch[1:]
+        for each in others:
+            each.wake.clear()
         try:
             self._write(batch)
         finally:
-            for each in batch:
+            mine.was_tried = True
+            for each in others:
                 each.was_tried = True
                 each.wake.set()
             with self._lock:

@@ -68,14 +68,17 @@ class CounterQuerySet(models.QuerySet["Counter"]):
         later than one that begins now comes from a clock that was wrong; it starts over.
         """
         now = timezone.now()
-        limits = {(limit.scope, hide(key)): limit for limit, key in pairs}
-        operations = connections[self.db].ops
-        adapt = operations.adapt_datetimefield_value
+        digests = {key: hide(key) for key in {key for _limit, key in pairs}}
+        limits = {(limit.scope, digests[key]): limit for limit, key in pairs}
+        connection = connections[self.db]
+        adapt = connection.ops.adapt_datetimefield_value
+        begin = adapt(now)
+        ends = {period: adapt(now + period) for period in {limit.period for limit in limits.values()}}
         values: list[str | int | None] = []
         for name in sorted(limits):
-            values += [*name, limits[name].step, adapt(now + limits[name].period)]
-        sql = _hit_statement(len(limits), operations.quote_name(self.model._meta.db_table))
-        rows = run(sql, [*values, adapt(now), adapt(now)])
+            values += [*name, limits[name].step, ends[limits[name].period]]
+        sql = _hit_statement(len(limits), connection.ops.quote_name(self.model._meta.db_table))
+        rows = run(connection, sql, [*values, begin, begin])
         hits = {
             (scope, key): Hit(limits[scope, key], count, _as_datetime(expires))
             for scope, key, count, expires in rows

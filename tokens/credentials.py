@@ -30,7 +30,7 @@ class Credentials:
 
 def _forms(email: str) -> set[str]:
     """The addresses that the e-mail part may mean: as written, or percent-decoded."""
-    return {form for text in (email, unquote(email)) if (form := address_or_none(text))}
+    return {form for text in {email, unquote(email)} if (form := address_or_none(text))}
 
 
 def _by_secret(digest: Any) -> QuerySet[Token]:
@@ -42,8 +42,20 @@ def _by_secret_and_address(digest: Any, first: Any, second: Any) -> QuerySet[Tok
     return _by_secret(digest).filter(Exists(own))
 
 
+_TOKEN = ("created", "last_used", "scopes", "by_password", "expires", "networks")
+_OWNER = ("email", "is_active", "is_superuser", "credentials_valid_from", "password_changed")
+_PREFERENCES = ("style", "idle_days", "unused_days")
+_NEEDED_TO_CREATE = (
+    *_TOKEN,
+    *(f"owner__{name}" for name in _OWNER),
+    *(f"owner__alias_preferences__{name}" for name in _PREFERENCES),
+)
+
+
 def _with_domain(build: Callable[..., QuerySet[Token]]) -> Callable[..., QuerySet[Token]]:
-    return lambda **values: build(**values).annotate(best_domain=best_domain_of("owner"))
+    return lambda **values: (
+        build(**values).only(*_NEEDED_TO_CREATE).annotate(best_domain=best_domain_of("owner"))
+    )
 
 
 _FOR_SECRET, _FOR_SECRET_WITH_DOMAIN = (

@@ -21,7 +21,7 @@ from aliases.creation_limits import hold_creations
 from aliases.destinations import verified_addresses
 from aliases.local_parts import resolved_form
 from aliases.models.expiry import WARNING_DAYS, AliasExpiry
-from aliases.validation import NAME_MAX_CHARACTERS, clean_destinations, clean_name, clean_note, is_text
+from aliases.validation import NAME_MAX_CHARACTERS, clean_destinations, clean_name, clean_note, storable
 from aliases.websites import bare_host
 from core.addresses import (
     DOMAIN_MAX_OCTETS,
@@ -96,7 +96,7 @@ class AliasQuerySet(models.QuerySet["Alias"]):
 
     def search(self, text: str) -> "AliasQuerySet":
         """Aliases with `text` in address, note, hostname or name, in any case; its beginning counts."""
-        text = "".join(character for character in text if is_text(character)).strip()
+        text = storable(text).strip()
         # A database compares a text anew at each place of a note: a long one would take minutes.
         text = text[:SEARCH_MAX_CHARACTERS]
         if not text:

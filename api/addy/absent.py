@@ -7,11 +7,11 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from api.addy.aliases import AliasView
 from api.addy.inputs import AliasId
 from api.addy.schema import AddyCall
+from api.answers import Answer
 from api.errors import NotOffered
 from api.views import ApiView, Rights
 from core.mails import absolute_url
@@ -31,14 +31,14 @@ def empty_list(of: str, refusal: str | Promise = "") -> type[ApiView]:
             {"data": NOTHING},
             example={"data": []},
         )
-        def get(self, request: Request) -> Response:
-            return Response({"data": []})
+        def get(self, request: Request) -> Answer:
+            return Answer({"data": []})
 
     class EmptyListThatStaysEmpty(EmptyList):
         scope = {"get": Scope.CREATE, "post": Scope.MANAGE}
 
         @AddyCall("Add one: refused", refuses=(403,))
-        def post(self, request: Request) -> Response:
+        def post(self, request: Request) -> Answer:
             raise NotOffered(str(refusal))
 
     return EmptyListThatStaysEmpty if refusal else EmptyList
@@ -58,7 +58,7 @@ VIEWS: dict[str, type[ApiView]] = {
 
 class AttachedRecipientsOnly(AliasView):
     @AddyCall("Let only an alias's recipients reply: refused", takes=AliasId, refuses=(403, 404, 422))
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> Answer:
         self.alias(AliasId.read(self.fields)["id"])
         raise NotOffered(
             gettext("Who may reply is set for all your aliases, on the page Account: %(url)s")
@@ -68,6 +68,6 @@ class AttachedRecipientsOnly(AliasView):
 
 class OneAttachedRecipientsOnly(AliasView):
     @AddyCall("Let all your recipients reply: nothing changes", status=204)
-    def delete(self, request: Request, uuid: UUID) -> Response:
+    def delete(self, request: Request, uuid: UUID) -> Answer:
         self.alias(uuid)
-        return Response(status=204)
+        return Answer(status=204)

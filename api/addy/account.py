@@ -8,7 +8,6 @@ from allauth.account.models import EmailAddress
 from django.db.models import Count, Q, Sum
 from django.utils.translation import gettext
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from accounts.models import User
 from aliases import naming
@@ -19,6 +18,7 @@ from api.addy import objects
 from api.addy.ids import public_id
 from api.addy.inputs import ChoiceField, Query
 from api.addy.schema import AddyCall
+from api.answers import Answer
 from api.errors import NotFound
 from api.schema import EXAMPLES, Call
 from api.views import ApiView
@@ -214,34 +214,34 @@ class AccountView(ApiView):
 
 class DomainOptions(AccountView):
     @AddyCall("The domains that you may use, and what you prefer", OptionsObject)
-    def get(self, request: Request) -> Response:
-        return Response(self.options_of_caller())
+    def get(self, request: Request) -> Answer:
+        return Answer(self.options_of_caller())
 
 
 class TokenDetails(ApiView):
     scope = ANY_TOKEN
 
     @AddyCall("The token that this is called with", TokenObject)
-    def get(self, request: Request) -> Response:
-        return Response(token_object(self.token))
+    def get(self, request: Request) -> Answer:
+        return Answer(token_object(self.token))
 
 
 class AccountDetails(AccountView):
     @AddyCall("Your account and its figures", {"data": AccountObject})
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Answer:
         user = self.caller
         addresses = list(EmailAddress.objects.filter(user=user).order_by("-primary", "-verified", "pk"))
         figures = alias_figures(user, activity=self.shows_activity)
-        return Response({"data": account_object(user, addresses, self.options_of_caller(), figures)})
+        return Answer({"data": account_object(user, addresses, self.options_of_caller(), figures)})
 
 
 class SignOut(ApiView):
     scope = ANY_TOKEN
 
     @Call("Revoke the token that this is called with (addy.io's apps)", status=204, dialect="addy.io")
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> Answer:
         self.token.revoke()
-        return Response(status=204)
+        return Answer(status=204)
 
 
 class RecipientQuery(Query):
@@ -255,7 +255,7 @@ class Recipients(AccountView):
         parameters=[RecipientQuery],
         refuses=(422,),
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Answer:
         rows: Any = EmailAddress.objects.filter(user=self.caller)
         if verified := RecipientQuery.read(self.query)["filter[verified]"]:
             rows = rows.filter(verified=verified == "true")
@@ -264,15 +264,15 @@ class Recipients(AccountView):
             {**objects.recipient_object(row, self.caller), "aliases_count": row.number}
             for row in rows.annotate(number=present).order_by("-primary", "pk")
         ]
-        return Response({"data": recipients})
+        return Answer({"data": recipients})
 
 
 class OneRecipient(AccountView):
     @AddyCall("One of your own addresses", {"data": objects.RecipientObject})
-    def get(self, request: Request, uuid: UUID) -> Response:
+    def get(self, request: Request, uuid: UUID) -> Answer:
         for row in EmailAddress.objects.filter(user=self.caller):
             if public_id("recipient", row.pk) == uuid:
-                return Response({"data": objects.recipient_object(row, self.caller)})
+                return Answer({"data": objects.recipient_object(row, self.caller)})
         raise NotFound(gettext("There is no such recipient."))
 
 
@@ -280,5 +280,5 @@ class AppVersion(ApiView):
     scope = ANY_TOKEN
 
     @AddyCall("The version of addy.io whose calls these are", VersionObject)
-    def get(self, request: Request) -> Response:
-        return Response(version_object())
+    def get(self, request: Request) -> Answer:
+        return Answer(version_object())

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from django.utils.translation import gettext
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from aliases.issuing import issue, issue_chosen
 from aliases.models import Alias, AliasQuerySet
@@ -14,6 +13,7 @@ from api.addy import inputs
 from api.addy.lists import AliasPage, ListQuery, Page
 from api.addy.objects import AliasObject, alias_object, with_last_mail
 from api.addy.schema import AddyCall
+from api.answers import Answer
 from api.errors import NotFound, Unprocessable
 from api.views import ApiView, Rights
 from tokens.scopes import Scope
@@ -33,14 +33,14 @@ class Aliases(ApiView):
     scope = Scope.CREATE
 
     @AddyCall("List aliases, pinned and recent ones first", AliasPage, parameters=[ListQuery], refuses=(422,))
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Answer:
         raw = self.query
         query = ListQuery.read(raw)
         page = Page(request.build_absolute_uri(request.path), raw, query)
-        return Response(page.answer(*page.read(self.caller, query, activity=self.shows_activity)))
+        return Answer(page.answer(*page.read(self.caller, query, activity=self.shows_activity)))
 
     @AddyCall("Create an alias", ONE, 201, takes=inputs.NewChosenAlias, refuses=(403, 422))
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> Answer:
         data = inputs.NewAlias.read(self.fields)
         style, note = data["format"], data["description"] or ""
         if style == inputs.CUSTOM:
@@ -59,7 +59,7 @@ class Aliases(ApiView):
                 # A format that was asked for is kept; otherwise the name may show the site, as ours do.
                 hostname = "" if style else site_of(note)
                 alias = issue(style=inputs.STYLE_OF_FORMAT.get(style), hostname=hostname, **common)
-        return Response({"data": alias_object(alias, self.caller)}, status=201)
+        return Answer({"data": alias_object(alias, self.caller)}, status=201)
 
 
 class AliasView(ApiView):
@@ -80,32 +80,32 @@ class AliasView(ApiView):
         found.owner = self.caller
         return found
 
-    def shown(self, alias: Alias) -> Response:
-        return Response({"data": alias_object(alias, self.caller, activity=self.shows_activity)})
+    def shown(self, alias: Alias) -> Answer:
+        return Answer({"data": alias_object(alias, self.caller, activity=self.shows_activity)})
 
 
 class OneAlias(AliasView):
     scope = {"get": Scope.CREATE, "patch": Scope.MANAGE, "delete": Scope.MANAGE}
 
     @AddyCall("One alias, deleted or not", ONE)
-    def get(self, request: Request, uuid: UUID) -> Response:
+    def get(self, request: Request, uuid: UUID) -> Answer:
         return self.shown(self.alias(uuid))
 
     @AddyCall("Change an alias", ONE, takes=inputs.AliasChanges, refuses=(422,))
-    def patch(self, request: Request, uuid: UUID) -> Response:
+    def patch(self, request: Request, uuid: UUID) -> Answer:
         alias, data = self.alias(uuid), inputs.AliasChanges.read(self.fields)
         alias.edit(note=data["description"], name=data["from_name"])
         return self.shown(alias)
 
     @AddyCall("Delete an alias; it can be restored", status=204)
-    def delete(self, request: Request, uuid: UUID) -> Response:
+    def delete(self, request: Request, uuid: UUID) -> Answer:
         self.alias(uuid, present=True).soft_delete()
-        return Response(status=204)
+        return Answer(status=204)
 
 
 class Restore(AliasView):
     @AddyCall("Restore a deleted alias", ONE, refuses=(403, 409))
-    def patch(self, request: Request, uuid: UUID) -> Response:
+    def patch(self, request: Request, uuid: UUID) -> Answer:
         alias = self.alias(uuid)
         if alias.is_deleted:
             alias.restore()
@@ -114,15 +114,15 @@ class Restore(AliasView):
 
 class Forget(AliasView):
     @AddyCall("Erase everything about an alias but its address, which is never given out again", status=204)
-    def delete(self, request: Request, uuid: UUID) -> Response:
+    def delete(self, request: Request, uuid: UUID) -> Answer:
         alias = self.alias(uuid)
         Alias.objects.owned_by(self.caller).filter(pk=alias.pk).strip()
-        return Response(status=204)
+        return Answer(status=204)
 
 
 class ActiveAliases(AliasView):
     @AddyCall("Switch an alias on", ONE, takes=inputs.AliasId, refuses=(404, 422))
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> Answer:
         alias = self.alias(inputs.AliasId.read(self.fields)["id"])
         if alias.is_deleted:
             raise Unprocessable("id", gettext("You need to restore this alias before you can activate it."))
@@ -132,14 +132,14 @@ class ActiveAliases(AliasView):
 
 class ActiveAlias(AliasView):
     @AddyCall("Switch an alias off", status=204)
-    def delete(self, request: Request, uuid: UUID) -> Response:
+    def delete(self, request: Request, uuid: UUID) -> Answer:
         self.alias(uuid).disable()
-        return Response(status=204)
+        return Answer(status=204)
 
 
 class PinnedAliases(AliasView):
     @AddyCall("Pin an alias", ONE, takes=inputs.AliasId, refuses=(404, 422))
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> Answer:
         alias = self.alias(inputs.AliasId.read(self.fields)["id"])
         alias.edit(pinned=True)
         return self.shown(alias)
@@ -147,9 +147,9 @@ class PinnedAliases(AliasView):
 
 class PinnedAlias(AliasView):
     @AddyCall("Unpin an alias", status=204)
-    def delete(self, request: Request, uuid: UUID) -> Response:
+    def delete(self, request: Request, uuid: UUID) -> Answer:
         self.alias(uuid).edit(pinned=False)
-        return Response(status=204)
+        return Answer(status=204)
 
 
 class AliasRecipients(AliasView):
@@ -159,7 +159,7 @@ class AliasRecipients(AliasView):
         takes=inputs.AliasRecipientIds,
         refuses=(404, 422),
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> Answer:
         data = inputs.AliasRecipientIds.read(self.fields)
         alias = self.alias(data["alias_id"])
         addresses = inputs.own_addresses(self.caller, data["recipient_ids"])

@@ -6,7 +6,6 @@ from uuid import UUID
 from django.db.models import Min, Sum
 from django.utils.translation import gettext
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from accounts.models import User
 from api.addy.ids import public_id
@@ -14,6 +13,7 @@ from api.addy.inputs import ChoiceField, Input, RequiredTextField, TextField
 from api.addy.lists import COUNTED_MAX, Page, PageLinks, PageMeta, PageQuery, example_page
 from api.addy.objects import SINCE, example_user, stamp
 from api.addy.schema import AddyCall
+from api.answers import Answer
 from api.errors import NotFound, Unprocessable
 from api.schema import EXAMPLES, example_of
 from api.views import ApiView, Rights
@@ -96,7 +96,7 @@ class Blocklist(BlockedView):
     scope: ClassVar[Rights] = {"get": Scope.ACTIVITY, "post": Scope.MANAGE}
 
     @AddyCall("The addresses that are blocked", BlockedPage, parameters=[BlockedQuery], refuses=(422,))
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Answer:
         query = BlockedQuery.read(self.query)
         page = Page(request.build_absolute_uri(request.path), self.query, query)
         contacts = self.contacts().search(query["filter[search]"] or "")
@@ -105,7 +105,7 @@ class Blocklist(BlockedView):
         order = SORTS[sort.removeprefix("-")]
         ordered = rows.order_by(f"-{order}" if sort[0] == "-" else order, "address")
         total = rows[: page.rows.stop + COUNTED_MAX].count()
-        return Response(page.answer([self.shown(row) for row in ordered[page.rows]], total))
+        return Answer(page.answer([self.shown(row) for row in ordered[page.rows]], total))
 
     @AddyCall(
         "Block an address that has written to your aliases, at all of them",
@@ -114,7 +114,7 @@ class Blocklist(BlockedView):
         takes=NewBlocked,
         refuses=(422,),
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> Answer:
         data = NewBlocked.read(self.fields)
         if data["type"] == "domain":
             raise Unprocessable("type", gettext("Only addresses can be blocked on this server."))
@@ -125,17 +125,17 @@ class Blocklist(BlockedView):
         if not self.contacts().filter(address=address).update(blocked=True, waiting=False):
             raise Unprocessable("value", gettext("None of your aliases has a contact with this address."))
         row = self.rows(self.contacts().filter(address=address)).get()
-        return Response({"data": self.shown(row)}, status=201)
+        return Answer({"data": self.shown(row)}, status=201)
 
 
 class OneBlocked(BlockedView):
     scope: ClassVar[Rights] = Scope.MANAGE
 
     @AddyCall("Take mail of this address again, at all aliases", status=204)
-    def delete(self, request: Request, uuid: UUID) -> Response:
+    def delete(self, request: Request, uuid: UUID) -> Answer:
         blocked = self.contacts().filter(blocked=True)
         for address in blocked.order_by().values_list("address", flat=True).distinct():
             if public_id("blocked", address) == uuid:
                 blocked.filter(address=address).update(blocked=False)
-                return Response(status=204)
+                return Answer(status=204)
         raise NotFound(gettext("There is no such entry."))

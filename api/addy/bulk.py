@@ -7,7 +7,6 @@ from uuid import UUID
 from django.db import transaction
 from django.utils.translation import gettext, ngettext
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from aliases.models import Alias, AliasQuerySet
 from api.addy.aliases import AliasView
@@ -21,6 +20,7 @@ from api.addy.inputs import (
 )
 from api.addy.objects import BareAliasObject, bare_alias_object, with_last_mail
 from api.addy.schema import AddyCall
+from api.answers import Answer
 from api.errors import NotFound, Unprocessable
 from api.inputs import Input
 from api.schema import EXAMPLES
@@ -69,12 +69,12 @@ class BulkGet(BulkView):
     @AddyCall(
         f"Up to {BULK_MAX} aliases", {"data": list[BareAliasObject]}, takes=AliasIds, refuses=(404, 422)
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> Answer:
         rows = [
             bare_alias_object(alias, self.caller, activity=self.shows_activity)
             for alias in self.named(AliasQuerySet.all)
         ]
-        return Response({"data": rows})
+        return Answer({"data": rows})
 
 
 def changing(
@@ -89,9 +89,9 @@ def changing(
     class BulkChange(BulkView):
         @AddyCall(f"{verb} up to {BULK_MAX} aliases", ChangedObject, takes=takes, refuses=refuses)
         @transaction.atomic
-        def post(self, request: Request) -> Response:
+        def post(self, request: Request) -> Answer:
             aliases = self.named(choose)
-            return Response(changed_object([alias.uuid for alias in change(self, aliases) or aliases]))
+            return Answer(changed_object([alias.uuid for alias in change(self, aliases) or aliases]))
 
     return BulkChange
 

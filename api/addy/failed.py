@@ -5,7 +5,6 @@ from uuid import UUID
 
 from django.utils.translation import gettext
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from accounts.models import User
 from api.addy.ids import public_id
@@ -13,6 +12,7 @@ from api.addy.inputs import ChoiceField
 from api.addy.lists import COUNTED_MAX, Page, PageLinks, PageMeta, PageQuery, example_page
 from api.addy.objects import SINCE, example_address, example_alias, example_user, stamp
 from api.addy.schema import AddyCall
+from api.answers import Answer
 from api.errors import NotFound
 from api.schema import EXAMPLES, example_of
 from api.views import ApiView
@@ -121,7 +121,7 @@ class FailedDeliveries(FailedView):
     @AddyCall(
         "What destinations refused, the latest first", FailedPage, parameters=[FailedQuery], refuses=(422,)
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Answer:
         query = FailedQuery.read(self.query)
         page = Page(request.build_absolute_uri(request.path), self.query, query)
         rows = self.mine()
@@ -130,7 +130,7 @@ class FailedDeliveries(FailedView):
         shown: Any = rows.newest_first()[page.rows]
         data = [failed_object(row, self.caller) for row in shown]
         total = rows.order_by()[: page.rows.stop + COUNTED_MAX].count()
-        return Response(page.answer(data, total))
+        return Answer(page.answer(data, total))
 
 
 class OneFailedDelivery(FailedView):
@@ -144,10 +144,10 @@ class OneFailedDelivery(FailedView):
         raise NotFound(gettext("There is no such failed delivery."))
 
     @AddyCall("One failed delivery", {"data": FailedDeliveryObject})
-    def get(self, request: Request, uuid: UUID) -> Response:
-        return Response({"data": failed_object(self.one(uuid), self.caller)})
+    def get(self, request: Request, uuid: UUID) -> Answer:
+        return Answer({"data": failed_object(self.one(uuid), self.caller)})
 
     @AddyCall("Delete an entry, with the message if it is kept", status=204)
-    def delete(self, request: Request, uuid: UUID) -> Response:
+    def delete(self, request: Request, uuid: UUID) -> Answer:
         self.one(uuid).remove()
-        return Response(status=204)
+        return Answer(status=204)

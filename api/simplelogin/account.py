@@ -7,12 +7,12 @@ from django.db.models import Count
 from django.http import HttpResponseBase
 from django.utils.translation import gettext
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from accounts.models import User
 from aliases.choosing import choose_domain, preferences_of
 from aliases.exceptions import NoUsableDomain
 from aliases.models import Alias, AliasPreferences
+from api.answers import Answer
 from api.errors import BadInput
 from api.schema import Call
 from api.simplelogin import objects
@@ -31,33 +31,33 @@ class UserInfo(ApiView):
     scope = {"get": ANY_TOKEN, "patch": Scope.MANAGE}
 
     @Call("The account that the key belongs to", objects.UserObject)
-    def get(self, request: Request) -> Response:
-        return Response(objects.user_object(self.caller))
+    def get(self, request: Request) -> Answer:
+        return Answer(objects.user_object(self.caller))
 
     @Call("Change your name", objects.UserObject, takes=UserChanges)
-    def patch(self, request: Request) -> Response:
+    def patch(self, request: Request) -> Answer:
         data = UserChanges.read(self.fields)
         if "name" in data:
             self.caller.name = data["name"]
             self.caller.save(update_fields=["name"])
-        return Response(objects.user_object(self.caller))
+        return Answer(objects.user_object(self.caller))
 
 
 class Logout(ApiView):
     scope = ANY_TOKEN
 
     @Call("Revoke the token that this is called with", {"msg": str}, example={"msg": "User is logged out"})
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Answer:
         self.token.revoke()
-        return Response({"msg": gettext("User is logged out")})
+        return Answer({"msg": gettext("User is logged out")})
 
 
 class Stats(ApiView):
     scope = Scope.ACTIVITY
 
     @Call("The numbers of aliases, forwards, replies and blocks", objects.StatsObject)
-    def get(self, request: Request) -> Response:
-        return Response(objects.stats_object(Alias.objects.owned_by(self.caller).present().figures()))
+    def get(self, request: Request) -> Answer:
+        return Answer(objects.stats_object(Alias.objects.owned_by(self.caller).present().figures()))
 
 
 class Settings(ApiView):
@@ -66,15 +66,15 @@ class Settings(ApiView):
     def preferences(self) -> AliasPreferences:
         return preferences_of(self.caller)
 
-    def answer(self, preferences: AliasPreferences) -> Response:
+    def answer(self, preferences: AliasPreferences) -> Answer:
         try:
             domain = choose_domain(self.caller)[0].name
         except NoUsableDomain:
             domain = ""
-        return Response(objects.setting_object(preferences, domain))
+        return Answer(objects.setting_object(preferences, domain))
 
     @Call("Your preferences for new aliases and reverse aliases", objects.SettingObject)
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Answer:
         return self.answer(self.preferences())
 
     @Call(
@@ -82,7 +82,7 @@ class Settings(ApiView):
         objects.SettingObject,
         takes=SettingChanges,
     )
-    def patch(self, request: Request) -> Response:
+    def patch(self, request: Request) -> Answer:
         preferences, data = self.preferences(), SettingChanges.read(self.fields)
         generator, suffix = objects.SETTINGS_OF_STYLE[AliasStyle(preferences.style)]
         if (data["alias_generator"] or generator) == "uuid":
@@ -112,8 +112,8 @@ class SettingDomains(ApiView):
     scope = Scope.CREATE
 
     @Call("The domains for random aliases", list[objects.SettingDomainObject])
-    def get(self, request: Request) -> Response:
-        return Response([objects.setting_domain_object(domain) for domain in usable_domains(self.caller)])
+    def get(self, request: Request) -> Answer:
+        return Answer([objects.setting_domain_object(domain) for domain in usable_domains(self.caller)])
 
 
 class OldSettingDomains(ApiView):
@@ -122,15 +122,15 @@ class OldSettingDomains(ApiView):
     scope = Scope.CREATE
 
     @Call("The domains for random aliases, as pairs", list[list[Any]], example=[[True, "example.com"]])
-    def get(self, request: Request) -> Response:
-        return Response([[True, domain.name] for domain in usable_domains(self.caller)])
+    def get(self, request: Request) -> Answer:
+        return Answer([[True, domain.name] for domain in usable_domains(self.caller)])
 
 
 class CustomDomains(ApiView):
     scope = Scope.CREATE
 
     @Call("The domains that you may use", {"custom_domains": list[objects.CustomDomainObject]})
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Answer:
         domains = usable_domains(self.caller)
         mine = Alias.objects.owned_by(self.caller).present().filter(domain__in=domains).order_by()
         counts = dict(mine.values_list("domain").annotate(number=Count("pk")))
@@ -139,7 +139,7 @@ class CustomDomains(ApiView):
         rows = [
             objects.custom_domain_object(domain, counts.get(domain.pk, 0), mailboxes) for domain in domains
         ]
-        return Response({"custom_domains": rows})
+        return Answer({"custom_domains": rows})
 
 
 class Notifications(ApiView):
@@ -151,21 +151,21 @@ class Notifications(ApiView):
         parameters=[PAGE],
         example={"more": False, "notifications": []},
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Answer:
         rows = PausedDestination.objects.filter(destination__user=self.caller).select_related("destination")
         if page_number(self.query, "page", "0") > 0:
             rows = rows.none()
         notifications = [objects.notification_object(row) for row in rows.order_by("-since")]
-        return Response({"more": False, "notifications": notifications})
+        return Answer({"more": False, "notifications": notifications})
 
 
 class ExportData(ApiView):
     scope = Scope.MANAGE
 
     @Call("Your aliases and domains as JSON", objects.ExportObject)
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Answer:
         aliases = Alias.objects.owned_by(self.caller).present().order_by("pk")
-        return Response(objects.export_object(self.caller, aliases.values_list("address", "enabled")))
+        return Answer(objects.export_object(self.caller, aliases.values_list("address", "enabled")))
 
 
 class ExportAliases(ApiView):

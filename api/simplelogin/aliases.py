@@ -8,13 +8,13 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from accounts.models import User
 from aliases.choosing import preferences_of
 from aliases.issuing import issue
 from aliases.models import Alias, AliasQuerySet
 from aliases.naming import UUID, WORDS
+from api.answers import Answer
 from api.errors import BadInput, NotFound
 from api.listing import in_order, page_rows, with_destinations
 from api.schema import Call, query
@@ -48,7 +48,7 @@ class RandomAlias(ApiView):
         ],
         refuses=(403, 404, 409),
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> Answer:
         query, data = self.query, inputs.NewRandomAlias.read(self.fields)
         hostname = query.get("hostname")
         alias = issue(
@@ -60,7 +60,7 @@ class RandomAlias(ApiView):
             destinations=data["destination"],
             note=data["note"],
         )
-        return Response(objects.new_alias_object(alias), status=201)
+        return Answer(objects.new_alias_object(alias), status=201)
 
 
 def filtered(aliases: AliasQuerySet, query: dict[str, str]) -> AliasQuerySet:
@@ -117,8 +117,8 @@ class AliasList(ApiView):
         takes=inputs.AliasSearch,
         parameters=[inputs.PAGE_ID, *inputs.FLAGS],
     )
-    def get(self, request: Request) -> Response:
-        return Response({"aliases": self.page()})
+    def get(self, request: Request) -> Answer:
+        return Answer({"aliases": self.page()})
 
     post = get
 
@@ -130,8 +130,8 @@ class OldAliasList(AliasList):
         takes=inputs.AliasSearch,
         parameters=[inputs.PAGE_ID, *inputs.FLAGS],
     )
-    def get(self, request: Request) -> Response:
-        return Response({"aliases": [objects.old_alias_object(alias) for alias in self.page()]})
+    def get(self, request: Request) -> Answer:
+        return Answer({"aliases": [objects.old_alias_object(alias) for alias in self.page()]})
 
     post = get
 
@@ -151,18 +151,18 @@ class AliasDetail(AliasView):
     scope = {"get": Scope.CREATE, "put": Scope.MANAGE, "patch": Scope.MANAGE, "delete": Scope.MANAGE}
 
     @Call("One alias", objects.AliasObject)
-    def get(self, request: Request, key: int) -> Response:
+    def get(self, request: Request, key: int) -> Answer:
         alias = self.alias(key)
         rows = activities.latest_first(alias.activities.all())
         row = rows.first() if self.shows_activity else None
         latest = activities.LatestActivity.of(row) if row else None
         sender_format = preferences_of(self.caller).sender_format
-        return Response(
+        return Answer(
             objects.alias_object(alias, latest, activity=self.shows_activity, sender_format=sender_format)
         )
 
     @Call("Change an alias", {"ok": bool}, takes=inputs.AliasChanges, refuses=(403,))
-    def put(self, request: Request, key: int) -> Response:
+    def put(self, request: Request, key: int) -> Answer:
         alias, data = self.alias(key), inputs.AliasChanges.read(self.fields)
         keys = data["mailbox_ids"]
         alias.change(
@@ -171,14 +171,14 @@ class AliasDetail(AliasView):
             pinned=data["pinned"],
             destinations=addresses_of(self.caller, keys) if keys else None,
         )
-        return Response({"ok": True})
+        return Answer({"ok": True})
 
     patch = put
 
     @Call("Delete an alias; it can be restored on the web page", {"deleted": bool})
-    def delete(self, request: Request, key: int) -> Response:
+    def delete(self, request: Request, key: int) -> Answer:
         self.alias(key).soft_delete()
-        return Response({"deleted": True})
+        return Answer({"deleted": True})
 
 
 def addresses_of(user: User, keys: list[int] | None) -> list[str]:
@@ -196,8 +196,8 @@ class AliasToggle(AliasView):
     scope = Scope.MANAGE
 
     @Call("Switch an alias on or off", {"enabled": bool}, example={"enabled": False})
-    def post(self, request: Request, key: int) -> Response:
-        return Response({"enabled": self.alias(key).toggle()})
+    def post(self, request: Request, key: int) -> Answer:
+        return Answer({"enabled": self.alias(key).toggle()})
 
 
 class AliasActivities(AliasView):
@@ -208,11 +208,9 @@ class AliasActivities(AliasView):
         {"activities": list[activities.ActivityObject]},
         parameters=[inputs.PAGE_ID],
     )
-    def get(self, request: Request, key: int) -> Response:
+    def get(self, request: Request, key: int) -> Answer:
         page = inputs.page_number(self.query, "page_id")
         alias = self.alias(key)
         rows = activities.latest_first(alias.activities.all())[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
         sender_format = preferences_of(self.caller).sender_format
-        return Response(
-            {"activities": [activities.activity_object(row, alias, sender_format) for row in rows]}
-        )
+        return Answer({"activities": [activities.activity_object(row, alias, sender_format) for row in rows]})

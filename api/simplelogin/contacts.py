@@ -5,10 +5,10 @@ from typing import Any
 
 from django.utils.translation import gettext
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from aliases.choosing import preferences_of
 from aliases.models import Alias, SenderFormat
+from api.answers import Answer
 from api.errors import NotFound
 from api.schema import EXAMPLES, Call
 from api.simplelogin.inputs import PAGE_ID, NewContact, page_number
@@ -95,10 +95,10 @@ class Contacts(ContactView):
         {"contacts": list[ContactObject]},
         parameters=[PAGE_ID],
     )
-    def get(self, request: Request, key: int) -> Response:
+    def get(self, request: Request, key: int) -> Answer:
         start = page_number(self.query, "page_id") * PAGE_SIZE
         rows: Any = Contact.objects.of(self.alias(key)).newest_first()[start : start + PAGE_SIZE]
-        return Response({"contacts": [self.shown(contact) for contact in rows]})
+        return Answer({"contacts": [self.shown(contact) for contact in rows]})
 
     @Call(
         "Make a reverse alias, to write to somebody from the alias (200: it was there already)",
@@ -107,24 +107,24 @@ class Contacts(ContactView):
         takes=NewContact,
         also=(200,),
     )
-    def post(self, request: Request, key: int) -> Response:
+    def post(self, request: Request, key: int) -> Answer:
         alias, data = self.alias(key), NewContact.read(self.fields)
         contact, existed = add_contact(alias, data["contact"])
-        return Response(self.shown(contact, existed=existed), status=200 if existed else 201)
+        return Answer(self.shown(contact, existed=existed), status=200 if existed else 201)
 
 
 class OneContact(ContactView):
     scope = Scope.MANAGE
 
     @Call("Delete a contact and its reverse alias", {"deleted": bool})
-    def delete(self, request: Request, key: int) -> Response:
+    def delete(self, request: Request, key: int) -> Answer:
         self.contact(key).delete()
-        return Response({"deleted": True})
+        return Answer({"deleted": True})
 
 
 class ContactToggle(ContactView):
     scope = Scope.MANAGE
 
     @Call("Block a contact, or take its mail again", {"block_forward": bool})
-    def post(self, request: Request, key: int) -> Response:
-        return Response({"block_forward": self.contact(key).toggle()})
+    def post(self, request: Request, key: int) -> Answer:
+        return Answer({"block_forward": self.contact(key).toggle()})

@@ -5,7 +5,6 @@ from typing import Any
 from django.core.signing import BadSignature, SignatureExpired, TimestampSigner
 from django.utils.translation import gettext
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from accounts.models import User
 from aliases.choosing import choose_domain
@@ -13,6 +12,7 @@ from aliases.issuing import issue_chosen, needs_suffix
 from aliases.models import Alias
 from aliases.naming import endings, site_label
 from aliases.websites import parse_site
+from api.answers import Answer
 from api.schema import Call
 from api.simplelogin import objects
 from api.simplelogin.aliases import addresses_of
@@ -88,21 +88,21 @@ class Options(OptionsView):
         objects.OptionsObject,
         parameters=[HOSTNAME],
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Answer:
         offered = suffixes(self.caller)
         answer: objects.OptionsObject = {**self.options_for(offered), "suffixes": offered}
-        return Response(answer)
+        return Answer(answer)
 
 
 class OldOptions(OptionsView):
     """The options in the version that the browser extension uses."""
 
     @Call("The same, with each ending as a pair", objects.OldOptionsObject, parameters=[HOSTNAME])
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> Answer:
         offered = suffixes(self.caller)
         pairs = [[row["suffix"], row["signed_suffix"]] for row in offered]
         answer: objects.OldOptionsObject = {**self.options_for(offered), "suffixes": pairs}
-        return Response(answer)
+        return Answer(answer)
 
 
 class CustomAliasView(ApiView):
@@ -110,7 +110,7 @@ class CustomAliasView(ApiView):
 
     scope = Scope.CREATE
 
-    def make(self, data: dict[str, Any]) -> Response:
+    def make(self, data: dict[str, Any]) -> Answer:
         """Make the alias that the body asks for; it forwards to the primary address without `mailbox_ids`."""
         ending, domain = read_suffix(self.caller, data["signed_suffix"] or "")
         destinations = None
@@ -127,7 +127,7 @@ class CustomAliasView(ApiView):
             note=data["note"],
             name=data["name"] or "",
         )
-        return Response(objects.new_alias_object(alias), status=201)
+        return Answer(objects.new_alias_object(alias), status=201)
 
 
 class CustomAlias(CustomAliasView):
@@ -139,7 +139,7 @@ class CustomAlias(CustomAliasView):
         parameters=[HOSTNAME],
         refuses=REFUSES,
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> Answer:
         return self.make(NewCustomAlias.read(self.fields))
 
 
@@ -154,5 +154,5 @@ class OldCustomAlias(CustomAliasView):
         parameters=[HOSTNAME],
         refuses=REFUSES,
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> Answer:
         return self.make(ChosenName.read(self.fields))

@@ -6,8 +6,8 @@ from allauth.account.models import EmailAddress
 from django.db.models import Count, Q
 from django.utils.translation import gettext
 from rest_framework.request import Request
-from rest_framework.response import Response
 
+from api.answers import Answer
 from api.errors import BadInput, NotFound, NotOffered
 from api.schema import Call
 from api.simplelogin.inputs import WRONG_MAILBOX, MailboxChanges, NewMailbox, RemovedMailbox
@@ -29,16 +29,16 @@ class AllMailboxes(ApiView):
         return [full_mailbox_object(row, self.caller, row.number) for row in rows.order_by("-primary", "pk")]
 
     @Call("All your addresses", {"mailboxes": list[FullMailboxObject]})
-    def get(self, request: Request) -> Response:
-        return Response({"mailboxes": self.rows()})
+    def get(self, request: Request) -> Answer:
+        return Answer({"mailboxes": self.rows()})
 
 
 class Mailboxes(AllMailboxes):
     scope = {"get": Scope.CREATE, "post": Scope.MANAGE}
 
     @Call("Your verified addresses", {"mailboxes": list[FullMailboxObject]})
-    def get(self, request: Request) -> Response:
-        return Response({"mailboxes": self.rows(verified=True)})
+    def get(self, request: Request) -> Answer:
+        return Answer({"mailboxes": self.rows(verified=True)})
 
     @Call(
         "Add an address that receives mail; you verify it with a link that is mailed to it",
@@ -49,10 +49,10 @@ class Mailboxes(AllMailboxes):
             EmailAddress(pk=2, email="alice@elsewhere.example"), sample_user(), 0
         ),
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> Answer:
         email = NewMailbox.read(self.fields)["email"] or ""
         address = add_address(request._request, self.caller, email)
-        return Response(full_mailbox_object(address, self.caller, 0), status=201)
+        return Answer(full_mailbox_object(address, self.caller, 0), status=201)
 
 
 class OneMailbox(ApiView):
@@ -73,7 +73,7 @@ class OneMailbox(ApiView):
         takes=MailboxChanges,
         refuses=(403,),
     )
-    def put(self, request: Request, key: int) -> Response:
+    def put(self, request: Request, key: int) -> Answer:
         address, data = self.address(key), MailboxChanges.read(self.fields)
         becomes_default = data["default"] and not address.primary
         if becomes_default or data["email"] not in (None, address.email):
@@ -82,14 +82,14 @@ class OneMailbox(ApiView):
                 gettext("A token cannot change the addresses that sign in. Use the web page: %(url)s")
                 % {"url": absolute_url("address-list")}
             )
-        return Response({"updated": True})
+        return Answer({"updated": True})
 
     @Call(
         "Remove an address; aliases that forward only to it need another one",
         {"deleted": bool},
         refuses=(409,),
     )
-    def delete(self, request: Request, key: int) -> Response:
+    def delete(self, request: Request, key: int) -> Answer:
         address = self.address(key)
         move_to = None
         if target := RemovedMailbox.read(self.fields)["transfer_aliases_to"]:
@@ -98,4 +98,4 @@ class OneMailbox(ApiView):
             if move_to is None:
                 raise BadInput(WRONG_MAILBOX)
         remove_address(self.caller, address, move_to=move_to, by_api=True)
-        return Response({"deleted": True})
+        return Answer({"deleted": True})

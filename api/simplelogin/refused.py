@@ -7,8 +7,8 @@ from django.conf import settings
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
-from rest_framework.response import Response
 
+from api.answers import Answer
 from api.errors import BadInput, NeedSudo, NotOffered
 from api.inputs import Input
 from api.schema import Call
@@ -30,7 +30,7 @@ def refused(
 ) -> type[ApiView]:
     """A view that answers this method with this error; `%(url)s` in its sentence is the page's address."""
 
-    def refuse(self: ApiView, request: Request, key: int = 0) -> Response:
+    def refuse(self: ApiView, request: Request, key: int = 0) -> Answer:
         raise error(str(sentence) % {"url": absolute_url(page)})
 
     described = Call(f"{summary}: refused", takes=takes, refuses=(error.status,), needs_key=scope is not None)
@@ -40,7 +40,7 @@ def refused(
 
 class Register(SignInView):
     @Call("Make an account: refused", takes=AddressAndPassword, refuses=(400,), needs_key=False)
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> Answer:
         sentence = _("Only an admin can create accounts on this server.")
         if settings.SIGNUP_OPEN:
             sentence = _("Make your account on the web page: %(url)s")

@@ -4,10 +4,8 @@ Building a query with Django's ORM costs several times what the database takes t
 path the same QuerySet, with the same rules in it, is compiled the first time and kept as text.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from functools import cache
 from typing import Any
 
@@ -17,90 +15,8 @@ from django.db.models.query import ModelIterable, get_related_populators
 from django.db.models.sql.compiler import SQLCompiler
 from django.db.models.sql.subqueries import DeleteQuery, UpdateQuery
 
+from core.db.parameters import Column, Parameter, Values, array, array_type
 from core.db.statements import Rows, run
-
-
-class Parameter(models.Expression):
-    """Stands in a QuerySet for a value that is given when it is run."""
-
-    def __init__(
-        self,
-        name: str,
-        output_field: "models.Field[Any, Any]",
-        change: Callable[[Any], Any] | None = None,
-    ) -> None:
-        super().__init__(output_field=output_field)
-        self.name = name
-        self.change = change
-
-    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
-        return "%s", [self]
-
-    def through(self, change: Callable[[Any], Any]) -> "Parameter":
-        """The same value after `change`, for a lookup that writes it differently."""
-        return Parameter(self.name, self.output_field, change)
-
-    def value(self, given: Any, connection: BaseDatabaseWrapper) -> Any:
-        """The given value as the database's driver takes it."""
-        if self.change:
-            given = self.change(given)
-        return self.output_field.get_db_prep_value(given, connection=connection)
-
-
-class Each(Parameter):
-    """Stands for all the values of a list that is given."""
-
-    def value(self, given: Any, connection: BaseDatabaseWrapper) -> Any:
-        values = [super(Each, self).value(each, connection) for each in given]
-        return _array(values) if connection.vendor == "postgresql" else json.dumps(values)
-
-
-@models.Field.register_lookup
-class Among(models.Lookup[Any]):
-    """`field__among=parameter`: is one of the values in the list that is given for the parameter.
-
-    `field__in` would be another statement for each number of values.
-    """
-
-    lookup_name = "among"
-    rhs: Any  # a Parameter
-
-    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
-        return self._written(compiler, connection, "{} IN (SELECT value FROM json_each({}))")
-
-    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
-        kind = _array_type(self.rhs.output_field, connection)
-        return self._written(compiler, connection, f"{{}} = ANY({{}}::{kind})")
-
-    def _written(
-        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, template: str
-    ) -> tuple[str, Any]:
-        column, column_params = self.process_lhs(compiler, connection)
-        mark, _params = self.process_rhs(compiler, connection)
-        each = Each(self.rhs.name, self.rhs.output_field, self.rhs.change)
-        return template.format(column, mark), [*column_params, each]
-
-
-def _array_type(field: "models.Field[Any, Any]", connection: BaseDatabaseWrapper) -> str:
-    """PostgreSQL's type of an array of the field's values. Without a length: a cast to it would cut them."""
-    return f"{(field.db_type(connection) or '').partition('(')[0]}[]"
-
-
-def _array(values: Iterable[Any]) -> str:
-    """The values as PostgreSQL writes an array (its manual, 8.15.6). psycopg's own way to do so looks at each
-    of them several times."""
-    return f"{{{','.join(map(_element, values))}}}"
-
-
-def _element(value: Any) -> str:
-    if isinstance(value, int):
-        return str(value)  # of a bool, too
-    if value is None:
-        return "NULL"
-    text = str(value)
-    if "\\" in text or '"' in text:
-        text = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
 
 
 class RowsFrom(models.Subquery):
@@ -142,7 +58,7 @@ class CountOf(models.Subquery):
 @dataclass(frozen=True)
 class _Compiled:
     sql: str
-    params: Sequence[Any]
+    params: Values
     compiler: SQLCompiler
     converters: Any
     rows: Callable[[Iterable[Sequence[Any]]], Iterator[Any]]
@@ -169,7 +85,7 @@ class CompiledQuery:
         compiled = self._compiled.get(connection.vendor)
         if compiled is None:
             compiled = self._compiled[connection.vendor] = self._compile(connection)
-        rows: Iterable[Sequence[Any]] = run(compiled.sql, _values(compiled.params, values, connection))
+        rows: Iterable[Sequence[Any]] = run(connection, compiled.sql, compiled.params.of(values, connection))
         if compiled.converters:
             rows = compiled.compiler.apply_converters(rows, compiled.converters)
         return list(compiled.rows(rows))
@@ -181,20 +97,7 @@ class CompiledQuery:
         converters = compiler.get_converters([column for column, _sql, _alias in compiler.select])
         is_of_instances = queryset._iterable_class is ModelIterable
         rows = _instances_from(compiler) if is_of_instances else _tuples
-        return _Compiled(sql, _constants(params), compiler, converters, rows)
-
-
-def _constants(params: Sequence[Any]) -> list[Any]:
-    """The parameters, enums as their values: a driver looks up how to write an enum each time."""
-    return [param.value if isinstance(param, Enum) else param for param in params]
-
-
-def _values(params: Sequence[Any], given: dict[str, Any], connection: BaseDatabaseWrapper) -> list[Any]:
-    """The parameters with the given values in their places."""
-    return [
-        param.value(given[param.name], connection) if isinstance(param, Parameter) else param
-        for param in params
-    ]
+        return _Compiled(sql, Values(params), compiler, converters, rows)
 
 
 def _tuples(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
@@ -226,10 +129,9 @@ def insert_row(instance: models.Model) -> None:
     Sends no signals. Raises IntegrityError as the database does.
     """
     connection = connections[DEFAULT_DB_ALIAS]
-    sql, fields = _insert_statement(type(instance), connection.vendor)
-    values = [field.get_db_prep_save(getattr(instance, field.attname), connection) for field in fields]
-
-    ((instance.pk,),) = run(sql, values)
+    sql, columns = _insert_statement(type(instance), connection.vendor)
+    values = [column.value(instance, connection) for column in columns]
+    ((instance.pk,),) = run(connection, sql, values)
     instance._state.adding = False
     instance._state.db = DEFAULT_DB_ALIAS
 
@@ -241,15 +143,11 @@ def insert_unless_present(instances: Sequence[models.Model], unique: "models.Fie
     key. Sends no signals. Raises IntegrityError as the database does.
     """
     connection = connections[DEFAULT_DB_ALIAS]
-    sql, fields = _insert_unless_present_statement(
+    sql, columns = _insert_unless_present_statement(
         type(instances[0]), connection.vendor, len(instances), unique
     )
-    values = [
-        field.get_db_prep_save(getattr(instance, field.attname), connection)
-        for instance in instances
-        for field in fields
-    ]
-    keys: dict[Any, Any] = dict(run(sql, values))
+    values = [column.value(instance, connection) for instance in instances for column in columns]
+    keys: dict[Any, Any] = dict(run(connection, sql, values))
     for instance in instances:
         instance.pk = keys.pop(getattr(instance, unique.attname), None)
         instance._state.adding = instance.pk is None
@@ -276,7 +174,7 @@ class CompiledInsert:
         self.build = build
         self.returning = returning
         self.parameters = parameters
-        self._compiled: dict[tuple[str, int], tuple[str, Sequence[Any]]] = {}
+        self._compiled: dict[tuple[str, int], tuple[str, Values]] = {}
 
     def __call__(self, values: Sequence[dict[str, Any]]) -> Rows:
         """Insert for each of these values, and return what is asked of each new row."""
@@ -285,9 +183,9 @@ class CompiledInsert:
         if kind not in self._compiled:
             self._compiled[kind] = self._compile(connection, len(values))
         sql, params = self._compiled[kind]
-        return run(sql, [value for given in values for value in _values(params, given, connection)])
+        return run(connection, sql, [value for given in values for value in params.of(given, connection)])
 
-    def _compile(self, connection: BaseDatabaseWrapper, number: int) -> tuple[str, Sequence[Any]]:
+    def _compile(self, connection: BaseDatabaseWrapper, number: int) -> tuple[str, Values]:
         queryset = self.build(**{name: Parameter(name, field) for name, field in self.parameters.items()})
         select, params = queryset.query.get_compiler(connection=connection).as_sql()
         quote = connection.ops.quote_name
@@ -296,7 +194,7 @@ class CompiledInsert:
         table = quote(self.model._meta.db_table)
         selects = " UNION ALL ".join([select] * number)
         sql = f"INSERT INTO {table} ({columns}) {selects} RETURNING {self.returning}"  # noqa: S608
-        return sql, _constants(params)
+        return sql, Values(params)
 
 
 def insert_rows(instances: Sequence[models.Model]) -> None:
@@ -307,11 +205,8 @@ def insert_rows(instances: Sequence[models.Model]) -> None:
     if not instances:
         return
     connection = connections[DEFAULT_DB_ALIAS]
-    sql, fields = _insert_many_statement(type(instances[0]), connection.vendor)
-    rows = [
-        [field.get_db_prep_save(getattr(instance, field.attname), connection) for field in fields]
-        for instance in instances
-    ]
+    sql, columns = _insert_many_statement(type(instances[0]), connection.vendor)
+    rows = [[column.value(instance, connection) for column in columns] for instance in instances]
     _run_for_all(sql, rows, connection)
 
 
@@ -320,13 +215,13 @@ def _run_for_all(sql: str, rows: Sequence[Sequence[Any]], connection: BaseDataba
     fraction of what a statement for each row costs."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(sql, [_array(column) for column in zip(*rows, strict=True)])
+            cursor.execute(sql, [array(column) for column in zip(*rows, strict=True)])
         else:
             cursor.executemany(sql, rows)
 
 
 def _rows_of_arrays(fields: Iterable["models.Field[Any, Any]"], connection: BaseDatabaseWrapper) -> str:
-    arrays = ", ".join(f"%s::{_array_type(field, connection)}" for field in fields)
+    arrays = ", ".join(f"%s::{array_type(field, connection)}" for field in fields)
     return f"SELECT * FROM unnest({arrays})"  # noqa: S608
 
 
@@ -346,7 +241,7 @@ class CompiledChange:
         self.build = build
         self.changes = changes
         self.parameters = parameters
-        self._compiled: dict[str, tuple[str, Sequence[Any]]] = {}
+        self._compiled: dict[str, tuple[str, Values]] = {}
 
     def __call__(self, values: Sequence[dict[str, Any]]) -> None:
         """Change what these values name."""
@@ -356,9 +251,9 @@ class CompiledChange:
         if connection.vendor not in self._compiled:
             self._compiled[connection.vendor] = self._compile(connection)
         sql, params = self._compiled[connection.vendor]
-        _run_for_all(sql, [_values(params, given, connection) for given in values], connection)
+        _run_for_all(sql, [params.of(given, connection) for given in values], connection)
 
-    def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
+    def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Values]:
         given = {name: Parameter(name, field) for name, field in self.parameters.items()}
         queryset = self.build(**given)
         query: Any
@@ -369,8 +264,8 @@ class CompiledChange:
             query.add_update_values(self.changes(**given))
         sql, params = query.get_compiler(connection=connection).as_sql()
         if connection.vendor == "postgresql":
-            return _for_arrays(sql, params, connection), params
-        return sql, _constants(params)
+            return _for_arrays(sql, params, connection), Values(params)
+        return sql, Values(params)
 
 
 def _for_arrays(sql: str, params: Sequence[Any], connection: BaseDatabaseWrapper) -> str:
@@ -384,30 +279,32 @@ def _for_arrays(sql: str, params: Sequence[Any], connection: BaseDatabaseWrapper
 
 
 @cache
-def _insert_statement(model: type[models.Model], vendor: str, number: int = 1) -> tuple[str, list[Any]]:
+def _insert_statement(model: type[models.Model], vendor: str, number: int = 1) -> tuple[str, list[Column]]:
     quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
     fields = [field for field in model._meta.local_concrete_fields if not field.primary_key]
-    columns = ", ".join(quote(str(field.column)) for field in fields)
+    names = ", ".join(quote(str(field.column)) for field in fields)
     row = f"({', '.join(['%s'] * len(fields))})"
     table, key = quote(model._meta.db_table), quote(str(model._meta.pk.column))
     values = ", ".join([row] * number)
-    return f"INSERT INTO {table} ({columns}) VALUES {values} RETURNING {key}", fields  # noqa: S608
+    sql = f"INSERT INTO {table} ({names}) VALUES {values} RETURNING {key}"  # noqa: S608
+    return sql, list(map(Column, fields))
 
 
 @cache
 def _insert_unless_present_statement(
     model: type[models.Model], vendor: str, number: int, unique: "models.Field[Any, Any]"
-) -> tuple[str, list[Any]]:
-    sql, fields = _insert_statement(model, vendor, number)
+) -> tuple[str, list[Column]]:
+    sql, columns = _insert_statement(model, vendor, number)
     insert, _returning, key = sql.rpartition(" RETURNING ")
     column = connections[DEFAULT_DB_ALIAS].ops.quote_name(str(unique.column))
-    return f"{insert} ON CONFLICT ({column}) DO NOTHING RETURNING {column}, {key}", fields
+    return f"{insert} ON CONFLICT ({column}) DO NOTHING RETURNING {column}, {key}", columns
 
 
 @cache
-def _insert_many_statement(model: type[models.Model], vendor: str) -> tuple[str, list[Any]]:
-    sql, fields = _insert_statement(model, vendor)
+def _insert_many_statement(model: type[models.Model], vendor: str) -> tuple[str, list[Column]]:
+    sql, columns = _insert_statement(model, vendor)
     insert, _values, row = sql.rpartition(" RETURNING ")[0].partition(" VALUES ")
     if vendor == "postgresql":
-        return f"{insert} {_rows_of_arrays(fields, connections[DEFAULT_DB_ALIAS])}", fields
-    return f"{insert} VALUES {row}", fields
+        fields = [column.field for column in columns]
+        return f"{insert} {_rows_of_arrays(fields, connections[DEFAULT_DB_ALIAS])}", columns
+    return f"{insert} VALUES {row}", columns

@@ -7,8 +7,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import CharField, Lookup
 from django.db.models.sql.compiler import SQLCompiler
 
-from core.db.compiled import Parameter
 from core.db.fields import ByteOrderedField
+from core.db.parameters import Parameter
 
 
 class Prefix(Lookup[str]):

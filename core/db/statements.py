@@ -1,4 +1,4 @@
-"""Single SQL statements on the default connection, over cursors that are kept."""
+"""Single SQL statements over cursors that are kept."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,19 +10,20 @@ from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 Rows = list[tuple[Any, ...]]
 
 
-def run(sql: str, params: Sequence[Any]) -> Rows:
+def run(connection: Any, sql: str, params: Sequence[Any]) -> Rows:
     """The rows that a statement returns: a SELECT, or a change with RETURNING.
 
     A cursor is kept for each statement, as making one costs more than using it.
     """
-    connection = connections[DEFAULT_DB_ALIAS]
     if connection.execute_wrappers or connection.queries_logged:
         with connection.cursor() as watched:
             watched.execute(sql, params)
             rows: Rows = watched.fetchall()
         return rows
-    connection.ensure_connection()
-    connection.validate_no_broken_transaction()
+    if connection.connection is None:
+        connection.ensure_connection()
+    if connection.needs_rollback:
+        connection.validate_no_broken_transaction()
     cursors = _kept_cursors(connection)
     with connection.wrap_database_errors:
         if sql not in cursors:

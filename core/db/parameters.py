@@ -1,0 +1,149 @@
+"""Parameters of compiled statements, and how their values are written."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+from typing import Any
+
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.sql.compiler import SQLCompiler
+
+
+class Parameter(models.Expression):
+    """Stands in a QuerySet for a value that is given when it is run."""
+
+    def __init__(
+        self,
+        name: str,
+        output_field: "models.Field[Any, Any]",
+        change: Callable[[Any], Any] | None = None,
+    ) -> None:
+        super().__init__(output_field=output_field)
+        self.name = name
+        self.change = change
+        self.plain_type = plain_type(output_field)
+
+    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
+        return "%s", [self]
+
+    def through(self, change: Callable[[Any], Any]) -> "Parameter":
+        """The same value after `change`, for a lookup that writes it differently."""
+        return Parameter(self.name, self.output_field, change)
+
+    def value(self, given: Any, connection: BaseDatabaseWrapper) -> Any:
+        """The given value as the database's driver takes it."""
+        if self.change:
+            given = self.change(given)
+        if given.__class__ is self.plain_type:
+            return given
+        return self.output_field.get_db_prep_value(given, connection=connection)
+
+
+class Each(Parameter):
+    """Stands for all the values of a list that is given."""
+
+    def value(self, given: Any, connection: BaseDatabaseWrapper) -> Any:
+        values = [super(Each, self).value(each, connection) for each in given]
+        return array(values) if connection.vendor == "postgresql" else json.dumps(values)
+
+
+@models.Field.register_lookup
+class Among(models.Lookup[Any]):
+    """`field__among=parameter`: is one of the values in the list that is given for the parameter.
+
+    `field__in` would be another statement for each number of values.
+    """
+
+    lookup_name = "among"
+    rhs: Any  # a Parameter
+
+    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
+        return self._written(compiler, connection, "{} IN (SELECT value FROM json_each({}))")
+
+    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
+        kind = array_type(self.rhs.output_field, connection)
+        return self._written(compiler, connection, f"{{}} = ANY({{}}::{kind})")
+
+    def _written(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, template: str
+    ) -> tuple[str, Any]:
+        column, column_params = self.process_lhs(compiler, connection)
+        mark, _params = self.process_rhs(compiler, connection)
+        each = Each(self.rhs.name, self.rhs.output_field, self.rhs.change)
+        return template.format(column, mark), [*column_params, each]
+
+
+def array_type(field: "models.Field[Any, Any]", connection: BaseDatabaseWrapper) -> str:
+    """PostgreSQL's type of an array of the field's values. Without a length: a cast to it would cut them."""
+    return f"{(field.db_type(connection) or '').partition('(')[0]}[]"
+
+
+def array(values: Iterable[Any]) -> str:
+    """The values as PostgreSQL writes an array (its manual, 8.15.6). psycopg's own way to do so looks at each
+    of them several times."""
+    return f"{{{','.join(map(_element, values))}}}"
+
+
+def _element(value: Any) -> str:
+    if isinstance(value, int):
+        return str(value)  # of a bool, too
+    if value is None:
+        return "NULL"
+    text = str(value)
+    if "\\" in text or '"' in text:
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+class Values:
+    """The values for a statement's parameters, of which some are given each time it is run."""
+
+    def __init__(self, params: Sequence[Any]) -> None:
+        self.params = params
+        # A driver looks up how to write an enum each time.
+        self._fixed = [param.value if isinstance(param, Enum) else param for param in params]
+        self._open = [(place, param) for place, param in enumerate(params) if isinstance(param, Parameter)]
+
+    def of(self, given: dict[str, Any], connection: BaseDatabaseWrapper) -> list[Any]:
+        """All of them, with the given ones in their places."""
+        values = self._fixed.copy()
+        for place, param in self._open:
+            values[place] = param.value(given[param.name], connection)
+        return values
+
+
+class Column:
+    """A field of a model's rows that are inserted."""
+
+    def __init__(self, field: "models.Field[Any, Any]") -> None:
+        self.field = field
+        self.name = field.attname
+        self.plain_type = plain_type(field)
+
+    def value(self, instance: models.Model, connection: BaseDatabaseWrapper) -> Any:
+        """The instance's value as the database's driver takes it."""
+        value = getattr(instance, self.name)
+        if value.__class__ is self.plain_type:
+            return value
+        return self.field.get_db_prep_save(value, connection)
+
+
+_CONVERSIONS = ("to_python", "get_prep_value", "get_db_prep_value", "get_db_prep_save")
+_PLAIN: tuple[tuple[type[models.Field[Any, Any]], type], ...] = (
+    (models.CharField, str),
+    (models.TextField, str),
+    (models.BooleanField, bool),
+)
+
+
+def plain_type(field: "models.Field[Any, Any]") -> type | None:
+    """The type whose values the field hands to the driver as they are; None if there is none.
+
+    Its methods would ask each value several times what it is.
+    """
+    for kind, plain in _PLAIN:
+        inherited = (getattr(type(field), name) is getattr(kind, name) for name in _CONVERSIONS)
+        if isinstance(field, kind) and all(inherited):
+            return plain
+    return None
