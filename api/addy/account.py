@@ -49,7 +49,7 @@ def options_object(domains: Sequence[Domain], choice: Choice | None) -> OptionsO
     }
 
 
-Right = Literal["create", "manage", "activity"]
+Right = Literal["create", "manage", "activity", "send"]
 
 
 class TokenObject(TypedDict):

@@ -68,7 +68,7 @@ def test_the_token_is_told_without_its_secret(alice: User) -> None:
         "name": "Bitwarden",
         "created_at": f"{token.created:%Y-%m-%d %H:%M:%S}",
         "expires_at": f"{expires:%Y-%m-%d %H:%M:%S}",
-        "scopes": ["create", "manage", "activity"],
+        "scopes": ["create", "manage", "activity", "send"],
     }
 
 
