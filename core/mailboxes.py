@@ -21,6 +21,8 @@ _TOKEN = re.compile(
     """,
     re.DOTALL | re.VERBOSE,
 )
+# Of white space only its beginning is a place to start from: its length is anybody's.
+_AROUND_SIGN = re.compile(r"(?<!\s)\s*([@.])\s*")
 _IN_COMMENT = re.compile(r"\\.|[()]", re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 # An addr-spec (RFC 5322 §3.4.1) without white space and comments.
@@ -124,7 +126,7 @@ def _read_address(text: str) -> str:
     if text.startswith("@"):
         # A route (RFC 5322 §4.4)
         text = text.partition(":")[2]
-    address = re.sub(r"\s*([@.])\s*", r"\1", text.strip())
+    address = _AROUND_SIGN.sub(r"\1", text.strip())
     return address if _ADDRESS.fullmatch(address) else ""
 
 

@@ -129,3 +129,14 @@ def test_what_looks_encoded_is_not_decoded_a_second_time(pieces: list[str]) -> N
 def test_any_text_is_read_without_an_error(text: str) -> None:
     for _name, address in mailboxes(text):
         assert not re.search(r"[\r\n\0<>]", address) or address.startswith('"')
+
+
+def test_white_space_in_an_address_does_not_take_a_time_that_grows_with_its_square() -> None:
+    began = time.process_time()
+
+    assert [each.address for each in mailboxes(f"a{' ' * 100_000}b@c.test, d{' ' * 100_000}@e.test")] == [
+        "",
+        "d@e.test",
+    ]
+
+    assert time.process_time() - began < 1
