@@ -41,6 +41,8 @@ _NAMES = {
 }
 _FIELD_END = re.compile(rb"\r\n(?![ \t])")
 _NAME = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:")
+# Characters of a From field that are read: Python's parser takes minutes for a long one.
+_FROM_MAX = 1000
 # Octets of a line of base64 (RFC 2045 §6.8), as they are before they are encoded.
 _BASE64_OCTETS = 57
 _TEXTS = {"text/plain", "text/html"}
@@ -111,6 +113,8 @@ class Draft:
     def author(self) -> str:
         """The one address in From, in its one form. Two parsers have to agree about it."""
         text = self.text("from")
+        if len(text) > _FROM_MAX:
+            raise Unsendable("From is too long")
         try:
             found = [correspondent_address(each.address) for each in mailboxes(text)]
             others = [each.addr_spec for each in parsing.header_factory("From", text).addresses]

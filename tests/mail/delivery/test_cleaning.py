@@ -2,6 +2,7 @@
 
 import base64
 import quopri
+import time
 from email import message_from_bytes
 
 import pytest
@@ -327,3 +328,13 @@ def test_what_is_signed_or_encrypted_is_never_changed() -> None:
     assert clean(signed, cleans_text=True, allows_revealing=True).endswith(
         signed.encode().partition(b"\r\n\r\n")[2]
     )
+
+
+@pytest.mark.parametrize("text", ["." * 100_000, "a " * 60_000])
+def test_a_long_from_field_is_not_read(text: str) -> None:
+    began = time.monotonic()
+
+    with pytest.raises(Unsendable, match="too long"):
+        _ = Draft((header_with(From=f"{text} <{OWN}>") + "\r\n").encode()).author
+
+    assert time.monotonic() - began < 1
