@@ -61,11 +61,17 @@ async def prove(
     `sender`: the envelope's. `own`: the addresses that count. `recipient`: the reverse address.
     """
     author = draft.author
+    if author in own and address_or_none(client.login) in own:
+        return
+    await _prove_author(draft, fields, sender, client, recipient)
+    # Only who has proven to be the author is told: others could find out whose the alias is.
     if author not in own:
         raise Unproven("From is not an address of yours that may reply from this alias")
-    if address_or_none(client.login) in own:
-        return
-    domain = author.rpartition("@")[2]
+
+
+async def _prove_author(draft: Draft, fields: Fields, sender: str, client: Client, recipient: str) -> None:
+    """Return if the author wrote the message, whoever that is. Raises as `prove` does."""
+    domain = draft.author.rpartition("@")[2]
     signatures = [each for each in _signatures(fields) if is_aligned(each.domain, domain)]
     if settings.MAIL_AUTHSERV_IDS:
         found = results(fields)

@@ -105,7 +105,8 @@ def test_nobody_else_can_send(alice: User, bob: Contact, send: Send, hop: Hop, d
     if door == "smtp":
         assert answer == (
             550,
-            b"5.7.1 From is not an address of yours that may reply from this alias. Nothing was sent",
+            b"5.7.1 Nothing proves who sent it: no login, no SPF, no DKIM signature of your domain."
+            b" Nothing was sent",
         )
     else:
         # Postfix would send its report to whoever is named as the sender.
@@ -133,6 +134,30 @@ def test_the_owners_address_alone_proves_nothing(bob: Contact, send: Send, hop: 
     assert code == 550
     assert b"Nothing proves who sent it" in answer
     assert hop.sent == []
+
+
+def test_nobody_can_find_out_whose_the_alias_is(bob: Contact, dns: Nameserver, send: Send) -> None:
+    """A correspondent finds the reverse address in quoted text."""
+    dns.set(DOMAIN, 'TXT "v=spf1 ip4:192.0.2.1 -all"')
+
+    answers = {
+        send(bob.reverse_address, letter(bob.reverse_address, From=guess), "eve@evil.test")
+        for guess in (OWN, "carol@home.test", "dave@evil.test")
+    }
+
+    assert len(answers) == 1
+    dns.records[DOMAIN] = FAILS
+    for guess in (OWN, "carol@home.test"):
+        assert send(bob.reverse_address, letter(bob.reverse_address, From=guess), guess)[0] == 451
+
+
+def test_who_has_proven_to_write_from_another_address_is_told(bob: Contact, send: Send, hop: Hop) -> None:
+    other = "other@home.test"
+
+    code, answer = send(bob.reverse_address, letter(bob.reverse_address, From=other), other)
+
+    assert (code, hop.sent) == (550, [])
+    assert b"From is not an address of yours" in answer
 
 
 def test_another_host_may_not_send_for_the_domain(
