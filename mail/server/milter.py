@@ -176,7 +176,10 @@ class MilterDoor(QuestionDoor):
             return protocol.reply(_in_postfixs_form(decision.refusal, _bare(asked.written)))
         # Postfix finds a recipient again only if it is written as Postfix itself writes it.
         is_plain = asked.written == f"<{asked.address}>" and asked.address.isascii()
-        transaction.recipients.append((asked.address, decision.resolution if is_plain else None))
+        # A reverse address stays where it is; without our field, an older one in the message would count.
+        is_reverse = decision.resolution is not None and decision.resolution.kind is Kind.REVERSE
+        is_known = is_plain or is_reverse
+        transaction.recipients.append((asked.address, decision.resolution if is_known else None))
         return protocol.CONTINUE
 
     def _vouched(self, transaction: _Transaction) -> bytes:

@@ -23,6 +23,7 @@ from pytest_django import Settings
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
+from contacts.book import add_contact
 from domains.models import Domain
 from mail.delivery import record
 from mail.delivery.blocks import blocks
@@ -35,6 +36,7 @@ from mail.delivery.next_hop import Outcome
 from mail.delivery.record import Ledger
 from mail.delivery.resolve import our_domains, resolve
 from mail.delivery.return_path import read_return_path
+from mail.delivery.vouching import vouched_client
 from mail.models import Activity, Delivery, PausedDestination
 from tests.rig.mail_doors import Hop, closed_after, running_doors
 
@@ -336,6 +338,23 @@ def test_a_recipient_in_another_form_than_postfixs_goes_on_unchanged(mta: Mta, a
     mta.mail()
     assert mta.rcpt(alias.address, written=f"<@a.test:{alias.address}>") == ""
     goes_on_unchanged(mta, alias)
+
+
+@pytest.mark.parametrize("form", ["<{}>", "{}", "<@a.test:{}>"])
+def test_the_client_is_written_down_however_a_reverse_address_is_written(
+    mta: Mta, alias: Alias, form: str
+) -> None:
+    """Or a field that was signed for an earlier message of the owner's, in this one, would prove it."""
+    contact, _existed = add_contact(alias, "bob@sender.test")
+    mta.mail(user="mallory@sender.test")
+    assert mta.rcpt(contact.reverse_address, written=form.format(contact.reverse_address)) == ""
+
+    field, _go_on = mta.end()
+
+    assert isinstance(field, kilter.InsertHeader)
+    text = str(field.value, "ascii").strip()
+    found = vouched_client([("x-anonmail-client", text)], contact.reverse_address)
+    assert found.login == "mallory@sender.test"
 
 
 def test_a_message_that_is_aborted_leaves_nothing(mta: Mta, alias: Alias, alice: User) -> None:
