@@ -26,7 +26,7 @@ from mail.delivery.threads import folded, for_correspondent, ids_in, outgoing_id
 # What a correspondent needs to read the message, beside what is written anew; all else is dropped.
 _KEPT = (
     *("auto-submitted", "precedence", "importance", "subject", "mime-version"),
-    *("content-type", "content-transfer-encoding", "content-disposition", "content-id"),
+    *("content-type", "content-transfer-encoding", "content-disposition"),
 )
 # RFC 5322 §3.6: at most once. A reader that takes the first one, and a signature over the last one, would
 # not mean the same.
@@ -37,7 +37,6 @@ _ONCE = (
 _NAMES = {
     **{name: name.title() for name in _KEPT},
     "mime-version": "MIME-Version",
-    "content-id": "Content-ID",
 }
 _FIELD_END = re.compile(rb"\r\n(?![ \t])")
 _NAME = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:")
@@ -187,9 +186,14 @@ def cleaned(draft: Draft, writer: Writer, message_id: str, is_own: Callable[[str
     for name, title in (("in-reply-to", "In-Reply-To"), ("references", "References")):
         if ids := dict.fromkeys(shown[each] for each in ids_in(draft.text(name)) if each in shown):
             fields.append((title, folded(ids).encode()))
-    fields += [(_NAMES[name], draft.raw[name].strip()) for name in _KEPT if name in draft.raw]
+    fields += [(_NAMES[name], _kept(draft, name)) for name in _KEPT if name in draft.raw]
     header = b"".join(name.encode() + b": " + value + b"\r\n" for name, value in fields)
     return header + _body(draft, writer)
+
+
+def _kept(draft: Draft, name: str) -> bytes:
+    """A field's octets as they stay. Apple Mail writes its name into a comment beside MIME's one version."""
+    return b"1.0" if name == "mime-version" else draft.raw[name].strip()
 
 
 def _recipients(draft: Draft, writer: Writer) -> Iterator[tuple[str, bytes]]:

@@ -338,3 +338,15 @@ def test_a_long_from_field_is_not_read(text: str) -> None:
         _ = Draft((header_with(From=f"{text} <{OWN}>") + "\r\n").encode()).author
 
     assert time.monotonic() - began < 1
+
+
+def test_neither_mail_program_nor_computer_shows_in_what_describes_the_body() -> None:
+    content = clean(
+        HEADER + "MIME-Version: 1.0 (Mac OS X Mail 16.0 \\(3774.500.171\\))\r\n"
+        "Content-ID: <6E4C@alices-laptop.local>\r\nContent-Type: text/plain\r\n\r\nHello\r\n"
+    )
+
+    assert b"MIME-Version: 1.0\r\n" in content
+    assert b"Mac" not in content
+    # Nothing in the message refers to the whole of it.
+    assert b"alices-laptop" not in content
