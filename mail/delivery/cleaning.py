@@ -127,9 +127,9 @@ class Draft:
     def date(self) -> datetime | None:
         try:
             found = parsedate_to_datetime(self.text("date"))
+            return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
         except (ValueError, TypeError, OverflowError):
             return None
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found
 
     @property
     def message_id(self) -> str:
@@ -179,7 +179,7 @@ def cleaned(draft: Draft, writer: Writer, message_id: str, is_own: Callable[[str
     fields = [
         ("From", written(Mailbox(plain_name(writer.name), writer.alias)).encode()),
         *_recipients(draft, writer),
-        ("Date", format_datetime((draft.date or timezone.now()).astimezone(UTC)).encode()),
+        ("Date", format_datetime(draft.date or timezone.now()).encode()),
         ("Message-ID", outgoing_id(writer.alias, message_id).encode()),
     ]
     shown = for_correspondent(writer.alias, draft.references, is_own)
@@ -240,7 +240,7 @@ def _body(draft: Draft, writer: Writer) -> bytes:
     made, position = [], start
     try:
         found = [part for part in parts(draft.content) if _is_open_text(part)]
-    except Unreadable:
+    except (Unreadable, ValueError, LookupError):
         found = []
     for part in found:
         text = part.payload(draft.content)

@@ -142,7 +142,8 @@ def reason_against(content: bytes, own: Sequence[str], alias: str) -> str | None
         for part in parts(content):
             if found := _reason(part, content, own, alias):
                 return found
-    except Unreadable:
+    except (Unreadable, ValueError, LookupError):
+        # Python's parser trips over charsets such as idna in a parameter (RFC 2231).
         return UNREADABLE
     return None
 

@@ -3,12 +3,16 @@
 import base64
 import quopri
 import time
+from datetime import timedelta
 from email import message_from_bytes
+from email.utils import parsedate_to_datetime
 
 import pytest
+from django.utils import timezone
 
 from core.mailboxes import Mailbox
 from mail.delivery.cleaning import Draft, Unsendable, Writer, cleaned
+from mail.delivery.revealing import UNREADABLE
 
 ALIAS = "shop.word@example.com"
 OWN = "alice@secret-home.test"
@@ -350,3 +354,25 @@ def test_neither_mail_program_nor_computer_shows_in_what_describes_the_body() ->
     assert b"Mac" not in content
     # Nothing in the message refers to the whole of it.
     assert b"alices-laptop" not in content
+
+
+def test_a_date_at_the_end_of_time_is_left_out() -> None:
+    content = clean(header_with(Date="Fri, 31 Dec 9999 23:59:59 -1400") + PLAIN + "\r\nHello\r\n")
+
+    found = parsedate_to_datetime(message_from_bytes(content)["Date"])
+    assert abs(found - timezone.now()) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "Content-Type: multipart/mixed; boundary*=idna'en'%61%2e%62",
+        "Content-Type: application/octet-stream\r\nContent-Disposition: attachment; filename*=idna'en'a",
+    ],
+)
+def test_a_parameter_that_cannot_be_read_is_refused(field: str) -> None:
+    """An error would be answered "try again later", for ever."""
+    content = f"{HEADER}MIME-Version: 1.0\r\n{field}\r\n\r\nHello\r\n"
+
+    assert reason(content) == UNREADABLE
+    assert clean(content, allows_revealing=True, cleans_text=True).endswith(b"Hello\r\n")
