@@ -61,5 +61,6 @@ def looks_like_reverse(local_part: str) -> bool:
 
 
 def is_reverse_address(address: str) -> bool:
-    """Whether the address is in the form of a reverse address, on any domain."""
-    return looks_like_reverse(address.rpartition("@")[0].strip())
+    """Whether the address is in the form of a reverse address, on any domain; a `+tag` changes nothing."""
+    local_part = address.rpartition("@")[0].strip()
+    return looks_like_reverse(local_part.removeprefix('"').partition("+")[0])

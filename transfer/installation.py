@@ -23,7 +23,7 @@ from aliases.local_parts import check_local_part, resolved_form
 from aliases.models import Alias, AliasDestination, AliasExpiry, AliasPreferences
 from aliases.validation import clean_name, clean_note, clean_text
 from aliases.websites import bare_host
-from contacts.addresses import correspondent_address, is_reverse_address
+from contacts.addresses import correspondent_address, looks_like_reverse
 from contacts.models import Contact
 from core.addresses import AddressError, domain_to_ascii, normalise_address, parse_address
 from core.batches import batches
@@ -332,7 +332,7 @@ class _Importer:
             raise ValueError(f"there is no alias {row['alias']}")
         reverse_address = _text(row, "reverse_address")
         if (
-            not is_reverse_address(reverse_address)
+            not looks_like_reverse(reverse_address.rpartition("@")[0])
             or alias.address.partition("@")[2] != (reverse_address.partition("@")[2])
         ):
             raise ValueError(f"{reverse_address} is not a reverse address on the alias's domain")

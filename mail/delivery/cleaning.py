@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 
 from contacts.addresses import correspondent_address, is_reverse_address
-from core.addresses import AddressError, display_address
+from core.addresses import AddressError, display_address, parse_without_tag
 from core.mailboxes import Mailbox, mailboxes, plain_name, written
 from mail.delivery.message import HEADER_MAX, joint
 from mail.delivery.revealing import Part, Unreadable, parts, reason_against
@@ -210,7 +210,7 @@ def _recipients(draft: Draft, writer: Writer) -> Iterator[tuple[str, bytes]]:
 
 
 def _mapped(mailbox: Mailbox, writer: Writer) -> Mailbox | None:
-    if mailbox.address in writer.own or mailbox.address == writer.alias:
+    if mailbox.address in writer.own or _is_alias(mailbox.address, writer):
         return None
     if correspondent := writer.correspondents.get(mailbox.address):
         return correspondent
@@ -219,6 +219,14 @@ def _mapped(mailbox: Mailbox, writer: Writer) -> Mailbox | None:
     if not writer.allows_others:
         raise Unsendable("To or Cc names an address that is not a reverse address of this alias")
     return Mailbox(plain_name(mailbox.name), mailbox.address)
+
+
+def _is_alias(address: str, writer: Writer) -> bool:
+    """Whether it is the alias, perhaps with a tag, as in an answer to all of what came to that."""
+    try:
+        return str(parse_without_tag(address)) == writer.alias
+    except AddressError:
+        return False
 
 
 def _refuse_revealing(draft: Draft, writer: Writer) -> None:

@@ -123,6 +123,10 @@ def test_reverse_addresses_are_known_by_their_form() -> None:
 
     assert is_reverse_address(made)
     assert is_reverse_address(made.upper())
+    # Mail to these arrives too.
+    local_part, _, domain = made.partition("@")
+    assert is_reverse_address(f"{local_part}+tag@{domain}")
+    assert is_reverse_address(f'"{local_part}+a tag"@{domain}')
     for local_part in ("r.shop", "r.", f"r.{'a' * 25}", f"r.{'a' * 27}", f"r.{'1' * 26}", f"x{'a' * 26}"):
         assert not looks_like_reverse(local_part)
 

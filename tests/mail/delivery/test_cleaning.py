@@ -376,3 +376,11 @@ def test_a_parameter_that_cannot_be_read_is_refused(field: str) -> None:
 
     assert reason(content) == UNREADABLE
     assert clean(content, allows_revealing=True, cleans_text=True).endswith(b"Hello\r\n")
+
+
+def test_tags_change_neither_the_alias_nor_a_reverse_address() -> None:
+    cc = ALIAS.replace("@", "+tag@")
+    assert message_from_bytes(clean(header_with(Cc=cc) + PLAIN + "\r\nHello\r\n"))["Cc"] is None
+
+    cc = EVE.replace("@", "+tag@")
+    assert "of another alias" in reason(header_with(Cc=cc) + PLAIN + "\r\n", allows_others=True)
