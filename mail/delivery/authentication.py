@@ -35,17 +35,23 @@ class Authentication:
     """The results that a trusted server has written down; empty if there is none.
 
     `dkim`: the domains of the signatures that are good. `spf`: the envelope sender's domain if its SPF record
-    lets the client send. `dmarc`: the result for From, as in "pass" or "fail".
+    lets the client send. `dmarc`: the result for From, as in "pass" or "fail"; `author`: the domain that the
+    server has read in From, "" if it does not say.
     """
 
     dkim: frozenset[str] = frozenset()
     spf: str = ""
     dmarc: str = ""
+    author: str = ""
 
     @property
     def is_forged(self) -> bool:
         """Whether the author's domain disowns the message."""
         return self.dmarc == "fail"
+
+    def is_proven_for(self, domain: str) -> bool:
+        """Whether DMARC passed for this domain: the server may have read From in another way than we do."""
+        return self.dmarc == "pass" and self.author in {"", domain}
 
     def has_signature_for(self, domain: str) -> bool:
         """Whether a good signature is the author's domain's own."""
@@ -86,11 +92,13 @@ def is_aligned(domain: str, author: str) -> bool:
 
 
 def _summary(found: list[Result]) -> Authentication:
-    signers, sender, dmarc = set(), "", ""
+    signers, sender, dmarc, author = set(), "", "", ""
     for method, result, properties in found:
         if method == "dmarc":
             # One of two that disagree is not to be believed.
             dmarc = result if dmarc in {"", result} else "fail"
+            if text := properties.get("header.from"):
+                author = domain_or_none(text.rpartition("@")[2]) or text
         if result != "pass":
             continue
         if method == "dkim":
@@ -98,7 +106,7 @@ def _summary(found: list[Result]) -> Authentication:
             signers.add(domain_or_none(signer))
         elif method == "spf":
             sender = domain_or_none(properties.get("smtp.mailfrom", "").rpartition("@")[2]) or ""
-    return Authentication(frozenset(filter(None, signers)), sender, dmarc)
+    return Authentication(frozenset(filter(None, signers)), sender, dmarc, author)
 
 
 def _read(text: str) -> tuple[str, list[Result]] | None:

@@ -77,9 +77,9 @@ async def _prove_author(draft: Draft, fields: Fields, sender: str, client: Clien
         found = results(fields)
         if found.is_forged:
             raise Unproven("Your mail server found that From is forged")
-        if found.has_sender_for(domain) or (found.dmarc == "pass" and not signatures):
+        if found.has_sender_for(domain) or (found.is_proven_for(domain) and not signatures):
             return
-        good = [each for each in signatures if found.dmarc == "pass" or each.domain in found.dkim]
+        good = [each for each in signatures if found.is_proven_for(domain) or each.domain in found.dkim]
     else:
         try:
             if await _may_send(client.address, sender, domain):

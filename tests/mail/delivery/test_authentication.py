@@ -24,7 +24,9 @@ def test_the_results_of_rspamd_are_read() -> None:
         "smtp.mailfrom=alice@home.test; dmarc=pass (policy=reject) header.from=home.test"
     )
 
-    assert found == Authentication(frozenset({"home.test"}), "home.test", "pass")
+    assert found == Authentication(frozenset({"home.test"}), "home.test", "pass", "home.test")
+    assert found.is_proven_for("home.test")
+    assert not found.is_proven_for("other.test")
 
 
 def test_the_results_of_opendkim_are_read() -> None:
