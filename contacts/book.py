@@ -139,7 +139,8 @@ def _shortened(name: str) -> str:
 
 @transaction.atomic
 def _make(missing: dict[_Key, _Asked]) -> None:
-    """Make these contacts, as many as their owners may get, in the order of their keys: no deadlocks."""
+    """Make these contacts, as many as their owners may get, the first ones: a message's author comes before
+    others. They are written in the order of their keys: no deadlocks."""
     aliases = {
         alias_id: (owner_id, domain)
         for alias_id, owner_id, domain in Alias.objects.present()
@@ -147,7 +148,7 @@ def _make(missing: dict[_Key, _Asked]) -> None:
         .values_list("pk", "owner_id", "domain__name")
     }
     by_limit: dict[tuple[str, int], list[_Key]] = defaultdict(list)
-    for key in sorted(missing):
+    for key in missing:
         if key[0] in aliases:
             scope = BY_OWNER if missing[key].wanted.by_owner else BY_MAIL
             by_limit[scope, aliases[key[0]][0]].append(key)

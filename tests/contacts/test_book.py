@@ -63,6 +63,14 @@ def test_a_message_makes_a_bounded_number(alias: Alias) -> None:
     assert "b0@shop.test" in found
 
 
+def test_the_author_comes_before_others_if_not_all_may_be_made(alias: Alias, settings: Any) -> None:
+    settings.CONTACTS_PER_DAY = 1
+
+    assert list(contacts_for(alias.pk, [("zoe@shop.test", "Zoe"), ("amy@shop.test", None)])) == [
+        "zoe@shop.test"
+    ]
+
+
 def test_a_person_gets_a_bounded_number_in_a_day(alias: Alias, alice: User, settings: Any) -> None:
     settings.CONTACTS_PER_DAY = 3
     contacts_for(alias.pk, [("b1@shop.test", None), ("b2@shop.test", None)])
