@@ -21,7 +21,8 @@ AUTOMATIC_PER_DAY = 1
 
 @dataclass(frozen=True)
 class Addressee:
-    """A contact to whom something is sent."""
+    """A contact to whom something is sent. `name`: their own, "" if the owner has given them another one,
+    which is nobody else's to read."""
 
     contact_id: int
     address: str
@@ -93,7 +94,8 @@ def _find_owner(question: OwnerOf) -> Owner | None:
         may_write=destinations if preferences.strict_replies else own,
         preferences=preferences,
         addressees=tuple(
-            Addressee(each.pk, each.address, each.name, each.reverse_address) for each in contacts
+            Addressee(each.pk, each.address, "" if each.is_name_kept else each.name, each.reverse_address)
+            for each in contacts
         ),
     )
 
@@ -114,7 +116,9 @@ def meet(questions: Sequence[Written]) -> list[dict[str, Addressee]]:
     ]
     return [
         {
-            address: Addressee(row.contact_id, row.address, row.name, row.reverse_address)
+            address: Addressee(
+                row.contact_id, row.address, "" if row.is_name_kept else row.name, row.reverse_address
+            )
             for address, row in found.items()
         }
         for found in contacts_for_all(wanted)

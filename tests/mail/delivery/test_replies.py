@@ -47,6 +47,16 @@ def test_a_reply_goes_out_as_the_alias(alias: Alias, bob: Contact, send: Send, h
     assert (activity.event, activity.contact, activity.sender) == (Event.REPLY, bob, BOB)
 
 
+def test_a_name_that_the_owner_has_given_a_correspondent_stays_here(
+    bob: Contact, send: Send, hop: Hop
+) -> None:
+    bob.rename("Bob the bore")
+
+    send(bob.reverse_address, letter(bob.reverse_address))
+
+    assert message_from_bytes(hop.sent[0][2])["To"] == BOB
+
+
 def test_a_reply_is_signed_with_the_aliass_key(
     example_com: Domain, bob: Contact, send: Send, hop: Hop
 ) -> None:
