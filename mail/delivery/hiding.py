@@ -54,7 +54,13 @@ _REMOVED = frozenset(
         *("registered-mail-reply-requested-by", "x-confirm-delivery-to", "delivery-receipt-to"),
         *("mail-followup-to", "mail-reply-to", "mail-copies-to", "x-reply-to", "x-original-reply-to"),
         *("old-reply-to", "bcc", "apparently-to", "apparently-from", "x-list-unsubscribe", "x-unsubscribe"),
-        *("x-anonmail-alias", AUTHOR_FIELD.lower(), REPLIES_FIELD.lower(), LEFT_OUT_FIELD.lower()),
+        *(
+            "x-anonmail-alias",
+            "x-anonmail-client",
+            AUTHOR_FIELD.lower(),
+            REPLIES_FIELD.lower(),
+            LEFT_OUT_FIELD.lower(),
+        ),
     }
 )
 _REMOVED_BEGINNINGS = ("arc-", "resent-", "bimi-")
