@@ -25,7 +25,9 @@ from core.ratelimit import Counter, Limit, count_or_refuse
 PER_MESSAGE = 20
 # `Name <address>`, as an owner may write it.
 MAILBOX_MAX_CHARACTERS = NAME_MAX_CHARACTERS + ADDRESS_MAX_OCTETS + len('"" <>')
-BY_MAIL, BY_OWNER = "contacts-by-mail", "contacts-by-owner"
+# What a person's new contacts count against: each has CONTACTS_PER_DAY, so that people who are merely named in
+# To or Cc cost nobody who writes.
+BY_MAIL, BY_AUTHOR, BY_OWNER = "contacts-by-mail", "contacts-by-author", "contacts-by-owner"
 TOO_MANY = _("You have added too many contacts for now. Try again in %(hours)s hours.")
 _MAILBOX = re.compile(r"\s*(?P<name>[^<>]*?)\s*<(?P<address>[^<>]*)>\s*")
 
@@ -48,7 +50,7 @@ Found = dict[str, Correspondent]
 
 @dataclass(frozen=True)
 class Wanted:
-    """Correspondents of a message of this alias: address and, from their own From field, name.
+    """Correspondents of a message of this alias: address, and name if it is an author's, from From; else None.
 
     `by_owner`: the owner writes to them, so they are known from now on, and count against what the owner may
     add. `waiting`: new ones are strangers, of whom the owner has yet to say that they may write.
@@ -114,20 +116,26 @@ def contacts_for_all(every: Sequence[Wanted]) -> list[Found]:
 
 @dataclass(frozen=True)
 class _Asked:
-    name: str
+    name: str | None
     wanted: Wanted
 
+    @property
+    def scope(self) -> str:
+        if self.wanted.by_owner:
+            return BY_OWNER
+        return BY_MAIL if self.name is None else BY_AUTHOR
 
-def _cleaned(wanted: Wanted) -> dict[str, str]:
+
+def _cleaned(wanted: Wanted) -> dict[str, str | None]:
     """The names by address in its one form, of the first PER_MESSAGE correspondents."""
-    named: dict[str, str] = {}
+    named: dict[str, str | None] = {}
     for text, name in wanted.named:
         try:
             address = correspondent_address(text)
         except AddressError:
             continue
-        if not is_reverse_address(address):
-            named[address] = named.get(address) or _shortened(name or "")
+        if not is_reverse_address(address) and not named.get(address):
+            named[address] = named.get(address) if name is None else _shortened(name)
     return dict(list(named.items())[:PER_MESSAGE])
 
 
@@ -150,8 +158,7 @@ def _make(missing: dict[_Key, _Asked]) -> None:
     by_limit: dict[tuple[str, int], list[_Key]] = defaultdict(list)
     for key in missing:
         if key[0] in aliases:
-            scope = BY_OWNER if missing[key].wanted.by_owner else BY_MAIL
-            by_limit[scope, aliases[key[0]][0]].append(key)
+            by_limit[missing[key].scope, aliases[key[0]][0]].append(key)
     allowed: list[_Key] = []
     for (scope, owner_id), keys in sorted(by_limit.items()):
         (hit,) = Counter.objects.hit((_limit(scope, step=len(keys)), owner_id))
@@ -161,7 +168,7 @@ def _make(missing: dict[_Key, _Asked]) -> None:
             Contact(
                 alias_id=key[0],
                 address=key[1],
-                name=missing[key].name,
+                name=missing[key].name or "",
                 reverse_address=new_reverse_address(aliases[key[0]][1]),
                 waiting=missing[key].wanted.waiting,
             )

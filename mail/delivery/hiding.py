@@ -127,7 +127,7 @@ class Incoming:
         the author with a name."""
         found: dict[str, str | None] = {}
         if self.author:
-            found[self.author] = self.author_name or None
+            found[self.author] = self.author_name or ""
         others = [mailbox.address for mailbox in self.reply_to]
         others += self._list_addresses()
         others += [mailbox.address for found in self.recipients.values() for mailbox in found]
