@@ -22,7 +22,7 @@ from mail.delivery.message import needs_utf8
 from mail.delivery.next_hop import Accepted, NextHop, Pending, Refused
 from mail.delivery.proof import CannotTell, Unproven, prove
 from mail.delivery.record import Begun, Ledger, Released, Replied
-from mail.delivery.reply_notices import tell_of_refusal
+from mail.delivery.reply_notices import tell_of_refusal, tell_of_return
 from mail.delivery.report import in_one_line
 from mail.delivery.resolve import Resolution
 from mail.delivery.return_path import return_path_of_reply
@@ -164,7 +164,12 @@ class Replies:
         content = await self.lookups.signature(owner.domain, content) + content
         outcomes = [
             await self._send_copy(
-                content, draft, owner, addressee, digest_of(addressee.contact_id, message_id)
+                content,
+                draft,
+                owner,
+                addressee,
+                digest_of(addressee.contact_id, message_id),
+                is_queued=message.is_queued,
             )
             for addressee in addressees
         ]
@@ -175,9 +180,17 @@ class Replies:
         return Answer.DONE if Answer.DONE in outcomes else Answer.REFUSED
 
     async def _send_copy(
-        self, content: bytes, draft: Draft, owner: Owner, addressee: Addressee, digest: str
+        self,
+        content: bytes,
+        draft: Draft,
+        owner: Owner,
+        addressee: Addressee,
+        digest: str,
+        *,
+        is_queued: bool,
     ) -> Answer | Said:
-        """Send one copy, unless that has happened before."""
+        """Send one copy, unless that has happened before. `is_queued`: whoever hands the message over does not
+        tell its author if it is refused."""
         known = await self.lookups.delivery_without_alias(digest)
         outcome = self.ledger.unwritten_outcome(record.NO_ALIAS, 0, digest)
         outcome = known.is_accepted if outcome is None else outcome
@@ -217,7 +230,11 @@ class Replies:
                 contact_id=addressee.contact_id,
             )
         )
-        return Answer.DONE if isinstance(sent, Accepted) else Answer.REFUSED
+        if isinstance(sent, Accepted):
+            return Answer.DONE
+        if is_queued:
+            tell_of_return(owner.email, owner.alias, addressee.address, refusal.status, refusal.words)
+        return Answer.REFUSED
 
     async def _tell(self, notice: Notice, owner: Owner, addressee: Addressee, reason: str) -> None:
         """Tell the owner why a message did not go out, if they are not told too often."""

@@ -106,6 +106,20 @@ def test_a_correspondent_who_refuses_is_shown_to_the_owner(bob: Contact, send: S
     assert figures(bob) == (0, 0)
 
 
+def test_behind_a_queue_a_mail_tells_the_owner_that_the_correspondent_refuses(
+    alice: User, bob: Contact, dns: Nameserver, send: Send, hop: Hop
+) -> None:
+    hop.answers[BOB] = Refused("5.1.1", "550 5.1.1 no such user")
+    signed = Signer(dns).sign(letter(bob.reverse_address))
+
+    assert [send(bob.reverse_address, signed, OWN, "lmtp")[0] for _ in range(2)] == [250, 250]
+
+    (notice,) = mail.outbox
+    assert notice.to == [alice.email]
+    assert "There is no such mailbox." in notice.body
+    assert Activity.objects.get().event == Event.BOUNCE
+
+
 @pytest.mark.parametrize("door", ["smtp", "lmtp"])
 def test_nobody_else_can_send(alice: User, bob: Contact, send: Send, hop: Hop, door: str) -> None:
     answer = send(
