@@ -130,8 +130,9 @@ def _tell_of_reply(alias_id: int, contact_id: int, copy: str, report: Report) ->
         reason=report.words,
     )
     logger.info("alias %s contact %s bounced: %s", alias_id, contact_id, report.status or "unknown")
-    email, alias = contact.alias.owner.email, contact.alias.address
-    tell = partial(tell_of_return, email, alias, contact.address, report.status, report.words)
+    owner, alias = contact.alias.owner, contact.alias.address
+    reader = owner.email, owner.language
+    tell = partial(tell_of_return, *reader, alias, contact.address, report.status, report.words)
     transaction.on_commit(tell)
 
 

@@ -189,8 +189,8 @@ class Replies:
         *,
         is_queued: bool,
     ) -> Answer | Said:
-        """Send one copy, unless that has happened before. `is_queued`: whoever hands the message over does not
-        tell its author if it is refused."""
+        """Send one copy, unless that has happened before. `is_queued`: whoever hands the message over
+        does not tell its author if it is refused."""
         known = await self.lookups.delivery_without_alias(digest)
         outcome = self.ledger.unwritten_outcome(record.NO_ALIAS, 0, digest)
         outcome = known.is_accepted if outcome is None else outcome
@@ -233,13 +233,14 @@ class Replies:
         if isinstance(sent, Accepted):
             return Answer.DONE
         if is_queued:
-            tell_of_return(owner.email, owner.alias, addressee.address, refusal.status, refusal.words)
+            reader = owner.email, owner.language
+            tell_of_return(*reader, owner.alias, addressee.address, refusal.status, refusal.words)
         return Answer.REFUSED
 
     async def _tell(self, notice: Notice, owner: Owner, addressee: Addressee, reason: str) -> None:
         """Tell the owner why a message did not go out, if they are not told too often."""
         if await self.lookups.ask(notice):
-            tell_of_refusal(owner.email, owner.alias, addressee.address, reason)
+            tell_of_refusal(owner.email, owner.language, owner.alias, addressee.address, reason)
 
 
 def _writer(owner: Owner) -> Writer:

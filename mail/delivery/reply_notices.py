@@ -11,19 +11,22 @@ from core.mails import send_template
 from mail.reasons import explain
 
 
-def tell_of_refusal(to: str, alias: str, correspondent: str, reason: str) -> None:
-    """Say that a message to a correspondent was not sent, and why."""
-    _tell("mail/email/reply_refused", to, alias, correspondent, reason=reason)
+def tell_of_refusal(to: str, language: str, alias: str, correspondent: str, reason: str) -> None:
+    """Say that a message to a correspondent was not sent, and why. `language`: "" for the site's."""
+    _tell("mail/email/reply_refused", to, language, alias, correspondent, reason=reason)
 
 
-def tell_of_return(to: str, alias: str, correspondent: str, status: str, words: str) -> None:
-    """Say that a message to a correspondent came back. `status`: RFC 3463's, "" if unknown; `words`: the
-    other server's."""
-    _tell("mail/email/reply_returned", to, alias, correspondent, status=status, words=words)
+def tell_of_return(to: str, language: str, alias: str, correspondent: str, status: str, words: str) -> None:
+    """Say that a message to a correspondent came back. `language`: "" for the site's; `status`: RFC 3463's,
+    "" if unknown; `words`: the other server's."""
+    _tell("mail/email/reply_returned", to, language, alias, correspondent, status=status, words=words)
 
 
-def _tell(template: str, to: str, alias: str, correspondent: str, status: str = "", **more: str) -> None:
-    with translation.override(settings.LANGUAGE_CODE):
+def _tell(
+    template: str, to: str, language: str, alias: str, correspondent: str, status: str = "", **more: str
+) -> None:
+    language = language or settings.LANGUAGE_CODE
+    with translation.override(language):
         context = {
             "alias": display_address(alias),
             "correspondent": display_address(correspondent),
@@ -31,4 +34,4 @@ def _tell(template: str, to: str, alias: str, correspondent: str, status: str = 
             "explanation": explain(status),
             **more,
         }
-        do_after_answer(partial(send_template, template, to, context))
+        do_after_answer(partial(send_template, template, to, context, language=language))

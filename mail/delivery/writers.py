@@ -39,6 +39,7 @@ class Owner:
 
     user_id: int
     email: str
+    language: str
     alias_id: int
     alias: str
     name: str
@@ -87,6 +88,7 @@ def _find_owner(question: OwnerOf) -> Owner | None:
     return Owner(
         user_id=alias.owner.pk,
         email=alias.owner.email,
+        language=alias.owner.language,
         alias_id=alias.pk,
         alias=alias.address,
         name=alias.name,

@@ -111,12 +111,13 @@ def test_behind_a_queue_a_mail_tells_the_owner_that_the_correspondent_refuses(
 ) -> None:
     hop.answers[BOB] = Refused("5.1.1", "550 5.1.1 no such user")
     signed = Signer(dns).sign(letter(bob.reverse_address))
+    User.objects.filter(pk=alice.pk).update(language="de")
 
     assert [send(bob.reverse_address, signed, OWN, "lmtp")[0] for _ in range(2)] == [250, 250]
 
     (notice,) = mail.outbox
     assert notice.to == [alice.email]
-    assert "There is no such mailbox." in notice.body
+    assert "Diese Mailbox gibt es nicht." in notice.body
     assert Activity.objects.get().event == Event.BOUNCE
 
 
