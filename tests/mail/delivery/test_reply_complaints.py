@@ -89,22 +89,22 @@ ROWS = {
     ),
     # Authentication
     "addy 17, 56, 152: a second From": Row({"From": f"{OWN}, eve@evil.test"}, told="exactly one"),
-    "addy 160, 739: somebody else's From": Row({"From": "eve@evil.test"}, told="not an address of yours"),
+    "addy 160, 739: somebody else's From": Row({"From": "eve@evil.test"}, told="Nothing proves"),
     "addy 841: a tag is another address": Row(
         {"From": OWN.replace("@", "+tag@")}, told="not an address of yours"
     ),
-    "the own address as a name": Row({"From": f'"{OWN}" <eve@evil.test>'}, told="not an address of yours"),
+    "the own address as a name": Row({"From": f'"{OWN}" <eve@evil.test>'}, told="Nothing proves"),
     "a From without an address": Row({"From": "Alice"}, told="From"),
     "a forged Authentication-Results": Row(
         {"From": "eve@evil.test", "Authentication_Results": "mx.example.com; dkim=pass header.d=evil.test"},
-        told="not an address of yours",
+        told="Nothing proves",
     ),
     "a forged login": Row(
         {"From": "eve@evil.test", "X_Anonmail_Client": f"1 - {OWN} {'0' * 64}"},
-        told="not an address of yours",
+        told="Nothing proves",
     ),
     "SimpleLogin 2637: Sender is no proof": Row(
-        {"From": "eve@evil.test", "Sender": OWN}, told="not an address of yours"
+        {"From": "eve@evil.test", "Sender": OWN}, told="Nothing proves"
     ),
     # Octets
     "SimpleLogin 2758: quoted-printable stays": Row(
