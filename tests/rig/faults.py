@@ -49,9 +49,11 @@ from django.conf import settings
 
 from accounts.models import User
 from aliases.issuing import issue
+from aliases.models import AliasPreferences
 from domains.models import Domain
 Domain.objects.create(name="example.com", anonmail_enabled=True)
 owner = User.objects.create_user("alice@example.com")
+AliasPreferences.objects.create(user=owner, hides_replies=False)
 for number in range({ALIASES}):
     destinations = [f"one{{number}}@home.test"] + (["two@home.test"] if number == {ALIASES} - 1 else [])
     for email in destinations:
