@@ -23,7 +23,7 @@ from aliases import issuing
 from aliases.models import Alias
 from domains.models import Audience, Domain
 from mail.server.listening import endpoints
-from tests.conftest import missing
+from tests.conftest import forwards_as_it_came, missing
 from tests.postfix.conftest import Site, queue_directory, run_site
 from tests.postfix.sender import ACCEPTED, EVE, Told, figures, stranger, unknown
 from tests.postfix.sender import send as send_octets
@@ -213,7 +213,7 @@ def existing(
 @pytest.fixture
 def anne(db: None) -> User:
     """Owns aliases; her own mailbox is elsewhere."""
-    return User.objects.create_user("anne@home.test", "anne-password-12")
+    return forwards_as_it_came(User.objects.create_user("anne@home.test", "anne-password-12"))
 
 
 def send(site: Site, *recipients: str, sender: str = EVE) -> Told:
