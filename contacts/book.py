@@ -25,8 +25,8 @@ from core.ratelimit import Counter, Limit, count_or_refuse
 PER_MESSAGE = 20
 # `Name <address>`, as an owner may write it.
 MAILBOX_MAX_CHARACTERS = NAME_MAX_CHARACTERS + ADDRESS_MAX_OCTETS + len('"" <>')
-# What a person's new contacts count against: each has CONTACTS_PER_DAY, so that people who are merely named in
-# To or Cc cost nobody who writes.
+# What a person's new contacts count against: each has CONTACTS_PER_DAY, so that people who are merely
+# named in To or Cc cost nobody who writes.
 BY_MAIL, BY_AUTHOR, BY_OWNER = "contacts-by-mail", "contacts-by-author", "contacts-by-owner"
 TOO_MANY = _("You have added too many contacts for now. Try again in %(hours)s hours.")
 _MAILBOX = re.compile(r"\s*(?P<name>[^<>]*?)\s*<(?P<address>[^<>]*)>\s*")
@@ -50,7 +50,7 @@ Found = dict[str, Correspondent]
 
 @dataclass(frozen=True)
 class Wanted:
-    """Correspondents of a message of this alias: address, and name if it is an author's, from From; else None.
+    """Correspondents of a message of this alias: address, and the name in From if it is an author's.
 
     `by_owner`: the owner writes to them, so they are known from now on, and count against what the owner may
     add. `waiting`: new ones are strangers, of whom the owner has yet to say that they may write.
