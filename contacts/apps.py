@@ -9,8 +9,13 @@ class ContactsConfig(AppConfig):
     def ready(self) -> None:
         from accounts.models.own_addresses import register_address_use
         from contacts.addresses import is_reverse_address
-        from contacts.models import Contact
+        from core.addresses import domain_or_none
+        from domains.models import Domain
 
+        # Given out or not: mail to it would come back to us.
         register_address_use(
-            lambda email: is_reverse_address(email) and Contact.objects.behind(email).exists()
+            lambda email: (
+                is_reverse_address(email)
+                and Domain.objects.filter(name=domain_or_none(email.rpartition("@")[2])).exists()
+            )
         )

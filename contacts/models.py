@@ -17,9 +17,7 @@ from core.addresses import (
     ADDRESS_MAX_OCTETS,
     DOMAIN_MAX_OCTETS,
     LOCAL_PART_MAX_OCTETS,
-    AddressError,
     display_address,
-    normalise_address,
 )
 from core.db.fields import ByteOrderedField
 
@@ -42,13 +40,6 @@ class ContactQuerySet(models.QuerySet["Contact"]):
     def waiting_for_owner(self) -> "ContactQuerySet":
         """Strangers who wrote to such an alias, and of whom its owner has said nothing yet."""
         return self.filter(blocked=False, waiting=True)
-
-    def behind(self, reverse_address: str) -> "ContactQuerySet":
-        """The contact for whom this reverse address stands. No address: none."""
-        try:
-            return self.filter(reverse_address=normalise_address(reverse_address))
-        except AddressError:
-            return self.none()
 
     def hold(self, keys: Collection[int]) -> set[int]:
         """Those of these contacts that are there, and stay until this transaction ends."""

@@ -25,9 +25,11 @@ _TOKEN = re.compile(
 _AROUND_SIGN = re.compile(r"(?<!\s)\s*([@.])\s*")
 _IN_COMMENT = re.compile(r"\\.|[()]", re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
-# An addr-spec (RFC 5322 §3.4.1) without white space and comments.
+# An addr-spec (RFC 5322 §3.4.1) without white space, comments, and control characters.
 _ADDRESS = re.compile(
-    r"""(?:"(?:[^"\\]|\\.)*"|[^\s"<>(),;:@\[\]\\]+)@(?:\[[^\s\[\]\\]*\]|[^\s"<>(),;:@\[\]\\]+)"""
+    r"""(?:"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"|[^\s\x00-\x1f\x7f"<>(),;:@\[\]\\]+)
+    @(?:\[[^\s\x00-\x1f\x7f\[\]\\]*\]|[^\s\x00-\x1f\x7f"<>(),;:@\[\]\\]+)""",
+    re.VERBOSE,
 )
 # What people read as an @: its full-width and small forms too.
 _AT = re.compile(r"\s*[@\uff20\ufe6b]\s*")

@@ -109,7 +109,7 @@ def test_the_contact_counts_what_arrived(alias: Alias, alice: User) -> None:
 
 
 def test_a_name_comes_from_its_owner_alone(alias: Alias) -> None:
-    """SimpleLogin 2608: whoever names somebody in Cc does not name the contact."""
+    """SimpleLogin 2621: whoever names somebody in Cc does not name the contact."""
     sent(alias, b"From: eve@sender.test\r\nCc: Stupid Carol <carol@other.test>\r\n\r\n")
     assert Contact.objects.get(address="carol@other.test").name == ""
 

@@ -1,5 +1,6 @@
 """What people complain about elsewhere, a row for each, and what happens here: it is sent, or it is refused.
 
+docs/complaints.md is the same list for readers.
 The rows name the complaint; `shown` and `hidden` are what a correspondent sees of the message, or never does.
 """
 
@@ -14,6 +15,9 @@ from django.core import mail
 from accounts.models import User
 from contacts.book import contacts_for
 from contacts.models import Contact
+from domains.models import Domain
+from tests.mail.delivery.test_dkim import verified_by_dkimpy
+from tests.rig.dkim_keys import published_keys
 from tests.rig.mail_doors import Hop
 from tests.rig.nameserver import Nameserver
 from tests.rig.replying import BOB, OWN, letter, preferences
@@ -90,9 +94,7 @@ ROWS = {
     # Authentication
     "addy 17, 56, 152: a second From": Row({"From": f"{OWN}, eve@evil.test"}, told="exactly one"),
     "addy 160, 739: somebody else's From": Row({"From": "eve@evil.test"}, told="Nothing proves"),
-    "addy 841: a tag is another address": Row(
-        {"From": OWN.replace("@", "+tag@")}, told="not an address of yours"
-    ),
+    "a tag makes another address": Row({"From": OWN.replace("@", "+tag@")}, told="not an address of yours"),
     "the own address as a name": Row({"From": f'"{OWN}" <eve@evil.test>'}, told="Nothing proves"),
     "a From without an address": Row({"From": "Alice"}, told="From"),
     "a forged Authentication-Results": Row(
@@ -132,7 +134,7 @@ ROWS = {
     "Relay 1988: In-Reply-To stays": Row(
         {"In_Reply_To": "<a@sender.test>"}, shown=("In-Reply-To: <a@sender.test>",)
     ),
-    "Relay 686: References stay": Row(
+    "Relay 1988: References stay": Row(
         {"References": "<a@sender.test> <b@sender.test>"}, shown=("<a@sender.test>\r\n <b@sender.test>",)
     ),
     "addy 166, SimpleLogin 798: the reverse address in Bcc": Row(
@@ -225,6 +227,7 @@ def test_simplelogin_1556_the_dns_is_away(
 def test_relay_600_reply_all_maps_every_correspondent(
     bob: Contact, send: Callable[..., tuple[int, bytes]], hop: Hop
 ) -> None:
+    """Relay 600: an answer to all went to the author alone."""
     contacts_for(bob.alias_id, [("carol@x.test", "Carol")])
     carol = Contact.objects.get(address="carol@x.test")
 
@@ -235,3 +238,17 @@ def test_relay_600_reply_all_maps_every_correspondent(
     for _sender, _recipient, seen in hop.sent:
         assert b'Cc: "Carol" <carol@x.test>' in seen
         assert b"r." + b"z" not in seen
+
+
+def test_what_is_signed_is_what_is_sent(
+    example_com: Domain, alice: User, bob: Contact, send: Callable[..., tuple[int, bytes]], hop: Hop
+) -> None:
+    """SimpleLogin 1536, 2165: it was changed after it was signed. Here, text is replaced too."""
+    keys = published_keys(example_com)
+    preferences(alice, cleans_text=True)
+    body = f"Grüße von {OWN} \t 📬\r\n .\r\n.\r\n \r\n\r\n"
+
+    send(bob.reverse_address, letter(bob.reverse_address, body=body, Subject="Grüße"))
+
+    assert OWN.encode() not in hop.sent[0][2]
+    assert verified_by_dkimpy(hop.sent[0][2], keys) == [True, True]
