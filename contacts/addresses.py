@@ -11,6 +11,7 @@ from core.addresses import (
     AddressError,
     address_or_none,
     domain_to_ascii,
+    is_same_without_tag,
 )
 
 PREFIX = "r."
@@ -48,6 +49,19 @@ def _is_unquoted(local_part: str) -> bool:
     except UnicodeEncodeError:
         return False
     return all(local_part.split(".")) and not _SPECIAL.search(local_part)
+
+
+def correspondent_in_tag(local_part: str, alias: str) -> str:
+    """The correspondent's address in a `+tag` of addy.io's form `alias+user=domain`; "" if there is none.
+
+    The last `=` stands for the `@`. Neither a reverse address nor the alias itself is a correspondent's.
+    """
+    tag = local_part.partition("+")[2]
+    user, _equals, domain = tag.rpartition("=")
+    if not user or not local_part.isascii() or len(local_part) > LOCAL_PART_MAX_OCTETS:
+        return ""
+    address = address_or_none(f"{user}@{domain}") or ""
+    return "" if is_reverse_address(address) or is_same_without_tag(address, alias) else address
 
 
 def new_reverse_address(domain: str) -> str:

@@ -132,3 +132,11 @@ def parse_without_tag(text: str) -> Address:
         local_part = _QUOTED_PAIR.sub(r"\1", match[1])
     base = local_part.partition("+")[0] or local_part
     return parse_address(f"{base}{at}{domain}")
+
+
+def is_same_without_tag(text: str, address: str) -> bool:
+    """Whether the address in `text` is `address`, which is in its one form, perhaps with a `+tag`."""
+    try:
+        return str(parse_without_tag(text)) == address
+    except AddressError:
+        return False

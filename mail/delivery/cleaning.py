@@ -16,8 +16,8 @@ from email.utils import format_datetime, parsedate_to_datetime
 from django.utils import timezone
 from django.utils.functional import cached_property
 
-from contacts.addresses import correspondent_address, is_reverse_address
-from core.addresses import AddressError, display_address, parse_without_tag
+from contacts.addresses import correspondent_address, correspondent_in_tag, is_reverse_address
+from core.addresses import AddressError, display_address, is_same_without_tag
 from core.mailboxes import Mailbox, mailboxes, plain_name, written
 from mail.delivery.message import HEADER_MAX, joint
 from mail.delivery.revealing import Part, Unreadable, parts, reason_against
@@ -210,8 +210,12 @@ def _recipients(draft: Draft, writer: Writer) -> Iterator[tuple[str, bytes]]:
 
 
 def _mapped(mailbox: Mailbox, writer: Writer) -> Mailbox | None:
-    if mailbox.address in writer.own or _is_alias(mailbox.address, writer):
+    if mailbox.address in writer.own:
         return None
+    if is_same_without_tag(mailbox.address, writer.alias):
+        # As in an answer to all of what came to the alias.
+        named = correspondent_in_tag(mailbox.address.rpartition("@")[0], writer.alias)
+        return Mailbox("", named) if named else None
     if correspondent := writer.correspondents.get(mailbox.address):
         return correspondent
     if is_reverse_address(mailbox.address):
@@ -219,14 +223,6 @@ def _mapped(mailbox: Mailbox, writer: Writer) -> Mailbox | None:
     if not writer.allows_others:
         raise Unsendable("To or Cc names an address that is not a reverse address of this alias")
     return Mailbox(plain_name(mailbox.name), mailbox.address)
-
-
-def _is_alias(address: str, writer: Writer) -> bool:
-    """Whether it is the alias, perhaps with a tag, as in an answer to all of what came to that."""
-    try:
-        return str(parse_without_tag(address)) == writer.alias
-    except AddressError:
-        return False
 
 
 def _refuse_revealing(draft: Draft, writer: Writer) -> None:

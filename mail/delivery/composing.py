@@ -17,6 +17,7 @@ from mail.delivery.hiding import REPLIES_FIELD, Incoming
 from mail.delivery.lookups import Destination, Lookups
 from mail.delivery.message import Fields, joint, may_offer_unsubscribe, trace_fields, written
 from mail.delivery.record import Ledger
+from mail.delivery.vouching import without_vouchers
 from mail.models import Caution
 from mail.unsubscribe import unsubscribe_path
 
@@ -49,7 +50,8 @@ def as_it_came(message: Message, address: str, alias_id: int, caution: Caution |
     fields = trace(message.head, address, alias_id)
     if caution:
         fields = [*fields, (REPLIES_FIELD, VISIBLE[caution])]
-    return Composed(written(fields) + joint(message.content) + message.content, caution=caution or "")
+    content = without_vouchers(message.content, message.head.fields)
+    return Composed(written(fields) + joint(content) + content, caution=caution or "")
 
 
 async def hidden(

@@ -110,6 +110,10 @@ class Forwarder:
             return Answer.DONE
         if len(message.content) > LARGE:
             await asyncio.to_thread(message.read)
+        if resolution.asks_for_proof and resolution.correspondent:
+            answer = await self.replies.take_tagged(message, resolution)
+            if answer is not None:
+                return answer
         key = recognised_by(message, resolution)
         if key in self._underway:
             return Answer.LATER

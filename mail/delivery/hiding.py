@@ -14,7 +14,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from contacts.addresses import correspondent_address, is_reverse_address
-from core.addresses import AddressError, address_or_none, parse_without_tag
+from core.addresses import AddressError, address_or_none, is_same_without_tag
 from core.mailboxes import Mailbox, mailboxes, plain_name, written
 from mail.delivery.message import HEADER_MAX, joint
 from mail.delivery.threads import for_owner
@@ -146,10 +146,7 @@ class Incoming:
 
     def is_alias(self, text: str) -> bool:
         """Whether mail to this address reaches the alias."""
-        try:
-            return str(parse_without_tag(text)) == self.alias
-        except AddressError:
-            return False
+        return is_same_without_tag(text, self.alias)
 
     @cached_property
     def has_one_click(self) -> bool:

@@ -86,9 +86,7 @@ class Replies:
         addressee = next((each for each in owner.addressees if each.contact_id == contact_id), None)
         if addressee is None:
             return Answer.REFUSED
-        client = vouched_client(message.head.fields, recipient)
-        if not client.address:
-            client = Client(message.peer)
+        client = _client_of(message, recipient)
         try:
             await prove(draft, message.head.fields, message.sender, client, owner.may_write, recipient)
         except CannotTell:
@@ -98,6 +96,38 @@ class Replies:
             notice = Notice("unproven-replies", UNPROVEN_PER_DAY, owner.user_id, message.digest)
             await self._tell(notice, owner, addressee, str(reason))
             return Answer.DONE if message.is_queued else refused(reason)
+        return await self._send_or_tell(message, draft, owner, addressee)
+
+    async def take_tagged(self, message: Message, resolution: Resolution) -> Answer | Said | None:
+        """Send the message to the correspondent in the alias's tag if the alias's owner has written it.
+
+        None if not, or if the DNS does not answer: it is mail to the alias then, and whoever sent it is told
+        nothing else. The same is asked about everybody's, so that the time of the answer tells nobody whose
+        the alias is.
+        """
+        alias_id, correspondent = resolution.alias_id, resolution.correspondent
+        if alias_id is None or not message.sender:
+            return None
+        draft = Draft(message.content)
+        owner = await self._owner(alias_id, draft, None)
+        if owner is None:
+            return None
+        client = _client_of(message, owner.alias)
+        try:
+            await prove(draft, message.head.fields, message.sender, client, owner.own, resolution.as_written)
+        except (CannotTell, Unproven, Unsendable):
+            return None
+        if draft.author not in owner.may_write:
+            return refused("From is not an address of yours that may reply from this alias")
+        met = await self.lookups.ask(Written(alias_id, (correspondent,)))
+        if correspondent not in met:
+            return TOO_MANY_RECIPIENTS
+        return await self._send_or_tell(message, draft, owner, met[correspondent])
+
+    async def _send_or_tell(
+        self, message: Message, draft: Draft, owner: Owner, addressee: Addressee
+    ) -> Answer | Said:
+        """Send the owner's message; they hear why if it cannot go out."""
         try:
             return await self._send(message, draft, owner, [addressee])
         except Unsendable as reason:
@@ -241,6 +271,12 @@ class Replies:
         """Tell the owner why a message did not go out, if they are not told too often."""
         if await self.lookups.ask(notice):
             tell_of_refusal(owner.email, owner.language, owner.alias, addressee.address, reason)
+
+
+def _client_of(message: Message, recipient: str) -> Client:
+    """Who brought the message: to the mail server in front, or to us."""
+    client = vouched_client(message.head.fields, recipient)
+    return client if client.address else Client(message.peer)
 
 
 def _writer(owner: Owner) -> Writer:

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from aliases.models import Admits, Alias
 from aliases.models.alias import RECEIVING
-from contacts.addresses import looks_like_reverse
+from contacts.addresses import correspondent_in_tag, looks_like_reverse
 from contacts.models import Contact
 from core.addresses import Address, AddressError, domain_to_ascii, parse_without_tag
 from core.db.compiled import CompiledQuery
@@ -53,7 +53,8 @@ class Resolution:
     """An address, and what it is. `alias_id` if there is an alias; `address` as it is looked up.
 
     `contact_id`: for whom a reverse address stands, or who is blocked. The others are the alias's: how it
-    forwards, whose mail it takes, and whether it has contacts, or blocked ones among them.
+    forwards, whose mail it takes, and whether it has contacts, or blocked ones among them. `correspondent`:
+    to whom the message goes if the alias's owner has written it, as addy.io's form of a tag says.
     """
 
     kind: Kind
@@ -65,6 +66,20 @@ class Resolution:
     admits: str = Admits.ALL
     has_contacts: bool = False
     has_blocked: bool = False
+    correspondent: str = ""
+
+    @property
+    def asks_for_proof(self) -> bool:
+        """Whether what becomes of a message depends on who has written it."""
+        return self.kind is Kind.REVERSE or (self.kind is Kind.FORWARD and bool(self.correspondent))
+
+    @property
+    def as_written(self) -> str:
+        """The address in its one form, with a tag that names a correspondent."""
+        if self.address is None or not self.correspondent:
+            return str(self.address or "")
+        user, _at, domain = self.correspondent.rpartition("@")
+        return f"{self.address.local_part}+{user}={domain}@{self.address.domain}"
 
 
 class OurDomains:
@@ -212,6 +227,7 @@ class _Unresolved:
 
     address: Address
     is_shared: bool
+    correspondent: str = ""
 
     @property
     def may_be_reverse(self) -> bool:
@@ -227,7 +243,7 @@ class _Unresolved:
             return Resolution(Kind.REVERSE, self.address, alias_id, self.is_shared, contact_id)
         alias_id, receives, *others = row
         kind = Kind.FORWARD if receives else Kind.BLOCKED
-        return Resolution(kind, self.address, alias_id, self.is_shared, None, *others)
+        return Resolution(kind, self.address, alias_id, self.is_shared, None, *others, self.correspondent)
 
 
 def _read(text: str) -> Resolution | _Unresolved:
@@ -258,4 +274,5 @@ def _read(text: str) -> Resolution | _Unresolved:
     if looks_like_one(address.local_part):
         is_ours = read_return_path(address.local_part, domain, timezone.now()) is not None
         return Resolution(Kind.RETURN_PATH if is_ours else Kind.UNKNOWN, address, is_shared=shared)
-    return _Unresolved(address, shared)
+    correspondent = correspondent_in_tag(local_part, str(address)) if "=" in local_part else ""
+    return _Unresolved(address, shared, correspondent)

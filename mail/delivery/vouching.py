@@ -1,4 +1,4 @@
-"""Who brought a message to the mail server in front: written at RCPT, for reverse addresses alone, signed.
+"""Who brought a message to the mail server in front: written at RCPT, where a proof may be needed, signed.
 
 Policy service and milter know the client and the name it has signed in with; the message comes later, over
 LMTP, where neither is known. The field goes between, and no further: nobody else can write one.
@@ -13,11 +13,13 @@ from django.conf import settings
 from django.utils import timezone
 
 from core.addresses import address_or_none
-from mail.delivery.message import Fields
+from mail.delivery.message import HEADER_END, HEADER_MAX, Fields
 
 FIELD = "X-Anonmail-Client"
 # Days: a message waits in Postfix's queue for up to five.
 _DAYS = 6
+_NAME = FIELD.lower()
+_IN_HEADER = re.compile(rb"(?im)^%s[ \t]*:[^\r\n]*\r?\n(?:[ \t][^\r\n]*\r?\n)*" % FIELD.encode())
 _TEXT = re.compile(r"([0-9]+) (\S+) (\S+) ([0-9a-f]{64})")
 _NONE = "-"
 
@@ -32,7 +34,7 @@ class Client:
 
 
 def voucher(recipient: str, client: Client) -> tuple[str, str]:
-    """The field, as (name, text), for a message to this reverse address."""
+    """The field, as (name, text), for a message to this reverse address or alias."""
     day = timezone.now().toordinal()
     text = f"{day} {client.address or _NONE} {quote(client.login, safe='@') or _NONE}"
     return FIELD, f"{text} {_mac(recipient, text)}"
@@ -42,13 +44,22 @@ def vouched_client(fields: Fields, recipient: str) -> Client:
     """Who brought the message, as a field of ours for this recipient says."""
     today = timezone.now().toordinal()
     for name, text in fields:
-        match = _TEXT.fullmatch(text) if name == FIELD.lower() else None
+        match = _TEXT.fullmatch(text) if name == _NAME else None
         if match is None or not hmac.compare_digest(match[4], _mac(recipient, text.rpartition(" ")[0])):
             continue
         if 0 <= today - int(match[1]) <= _DAYS:
             address, login = ("" if each == _NONE else each for each in (match[2], match[3]))
             return Client(address, unquote(login))
     return Client()
+
+
+def without_vouchers(message: bytes, fields: Fields) -> bytes:
+    """The message as it was before such fields were added. `fields`: its header."""
+    if all(name != _NAME for name, _text in fields):
+        return message
+    end = HEADER_END.search(message, 0, HEADER_MAX)
+    split = end.end() if end else len(message)
+    return _IN_HEADER.sub(b"", message[:split]) + message[split:]
 
 
 def _mac(recipient: str, text: str) -> str:

@@ -55,7 +55,11 @@ class LmtpHandler(SmtpHandler):
         message = self.message(session, envelope)
         # The same alias twice (with tags, say) is one delivery and two answers.
         different = list(dict.fromkeys(envelope.resolutions))
-        answers = await asyncio.gather(*(self.take(resolution, message) for resolution in different))
+        if any(resolution.correspondent for resolution in different):
+            # Of one alias, with different tags: what goes to it is sent once.
+            answers = [await self.take(resolution, message) for resolution in different]
+        else:
+            answers = await asyncio.gather(*(self.take(resolution, message) for resolution in different))
         answer_of = dict(zip(different, answers, strict=True))
         return "\r\n".join(answer_of[resolution].value for resolution in envelope.resolutions)
 

@@ -68,6 +68,9 @@ class _Transaction:
         recipient, resolution = self.recipients[0]
         if resolution is None or resolution.kind is not Kind.FORWARD or resolution.alias_id is None:
             return None
+        if resolution.asks_for_proof:
+            # Only the whole message can prove who has written it.
+            return None
         return recipient, resolution
 
 
@@ -176,19 +179,18 @@ class MilterDoor(QuestionDoor):
             return protocol.reply(_in_postfixs_form(decision.refusal, _bare(asked.written)))
         # Postfix finds a recipient again only if it is written as Postfix itself writes it.
         is_plain = asked.written == f"<{asked.address}>" and asked.address.isascii()
-        # A reverse address stays where it is; without our field, an older one in the message would count.
-        is_reverse = decision.resolution is not None and decision.resolution.kind is Kind.REVERSE
-        is_known = is_plain or is_reverse
+        # These stay where they are; without our field, an older one in the message would count.
+        is_known = is_plain or (decision.resolution is not None and decision.resolution.asks_for_proof)
         transaction.recipients.append((asked.address, decision.resolution if is_known else None))
         return protocol.CONTINUE
 
     def _vouched(self, transaction: _Transaction) -> bytes:
-        """Who sends the message, for each reverse address that it goes to; it comes again over LMTP."""
+        """Who sends the message, for each recipient that asks for a proof; it comes again over LMTP."""
         client = Client(self._client, transaction.user)
         fields = [
             voucher(str(resolution.address), client)
             for _recipient, resolution in transaction.recipients
-            if resolution is not None and resolution.kind is Kind.REVERSE
+            if resolution is not None and resolution.asks_for_proof
         ]
         return b"".join(protocol.insert_header(0, *each) for each in fields) + protocol.CONTINUE
 

@@ -1,7 +1,7 @@
 """Postfix's policy service (SMTPD_POLICY_README): the answer for a recipient, before any message is taken."""
 
 from mail.delivery.lookups import Lookups
-from mail.delivery.resolve import Kind, needs_database, resolve
+from mail.delivery.resolve import needs_database, resolve
 from mail.delivery.vouching import Client, voucher
 from mail.server.limits import Connections, UnknownRecipientLimit
 from mail.server.question_door import Malformed, QuestionDoor
@@ -59,7 +59,7 @@ class PolicyDoor(QuestionDoor):
         if decision is None:
             return _written(AWAY)
         resolution = decision.resolution
-        if decision.refusal is None and resolution is not None and resolution.kind is Kind.REVERSE:
+        if decision.refusal is None and resolution is not None and resolution.asks_for_proof:
             name, text = voucher(str(resolution.address), _client_of(attributes))
             return _written(f"PREPEND {name}: {text}")
         return _written(decision.refusal or GO_ON)

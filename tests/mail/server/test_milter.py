@@ -357,6 +357,24 @@ def test_the_client_is_written_down_however_a_reverse_address_is_written(
     assert found.login == "mallory@sender.test"
 
 
+@pytest.mark.parametrize("form", ["<{}>", "<@a.test:{}>"])
+def test_a_tag_that_names_a_correspondent_waits_for_the_whole_message(
+    mta: Mta, alias: Alias, form: str
+) -> None:
+    """Only that can prove that the owner has written it."""
+    tagged = alias.address.replace("@", "+bob=sender.test@")
+    mta.mail(user="mallory@sender.test")
+    assert mta.rcpt(tagged, written=form.format(tagged)) == ""
+
+    field, go_on = mta.end()
+
+    assert isinstance(field, kilter.InsertHeader)
+    text = str(field.value, "ascii").strip()
+    assert vouched_client([("x-anonmail-client", text)], alias.address).login == "mallory@sender.test"
+    assert isinstance(go_on, kilter.Continue)
+    assert forwards(alias) == 0
+
+
 def test_a_message_that_is_aborted_leaves_nothing(mta: Mta, alias: Alias, alice: User) -> None:
     mta.mail()
     mta.rcpt(issue(owner=alice).address)

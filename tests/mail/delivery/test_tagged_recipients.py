@@ -1,0 +1,234 @@
+"""addy.io's `alias+user=domain@…`: from the alias's owner it goes out, from everybody else it comes in."""
+
+from collections.abc import Callable
+from email import message_from_bytes
+
+import pytest
+from allauth.account.models import EmailAddress
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from accounts.models import User
+from aliases.models import Admits, Alias
+from contacts.models import Contact
+from mail.delivery.resolve import Kind, our_domains, resolve
+from mail.models import Activity, Event
+from tests.rig.mail_doors import Hop
+from tests.rig.nameserver import FAILS, Nameserver
+from tests.rig.replying import BOB, DOMAIN, OWN, Answer, Signer, figures, letter, preferences
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Send = Callable[..., Answer]
+ACCEPTED = (250, b"2.0.0 Accepted")
+CAROL = "carol@far.test"
+
+
+def tagged(alias: Alias, tag: str = "carol=far.test") -> str:
+    local_part, _at, domain = alias.address.partition("@")
+    return f"{local_part}+{tag}@{domain}"
+
+
+@pytest.mark.parametrize("is_hiding", [True, False])
+def test_what_the_owner_writes_goes_out_as_the_alias(
+    alias: Alias, send: Send, hop: Hop, is_hiding: bool
+) -> None:
+    Alias.objects.filter(pk=alias.pk).update(hides_replies=is_hiding)
+    content = letter(tagged(alias), Cc=f"Me <{OWN}>, {alias.address}, Dan <{tagged(alias, 'dan=far.test')}>")
+
+    assert [send(tagged(alias), content) for _again in range(2)] == [ACCEPTED] * 2
+
+    ((sender, recipient, sent),) = hop.sent
+    found = message_from_bytes(sent)
+    assert (recipient, found["From"], found["To"], found["Cc"]) == (
+        CAROL,
+        alias.address,
+        CAROL,
+        "dan@far.test",
+    )
+    assert sender.startswith("b.")
+    assert b"home.test" not in sent
+    contact = Contact.objects.get()
+    assert (contact.address, contact.waiting) == (CAROL, False)
+    assert figures(contact) == (1, 1)
+    assert Activity.objects.get().event == Event.REPLY
+
+
+def test_a_signature_proves_it_if_it_covers_the_very_address(
+    alias: Alias, dns: Nameserver, send: Send, hop: Hop
+) -> None:
+    dns.records.pop(DOMAIN)
+    signer = Signer(dns)
+    other = signer.sign(letter(tagged(alias, "dan=far.test")))
+    content = signer.sign(letter(tagged(alias).upper(), Message_ID="<2@laptop.home.test>"))
+
+    assert send(tagged(alias), other, OWN, "lmtp") == ACCEPTED
+    assert [recipient for _sender, recipient, _content in hop.sent] == [OWN]
+    assert send(tagged(alias).upper(), content, OWN, "lmtp") == ACCEPTED
+    assert [recipient for _sender, recipient, _content in hop.sent] == [OWN, CAROL]
+
+
+@pytest.mark.parametrize("dns_says", ['TXT "v=spf1 ip4:192.0.2.1 -all"', FAILS])
+@pytest.mark.parametrize("door", ["smtp", "lmtp"])
+def test_what_nobody_has_proven_comes_in_as_with_any_tag(
+    alias: Alias, dns: Nameserver, send: Send, hop: Hop, door: str, dns_says: str
+) -> None:
+    """Also what claims to be the owner's: neither words nor codes say whose the alias is."""
+    dns.records[DOMAIN] = FAILS if dns_says == FAILS else [dns_says]
+    authors = (OWN, "other@home.test", "eve@evil.test")
+
+    for number, author in enumerate(authors):
+        told = [
+            send(
+                tagged(alias, tag),
+                letter(tagged(alias, tag), From=author, Message_ID=f"<{number}.{tag}@x.test>"),
+                author,
+                door,
+            )
+            for tag in ("carol=far.test", "carol")
+        ]
+        assert told == [ACCEPTED] * 2, author
+
+    assert [recipient for _sender, recipient, _content in hop.sent] == [OWN] * 6
+    assert not Contact.objects.filter(address=CAROL).exists()
+
+
+def test_addresses_that_take_no_mail_stay_unknown(alias: Alias, send: Send, hop: Hop) -> None:
+    disabled = tagged(alias)
+    alias.disable()
+
+    for address in (disabled, "nobody+carol=far.test@example.com", "nobody@example.com"):
+        assert send(address, letter(address)) == (550, b"5.1.1 User unknown")
+    assert hop.sent == []
+
+
+def test_whom_the_owner_has_blocked_stays_unknown_but_can_be_written_to(
+    alias: Alias, bob: Contact, send: Send, hop: Hop
+) -> None:
+    bob.block()
+    address = tagged(alias, "bob=sender.test")
+
+    assert send(address, letter(address, From=BOB), BOB) == (550, b"5.1.1 User unknown")
+    assert hop.sent == []
+    assert send(address, letter(address)) == ACCEPTED
+    assert [recipient for _sender, recipient, _content in hop.sent] == [BOB]
+    assert figures(bob) == (1, 1)
+
+
+def test_an_alias_that_takes_only_known_peoples_mail_lets_its_owner_write(
+    alias: Alias, send: Send, hop: Hop
+) -> None:
+    Alias.objects.filter(pk=alias.pk).update(admits=Admits.KNOWN)
+
+    assert send(tagged(alias), letter(tagged(alias))) == ACCEPTED
+    assert [recipient for _sender, recipient, _content in hop.sent] == [CAROL]
+
+
+TAGS = {
+    "a reverse address": lambda contact: contact.reverse_address.replace("@", "="),
+    "a reverse address with a tag": lambda contact: contact.reverse_address.replace("@", "+x="),
+    "the alias itself": lambda contact: contact.alias.address.replace("@", "="),
+    "the alias with a tag of its own": lambda contact: tagged(contact.alias).replace("@", "="),
+    "no user": lambda contact: "=far.test",
+    "no domain": lambda contact: "carol=",
+    "no dot in the domain": lambda contact: "carol=far",
+    "an address literal": lambda contact: "carol=127.0.0.1",
+    "an empty label": lambda contact: "carol=far..test",
+    "an @ too": lambda contact: "carol@far.test=far.test",
+    "too long": lambda contact: f"{'c' * 50}=far.test",
+    "not ASCII": lambda contact: "zoë=far.test",
+}
+
+
+@pytest.mark.parametrize("kind", TAGS)
+def test_what_is_no_correspondents_address_is_any_other_tag(
+    alias: Alias, bob: Contact, send: Send, hop: Hop, kind: str
+) -> None:
+    address = tagged(alias, TAGS[kind](bob))
+
+    found = resolve(address)
+    assert (found.kind, found.alias_id, found.correspondent) == (Kind.FORWARD, alias.pk, "")
+    if address.isascii() and address.count("@") == 1 and ".." not in address:
+        assert send(address, letter(alias.address)) == ACCEPTED
+        assert [recipient for _sender, recipient, _content in hop.sent] == [OWN]
+
+
+@pytest.mark.parametrize(
+    ("tag", "correspondent"),
+    [
+        ("a=b=far.test", "a=b@far.test"),
+        ("a+b=far.test", "a+b@far.test"),
+        ("A.B=FAR.test", "a.b@far.test"),
+        ("o'hara=xn--bcher-kva.test", "o'hara@xn--bcher-kva.test"),
+    ],
+)
+def test_the_last_sign_stands_for_the_at(alias: Alias, tag: str, correspondent: str) -> None:
+    found = resolve(tagged(alias, tag))
+
+    assert found.correspondent == correspondent
+    assert found.as_written == tagged(alias, tag).lower()
+
+
+def test_a_quoted_local_part_names_nobody(alias: Alias) -> None:
+    local_part, _at, domain = tagged(alias).partition("@")
+
+    assert resolve(f'"{local_part}"@{domain}').correspondent == ""
+    assert resolve(f'"{local_part}"@{domain}').kind is Kind.FORWARD
+
+
+def test_a_report_or_automatic_answer_comes_in(alias: Alias, send: Send, hop: Hop) -> None:
+    assert send(tagged(alias), letter(tagged(alias)), "") == ACCEPTED
+
+    assert [(sender, recipient) for sender, recipient, _content in hop.sent] == [("", OWN)]
+
+
+def test_the_owner_hears_what_cannot_go_out(alias: Alias, send: Send, hop: Hop, settings: Settings) -> None:
+    content = letter(tagged(alias), Subject=f"From {OWN}")
+    code, said = send(tagged(alias), content)
+    assert (code, b"names your own address" in said) == (550, True)
+
+    content = letter(tagged(alias), Cc="dave@elsewhere.test")
+    assert send(tagged(alias), content)[0] == 550
+
+    settings.CONTACTS_PER_DAY = 0
+    assert send(tagged(alias, "dan=far.test"), letter(tagged(alias, "dan=far.test")))[0] == 452
+    settings.CONTACTS_PER_DAY, settings.REPLIES_PER_DAY = 5, 0
+    assert send(tagged(alias), letter(tagged(alias)))[0] == 450
+    assert hop.sent == []
+    assert not Activity.objects.exists()
+
+
+def test_strict_replies_come_from_the_aliass_own_destinations_alone(
+    alice: User, alias: Alias, send: Send, hop: Hop
+) -> None:
+    other = "other@home.test"
+    EmailAddress.objects.create(user=alice, email=other, verified=True)
+    preferences(alice, strict_replies=True)
+
+    code, said = send(tagged(alias), letter(tagged(alias), From=other), other)
+    assert (code, b"not an address of yours that may reply" in said) == (550, True)
+    assert send(tagged(alias), letter(tagged(alias))) == ACCEPTED
+    assert [recipient for _sender, recipient, _content in hop.sent] == [CAROL]
+
+
+def test_a_field_of_the_server_in_front_does_not_go_on(alias: Alias, send: Send, hop: Hop) -> None:
+    """It may say under which name a stranger has signed in there."""
+    Alias.objects.filter(pk=alias.pk).update(hides_replies=False)
+    field = b"X-Anonmail-Client: 1 192.0.2.1 eve@evil.test\r\n\tfolded\r\n"
+    rest = letter(tagged(alias), From="eve@evil.test", body="X-Anonmail-Client: 2\r\n")
+
+    send(tagged(alias), field + rest, "eve@evil.test", "lmtp")
+
+    ((_sender, recipient, content),) = hop.sent
+    assert recipient == OWN
+    assert content.endswith(rest)
+    assert b"192.0.2.1" not in content
+
+
+def test_no_tag_takes_another_statement_to_resolve(
+    alias: Alias, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    our_domains.shared()
+
+    for address in (alias.address, tagged(alias, "x"), tagged(alias)):
+        with django_assert_num_queries(1):
+            assert resolve(address).kind is Kind.FORWARD
