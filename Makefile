@@ -61,7 +61,7 @@ bench-mail: $(VENV)/.dev ## measure mail only, for example ARGS="--messages 2000
 
 faults: $(VENV)/.dev ## test each fault of the mail path, with ten kills; writes var/faults.txt
 	@mkdir -p var && rm -f var/faults.txt
-	FAULT_KILLS=10 FAULT_TABLE=var/faults.txt $(BIN)/python -m tests.rig.postgresql $(BIN)/python -m pytest -q tests/postfix/test_faults.py
+	FAULT_KILLS=10 FAULT_LETTERS=1000 FAULT_TABLE=var/faults.txt $(BIN)/python -m tests.rig.postgresql $(BIN)/python -m pytest -q tests/postfix/test_faults.py tests/postfix/test_faults_of_replies.py
 
 screenshots: $(VENV)/.dev ## save every page (light, dark, phone, German) to var/screenshots/
 	SCREENSHOTS=var/screenshots $(BIN)/python -m pytest -q tests/e2e/test_scenes.py -n 2

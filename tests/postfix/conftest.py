@@ -1,7 +1,7 @@
 """A real Postfix for the session, Anonmail's doors and a far end for each test."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,9 @@ from mail.postfix.parameters import Configuration
 from mail.server.domain_table import DomainTable
 from mail.server.listening import endpoints
 from tests.conftest import forwards_as_it_came, missing
-from tests.rig import mta
+from tests.rig import mta, postgresql
+from tests.rig.faults import Database, File, Rig, filled_cluster, filled_file, running
+from tests.rig.letters import Letter, Senders, letters_to
 from tests.rig.mail_doors import running_doors_at
 from tests.rig.mta import Ports, Postfix, Sink
 
@@ -139,3 +141,60 @@ def bob(example_com: object) -> User:
 @pytest.fixture
 def alice(alice: User) -> User:
     return forwards_as_it_came(alice)
+
+
+Start = Callable[..., AbstractContextManager[Rig]]
+
+
+@pytest.fixture(scope="session")
+def new_database() -> Iterator[Callable[[], Database]]:
+    """Makes a filled database of this module's own, whose server may be stopped."""
+    try:
+        with filled_cluster() as copy:
+            yield copy
+    except postgresql.Missing as reason:
+        missing(str(reason))
+
+
+@pytest.fixture(scope="session")
+def new_file() -> Iterator[Callable[[Path], File]]:
+    """Makes a filled SQLite database in the directory that it is given."""
+    with filled_file() as copy:
+        yield copy
+
+
+@pytest.fixture(params=["lmtp", "milter"])
+def start(request: pytest.FixtureRequest) -> Start:
+    """Starts everything, in each of the two designs, over a new database of PostgreSQL's where none is given;
+    `{sink}` in a setting is the far end's port."""
+    name = {"lmtp": "fresh_postfix", "milter": "milter_postfix"}[request.param]
+    # Asked for here and not by name: a round that skips these tests starts none of it.
+    new_database: Callable[[], Database] = request.getfixturevalue("new_database")
+    postfix, ports = request.getfixturevalue(name)
+
+    def start(database: Database | File | None = None, **settings: str) -> AbstractContextManager[Rig]:
+        own = {key: value.format(sink=ports.sink) for key, value in settings.items()}
+        return running(request.param, postfix, ports, database or new_database(), **own)
+
+    return start
+
+
+Send = Callable[..., Senders]
+
+
+@pytest.fixture
+def senders() -> Iterator[Send]:
+    """Starts sending letters: to the aliases, or others to those who have these destinations."""
+    made: list[Senders] = []
+
+    def start(
+        rig: Rig, letters: list[Letter] | None = None, destinations: Mapping[str, list[str]] | None = None
+    ) -> Senders:
+        aliases = rig.database.aliases
+        made.append(Senders(rig.ports.smtp, letters or letters_to(list(aliases)), destinations or aliases))
+        made[-1].start()
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.stop()

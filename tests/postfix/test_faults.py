@@ -19,30 +19,11 @@ from pytest_django import Settings
 from accounts.models import User
 from mail.delivery.forward import Forwarder, Redirection
 from mail.postfix.fresh import fresh
-from tests.conftest import missing
-from tests.postfix.conftest import Running, run_postfix, run_site
+from tests.postfix.conftest import Running, Send, Start, run_postfix, run_site
 from tests.postfix.sender import MESSAGE, figures, issue, send, settled
-from tests.rig import postgresql
-from tests.rig.faults import (
-    LETTERS,
-    THREADS,
-    Account,
-    Database,
-    File,
-    FullDisk,
-    Rig,
-    Senders,
-    account,
-    filled_cluster,
-    filled_file,
-    full,
-    rcpt,
-    read_maildir,
-    report,
-    running,
-    small_disk,
-    wait_until,
-)
+from tests.postfix.settling import DRAINED, MAIL_MESSAGES_AT_ONCE, OTHER, check, more_arrives, settle
+from tests.rig.faults import Database, File, FullDisk, Rig, full, rcpt, running, small_disk
+from tests.rig.letters import LETTERS, THREADS, account, read_maildir, wait_until
 
 pytestmark = pytest.mark.postgresql
 
@@ -51,11 +32,8 @@ ANSWER = 15.0
 RECOVERY = 30.0
 # Postfix waits twice for 5 (mail.postfix.parameters).
 POLICY_TIMEOUT = 25.0
-DRAINED = 300.0
 # `make faults` kills ten times.
 KILLS = int(os.environ.get("FAULT_KILLS", "5"))
-# A kill can double what was underway in that instant: accepted by the next hop, and not written down yet.
-MAIL_MESSAGES_AT_ONCE = 20
 # So many copies arrive between two kills.
 BETWEEN_KILLS = 40
 # Letters that Postfix delivers at the same moment (default_destination_concurrency_limit).
@@ -65,31 +43,10 @@ UNDERWAY = 150
 MEBIBYTE = 1024 * 1024
 # Octets that are left on the Maildir's disk; a letter takes 4 KiB of it.
 ROOM = LETTERS * 1024
-# Not at a domain of ours.
-OTHER = "someone@elsewhere.test"
 
 # What is the same in both designs, and takes its time; and what only one of them has.
 IN_ONE_DESIGN = pytest.mark.parametrize("start", ["lmtp"], indirect=True)
 WITH_MILTER = pytest.mark.parametrize("start", ["milter"], indirect=True)
-
-Start = Callable[..., AbstractContextManager[Rig]]
-
-
-@pytest.fixture(scope="session")
-def new_database() -> Iterator[Callable[[], Database]]:
-    """Makes a filled database of this module's own, whose server may be stopped."""
-    try:
-        with filled_cluster() as copy:
-            yield copy
-    except postgresql.Missing as reason:
-        missing(str(reason))
-
-
-@pytest.fixture(scope="session")
-def new_file() -> Iterator[Callable[[Path], File]]:
-    """Makes a filled SQLite database in the directory that it is given."""
-    with filled_file() as copy:
-        yield copy
 
 
 @pytest.fixture
@@ -113,95 +70,6 @@ def disk_of(megabytes: int) -> Iterator[Path]:
         pytest.skip(str(reason))
 
 
-@pytest.fixture(params=["lmtp", "milter"])
-def start(request: pytest.FixtureRequest) -> Start:
-    """Starts everything, in each of the two designs, over a new database of PostgreSQL's where none is given;
-    `{sink}` in a setting is the far end's port."""
-    name = {"lmtp": "fresh_postfix", "milter": "milter_postfix"}[request.param]
-    # Asked for here and not by name: a round that skips these tests starts none of it.
-    new_database: Callable[[], Database] = request.getfixturevalue("new_database")
-    postfix, ports = request.getfixturevalue(name)
-
-    def start(database: Database | File | None = None, **settings: str) -> AbstractContextManager[Rig]:
-        own = {key: value.format(sink=ports.sink) for key, value in settings.items()}
-        return running(request.param, postfix, ports, database or new_database(), **own)
-
-    return start
-
-
-@pytest.fixture
-def senders() -> Iterator[Callable[[Rig], Senders]]:
-    """Starts sending letters."""
-    made: list[Senders] = []
-
-    def start(rig: Rig) -> Senders:
-        made.append(Senders(rig.ports.smtp, list(rig.database.aliases)))
-        made[-1].start()
-        return made[-1]
-
-    yield start
-    for each in made:
-        each.stop()
-
-
-def settle(rig: Rig, senders: Senders, maildir: Path | None = None) -> Account:
-    """Everything sent, everything delivered, and a moment more, in which nothing else comes."""
-    senders.join(DRAINED)
-    # A message that was still held when its turn came is looked for every five minutes only (qmgr(8)).
-    rig.postfix.wait_until_idle(DRAINED, flush=True)
-
-    def arrived() -> list[tuple[str, bytes]]:
-        if maildir:
-            return read_maildir(maildir)
-        # Other mail than the letters has gone the same way.
-        return [(each.recipient, each.content) for each in rig.sink.arrived if each.recipient != OTHER]
-
-    time.sleep(0.3)
-    return account(senders.letters, rig.database.aliases, arrived())
-
-
-def check(
-    fault: str,
-    rig: Rig,
-    senders: Senders,
-    found: Account,
-    seconds: float,
-    doubles: int = 0,
-    recounted: int = 0,
-) -> None:
-    """Nothing lost, nothing damaged, no more doubles than these, and the counters exact.
-
-    As a milter we count a letter before Postfix queues it: so many that it did not queue then, and that came
-    again, may be counted twice.
-    """
-    forwards = dict.fromkeys(rig.database.aliases, 0)
-    for letter in senders.letters:
-        forwards[letter.alias] += len(rig.database.aliases[letter.alias])
-    counted = rig.database.counters()
-    more = {alias: counted[alias] - forwards[alias] for alias in forwards}
-    report(
-        {
-            "fault": fault,
-            "design": rig.design,
-            "database": rig.database.kind,
-            "sent": found.sent,
-            "arrived": f"{len(found.copies)} of {len(found.wanted)} copies",
-            "duplicates": found.doubles,
-            "counted": f"{sum(counted.values())} of {sum(forwards.values())}",
-            "deferred": dict(senders.deferred),
-            "recovered": f"{seconds:.1f} s",
-        }
-    )
-    assert not found.lost
-    assert not found.damaged
-    if found.doubles > doubles:
-        print(found.doubled(), rig.mail.log.read_text()[-2000:], sep="\n")
-    assert found.copies.keys() == found.wanted
-    assert found.doubles <= doubles
-    assert min(more.values()) >= 0
-    assert sum(more.values()) <= (recounted if rig.design == "milter" else 0)
-
-
 def other_mail_goes_on(rig: Rig) -> None:
     """Mail that is not ours to judge takes its way, whatever is wrong with us."""
     before = sum(each.recipient == OTHER for each in rig.sink.arrived)
@@ -212,7 +80,7 @@ def other_mail_goes_on(rig: Rig) -> None:
     )
 
 
-def test_the_database_is_stopped_and_started_again(start: Start, senders: Callable[[Rig], Senders]) -> None:
+def test_the_database_is_stopped_and_started_again(start: Start, senders: Send) -> None:
     with start() as rig:
         sending = senders(rig)
         sending.wait_for(UNDERWAY)
@@ -233,7 +101,7 @@ def test_the_database_is_stopped_and_started_again(start: Start, senders: Callab
         assert recovery < RECOVERY
 
 
-def test_the_database_hangs_for_six_seconds(start: Start, senders: Callable[[Rig], Senders]) -> None:
+def test_the_database_hangs_for_six_seconds(start: Start, senders: Send) -> None:
     with start() as rig:
         sending = senders(rig)
         sending.wait_for(UNDERWAY)
@@ -259,24 +127,24 @@ def test_the_database_hangs_for_six_seconds(start: Start, senders: Callable[[Rig
         assert recovery < RECOVERY
 
 
-def test_the_mail_server_is_killed_repeatedly(start: Start, senders: Callable[[Rig], Senders]) -> None:
+def test_the_mail_server_is_killed_repeatedly(start: Start, senders: Send) -> None:
     killed_repeatedly(start(), senders)
 
 
 @IN_ONE_DESIGN
 def test_the_mail_server_over_sqlite_is_killed_repeatedly(
-    start: Start, senders: Callable[[Rig], Senders], new_file: Callable[[Path], File], tmp_path: Path
+    start: Start, senders: Send, new_file: Callable[[Path], File], tmp_path: Path
 ) -> None:
     killed_repeatedly(start(new_file(tmp_path)), senders)
 
 
-def killed_repeatedly(starting: AbstractContextManager[Rig], senders: Callable[[Rig], Senders]) -> None:
+def killed_repeatedly(starting: AbstractContextManager[Rig], senders: Send) -> None:
     with starting as rig:
         sending = senders(rig)
         longest = 0.0
 
         for _kill in range(KILLS):
-            more_arrives(rig)
+            more_arrives(rig, BETWEEN_KILLS)
             rig.mail.kill()
             killed = time.monotonic()
             rig.mail.start()
@@ -298,7 +166,7 @@ UNWRITABLE = 6.0
 def takes_no_changes_for_a_while(
     fault: str,
     starting: AbstractContextManager[Rig],
-    senders: Callable[[Rig], Senders],
+    senders: Send,
     begin: Callable[[Rig], AbstractContextManager[None]],
 ) -> None:
     with starting as rig:
@@ -325,7 +193,7 @@ def nothing_arrives_for(rig: Rig, seconds: float) -> bool:
     return len(rig.sink.arrived) == before
 
 
-def test_the_database_takes_no_changes(start: Start, senders: Callable[[Rig], Senders]) -> None:
+def test_the_database_takes_no_changes(start: Start, senders: Send) -> None:
     def begin(rig: Rig) -> AbstractContextManager[None]:
         assert isinstance(rig.database, Database)
         return rig.database.takes_no_changes()
@@ -334,7 +202,7 @@ def test_the_database_takes_no_changes(start: Start, senders: Callable[[Rig], Se
 
 
 def test_the_disk_of_the_database_is_full(
-    start: Start, senders: Callable[[Rig], Senders], new_database: Callable[[], Database], big_disk: Path
+    start: Start, senders: Send, new_database: Callable[[], Database], big_disk: Path
 ) -> None:
     database = new_database()
     database.move_to(big_disk)
@@ -347,7 +215,7 @@ def test_the_disk_of_the_database_is_full(
 
 
 def test_the_disk_of_sqlite_is_full(
-    start: Start, senders: Callable[[Rig], Senders], new_file: Callable[[Path], File], disk: Path
+    start: Start, senders: Send, new_file: Callable[[Path], File], disk: Path
 ) -> None:
     takes_no_changes_for_a_while(
         "disk of the database full", start(new_file(disk)), senders, lambda rig: full(disk)
@@ -355,25 +223,19 @@ def test_the_disk_of_sqlite_is_full(
 
 
 def test_another_process_locks_sqlite(
-    start: Start, senders: Callable[[Rig], Senders], new_file: Callable[[Path], File], tmp_path: Path
+    start: Start, senders: Send, new_file: Callable[[Path], File], tmp_path: Path
 ) -> None:
     file = new_file(tmp_path)
     takes_no_changes_for_a_while("locked", start(file), senders, lambda rig: file.locked())
 
 
-def more_arrives(rig: Rig) -> None:
-    """Some work for the server between two kills."""
-    before = len(rig.sink.arrived)
-    wait_until(lambda: len(rig.sink.arrived) >= before + BETWEEN_KILLS, 60, "more letters at the far end")
-
-
-def test_one_of_two_processes_is_killed_repeatedly(start: Start, senders: Callable[[Rig], Senders]) -> None:
+def test_one_of_two_processes_is_killed_repeatedly(start: Start, senders: Send) -> None:
     with start(MAIL_PROCESSES="2") as rig:
         wait_until(lambda: len(rig.mail.children()) == 2, 10, "two processes")
         sending = senders(rig)
 
         for _kill in range(KILLS):
-            more_arrives(rig)
+            more_arrives(rig, BETWEEN_KILLS)
             (victim, *_others) = rig.mail.children()
             os.kill(victim, signal.SIGKILL)
             replaced = wait_until(
@@ -387,7 +249,7 @@ def test_one_of_two_processes_is_killed_repeatedly(start: Start, senders: Callab
         check(fault, rig, sending, found, replaced, doubles=most, recounted=most)
 
 
-def test_the_far_end_is_down_and_up(start: Start, senders: Callable[[Rig], Senders]) -> None:
+def test_the_far_end_is_down_and_up(start: Start, senders: Send) -> None:
     with start() as rig:
         sending = senders(rig)
         sending.wait_for(UNDERWAY)
@@ -402,7 +264,7 @@ def test_the_far_end_is_down_and_up(start: Start, senders: Callable[[Rig], Sende
         assert recovery < RECOVERY
 
 
-def test_the_next_hop_is_down_and_up(start: Start, senders: Callable[[Rig], Senders]) -> None:
+def test_the_next_hop_is_down_and_up(start: Start, senders: Send) -> None:
     with start(MAIL_NEXT_HOP="smtp://127.0.0.1:{sink}") as rig:
         sending = senders(rig)
         sending.wait_for(UNDERWAY)
@@ -417,7 +279,7 @@ def test_the_next_hop_is_down_and_up(start: Start, senders: Callable[[Rig], Send
         assert recovery < RECOVERY
 
 
-def test_postfix_takes_nothing_back_for_a_while(start: Start, senders: Callable[[Rig], Senders]) -> None:
+def test_postfix_takes_nothing_back_for_a_while(start: Start, senders: Send) -> None:
     with start() as rig:
         sending = senders(rig)
         sending.wait_for(UNDERWAY)
@@ -452,7 +314,7 @@ def without_service(rig: Rig, name: str) -> Iterator[None]:
 
 
 @IN_ONE_DESIGN
-def test_the_disk_of_the_maildir_is_full(start: Start, senders: Callable[[Rig], Senders], disk: Path) -> None:
+def test_the_disk_of_the_maildir_is_full(start: Start, senders: Send, disk: Path) -> None:
     maildir, ballast = disk / "mail", disk / "ballast"
     with start(MAIL_NEXT_HOP=f"maildir://{maildir}") as rig:
         ballast.write_bytes(b"x" * (24 * MEBIBYTE - ROOM))
@@ -473,7 +335,7 @@ def test_the_disk_of_the_maildir_is_full(start: Start, senders: Callable[[Rig], 
 
 
 @IN_ONE_DESIGN
-def test_the_policy_service_does_not_answer(start: Start, senders: Callable[[Rig], Senders]) -> None:
+def test_the_policy_service_does_not_answer(start: Start, senders: Send) -> None:
     with start(MAIL_POLICY_LISTEN="") as rig, rig.another_mail_server("MAIL_POLICY_LISTEN") as policy:
         sending = senders(rig)
         sending.wait_for(UNDERWAY)
@@ -493,7 +355,7 @@ def test_the_policy_service_does_not_answer(start: Start, senders: Callable[[Rig
         assert recovery < RECOVERY
 
 
-def test_the_whole_mail_server_hangs_for_six_seconds(start: Start, senders: Callable[[Rig], Senders]) -> None:
+def test_the_whole_mail_server_hangs_for_six_seconds(start: Start, senders: Send) -> None:
     with start() as rig:
         sending = senders(rig)
         sending.wait_for(UNDERWAY)
@@ -511,7 +373,7 @@ def test_the_whole_mail_server_hangs_for_six_seconds(start: Start, senders: Call
 
 
 @WITH_MILTER
-def test_the_milter_does_not_answer(start: Start, senders: Callable[[Rig], Senders]) -> None:
+def test_the_milter_does_not_answer(start: Start, senders: Send) -> None:
     with start(MAIL_MILTER_LISTEN="") as rig, rig.another_mail_server("MAIL_MILTER_LISTEN") as milter:
         sending = senders(rig)
         sending.wait_for(UNDERWAY)
@@ -541,7 +403,7 @@ def first_refusal(port: int, recipient: str) -> tuple[int, float]:
         return next((code for code in codes if code >= 400), 0), time.monotonic() - began
 
 
-def test_postfix_is_killed(start: Start, senders: Callable[[Rig], Senders]) -> None:
+def test_postfix_is_killed(start: Start, senders: Send) -> None:
     with start() as rig:
         sending = senders(rig)
         sending.wait_for(UNDERWAY)
@@ -576,7 +438,7 @@ FILLINGS = 15
 
 
 def test_the_disk_of_postfixs_queue_is_full(
-    small_queue: Running, new_database: Callable[[], Database], senders: Callable[[Rig], Senders], disk: Path
+    small_queue: Running, new_database: Callable[[], Database], senders: Send, disk: Path
 ) -> None:
     """Also after our yes: the letter is not queued, and comes again."""
     postfix, ports = small_queue

@@ -1,7 +1,6 @@
 """What the fault tests stand on: a mail server that is a process, and senders that try again."""
 
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -10,14 +9,11 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psycopg
 
@@ -37,12 +33,8 @@ DOORS = (
     "MAIL_MILTER_LISTEN",
     "MAIL_SUBMISSION_LISTEN",
 )
-THREADS = 8
-LETTERS = 1000
-# Postfix can take a process that is busy for one that is free, once its services have changed: whoever
-# waits gets a turn when that one's client goes.
-LETTERS_PER_CONNECTION = 20
 
+FORWARDS = "SELECT address, forwards FROM aliases_alias"
 _FILL = f"""
 from allauth.account.models import EmailAddress
 from django.conf import settings
@@ -88,10 +80,10 @@ class Database:
 
     kind = "postgresql"
 
-    def counters(self) -> dict[str, int]:
-        """The forwards of each alias, as they are written."""
+    def counters(self, query: str = FORWARDS) -> dict[str, int]:
+        """What is written: the forwards of each alias, or what this query finds instead."""
         with psycopg.connect(self.url) as connection:
-            return dict(connection.execute(_COUNTERS).fetchall())
+            return dict(connection.execute(query).fetchall())  # type: ignore[arg-type]
 
     def run(self, *statements: str) -> None:
         """Run SQL, a transaction each, that may change things whatever the database's default is."""
@@ -147,7 +139,7 @@ class File:
     def counters(self) -> dict[str, int]:
         """The forwards of each alias, as they are written."""
         with closing(sqlite3.connect(self.path)) as connection:
-            return dict(connection.execute(_COUNTERS).fetchall())
+            return dict(connection.execute(FORWARDS).fetchall())
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -156,9 +148,6 @@ class File:
             connection.execute("BEGIN IMMEDIATE")
             yield
             connection.execute("ROLLBACK")
-
-
-_COUNTERS = "SELECT address, forwards FROM aliases_alias"
 
 
 @contextmanager
@@ -218,6 +207,26 @@ def _fill(env: Mapping[str, str]) -> dict[str, list[str]]:
     aliases = {address: destinations for address, *destinations in rows}
     assert len(aliases) == ALIASES, rows
     return aliases
+
+
+# Correspondents of each alias. Not more than 60 replies an hour go to one.
+CORRESPONDENTS = 5
+_MEET = f"""
+from aliases.models import Alias
+from contacts.book import contacts_for
+for alias in Alias.objects.order_by("pk"):
+    names = [f"friend{{number}}.{{alias.pk}}@far.test" for number in range({CORRESPONDENTS})]
+    for contact in contacts_for(alias.pk, [(name, None) for name in names]).values():
+        print(contact.reverse_address, contact.address)
+"""
+
+
+def with_contacts(database: Database) -> dict[str, list[str]]:
+    """Make contacts of the aliases; for each reverse address, who is behind it."""
+    with tempfile.TemporaryDirectory(prefix="anonmail-faults-") as directory:
+        env = environment(database.url, Path(directory), CONTACTS_PER_DAY="1000")
+        made = _manage(env, "shell", "--no-imports", "--command", _MEET)
+    return {reverse: [address] for reverse, address in map(str.split, made.splitlines())}
 
 
 def _manage(env: Mapping[str, str], *words: str) -> str:
@@ -370,117 +379,6 @@ def running(
             postfix.empty()
 
 
-@dataclass(frozen=True)
-class Letter:
-    """One message: its number is in its Message-ID, and it says where it ends."""
-
-    number: int
-    alias: str
-
-    @property
-    def content(self) -> bytes:
-        lines = "".join(f"{self.number} {line} {'x' * 60}\r\n" for line in range(8))
-        return (
-            f"From: Eve <eve@sender.test>\r\nTo: {self.alias}\r\nSubject: Letter {self.number}\r\n"
-            f"Message-ID: <{self.number}@sender.test>\r\n\r\n{lines}End of {self.number}\r\n"
-        ).encode()
-
-
-class Senders:
-    """Send letters to Postfix over a few connections at once; what is not accepted is tried again."""
-
-    def __init__(self, port: int, aliases: list[str]) -> None:
-        self.port = port
-        self.letters = [Letter(each, aliases[each % len(aliases)]) for each in range(LETTERS)]
-        self._waiting = deque(self.letters)
-        self._end = threading.Event()
-        # When each one was accepted, in time.monotonic(); and each answer but 250
-        self.accepted: list[float] = []
-        self.deferred: Counter[str] = Counter()
-        self.refused: list[str] = []
-        self._threads = [threading.Thread(target=self._send_all) for _ in range(THREADS)]
-
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """Give up what is not sent yet."""
-        self._end.set()
-        for thread in self._threads:
-            thread.join(60)
-
-    def join(self, timeout: float) -> None:
-        """Wait until every letter is accepted."""
-        deadline = time.monotonic() + timeout
-        while len(self.accepted) < len(self.letters):
-            assert not self.refused, self.refused[:3]
-            assert time.monotonic() < deadline, (
-                f"{len(self.accepted)} of {len(self.letters)} accepted: {self.deferred}"
-            )
-            time.sleep(0.05)
-
-    def wait_for(self, number: int, timeout: float = 20) -> None:
-        """Wait until so many letters are accepted."""
-        wait_until(lambda: len(self.accepted) >= number, timeout, "letters accepted")
-
-    def first_after(self, moment: float) -> float:
-        """Seconds from the moment to the first letter accepted after it."""
-        return min(each for each in self.accepted if each >= moment) - moment
-
-    def _send_all(self) -> None:
-        client: smtplib.SMTP | None = None
-        sent = 0
-        while not self._end.is_set() and len(self.accepted) < len(self.letters):
-            if client is not None and (not self._waiting or sent >= LETTERS_PER_CONNECTION):
-                _quit(client)
-                client = None
-            try:
-                letter = self._waiting.popleft()
-            except IndexError:
-                time.sleep(0.1)
-                continue
-            try:
-                if client is None:
-                    client, sent = self._connect(), 0
-                client.sendmail("eve@sender.test", [letter.alias], letter.content)
-                sent += 1
-                self.accepted.append(time.monotonic())
-            except (OSError, smtplib.SMTPException) as error:
-                code, words = said(error)
-                if code >= 500:
-                    self.refused.append(f"{code} {words}")
-                else:
-                    self.deferred[str(code or words)] += 1
-                    self._waiting.append(letter)
-                if not isinstance(error, smtplib.SMTPRecipientsRefused) or code == 421:
-                    if client is not None:
-                        client.close()
-                    client = None
-                self._end.wait(0.3)
-        if client is not None:
-            _quit(client)
-
-    def _connect(self) -> smtplib.SMTP:
-        return smtplib.SMTP("127.0.0.1", self.port, local_hostname="sender.test", timeout=60)
-
-
-def _quit(client: smtplib.SMTP) -> None:
-    with suppress(OSError, smtplib.SMTPException):
-        client.quit()
-
-
-def said(error: Exception) -> tuple[int, str]:
-    """The answer that made an exception of smtplib's; 0 where the connection failed."""
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        code, words = next(iter(error.recipients.values()))
-        return code, words.decode(errors="replace")
-    if isinstance(error, smtplib.SMTPResponseException):
-        words = error.smtp_error
-        return error.smtp_code, words.decode(errors="replace") if isinstance(words, bytes) else words
-    return 0, type(error).__name__
-
-
 def rcpt(port: int, recipient: str) -> tuple[int, float]:
     """What Postfix answers to the recipient, and the seconds that it took."""
     with smtplib.SMTP("127.0.0.1", port, local_hostname="sender.test", timeout=60) as client:
@@ -489,67 +387,6 @@ def rcpt(port: int, recipient: str) -> tuple[int, float]:
         began = time.monotonic()
         code, _words = client.rcpt(recipient)
         return code, time.monotonic() - began
-
-
-def wait_until(is_so: Callable[[], Any], timeout: float, what: str) -> float:
-    """The seconds until it is so."""
-    began = time.monotonic()
-    while not is_so():
-        assert time.monotonic() - began < timeout, f"{what}: not within {timeout} seconds"
-        time.sleep(0.02)
-    return time.monotonic() - began
-
-
-NUMBER = re.compile(rb"^Message-ID: <(\d+)@sender\.test>\r?$", re.MULTILINE)
-
-
-@dataclass
-class Account:
-    """Each copy that should have arrived, and how often it did."""
-
-    sent: int
-    wanted: set[tuple[int, str]]
-    copies: Counter[tuple[int, str]] = field(default_factory=Counter)
-    damaged: list[int] = field(default_factory=list)
-    heads: dict[tuple[int, str], list[str]] = field(default_factory=dict)
-
-    def doubled(self) -> str:
-        """The way that each double went: the header of all its copies."""
-        heads = [head for key, number in self.copies.items() if number > 1 for head in self.heads[key]]
-        return "\n\n".join(heads)
-
-    @property
-    def lost(self) -> set[tuple[int, str]]:
-        return self.wanted - self.copies.keys()
-
-    @property
-    def doubles(self) -> int:
-        return self.copies.total() - len(self.copies)
-
-
-def account(
-    letters: list[Letter], aliases: Mapping[str, list[str]], arrived: list[tuple[str, bytes]]
-) -> Account:
-    """Set what arrived, as (recipient, octets), against what was sent."""
-    by_number = {letter.number: letter for letter in letters}
-    wanted = {(letter.number, to) for letter in letters for to in aliases[letter.alias]}
-    result = Account(len(letters), wanted)
-    for recipient, content in arrived:
-        found = NUMBER.search(content)
-        number = int(found[1]) if found else -1
-        result.copies[number, recipient] += 1
-        head = content.partition(b"\r\n\r\n")[0].decode(errors="replace")
-        result.heads.setdefault((number, recipient), []).append(head)
-        if number not in by_number or not content.endswith(by_number[number].content):
-            result.damaged.append(number)
-    return result
-
-
-def read_maildir(path: Path) -> list[tuple[str, bytes]]:
-    """The (recipient, octets) of what lies in a Maildir."""
-    contents = [file.read_bytes() for file in (path / "new").iterdir()]
-    to = re.compile(rb"^Delivered-To: (\S+)\r?$", re.MULTILINE)
-    return [(found[1].decode() if (found := to.search(each)) else "", each) for each in contents]
 
 
 def report(row: Mapping[str, object]) -> None:
