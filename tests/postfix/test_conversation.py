@@ -56,8 +56,10 @@ def on_the_wire(body: str) -> bytes:
 
 @pytest.fixture
 def alias(alice: User, example_com: Domain) -> Alias:
+    """In its name is no word that is looked for."""
     alias = issue(alice, HIDDEN)
-    Alias.objects.filter(pk=alias.pk).update(hides_replies=True, name="The customer")
+    alias.address, alias.hides_replies, alias.name = "shop.one@example.com", True, "The customer"
+    alias.save()
     return alias
 
 
