@@ -13,6 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from aliases.models import AliasPreferences
+from contacts.addresses import is_reverse_address
 from contacts.models import Contact
 from core.addresses import Address
 from core.ratelimit import Limit, count_within
@@ -21,7 +22,7 @@ from mail.delivery.message import author, header_fields, went_through
 from mail.delivery.reply_notices import tell_of_return
 from mail.delivery.report import Report, read_report
 from mail.delivery.return_path import VALID, Tag, read_return_path
-from mail.delivery.returned import returned_part
+from mail.delivery.returned import as_the_owner_wrote_it, returned_part
 from mail.models import STATUS_MAX, Activity, Bounce, Event, PausedDestination, ReturnedMessage, readable
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,9 @@ def read_bounce(address: Address, message: bytes) -> Returned | None:
     if not tag or not report:
         return None
     content, is_whole = returned_part(message)
+    if tag.contact_id is not None:
+        # Whether it is a reply of the alias's, its Message-ID says.
+        return Returned(tag, report, content=content if is_whole else b"")
     fields = list(header_fields(content))
     if not went_through(fields, tag.alias_id):
         # It may be anything.
@@ -83,7 +87,7 @@ def count_returned(tag: Tag, report: Report, sender: str = "", content: bytes = 
     owner has asked for it.
     """
     if tag.contact_id is not None:
-        _tell_of_reply(tag.alias_id, tag.contact_id, tag.report, report)
+        _tell_of_reply(tag.alias_id, tag.contact_id, tag.report, report, content)
         return
     destinations = EmailAddress.objects.select_for_update(of=("self",))
     destination = destinations.filter(pk=tag.destination_id, alias_links__alias=tag.alias_id).first()
@@ -96,21 +100,29 @@ def count_returned(tag: Tag, report: Report, sender: str = "", content: bytes = 
         logger.warning("destination %s has too many bounces today", destination.pk)
         return
     note_bounce(destination, report.status, tag.report)
+    contact = None
+    if is_reverse_address(sender):
+        contact = Contact.objects.filter(alias=tag.alias_id, reverse_address=sender.lower()).first()
     activity = Activity.objects.create(
         alias_id=tag.alias_id,
         event=Event.BOUNCE,
-        sender=sender,
+        sender=contact.address if contact else sender,
+        contact=contact,
         destination=destination,
         status=report.status[:STATUS_MAX],
         reason=report.words,
     )
-    if content and AliasPreferences.objects.filter(user=destination.user_id, keeps_returned=True).exists():
-        ReturnedMessage.keep(activity, content)
+    _keep_if_wanted(activity, destination.user_id, content)
     status = report.status or "unknown"
     logger.info("alias %s destination %s bounced: %s", tag.alias_id, destination.pk, status)
 
 
-def _tell_of_reply(alias_id: int, contact_id: int, copy: str, report: Report) -> None:
+def _keep_if_wanted(activity: Activity, user_id: int, content: bytes) -> None:
+    if content and AliasPreferences.objects.filter(user=user_id, keeps_returned=True).exists():
+        ReturnedMessage.keep(activity, content)
+
+
+def _tell_of_reply(alias_id: int, contact_id: int, copy: str, report: Report, content: bytes) -> None:
     """Tell the owner that a reply came back: once for each, and a few times a day about a correspondent."""
     contact = (
         Contact.objects.filter(pk=contact_id, alias=alias_id).select_related("alias", "alias__owner").first()
@@ -121,7 +133,7 @@ def _tell_of_reply(alias_id: int, contact_id: int, copy: str, report: Report) ->
     daily = Limit("returned-replies", REPLY_REPORTS_PER_DAY, timedelta(days=1))
     if not count_within(once, f"{contact_id}-{copy}") or not count_within(daily, contact_id):
         return
-    Activity.objects.create(
+    activity = Activity.objects.create(
         alias_id=alias_id,
         event=Event.BOUNCE,
         contact=contact,
@@ -131,6 +143,7 @@ def _tell_of_reply(alias_id: int, contact_id: int, copy: str, report: Report) ->
     )
     logger.info("alias %s contact %s bounced: %s", alias_id, contact_id, report.status or "unknown")
     owner, alias = contact.alias.owner, contact.alias.address
+    _keep_if_wanted(activity, owner.pk, as_the_owner_wrote_it(alias, content))
     reader = owner.email, owner.language
     tell = partial(tell_of_return, *reader, alias, contact.address, report.status, report.words)
     transaction.on_commit(tell)

@@ -4,12 +4,15 @@ import binascii
 import quopri
 import re
 
-from mail.delivery.message import HEADER_END, header_fields
+from mail.delivery.message import HEADER_END, HEADER_MAX, header_fields
+from mail.delivery.threads import folded, ids_in, original_id
 
 # A report has three parts; what comes after so many is not looked at.
 _PARTS_MAX = 16
 _BOUNDARY = re.compile(r'boundary\s*=\s*(?:"((?:[^"\\]|\\.)+)"|([^\s;"]+))', re.IGNORECASE)
 _WHOLE = frozenset({"message/rfc822", "message/global"})
+# What names messages (RFC 5322 §3.6.4), with its folded rest.
+_IDS = re.compile(rb"(?im)^(Message-ID|In-Reply-To|References)[ \t]*:([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)")
 _HEADER_ONLY = frozenset({"text/rfc822-headers", "message/global-headers"})
 
 
@@ -23,6 +26,21 @@ def returned_part(report: bytes) -> tuple[bytes, bool]:
             body = part[end.end() :] if end else b""
             return _decoded(body, fields.get("content-transfer-encoding", "").strip().lower()), kind in _WHOLE
     return b"", False
+
+
+def as_the_owner_wrote_it(alias: str, reply: bytes) -> bytes:
+    """A reply from the alias with the Message-IDs that its owner's mailbox knows; b"" if it is none."""
+    message_id = dict(header_fields(reply)).get("message-id", "")
+    if original_id(alias, message_id) is None:
+        return b""
+
+    def known(field: re.Match[bytes]) -> bytes:
+        ids = ids_in(field[2].decode("utf-8", "replace"))
+        return field[1] + b": " + folded(original_id(alias, each) or each for each in ids).encode()
+
+    end = HEADER_END.search(reply, 0, HEADER_MAX)
+    split = end.start() if end else len(reply)
+    return _IDS.sub(known, reply[:split]) + reply[split:]
 
 
 def _parts(message: bytes) -> list[bytes]:

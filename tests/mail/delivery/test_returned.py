@@ -3,16 +3,21 @@
 import base64
 import quopri
 from datetime import timedelta
+from email import message_from_bytes
 
 import pytest
 import time_machine
 from django.core.management import call_command
 from django.test import override_settings
 from django.utils import timezone
+from pytest_django import Settings
 
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias, AliasPreferences
+from contacts.book import contacts_for
+from contacts.models import Contact
+from core.ratelimit import Counter
 from core.sealing import CannotUnseal
 from mail import models
 from mail.delivery.bounce import count_returned, read_bounce
@@ -172,6 +177,54 @@ def test_the_message_is_kept_only_for_who_wants_it_and_is_sealed(alias: Alias, a
         kept.content  # noqa: B018
     failed = FailedDelivery.objects.newest_first().get(sender="news@shop.test", returned__isnull=False)
     assert failed.kept == kept
+
+
+def test_who_wrote_a_hidden_forward_that_came_back_is_the_correspondent(alias: Alias, alice: User) -> None:
+    keep(alice)
+    Alias.objects.filter(pk=alias.pk).update(hides_replies=True)
+    path, content = send(alias)
+    contact = Contact.objects.get()
+    assert contact.reverse_address.encode() in content
+
+    come_back(path, report(content))
+
+    failed = FailedDelivery.objects.get()
+    assert (failed.sender, failed.contact, failed.is_reply) == ("news@shop.test", contact, False)
+    assert ReturnedMessage.objects.get().content == content
+
+
+def test_a_reply_that_came_back_is_kept_as_the_owners_mailbox_knows_it(
+    alias: Alias, alice: User, settings: Settings
+) -> None:
+    keep(alice)
+    settings.MAIL_AUTHSERV_IDS = ["front.test"]
+    contacts_for(alias.pk, [("bob@shop.test", "Bob")])
+    contact, ids = Contact.objects.get(), ["<1@laptop.test>", "<2@laptop.test>"]
+    hop = Hop()
+    for number, message_id in enumerate(ids):
+        written = (
+            "Authentication-Results: front.test; dmarc=pass header.from=example.com\r\n"
+            f"From: {alice.email}\r\nTo: {contact.reverse_address}\r\nSubject: Hi\r\n"
+            f"Message-ID: {message_id}\r\nReferences: <0@shop.test> {' '.join(ids[:number])}\r\n"
+            "\r\nMessage-ID: <m.x@y>\r\n"
+        )
+        message = Message(alice.email, written.encode(), "x", "LMTP", is_queued=True)
+        assert take(message, resolve(contact.reverse_address), hop) is Answer.DONE
+    _first, (path, _recipient, content) = hop.sent
+    assert b"laptop.test" not in content
+
+    come_back(path, report(content.replace(b"Message-ID: <m.", b"Message-ID: <n.", 1)))
+    assert not ReturnedMessage.objects.exists()
+    FailedDelivery.objects.all().delete()
+    Counter.objects.all().delete()
+    come_back(path, report(content))
+
+    kept = ReturnedMessage.objects.get().content
+    assert message_from_bytes(kept)["Message-ID"] == ids[1]
+    assert message_from_bytes(kept)["References"].split() == ["<0@shop.test>", ids[0]]
+    assert kept.partition(b"\r\n\r\n")[2] == content.partition(b"\r\n\r\n")[2]
+    failed = FailedDelivery.objects.get()
+    assert (failed.sender, failed.is_reply) == ("bob@shop.test", True)
 
 
 def test_no_more_is_kept_of_one_person_than_there_is_room(
