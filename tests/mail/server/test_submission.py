@@ -1,14 +1,10 @@
 """What is sent at the submission door: from which alias, to whom, and what of it recipients see."""
 
 import re
-import shutil
 import smtplib
-import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from email import message_from_bytes
 from email.message import Message
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,12 +20,9 @@ from contacts.models import Contact
 from domains.models import Domain
 from mail.delivery.next_hop import Pending, Refused
 from mail.models import Activity, Event
-from tests.conftest import missing
-from tests.rig.certificates import pair
 from tests.rig.mail_doors import Hop, running_doors
 from tests.rig.mail_process import is_soon
 from tokens.models import Token
-from tokens.scopes import Scope
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -51,25 +44,10 @@ TELLING = (
 
 
 @pytest.fixture
-def hop() -> Hop:
-    return Hop()
-
-
-@pytest.fixture
 def place(hop: Hop, settings: Settings) -> Iterator[tuple[str, int]]:
     settings.MAIL_HOSTNAME = "mx.example.com"
     with running_doors(hop, "submission") as places:
         yield places["submission"]
-
-
-@pytest.fixture
-def alias(alice: User) -> Alias:
-    return issue(owner=alice)
-
-
-@pytest.fixture
-def secret(alice: User) -> str:
-    return Token.objects.issue(owner=alice, name="Thunderbird", scopes=Scope.SEND)[1]
 
 
 @pytest.fixture
@@ -410,77 +388,3 @@ def test_the_command_sends_from_the_newest_alias(
     with pytest.raises(CommandError, match=r"^There is no alias nobody@example\.com\.$"):
         call_command("send_from_alias", FRIEND, alias="nobody@example.com")
     assert not Token.objects.exists()
-
-
-@pytest.fixture
-def tls(tmp_path: Path) -> tuple[ssl.SSLContext, Path]:
-    """The context of a server that is `localhost`, and the certificate that its clients trust."""
-    certificate, key = pair("localhost")
-    both, trusted = tmp_path / "both.pem", tmp_path / "trusted.pem"
-    both.write_bytes(key + certificate)
-    trusted.write_bytes(certificate)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(both)
-    return context, trusted
-
-
-def run(*command: str, text: bytes, home: Path) -> None:
-    """A mail program from Debian."""
-    if shutil.which(command[0]) is None:
-        missing(f"{command[0]} (Debian: apt install {command[0]})")
-    environment = {"HOME": str(home), "PATH": "/usr/bin:/bin", "EMAIL": "x@x.test", "LANG": "C.UTF-8"}
-    done = subprocess.run(command, input=text, capture_output=True, env=environment, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("door", ["submission", "submission_tls"])
-@pytest.mark.parametrize("method", ["plain", "login"])
-def test_msmtp_sends_from_an_alias(
-    tls: tuple[ssl.SSLContext, Path],
-    tmp_path: Path,
-    alice: User,
-    alias: Alias,
-    secret: str,
-    hop: Hop,
-    door: str,
-    method: str,
-) -> None:
-    with running_doors(hop, door, tls=tls[0]) as places:
-        rc = tmp_path / "msmtprc"
-        rc.write_text(
-            f"account default\nhost localhost\nport {places[door][1]}\nfrom {alias.address}\n"
-            f"tls on\ntls_starttls {'on' if door == 'submission' else 'off'}\ntls_trust_file {tls[1]}\n"
-            f"auth {method}\nuser {alice.email}\npassword {secret}\n"
-        )
-        rc.chmod(0o600)
-        run("msmtp", "-C", str(rc), FRIEND, text=written(alias.address, more=TELLING), home=tmp_path)
-
-    ((_sender, recipient, content),) = hop.sent
-    assert recipient == FRIEND
-    assert content.endswith(b"\r\n\r\nHello\r\n")
-    for word in (b"alice", b"zx81", b"127.0.0.1"):
-        assert word not in content
-
-
-def test_mutt_sends_from_an_alias(
-    tls: tuple[ssl.SSLContext, Path], tmp_path: Path, alice: User, alias: Alias, secret: str, hop: Hop
-) -> None:
-    with running_doors(hop, "submission_tls", tls=tls[0]) as places:
-        rc = tmp_path / "muttrc"
-        rc.write_text(
-            f'set smtp_url="smtps://{alice.email}@localhost:{places["submission_tls"][1]}/"\n'
-            f'set smtp_pass="{secret}"\nset from="{alias.address}"\nset realname="Shop"\n'
-            "set use_envelope_from\n"
-            f'set ssl_ca_certificates_file="{tls[1]}"\nset certificate_file="{tls[1]}"\n'
-            f'set folder="{tmp_path}"\nset record=""\nset hidden_host\nset hostname="zx81.home.lan"\n'
-        )
-        run(
-            *("mutt", "-n", "-F", str(rc), "-s", "Grüße", "-b", "secret@far.test", FRIEND),
-            text="Hello, ä\n".encode(),
-            home=tmp_path,
-        )
-
-    assert {recipient for _sender, recipient, _content in hop.sent} == {FRIEND, "secret@far.test"}
-    for _sender, _recipient, content in hop.sent:
-        for word in (b"alice", b"zx81", b"User-Agent", b"secret@", b"127.0.0.1"):
-            assert word not in content
