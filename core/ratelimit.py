@@ -9,9 +9,10 @@ from functools import cache
 from typing import Any
 
 from django.conf import settings
-from django.db import connections, models, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
 from django.utils import timezone
 
+from core.db.rows import params_of_rows, rows_in_statement, values_of_rows
 from core.db.statements import run
 from core.exceptions import RateLimited
 
@@ -74,11 +75,9 @@ class CounterQuerySet(models.QuerySet["Counter"]):
         adapt = connection.ops.adapt_datetimefield_value
         begin = adapt(now)
         ends = {period: adapt(now + period) for period in {limit.period for limit in limits.values()}}
-        values: list[str | int | None] = []
-        for name in sorted(limits):
-            values += [*name, limits[name].step, ends[limits[name].period]]
-        sql = _hit_statement(len(limits), connection.ops.quote_name(self.model._meta.db_table))
-        rows = run(connection, sql, [*values, begin, begin])
+        given = [(*name, limits[name].step, ends[limits[name].period]) for name in sorted(limits)]
+        sql = _hit_statement(connection.vendor, rows_in_statement(len(given), connection))
+        rows = run(connection, sql, [*params_of_rows(given, connection), begin, begin])
         hits = {
             (scope, key): Hit(limits[scope, key], count, _as_datetime(expires))
             for scope, key, count, expires in rows
@@ -157,10 +156,12 @@ class Counter(models.Model):
 
 
 @cache
-def _hit_statement(number: int, table: str) -> str:
-    rows = ", ".join(["(%s, %s, %s, %s)"] * number)
+def _hit_statement(vendor: str, number: int | None) -> str:
+    connection, meta = connections[DEFAULT_DB_ALIAS], Counter._meta
+    fields: list[Any] = [meta.get_field(name) for name in ("scope", "key", "count", "expires")]
     return (
-        f"INSERT INTO {table} AS kept (scope, key, count, expires) VALUES {rows} "  # noqa: S608
+        f"INSERT INTO {connection.ops.quote_name(meta.db_table)} AS kept (scope, key, count, expires) "  # noqa: S608
+        f"{values_of_rows(fields, number, connection)} "
         "ON CONFLICT (scope, key) DO UPDATE SET "
         "count = excluded.count + CASE WHEN kept.expires <= %s THEN 0 ELSE kept.count END, "
         "expires = CASE WHEN kept.expires <= %s THEN excluded.expires ELSE kept.expires END "

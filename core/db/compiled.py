@@ -15,7 +15,8 @@ from django.db.models.query import ModelIterable, get_related_populators
 from django.db.models.sql.compiler import SQLCompiler
 from django.db.models.sql.subqueries import DeleteQuery, UpdateQuery
 
-from core.db.parameters import Column, Parameter, Values, array, array_type
+from core.db.parameters import Column, Parameter, Values
+from core.db.rows import arrays_of, params_of_rows, rows_in_statement, values_of_rows
 from core.db.statements import Rows, run
 
 
@@ -137,17 +138,17 @@ def insert_row(instance: models.Model) -> None:
 
 
 def insert_unless_present(instances: Sequence[models.Model], unique: "models.Field[Any, Any]") -> None:
-    """Insert new instances of one model in one statement that is built once for each number of them.
+    """Insert new instances of one model in one statement.
 
     One whose value of the field `unique` is in a row already, or in an instance before it, stays without a
     key. Sends no signals. Raises IntegrityError as the database does.
     """
     connection = connections[DEFAULT_DB_ALIAS]
     sql, columns = _insert_unless_present_statement(
-        type(instances[0]), connection.vendor, len(instances), unique
+        type(instances[0]), connection.vendor, rows_in_statement(len(instances), connection), unique
     )
-    values = [column.value(instance, connection) for instance in instances for column in columns]
-    keys: dict[Any, Any] = dict(run(connection, sql, values))
+    rows = [[column.value(instance, connection) for column in columns] for instance in instances]
+    keys: dict[Any, Any] = dict(run(connection, sql, params_of_rows(rows, connection)))
     for instance in instances:
         instance.pk = keys.pop(getattr(instance, unique.attname), None)
         instance._state.adding = instance.pk is None
@@ -155,7 +156,7 @@ def insert_unless_present(instances: Sequence[models.Model], unique: "models.Fie
 
 
 class CompiledInsert:
-    """Inserts the rows that a query finds, in one statement that is built once for each number of queries.
+    """Inserts the rows that a query finds, for each of several sets of values, in one statement.
 
     `build` gets a Parameter for each name and returns a QuerySet of `values_list` tuples in the order of
     `fields`, which are the model's. `returning` is the SQL of what is returned of each new row.
@@ -174,27 +175,33 @@ class CompiledInsert:
         self.build = build
         self.returning = returning
         self.parameters = parameters
-        self._compiled: dict[tuple[str, int], tuple[str, Values]] = {}
+        self._compiled: dict[tuple[str, int | None], tuple[str, Values]] = {}
 
     def __call__(self, values: Sequence[dict[str, Any]]) -> Rows:
         """Insert for each of these values, and return what is asked of each new row."""
         connection = connections[DEFAULT_DB_ALIAS]
-        kind = connection.vendor, len(values)
+        number = rows_in_statement(len(values), connection)
+        kind = connection.vendor, number
         if kind not in self._compiled:
-            self._compiled[kind] = self._compile(connection, len(values))
+            self._compiled[kind] = self._compile(connection, number)
         sql, params = self._compiled[kind]
-        return run(connection, sql, [value for given in values for value in params.of(given, connection)])
+        rows = [params.of(given, connection) for given in values]
+        return run(connection, sql, params_of_rows(rows, connection))
 
-    def _compile(self, connection: BaseDatabaseWrapper, number: int) -> tuple[str, Values]:
+    def _compile(self, connection: BaseDatabaseWrapper, number: int | None) -> tuple[str, Values]:
         queryset = self.build(**{name: Parameter(name, field) for name, field in self.parameters.items()})
         select, params = queryset.query.get_compiler(connection=connection).as_sql()
         quote = connection.ops.quote_name
         fields: list[Any] = [self.model._meta.get_field(name) for name in self.fields]
         columns = ", ".join(quote(field.column) for field in fields)
         table = quote(self.model._meta.db_table)
-        selects = " UNION ALL ".join([select] * number)
+        if number is None:
+            given, select, values = _for_each_row(select, params, connection)
+            selects = f"SELECT found.* FROM {given} CROSS JOIN LATERAL ({select}) AS found"  # noqa: S608
+        else:
+            selects, values = " UNION ALL ".join([select] * number), Values(params)
         sql = f"INSERT INTO {table} ({columns}) {selects} RETURNING {self.returning}"  # noqa: S608
-        return sql, Values(params)
+        return sql, values
 
 
 def insert_rows(instances: Sequence[models.Model]) -> None:
@@ -211,18 +218,13 @@ def insert_rows(instances: Sequence[models.Model]) -> None:
 
 
 def _run_for_all(sql: str, rows: Sequence[Sequence[Any]], connection: BaseDatabaseWrapper) -> None:
-    """Run a statement for all of the rows: on PostgreSQL it takes them as an array for each column, at a
-    fraction of what a statement for each row costs."""
+    """Run a statement for all of the rows: on PostgreSQL it takes them together, at a fraction of what a
+    statement for each row costs."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(sql, [array(column) for column in zip(*rows, strict=True)])
+            cursor.execute(sql, params_of_rows(rows, connection))
         else:
             cursor.executemany(sql, rows)
-
-
-def _rows_of_arrays(fields: Iterable["models.Field[Any, Any]"], connection: BaseDatabaseWrapper) -> str:
-    arrays = ", ".join(f"%s::{array_type(field, connection)}" for field in fields)
-    return f"SELECT * FROM unnest({arrays})"  # noqa: S608
 
 
 class CompiledChange:
@@ -264,35 +266,51 @@ class CompiledChange:
             query.add_update_values(self.changes(**given))
         sql, params = query.get_compiler(connection=connection).as_sql()
         if connection.vendor == "postgresql":
-            return _for_arrays(sql, params, connection), Values(params)
+            return _for_arrays(sql, params, connection)
         return sql, Values(params)
 
 
-def _for_arrays(sql: str, params: Sequence[Any], connection: BaseDatabaseWrapper) -> str:
-    """The UPDATE or DELETE as PostgreSQL runs it for many rows of parameters at once, all of which are
-    Parameters."""
-    names = [f"p{number}" for number in range(len(params))]
-    change, _where, condition = (sql % tuple(f"given.{name}" for name in names)).partition(" WHERE ")
-    rows = _rows_of_arrays((param.output_field for param in params), connection)
+def _for_arrays(sql: str, params: Sequence[Any], connection: BaseDatabaseWrapper) -> tuple[str, Values]:
+    """The UPDATE or DELETE as PostgreSQL runs it for many rows of parameters at once."""
+    given, own_sql, values = _for_each_row(sql, params, connection)
+    change, _where, condition = own_sql.partition(" WHERE ")
     join = "USING" if change.startswith("DELETE") else "FROM"
-    return f"WITH given({', '.join(names)}) AS ({rows}) {change} {join} given WHERE {condition}"
+    return f"{change} {join} {given} WHERE {condition}", values
+
+
+def _for_each_row(
+    sql: str, params: Sequence[Any], connection: BaseDatabaseWrapper
+) -> tuple[str, str, Values]:
+    """The rows of Parameters as a table of PostgreSQL's, the statement with its columns in their place, and
+    the Parameters. Whatever else is a parameter must be a number."""
+    values = [param for param in params if isinstance(param, Parameter)]
+    names = [f"p{place}" for place in range(len(values))]
+    columns = iter(names)
+    marks = (f"given.{next(columns)}" if isinstance(param, Parameter) else f"{param:d}" for param in params)
+    arrays = arrays_of([param.output_field for param in values], connection)
+    # `%%` stays one of the driver's.
+    own_sql = sql.replace("%%", "%%%%") % tuple(marks)
+    return f"{arrays} AS given({', '.join(names)})", own_sql, Values(values)
 
 
 @cache
-def _insert_statement(model: type[models.Model], vendor: str, number: int = 1) -> tuple[str, list[Column]]:
-    quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
+def _insert_statement(
+    model: type[models.Model], vendor: str, number: int | None = 1
+) -> tuple[str, list[Column]]:
+    """Inserts this number of rows; None: those of PostgreSQL's arrays."""
+    connection = connections[DEFAULT_DB_ALIAS]
+    quote = connection.ops.quote_name
     fields = [field for field in model._meta.local_concrete_fields if not field.primary_key]
     names = ", ".join(quote(str(field.column)) for field in fields)
-    row = f"({', '.join(['%s'] * len(fields))})"
     table, key = quote(model._meta.db_table), quote(str(model._meta.pk.column))
-    values = ", ".join([row] * number)
-    sql = f"INSERT INTO {table} ({names}) VALUES {values} RETURNING {key}"  # noqa: S608
+    rows = values_of_rows(fields, number, connection)
+    sql = f"INSERT INTO {table} ({names}) {rows} RETURNING {key}"  # noqa: S608
     return sql, list(map(Column, fields))
 
 
 @cache
 def _insert_unless_present_statement(
-    model: type[models.Model], vendor: str, number: int, unique: "models.Field[Any, Any]"
+    model: type[models.Model], vendor: str, number: int | None, unique: "models.Field[Any, Any]"
 ) -> tuple[str, list[Column]]:
     sql, columns = _insert_statement(model, vendor, number)
     insert, _returning, key = sql.rpartition(" RETURNING ")
@@ -302,9 +320,5 @@ def _insert_unless_present_statement(
 
 @cache
 def _insert_many_statement(model: type[models.Model], vendor: str) -> tuple[str, list[Column]]:
-    sql, columns = _insert_statement(model, vendor)
-    insert, _values, row = sql.rpartition(" RETURNING ")[0].partition(" VALUES ")
-    if vendor == "postgresql":
-        fields = [column.field for column in columns]
-        return f"{insert} {_rows_of_arrays(fields, connections[DEFAULT_DB_ALIAS])}", columns
-    return f"{insert} VALUES {row}", columns
+    sql, columns = _insert_statement(model, vendor, None if vendor == "postgresql" else 1)
+    return sql.rpartition(" RETURNING ")[0], columns
