@@ -51,14 +51,16 @@ def _is_unquoted(local_part: str) -> bool:
     return all(local_part.split(".")) and not _SPECIAL.search(local_part)
 
 
-def correspondent_in_tag(local_part: str, alias: str) -> str:
-    """The correspondent's address in a `+tag` of addy.io's form `alias+user=domain`; "" if there is none.
+def correspondent_in_tag(text: str, alias: str) -> str:
+    """The correspondent in the alias's tag, in addy.io's form `alias+user=domain@…`; "" without one.
 
     The last `=` stands for the `@`. Neither a reverse address nor the alias itself is a correspondent's.
     """
-    tag = local_part.partition("+")[2]
-    user, _equals, domain = tag.rpartition("=")
+    local_part = text.rpartition("@")[0]
+    user, _equals, domain = local_part.partition("+")[2].rpartition("=")
     if not user or not local_part.isascii() or len(local_part) > LOCAL_PART_MAX_OCTETS:
+        return ""
+    if not is_same_without_tag(text, alias):
         return ""
     address = address_or_none(f"{user}@{domain}") or ""
     return "" if is_reverse_address(address) or is_same_without_tag(address, alias) else address

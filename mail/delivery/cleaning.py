@@ -212,10 +212,11 @@ def _recipients(draft: Draft, writer: Writer) -> Iterator[tuple[str, bytes]]:
 def _mapped(mailbox: Mailbox, writer: Writer) -> Mailbox | None:
     if mailbox.address in writer.own:
         return None
+    if named := correspondent_in_tag(mailbox.address, writer.alias):
+        return Mailbox("", named)
     if is_same_without_tag(mailbox.address, writer.alias):
         # As in an answer to all of what came to the alias.
-        named = correspondent_in_tag(mailbox.address.rpartition("@")[0], writer.alias)
-        return Mailbox("", named) if named else None
+        return None
     if correspondent := writer.correspondents.get(mailbox.address):
         return correspondent
     if is_reverse_address(mailbox.address):

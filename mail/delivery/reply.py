@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from django.db import IntegrityError
 from django.utils import timezone
 
-from contacts.addresses import correspondent_address, is_reverse_address
+from contacts.addresses import correspondent_address, correspondent_in_tag, is_reverse_address
 from core.addresses import AddressError, domain_or_none
 from core.mailboxes import Mailbox
 from core.public_suffixes import registrable_domain
@@ -118,6 +118,9 @@ class Replies:
         except (CannotTell, Unproven, Unsendable):
             return None
         if draft.author not in owner.may_write:
+            if message.is_queued and message.sender.lower() not in owner.own:
+                # The mail server in front would send its report to whoever is named as the sender.
+                return None
             return refused("From is not an address of yours that may reply from this alias")
         met = await self.lookups.ask(Written(alias_id, (correspondent,)))
         if correspondent not in met:
@@ -141,7 +144,8 @@ class Replies:
     async def send_as(self, alias_id: int, message: Message, recipients: Sequence[str]) -> Answer | Said:
         """Send a message of the alias's owner, who has proven to be that, to the recipients of its envelope.
 
-        Recipients that are reverse addresses of the alias become the correspondents; others become contacts.
+        Recipients that are reverse addresses of the alias, or tags of it in addy.io's form, become the
+        correspondents; others become contacts.
         One answer for all: later while any is pending. Raises what the database raises while it is away.
         """
         draft = Draft(message.content)
@@ -152,6 +156,8 @@ class Replies:
                 return Answer.REFUSED
             if draft.author != owner.alias:
                 return refused("From must be the alias")
+            meant = [correspondent_in_tag(each, owner.alias) or each for each in addresses]
+            addresses = tuple(dict.fromkeys(meant))
             behind = {each.reverse_address: each for each in owner.addressees}
             others = tuple(each for each in addresses if each not in behind)
             if any(map(is_reverse_address, others)):

@@ -274,5 +274,6 @@ def _read(text: str) -> Resolution | _Unresolved:
     if looks_like_one(address.local_part):
         is_ours = read_return_path(address.local_part, domain, timezone.now()) is not None
         return Resolution(Kind.RETURN_PATH if is_ours else Kind.UNKNOWN, address, is_shared=shared)
-    correspondent = correspondent_in_tag(local_part, str(address)) if "=" in local_part else ""
+    is_tagged = "=" in local_part
+    correspondent = correspondent_in_tag(f"{local_part}@{domain}", str(address)) if is_tagged else ""
     return _Unresolved(address, shared, correspondent)

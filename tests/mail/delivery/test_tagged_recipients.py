@@ -210,6 +210,18 @@ def test_strict_replies_come_from_the_aliass_own_destinations_alone(
     assert [recipient for _sender, recipient, _content in hop.sent] == [CAROL]
 
 
+def test_a_report_never_goes_to_whoever_is_named_as_the_sender(
+    alice: User, alias: Alias, dns: Nameserver, send: Send, hop: Hop
+) -> None:
+    other = "other@home.test"
+    EmailAddress.objects.create(user=alice, email=other, verified=True)
+    preferences(alice, strict_replies=True)
+    signed = Signer(dns).sign(letter(tagged(alias), From=other))
+
+    assert send(tagged(alias), signed, "victim@elsewhere.test", "lmtp") == ACCEPTED
+    assert [recipient for _sender, recipient, _content in hop.sent] == [OWN]
+
+
 def test_a_field_of_the_server_in_front_does_not_go_on(alias: Alias, send: Send, hop: Hop) -> None:
     """It may say under which name a stranger has signed in there."""
     Alias.objects.filter(pk=alias.pk).update(hides_replies=False)

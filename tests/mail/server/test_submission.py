@@ -149,6 +149,18 @@ def test_a_reverse_address_of_the_alias_stands_for_its_correspondent(
     assert contact.reverse_address not in str(copy[1])
 
 
+def test_addys_form_of_a_recipient_stands_for_its_correspondent(
+    program: smtplib.SMTP, alias: Alias, hop: Hop
+) -> None:
+    tagged = alias.address.replace("@", "+friend=far.test@")
+
+    assert send(program, alias.address, written(alias.address, tagged), tagged) == ACCEPTED
+
+    (copy,) = sent(hop).items()
+    assert (copy[0], copy[1]["To"]) == (FRIEND, FRIEND)
+    assert Contact.objects.get().address == FRIEND
+
+
 def test_a_reverse_address_of_another_alias_is_unknown(
     program: smtplib.SMTP, alice: User, root: User, alias: Alias, hop: Hop
 ) -> None:
