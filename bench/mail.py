@@ -14,16 +14,31 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench import rig
 from bench.cpu import children
 from bench.create import RESULTS, machine, say
+from bench.mail_traffic import (
+    DOMAIN,
+    HIDING_DOMAIN,
+    MESSAGE_OCTETS,
+    PATIENCE,
+    SESSIONS,
+    cpu_of_tree,
+    replying,
+    sink,
+    source,
+    writers_of,
+)
+from bench.paced import ALIASES
+from bench.replies import AUTHSERV_ID
 from mail.server.listening import connect, endpoint
 from tests.rig import mta
 from tests.rig.mail_process import is_soon
@@ -31,19 +46,13 @@ from tests.rig.mta import Ports, Postfix
 from tests.rig.postgresql import Missing
 
 USERS = 200
-DOMAIN = "d0.example.com"
 FAR = "far.test"
-MESSAGE_OCTETS = 4096
 LARGE_OCTETS, LARGE_MESSAGES = 20_000_000, 5
-SESSIONS = 20
-# How long a wait for the last message may take, in seconds.
-PATIENCE = 600
 # The load beside which latencies are measured, as a part of what the design carries, and for how long.
 PART, SECONDS = 0.8, 10
 POLICY_PAUSE = 0.05  # seconds between two questions beside the load
 COMPONENTS = ("postfix", "python", "postgresql", "load")
 WAITS = ("rcpt_ms", "policy_ms")
-TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -55,49 +64,8 @@ class Bench:
     messages: int
     processes: int
     postmaster: int
-
-
-def cpu_of_tree(root: int) -> float:
-    """The CPU seconds of a process and all that it has started, also of those that have ended and that it,
-    or one of them, has waited for (proc(5): utime, stime, cutime, cstime)."""
-    parents: dict[int, list[int]] = {}
-    ticks: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it has ended
-        pid = int(stat.parent.name)
-        parents.setdefault(int(fields[1]), []).append(pid)
-        ticks[pid] = sum(map(int, fields[11:15]))
-    total, waiting = 0, [root]
-    while waiting:
-        pid = waiting.pop()
-        total += ticks.get(pid, 0)
-        waiting += parents.get(pid, [])
-    return total / TICK
-
-
-def source(port: int, messages: int, octets: int = MESSAGE_OCTETS, sessions: int = SESSIONS) -> float:
-    """Send so many messages, each to another alias, over kept connections; the CPU seconds it took here."""
-    command = ["smtp-source", "-d", "-s", str(sessions), "-m", str(messages), "-l", str(octets), "-N"]
-    command += ["-f", "eve@sender.test", "-t", f"n@{DOMAIN}", f"127.0.0.1:{port}"]
-    before = os.times()
-    subprocess.run(command, check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL)
-    after = os.times()
-    return after.children_user + after.children_system - before.children_user - before.children_system
-
-
-@contextmanager
-def sink(port: int) -> Iterator[int]:
-    """The process id of Postfix's smtp-sink, which takes everything and throws it away."""
-    command = ["smtp-sink", "-u", "postfix", f"127.0.0.1:{port}", "512"]
-    server = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-    try:
-        rig.wait_for(port, server)
-        yield server.pid
-    finally:
-        rig.stop(server)
+    # Who may write to which reverse address
+    writers: list[tuple[str, str]]
 
 
 @dataclass
@@ -108,13 +76,16 @@ class Design:
     roots: dict[str, int]
     postfix: Postfix | None = None
     policy: str = ""
+    # Sends so many messages to the port; the CPU seconds that took. `domain`: of the aliases that get them.
+    send: Callable[[int, int], float] = source
+    domain: str = DOMAIN
     bursts: list[dict[str, Any]] = field(default_factory=list)
 
     def burst(self, messages: int) -> dict[str, Any]:
         """Messages per second, from the first one sent until the queue is empty, and CPU ms a message."""
         before = self._cpu()
         began = time.perf_counter()
-        sent = source(self.port, messages)
+        sent = self.send(self.port, messages)
         self._wait_until_idle()
         seconds = time.perf_counter() - began
         used = {name: after - before[name] for name, after in self._cpu().items()}
@@ -124,7 +95,7 @@ class Design:
 
     def large_messages(self) -> None:
         """A few messages of 20 MB, one after another."""
-        source(self.port, LARGE_MESSAGES, LARGE_OCTETS, 1)
+        source(self.port, LARGE_MESSAGES, LARGE_OCTETS, 1, self.domain or DOMAIN)
         self._wait_until_idle()
 
     def _cpu(self) -> dict[str, float]:
@@ -154,6 +125,9 @@ def mail_server(bench: Bench, ports: Ports, **more: str) -> Iterator[int]:
         "MAIL_PROCESSES": str(bench.processes),
         "MAIL_UNKNOWN_PER_CLIENT": "0",
         "MAIL_UNKNOWN_PER_DAY": "0",
+        "MAIL_AUTHSERV_IDS": AUTHSERV_ID,
+        "REPLIES_PER_DAY": "1000000",
+        "CONTACTS_PER_DAY": "1000000",
         **more,
     }
     command = [sys.executable, "manage.py", "mailserver"]
@@ -224,13 +198,32 @@ def alone(bench: Bench, stack: ExitStack) -> Design:
     return Design(ports.door, roots)
 
 
+def reinjecting(bench: Bench, stack: ExitStack) -> Design:
+    """Anonmail behind Postfix's queue, to which it hands everything back."""
+    return with_postfix(bench, stack, [], {}, "")
+
+
+def hiding(design: Design) -> Design:
+    """The same for aliases that hide their owners: with reverse addresses, and signed."""
+    return replace(design, send=partial(source, domain=HIDING_DOMAIN), domain=HIDING_DOMAIN)
+
+
+def with_replies(bench: Bench, design: Design) -> Design:
+    """The same for what their owners write: cleaned, and signed."""
+    return replace(design, send=partial(replying, bench.writers), domain="")
+
+
 STATIC = "static file"
 DESIGNS: dict[str, Any] = {
     STATIC: static,
-    "LMTP, re-injection": lambda bench, stack: with_postfix(bench, stack, [], {}, ""),
+    "LMTP, re-injection": reinjecting,
+    "the same, hide me": lambda bench, stack: hiding(reinjecting(bench, stack)),
+    "the same, replies": lambda bench, stack: with_replies(bench, reinjecting(bench, stack)),
     "LMTP, smarthost": lambda bench, stack: with_postfix(bench, stack, [], {}, "smtp://127.0.0.1:{sink}"),
     "milter": lambda bench, stack: with_postfix(bench, stack, ["--milter"], {}, ""),
     "mail server alone": alone,
+    "alone, hide me": lambda bench, stack: hiding(alone(bench, stack)),
+    "alone, replies": lambda bench, stack: with_replies(bench, alone(bench, stack)),
 }
 
 
@@ -245,7 +238,7 @@ def memory(root: int, what: str) -> list[int]:
 
 
 @contextmanager
-def asking(place: str) -> Iterator[list[float]]:
+def asking(place: str, domain: str) -> Iterator[list[float]]:
     """Ask the policy now and then during the block; the latencies in seconds."""
     latencies: list[float] = []
     over = threading.Event()
@@ -254,7 +247,7 @@ def asking(place: str) -> Iterator[list[float]]:
         with connect(endpoint(place), 10) as connection:
             stream = connection.makefile("rwb")
             while not over.wait(POLICY_PAUSE):
-                latencies.append(ask(stream, len(latencies)))
+                latencies.append(ask(stream, len(latencies), domain))
 
     thread = threading.Thread(target=go_on)
     thread.start()
@@ -265,9 +258,9 @@ def asking(place: str) -> Iterator[list[float]]:
         thread.join()
 
 
-def ask(stream: Any, number: int) -> float:
+def ask(stream: Any, number: int, domain: str) -> float:
     """Ask the policy about one alias; the seconds until the answer."""
-    recipient = f"{number % 1000 + 1}n@{DOMAIN}"
+    recipient = f"{number % ALIASES + 1}n@{domain}"
     began = time.perf_counter()
     question = f"request=smtpd_access_policy\nprotocol_state=RCPT\nsender=e@s.test\nrecipient={recipient}\n\n"
     stream.write(question.encode())
@@ -278,12 +271,17 @@ def ask(stream: Any, number: int) -> float:
 
 
 def latencies(design: Design, rate: float) -> dict[str, Any]:
-    """How long answers take beside so many messages a second: Postfix's to RCPT, and the policy's."""
-    stream = [str(design.port), f"{rate:.1f}", str(SECONDS), DOMAIN, str(MESSAGE_OCTETS)]
+    """How long answers take beside so many messages a second: Postfix's to RCPT, and the policy's.
+
+    Not measured beside replies.
+    """
+    if not design.domain:
+        return {}
+    stream = [str(design.port), f"{rate:.1f}", str(SECONDS), design.domain, str(MESSAGE_OCTETS)]
     command = ["-m", "bench.paced", *stream]
     if not design.policy:
         return {"rcpt_ms": percentiles(json.loads(rig.run(command, dict(os.environ))))}
-    with asking(design.policy) as policy:
+    with asking(design.policy, design.domain) as policy:
         rcpt = json.loads(rig.run(command, dict(os.environ)))
     return {"rcpt_ms": percentiles(rcpt), "policy_ms": percentiles(policy)}
 
@@ -371,11 +369,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ):
             say(f"filling with {given.aliases:,} aliases")
             numbered = str(min(given.aliases, 50_000))
-            more = ["--far", FAR, "--numbered", numbered]
+            more = ["--far", FAR, "--numbered", numbered, "--hiding", str(max(given.messages, ALIASES))]
             env, _keys = rig.filled(directory, urls["ours"], given.aliases, USERS, *more)
             env |= {"BENCH_ALIASES": str(given.aliases), "MAIL_POSTMASTER": f"boss@{FAR}"}
             (postmaster,) = (pid for pid in children(os.getpid()) if name_of(pid) == "postgres")
-            bench = Bench(directory, env, given.messages, given.processes, postmaster)
+            writers = writers_of(urls["ours"])
+            bench = Bench(directory, env, given.messages, given.processes, postmaster, writers)
             rows = measure(bench, given)
     except BlockingIOError:
         say("Another measurement runs in this checkout: two at once measure each other.")

@@ -1,0 +1,91 @@
+"""What is sent through the mail path, where it ends, and the CPU time that all of it took."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from bench import rig
+from bench.fill import CORRESPONDENT
+
+DOMAIN = "d0.example.com"
+# Its aliases hide their owners.
+HIDING_DOMAIN = "d1.example.com"
+MESSAGE_OCTETS = 4096
+SESSIONS = 20
+# How long a wait for the last message may take, in seconds.
+PATIENCE = 600
+TICK = os.sysconf("SC_CLK_TCK")
+_WRITERS = """
+    SELECT email, reverse_address FROM contacts_contact
+    JOIN aliases_aliasdestination AS destination USING (alias_id)
+    JOIN account_emailaddress AS address ON address.id = destination.address_id
+"""
+
+
+def cpu_of_tree(root: int) -> float:
+    """The CPU seconds of a process and all that it has started, also of those that have ended and that it,
+    or one of them, has waited for (proc(5): utime, stime, cutime, cstime)."""
+    parents: dict[int, list[int]] = {}
+    ticks: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has ended
+        pid = int(stat.parent.name)
+        parents.setdefault(int(fields[1]), []).append(pid)
+        ticks[pid] = sum(map(int, fields[11:15]))
+    total, waiting = 0, [root]
+    while waiting:
+        pid = waiting.pop()
+        total += ticks.get(pid, 0)
+        waiting += parents.get(pid, [])
+    return total / TICK
+
+
+def source(
+    port: int, messages: int, octets: int = MESSAGE_OCTETS, sessions: int = SESSIONS, domain: str = DOMAIN
+) -> float:
+    """Send so many messages, each to another alias, over kept connections; the CPU seconds it took here."""
+    command = ["smtp-source", "-d", "-s", str(sessions), "-m", str(messages), "-l", str(octets), "-N"]
+    return timed([*command, "-f", CORRESPONDENT, "-t", f"n@{domain}", f"127.0.0.1:{port}"])
+
+
+def replying(writers: Sequence[tuple[str, str]], port: int, messages: int) -> float:
+    """Send so many replies, each to another contact in turn; the CPU seconds it took here."""
+    command = [sys.executable, "-m", "bench.replies", str(port), str(messages)]
+    return timed(command, json.dumps(writers))
+
+
+def timed(command: Sequence[str], text: str = "") -> float:
+    """Run a command with this standard input; the CPU seconds that it took."""
+    before = os.times()
+    subprocess.run(
+        command, check=True, timeout=PATIENCE, cwd=rig.ROOT, input=text, text=True, stdout=subprocess.DEVNULL
+    )
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+@contextmanager
+def sink(port: int) -> Iterator[int]:
+    """The process id of Postfix's smtp-sink, which takes everything and throws it away."""
+    command = ["smtp-sink", "-u", "postfix", f"127.0.0.1:{port}", "512"]
+    server = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        rig.wait_for(port, server)
+        yield server.pid
+    finally:
+        rig.stop(server)
+
+
+def writers_of(url: str) -> list[tuple[str, str]]:
+    """The owner's address and the reverse address of each contact."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(_WRITERS).fetchall()
