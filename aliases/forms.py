@@ -15,7 +15,7 @@ from aliases.ending import set_expiry
 from aliases.issuing import issue
 from aliases.models import Admits, Alias, AliasExpiry, AliasPreferences, SenderFormat
 from aliases.models.expiry import DAYS_MAX
-from aliases.validation import NAME_MAX_CHARACTERS, NOTE_MAX_CHARACTERS
+from aliases.validation import NAME_MAX_CHARACTERS, NOTE_MAX_CHARACTERS, clean_name
 from aliases.websites import parse_site
 from core.converters import KEY_DIGITS_MAX
 from core.exceptions import RuleError
@@ -261,11 +261,23 @@ class AliasForm(forms.Form):
 class ReplyPreferencesForm(forms.ModelForm[AliasPreferences]):
     """How a user's answers go out, and how correspondents are shown."""
 
+    reply_name = TextField(
+        label=_("Name in replies"),
+        required=False,
+        max_length=NAME_MAX_CHARACTERS,
+        help_text=_(
+            "Recipients see it if the alias has no display name of its own. Whoever knows several of your "
+            "aliases can tell by it that they belong together. Empty: they see the address alone."
+        ),
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+
     class Meta:
         model = AliasPreferences
         fields = (
             "hides_replies",
             "sender_format",
+            "reply_name",
             "replies_to_others",
             "strict_replies",
             "cleans_text",
@@ -303,6 +315,12 @@ class ReplyPreferencesForm(forms.ModelForm[AliasPreferences]):
         super().__init__(*args, **kwargs)
         fields: Any = self.fields
         fields["sender_format"].choices = SenderFormat.choices
+
+    def clean_reply_name(self) -> str:
+        try:
+            return clean_name(self.cleaned_data["reply_name"])
+        except RuleError as error:
+            raise forms.ValidationError(str(error)) from error
 
 
 class PreferencesForm(forms.ModelForm[AliasPreferences]):

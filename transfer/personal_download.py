@@ -14,6 +14,7 @@ from transfer.formats.anonmail import alias_rows
 REPLY_PREFERENCES = (
     "hides_replies",
     "sender_format",
+    "reply_name",
     "replies_to_others",
     "strict_replies",
     "cleans_text",

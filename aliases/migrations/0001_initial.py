@@ -91,6 +91,7 @@ class Migration(migrations.Migration):
                 ('style', models.CharField(choices=[('words', 'words'), ('characters', 'random characters'), ('uuid', 'UUID')], default='words', max_length=10, verbose_name='alias style')),
                 ('hides_replies', models.BooleanField(default=True, verbose_name='replies from new aliases hide me')),
                 ('sender_format', models.CharField(choices=[('AT', 'John Wick - john at wick.example'), ('A', 'John Wick - john(a)wick.example'), ('NAME_ONLY', 'John Wick'), ('AT_ONLY', 'john at wick.example'), ('NO_NAME', 'no name')], default='AT', max_length=10, verbose_name='how correspondents are shown')),
+                ('reply_name', models.CharField(blank=True, db_default='', default='', max_length=128, verbose_name='name in replies')),
                 ('replies_to_others', models.BooleanField(default=False, verbose_name='a reply may also go to addresses that are not contacts of the alias')),
                 ('strict_replies', models.BooleanField(default=False, verbose_name="only the alias's own destinations may reply")),
                 ('cleans_text', models.BooleanField(default=False, verbose_name='replace my own address and reverse addresses in the text of replies')),

@@ -5,6 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from aliases.models.expiry import ExpiryRules
+from aliases.validation import NAME_MAX_CHARACTERS
 from domains.models import AliasStyle, Domain
 
 
@@ -32,6 +33,10 @@ class AliasPreferences(ExpiryRules):
     hides_replies = models.BooleanField(_("replies from new aliases hide me"), default=True)
     sender_format = models.CharField(
         _("how correspondents are shown"), max_length=10, choices=SenderFormat, default=SenderFormat.AT
+    )
+    # Of aliases that have none of their own.
+    reply_name = models.CharField(
+        _("name in replies"), max_length=NAME_MAX_CHARACTERS, blank=True, default="", db_default=""
     )
     replies_to_others = models.BooleanField(
         _("a reply may also go to addresses that are not contacts of the alias"), default=False

@@ -27,6 +27,7 @@ from domains.models import Domain
 from tests.rig.signing_in import signed_in
 from tokens.models import Token
 from tokens.scopes import Scope
+from transfer.personal_download import everything
 
 pytestmark = pytest.mark.django_db
 
@@ -316,3 +317,14 @@ def test_notices_about_links_say_where_the_mail_is(
 
     assert f"in the directory {tmp_path}" in added
     assert f"in the directory {tmp_path}" in created.content.decode()
+
+
+def test_the_name_in_replies_is_kept_in_one_line_and_in_the_download(browser: Client, alice: User) -> None:
+    page = {"sender_format": "AT", "reply_name": " Alice\tA. "}
+
+    saved = browser.post("/account/replies/", page)
+    too_long = browser.post("/account/replies/", {**page, "reply_name": "x" * 129})
+
+    assert (saved.status_code, too_long.status_code) == (302, 422)
+    assert AliasPreferences.objects.get(user=alice).reply_name == "Alice A."
+    assert everything(alice)["preferences"]["reply_name"] == "Alice A."
