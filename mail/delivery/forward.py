@@ -91,7 +91,7 @@ class Forwarder:
     @property
     def is_busy(self) -> bool:
         """Whether messages are being forwarded: also some whose sender has hung up meanwhile."""
-        return bool(self._underway)
+        return bool(self._underway) or self.replies.is_busy
 
     async def take(self, message: Message, resolution: Resolution) -> Answer | Said:
         """Take a message for an accepted recipient, and return the answer.

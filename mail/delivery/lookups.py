@@ -23,12 +23,14 @@ from mail.delivery.writers import (
     Notice,
     OwnerOf,
     SentBefore,
+    StillSending,
     Turn,
     Written,
     admit_notices,
     find_owners,
     find_sent,
     meet,
+    renew,
     take_turns,
 )
 from mail.models import Delivery, PausedDestination
@@ -185,6 +187,7 @@ _ANSWERS: dict[type, Any] = {
     OwnerOf: find_owners,
     Written: meet,
     SentBefore: find_sent,
+    StillSending: renew,
     Turn: take_turns,
     Notice: admit_notices,
     _ContactOf: _contact,

@@ -3,7 +3,9 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from django.db import IntegrityError
@@ -27,7 +29,16 @@ from mail.delivery.report import in_one_line
 from mail.delivery.resolve import Resolution
 from mail.delivery.return_path import return_path_of_reply
 from mail.delivery.vouching import Client, vouched_client
-from mail.delivery.writers import Addressee, Notice, Owner, OwnerOf, SentBefore, Turn, Written
+from mail.delivery.writers import (
+    Addressee,
+    Notice,
+    Owner,
+    OwnerOf,
+    SentBefore,
+    StillSending,
+    Turn,
+    Written,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +49,8 @@ TOO_MANY_RECIPIENTS = Said("452 4.5.3 Too many new correspondents today, try aga
 # replies that came back.
 UNPROVEN_PER_DAY = 1
 REFUSED_PER_DAY = 20
+# Seconds after which no other copy of a message is begun: its sender waits for the answer.
+SEND_TIME = 60.0
 
 
 def refused(reason: object) -> Said:
@@ -66,6 +79,13 @@ class Replies:
         self.next_hop = next_hop
         self.lookups = lookups
         self.ledger = ledger
+        # Digests of copies that are being sent: a sender who has hung up meanwhile may send them again.
+        self._underway: set[str] = set()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether copies are being sent."""
+        return bool(self._underway)
 
     async def take(self, message: Message, resolution: Resolution) -> Answer | Said:
         """Take a message to a reverse address: it goes out if its alias's owner has written it.
@@ -198,17 +218,22 @@ class Replies:
         is_own = _Ownership(hosts, own_ids)
         content = await asyncio.to_thread(cleaned, draft, _writer(owner), message_id, is_own)
         content = await self.lookups.signature(owner.domain, content) + content
-        outcomes = [
-            await self._send_copy(
-                content,
-                draft,
-                owner,
-                addressee,
-                digest_of(addressee.contact_id, message_id),
-                is_queued=message.is_queued,
-            )
-            for addressee in addressees
-        ]
+        outcomes: list[Answer | Said] = []
+        deadline = time.monotonic() + SEND_TIME
+        for addressee in addressees:
+            digest = digest_of(addressee.contact_id, message_id)
+            if digest in self._underway or time.monotonic() > deadline:
+                outcomes.append(Answer.LATER)
+                continue
+            self._underway.add(digest)
+            try:
+                outcomes.append(
+                    await self._send_copy(
+                        content, draft, owner, addressee, digest, is_queued=message.is_queued
+                    )
+                )
+            finally:
+                self._underway.discard(digest)
         for answer in (TOO_MANY, Answer.LATER):
             if answer in outcomes:
                 return answer
@@ -241,11 +266,14 @@ class Replies:
         try:
             await self.ledger.write(Begun(record.NO_ALIAS, digest, (0,), stale))
         except IntegrityError:
-            return Answer.LATER  # Another process was faster.
+            # Another process was faster.
+            await self.lookups.ask(replace(turn, is_given_back=True))
+            return Answer.LATER
         sender = return_path_of_reply(
             owner.alias_id, addressee.contact_id, owner.domain, timezone.now(), digest
         )
-        sent = await self.next_hop.send(sender, addressee.address, content, utf8=needs_utf8(content))
+        async with self._leased(digest):
+            sent = await self.next_hop.send(sender, addressee.address, content, utf8=needs_utf8(content))
         if isinstance(sent, Pending):
             logger.info("alias %s contact %s pending: %s", owner.alias_id, addressee.contact_id, sent.reason)
             if sent.is_ours:
@@ -272,6 +300,24 @@ class Replies:
             reader = owner.email, owner.language
             tell_of_return(*reader, owner.alias, addressee.address, refusal.status, refusal.words)
         return Answer.REFUSED
+
+    @asynccontextmanager
+    async def _leased(self, digest: str) -> AsyncIterator[None]:
+        """Keep a copy underway for other processes, however long it takes."""
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(record.LEASE.total_seconds() / 3)
+                try:
+                    await self.lookups.ask(StillSending(digest))
+                except Exception as error:
+                    logger.warning("delivery not renewed: %s", type(error).__name__)
+
+        renewing = asyncio.create_task(renew())
+        try:
+            yield
+        finally:
+            renewing.cancel()
 
     async def _tell(self, notice: Notice, owner: Owner, addressee: Addressee, reason: str) -> None:
         """Tell the owner why a message did not go out, if they are not told too often."""

@@ -7,6 +7,7 @@ from datetime import timedelta
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
 
 from aliases.models import Alias, AliasDestination
 from aliases.models.preferences import AliasPreferences
@@ -34,7 +35,8 @@ class Addressee:
 class Owner:
     """An alias and its owner, as far as sending needs them.
 
-    `own`: the owner's verified addresses. `may_write`: those that may reply from this alias.
+    `name`: what recipients see beside the alias. `own`: the owner's verified addresses. `may_write`: those
+    that may reply from this alias.
     """
 
     user_id: int
@@ -91,7 +93,7 @@ def _find_owner(question: OwnerOf) -> Owner | None:
         language=alias.owner.language,
         alias_id=alias.pk,
         alias=alias.address,
-        name=alias.name,
+        name=alias.name or preferences.reply_name,
         own=own,
         may_write=destinations if preferences.strict_replies else own,
         preferences=preferences,
@@ -139,6 +141,19 @@ def find_sent(questions: Sequence[SentBefore]) -> list[frozenset[str]]:
     rows = Delivery.objects.filter(alias=None, accepted=True, digest__in=wanted)
     found = frozenset(rows.values_list("digest", flat=True))
     return [found.intersection(each.digests) for each in questions]
+
+
+@dataclass(frozen=True)
+class StillSending:
+    """Says that the copy of this digest is still being sent."""
+
+    digest: str
+
+
+def renew(copies: Sequence[StillSending]) -> list[int]:
+    """Count the time from now on in which nobody else sends them."""
+    underway = Delivery.objects.filter(alias=None, accepted=None, digest__in=[each.digest for each in copies])
+    return [underway.update(moment=timezone.now())] * len(copies)
 
 
 @dataclass(frozen=True)

@@ -470,3 +470,15 @@ def test_the_owner_finds_their_own_message_in_an_answer(
 
     assert found["In-Reply-To"] == "<1@laptop.home.test>"
     assert found["References"].split() == ["<a@x.test>", seen, "<1@laptop.home.test>"]
+
+
+def test_the_aliass_own_name_comes_before_the_persons(
+    alice: User, alias: Alias, bob: Contact, send: Send, hop: Hop
+) -> None:
+    preferences(alice, reply_name="Alice @ home")
+    send(bob.reverse_address, letter(bob.reverse_address))
+    Alias.objects.filter(pk=alias.pk).update(name="The shop")
+    send(bob.reverse_address, letter(bob.reverse_address, Message_ID="<2@home.test>"))
+
+    first, second = (message_from_bytes(content)["From"] for _sender, _recipient, content in hop.sent)
+    assert (first, second) == (f'"Alice at home" <{alias.address}>', f'"The shop" <{alias.address}>')
