@@ -3,13 +3,22 @@
 from typing import Any, ClassVar, TypedDict
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import Min, Sum
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from rest_framework.request import Request
 
 from accounts.models import User
 from api.addy.ids import public_id
-from api.addy.inputs import ChoiceField, Input, RequiredTextField, TextField
+from api.addy.inputs import (
+    EXAMPLE_ID,
+    ChoiceField,
+    Input,
+    ManyIdsField,
+    RequiredTextField,
+    TextField,
+    ValuesField,
+)
 from api.addy.lists import COUNTED_MAX, Page, PageLinks, PageMeta, PageQuery, example_page
 from api.addy.objects import SINCE, example_user, stamp
 from api.addy.schema import AddyCall
@@ -78,6 +87,47 @@ class NewBlocked(Input):
     value = RequiredTextField(initial="spam@shop.test")
 
 
+class ManyNewBlocked(Input):
+    type = ChoiceField("email", "domain", initial="email")
+    values = ValuesField(allow_null=False, initial=["spam@shop.test"])
+
+
+class BlockedIds(Input):
+    ids = ManyIdsField(allow_null=False, initial=[EXAMPLE_ID])
+
+
+class ManyBlockedObject(TypedDict):
+    data: list[BlockedObject]
+    message: str
+    skipped: int
+
+
+class UnblockedObject(TypedDict):
+    message: str
+    ids: list[UUID]
+
+
+def added(data: list[BlockedObject], skipped: int) -> ManyBlockedObject:
+    """What was added; `skipped`: how many more were there already."""
+    sentence = ngettext(
+        "%(count)s entry added to the blocklist.", "%(count)s entries added to the blocklist.", len(data)
+    )
+    return {"data": data, "message": sentence % {"count": len(data)}, "skipped": skipped}
+
+
+def removed(ids: list[UUID]) -> UnblockedObject:
+    sentence = ngettext(
+        "%(count)s entry removed from the blocklist.",
+        "%(count)s entries removed from the blocklist.",
+        len(ids),
+    )
+    return {"message": sentence % {"count": len(ids)}, "ids": ids}
+
+
+EXAMPLES[ManyBlockedObject] = lambda: added([example_of(BlockedObject)], 0)
+EXAMPLES[UnblockedObject] = lambda: removed([UUID(EXAMPLE_ID)])
+
+
 class BlockedView(ApiView):
     def contacts(self) -> ContactQuerySet:
         """The caller's contacts, of all aliases."""
@@ -90,6 +140,28 @@ class BlockedView(ApiView):
 
     def shown(self, row: dict[str, Any]) -> BlockedObject:
         return blocked_object(row, self.caller, activity=self.shows_activity)
+
+    def asked(self, kind: str, values: dict[str, str]) -> dict[str, str]:
+        """The addresses in these fields, in their one form. Raises Unprocessable."""
+        if kind == "domain":
+            raise Unprocessable("type", gettext("Only addresses can be blocked on this server."))
+        found = {}
+        for field, value in values.items():
+            try:
+                found[field] = correspondent_address(value)
+            except AddressError as error:
+                raise Unprocessable(field, gettext("This is not a valid e-mail address.")) from error
+        return found
+
+    def block(self, asked: dict[str, str]) -> list[BlockedObject]:
+        """Block these, each of which has to be a contact's. Raises Unprocessable, perhaps after some."""
+        contacts = self.contacts().filter(address__in=list(asked.values()))
+        contacts.update(blocked=True, waiting=False)
+        rows = {row["address"]: row for row in self.rows(contacts)}
+        for field, address in asked.items():
+            if address not in rows:
+                raise Unprocessable(field, gettext("None of your aliases has a contact with this address."))
+        return [self.shown(rows[address]) for address in dict.fromkeys(asked.values())]
 
 
 class Blocklist(BlockedView):
@@ -116,26 +188,56 @@ class Blocklist(BlockedView):
     )
     def post(self, request: Request) -> Answer:
         data = NewBlocked.read(self.fields)
-        if data["type"] == "domain":
-            raise Unprocessable("type", gettext("Only addresses can be blocked on this server."))
-        try:
-            address = correspondent_address(data["value"])
-        except AddressError as error:
-            raise Unprocessable("value", gettext("This is not a valid e-mail address.")) from error
-        if not self.contacts().filter(address=address).update(blocked=True, waiting=False):
-            raise Unprocessable("value", gettext("None of your aliases has a contact with this address."))
-        row = self.rows(self.contacts().filter(address=address)).get()
-        return Answer({"data": self.shown(row)}, status=201)
+        (blocked,) = self.block(self.asked(data["type"], {"value": data["value"]}))
+        return Answer({"data": blocked}, status=201)
 
 
-class OneBlocked(BlockedView):
+class ManyBlocked(BlockedView):
     scope: ClassVar[Rights] = Scope.MANAGE
 
+    @AddyCall(
+        "Block up to 50 addresses that have written to your aliases; all of them or none",
+        ManyBlockedObject,
+        201,
+        takes=ManyNewBlocked,
+        refuses=(422,),
+    )
+    @transaction.atomic
+    def post(self, request: Request) -> Answer:
+        data = ManyNewBlocked.read(self.fields)
+        values = {f"values.{number}": value for number, value in enumerate(data["values"])}
+        asked = self.asked(data["type"], values)
+        blocked = self.contacts().filter(blocked=True, address__in=list(asked.values())).order_by()
+        there = set(blocked.values_list("address", flat=True))
+        made = [each for each in self.block(asked) if each["value"] not in there]
+        return Answer(added(made, len(there)), status=201)
+
+
+class UnblockingView(BlockedView):
+    scope: ClassVar[Rights] = Scope.MANAGE
+
+    def unblock(self, ids: list[UUID]) -> list[UUID]:
+        """Take mail of the addresses of these ids again, and return those that there are. Raises NotFound."""
+        blocked = self.contacts().filter(blocked=True)
+        all_ids = {
+            public_id("blocked", address): address
+            for address in blocked.order_by().values_list("address", flat=True).distinct()
+        }
+        found = {uuid: all_ids[uuid] for uuid in ids if uuid in all_ids}
+        if not found:
+            raise NotFound(gettext("There is no such entry."))
+        blocked.filter(address__in=found.values()).update(blocked=False)
+        return list(found)
+
+
+class OneBlocked(UnblockingView):
     @AddyCall("Take mail of this address again, at all aliases", status=204)
     def delete(self, request: Request, uuid: UUID) -> Answer:
-        blocked = self.contacts().filter(blocked=True)
-        for address in blocked.order_by().values_list("address", flat=True).distinct():
-            if public_id("blocked", address) == uuid:
-                blocked.filter(address=address).update(blocked=False)
-                return Answer(status=204)
-        raise NotFound(gettext("There is no such entry."))
+        self.unblock([uuid])
+        return Answer(status=204)
+
+
+class ManyUnblocked(UnblockingView):
+    @AddyCall("Take mail of up to 500 addresses again", UnblockedObject, takes=BlockedIds, refuses=(404, 422))
+    def post(self, request: Request) -> Answer:
+        return Answer(removed(self.unblock(BlockedIds.read(self.fields)["ids"])))

@@ -3,20 +3,23 @@
 from typing import Any, TypedDict
 from uuid import UUID
 
+from allauth.account.models import EmailAddress
 from django.utils.translation import gettext
 from rest_framework.request import Request
 
 from accounts.models import User
 from api.addy.ids import public_id
-from api.addy.inputs import ChoiceField
+from api.addy.inputs import ChoiceField, Input, RecipientIdsField, own_addresses
 from api.addy.lists import COUNTED_MAX, Page, PageLinks, PageMeta, PageQuery, example_page
 from api.addy.objects import SINCE, example_address, example_alias, example_user, stamp
 from api.addy.schema import AddyCall
 from api.answers import Answer
-from api.errors import NotFound
+from api.errors import NotFound, NotOffered, Unprocessable
 from api.schema import EXAMPLES, example_of
 from api.views import ApiView
-from mail.models import Event, FailedDelivery, FailedDeliveryQuerySet
+from core.mails import absolute_url
+from mail.delivery.resending import NotKept, resend
+from mail.models import Event, FailedDelivery, FailedDeliveryQuerySet, ReturnedMessage
 from tokens.scopes import Scope
 
 # The class of an RFC 3463 code in addy.io's words.
@@ -49,7 +52,7 @@ class FailedDeliveryObject(TypedDict):
 
 
 def failed_object(failed: FailedDelivery, owner: User) -> FailedDeliveryObject:
-    """A failed delivery. A message that is kept is not offered here: the page has it."""
+    """A failed delivery. `is_stored`: the message is kept, and can be sent again."""
     destination, moment = failed.destination, stamp(failed.moment)
     contact = failed.contact.address if failed.is_reply and failed.contact else None
     return {
@@ -69,7 +72,7 @@ def failed_object(failed: FailedDelivery, owner: User) -> FailedDeliveryObject:
         "email_type_text": "Reply" if contact else "Forward",
         "status": failed.status or None,
         "code": failed.reason or None,
-        "is_stored": False,
+        "is_stored": failed.kept is not None,
         "quarantined": False,
         "resent": False,
         "attempted_at": moment,
@@ -79,7 +82,7 @@ def failed_object(failed: FailedDelivery, owner: User) -> FailedDeliveryObject:
 
 
 def example_failed() -> FailedDelivery:
-    return FailedDelivery(
+    failed = FailedDelivery(
         pk=0,
         alias=example_alias(),
         destination=example_address(),
@@ -89,6 +92,8 @@ def example_failed() -> FailedDelivery:
         reason="552 5.2.2 Mailbox full",
         moment=SINCE,
     )
+    failed.returned = ReturnedMessage(activity=failed)
+    return failed
 
 
 class FailedPage(TypedDict):
@@ -110,9 +115,20 @@ class FailedQuery(PageQuery):
     )
 
 
+class Resending(Input):
+    recipient_ids = RecipientIdsField(allow_null=True)
+
+
 class FailedView(ApiView):
     def mine(self) -> FailedDeliveryQuerySet:
         return FailedDelivery.objects.owned_by(self.caller)
+
+    def one(self, uuid: UUID) -> FailedDelivery:
+        """The caller's failed delivery of this id. Raises NotFound."""
+        for key in self.mine().values_list("pk", flat=True):
+            if public_id("failed delivery", key) == uuid:
+                return self.mine().newest_first().get(pk=key)
+        raise NotFound(gettext("There is no such failed delivery."))
 
 
 class FailedDeliveries(FailedView):
@@ -136,13 +152,6 @@ class FailedDeliveries(FailedView):
 class OneFailedDelivery(FailedView):
     scope = {"get": Scope.ACTIVITY, "delete": Scope.MANAGE}
 
-    def one(self, uuid: UUID) -> FailedDelivery:
-        """The caller's failed delivery of this id. Raises NotFound."""
-        for key in self.mine().values_list("pk", flat=True):
-            if public_id("failed delivery", key) == uuid:
-                return self.mine().newest_first().get(pk=key)
-        raise NotFound(gettext("There is no such failed delivery."))
-
     @AddyCall("One failed delivery", {"data": FailedDeliveryObject})
     def get(self, request: Request, uuid: UUID) -> Answer:
         return Answer({"data": failed_object(self.one(uuid), self.caller)})
@@ -151,3 +160,46 @@ class OneFailedDelivery(FailedView):
     def delete(self, request: Request, uuid: UUID) -> Answer:
         self.one(uuid).remove()
         return Answer(status=204)
+
+
+class DownloadedFailed(FailedView):
+    scope = Scope.ACTIVITY
+
+    @AddyCall("The message: refused, because the page alone gives it out", refuses=(403,))
+    def get(self, request: Request, uuid: UUID) -> Answer:
+        self.one(uuid)
+        raise NotOffered(
+            gettext("No token can read a message. Download it on the web page: %(url)s")
+            % {"url": absolute_url("failed-list")}
+        )
+
+
+class ResentFailed(FailedView):
+    scope = Scope.MANAGE
+
+    @AddyCall(
+        "Send the message again, if it is kept: to these addresses of yours, or where it was to go",
+        status=204,
+        takes=Resending,
+        refuses=(404, 422),
+    )
+    def post(self, request: Request, uuid: UUID) -> Answer:
+        failed = self.one(uuid)
+        if failed.is_reply:
+            raise Unprocessable("id", gettext("Only mail to your alias can be sent again, not your replies."))
+        emails = own_addresses(self.caller, Resending.read(self.fields)["recipient_ids"])
+        try:
+            is_sent = resend(failed, self.destinations(failed, emails))
+        except NotKept as error:
+            raise NotFound(gettext("The message is not kept.")) from error
+        if not is_sent:
+            raise Unprocessable("id", gettext("The message could not be sent just now. Try again later."))
+        return Answer(status=204)
+
+    def destinations(self, failed: FailedDelivery, emails: list[str] | None) -> list[EmailAddress]:
+        """Those that are asked for; else where it was to go, or now that this is none, all of the alias's."""
+        mine = EmailAddress.objects.filter(user=self.caller, verified=True)
+        if emails:
+            return list(mine.filter(email__in=emails))
+        current = list(mine.filter(alias_links__alias=failed.alias_id))
+        return [each for each in current if each.pk == failed.destination_id] or current

@@ -22,7 +22,8 @@ from api.addy.ids import UUIDInAnyCase, public_id
 from api.errors import Unprocessable
 from core.exceptions import RuleError
 
-BULK_MAX = 25  # as addy.io's
+# As addy.io's: aliases, addresses to block, and ids of those to take mail from again.
+BULK_MAX, BLOCKED_MAX, UNBLOCKED_MAX = 25, 50, 500
 CUSTOM = "custom"
 # addy.io's formats; there are no lists of first names here, so words stand in for them.
 STYLE_OF_FORMAT = {
@@ -140,14 +141,37 @@ class IdField(RequiredTextField):
 class IdsField(inputs.OptionalField):
     """The ids in an array of 1 to 25, without repetitions."""
 
+    most = BULK_MAX
+
     def run_validation(self, data: Any = empty) -> list[UUID | None]:
         ids = [parse_id(value) for value in data] if isinstance(data, list) else []
-        if None in ids or not 1 <= len(ids) <= BULK_MAX:
-            values = {"name": self.field_name, "max": BULK_MAX}
+        if None in ids or not 1 <= len(ids) <= self.most:
+            values = {"name": self.field_name, "max": self.most}
             raise ValidationError(
                 gettext("The field “%(name)s” must be an array of 1 to %(max)s ids.") % values
             )
         return list(dict.fromkeys(ids))
+
+
+@extend_schema_field({"type": "array", "items": ID, "minItems": 1, "maxItems": UNBLOCKED_MAX})
+class ManyIdsField(IdsField):
+    """The ids in an array of 1 to 500, without repetitions."""
+
+    most = UNBLOCKED_MAX
+
+
+@extend_schema_field({"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": BLOCKED_MAX})
+class ValuesField(inputs.OptionalField):
+    """The texts in an array of 1 to 50."""
+
+    def run_validation(self, data: Any = empty) -> list[str]:
+        is_texts = isinstance(data, list) and all(isinstance(value, str) for value in data)
+        if not is_texts or not 1 <= len(data) <= BLOCKED_MAX:
+            values = {"name": self.field_name, "max": BLOCKED_MAX}
+            raise ValidationError(
+                gettext("The field “%(name)s” must be an array of 1 to %(max)s texts.") % values
+            )
+        return list(data)
 
 
 @extend_schema_field({"type": "array", "items": ID})

@@ -1,6 +1,7 @@
 """The endpoints beside creation, as SimpleLogin answers them."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -17,7 +18,7 @@ from aliases.models import Alias
 from api.addy.ids import public_id
 from contacts.addresses import new_reverse_address
 from contacts.models import Contact
-from mail.models import Activity
+from mail.models import Activity, ReturnedMessage
 from tokens.authentication import WRONG_CREDENTIALS
 
 pytestmark = pytest.mark.django_db
@@ -99,9 +100,13 @@ URLS: dict[str, tuple[str, dict[str, Any]]] = {
     },
     "addy-blocklist": (f"{ADDY}/blocklist", {"GET": None, "POST": {"value": "spam@shop.test"}}),
     "addy-blocked": (f"{ADDY}/blocklist/{{blocked}}", {"DELETE": None}),
+    "addy-bulk-block": (f"{ADDY}/blocklist/store/bulk", {"POST": {"values": ["spam@shop.test"]}}),
+    "addy-bulk-unblock": (f"{ADDY}/blocklist/delete/bulk", {"POST": {"ids": ["{blocked}"]}}),
     "addy-account-notifications": (f"{ADDY}/account-notifications", {"GET": None}),
     "addy-failed-deliveries": (f"{ADDY}/failed-deliveries", {"GET": None}),
     "addy-failed-delivery": (f"{ADDY}/failed-deliveries/{{failed}}", {"GET": None, "DELETE": None}),
+    "addy-failed-download": (f"{ADDY}/failed-deliveries/{{failed}}/download", {"GET": None}),
+    "addy-failed-resend": (f"{ADDY}/failed-deliveries/{{failed}}/resend", {"POST": None}),
     "addy-logout": ("/api/auth/logout", {"POST": None}),
     "addy-domain-options": (f"{ADDY}/domain-options", {"GET": None}),
     "addy-token-details": (f"{ADDY}/api-token-details", {"GET": None}),
@@ -126,6 +131,8 @@ STATUS = {
     "/api/user/cookie_token": 403,
     "/api/setting/unlink_proton_account": 400,
     "/api/notifications/1/read": 403,
+    f"{ADDY}/failed-deliveries/{{failed}}/download": 403,
+    f"{ADDY}/failed-deliveries/{{failed}}/resend": 204,
     f"{ADDY}/aliases/activate/bulk": 404,
     f"{ADDY}/aliases/restore/bulk": 404,
 }
@@ -145,6 +152,7 @@ def named(alias: Alias, home: EmailAddress) -> dict[str, Any]:
     spam = {"address": "spam@shop.test", "reverse_address": new_reverse_address(alias.domain.name)}
     contact = Contact.objects.create(alias=alias, blocked=True, **spam)
     failed = Activity.objects.create(alias=alias, event="bounce", destination=home, status="5.1.1")
+    ReturnedMessage.keep(failed, b"Subject: Hi\r\n\r\nHello\r\n")
     return {
         "id": alias.pk,
         "uuid": alias.uuid,
@@ -179,15 +187,17 @@ def test_every_url_works_with_a_key_and_needs_one(
         ("POST", "/api/aliases/{id}/contacts?page_id=0"),
         ("POST", f"{ADDY}/aliases"),
         ("POST", f"{ADDY}/blocklist"),
+        ("POST", f"{ADDY}/blocklist/store/bulk"),
     }:
         expected = 201
     if method == "POST" and path in NOTHING_TO_ADD:
         expected = 403
     if path.startswith(ADDY) and method == "DELETE":
         expected = 204
-    alias = issue(owner=alice)
-    path = path.format(**named(alias, home))
-    text = json.dumps(body or {}).replace("{uuid}", str(alias.uuid))
+    alias = issue(owner=alice, destinations=[home.email])
+    names = named(alias, home)
+    path = path.format(**names)
+    text = re.sub(r"\{(uuid|blocked)\}", lambda found: str(names[found[1]]), json.dumps(body or {}))
 
     refused = APIClient().generic(method, path, text, "application/json")
     answer = api(alice).generic(method, path, text, "application/json")

@@ -55,6 +55,7 @@ ACTIVITY = {
     ("GET", f"{ADDY}/blocklist"),
     ("GET", f"{ADDY}/failed-deliveries"),
     ("GET", f"{ADDY}/failed-deliveries/{{failed}}"),
+    ("GET", f"{ADDY}/failed-deliveries/{{failed}}/download"),
     ("GET", "/api/aliases/{id}/activities"),
     ("GET", "/api/aliases/{id}/contacts"),
     ("GET", "/api/notifications"),

@@ -1,5 +1,7 @@
 """addy.io's list of blocked senders."""
 
+from typing import Any
+
 import pytest
 
 from accounts.models import User
@@ -105,3 +107,52 @@ def test_the_list_is_searched_sorted_and_paged(alice: User, api: Api, query: str
     rows = api(alice).get(f"{LIST}?{query}").json()["data"]
 
     assert [row["value"].partition("@")[0] for row in rows] == found
+
+
+def test_many_are_blocked_and_taken_again_at_once(alice: User, api: Api) -> None:
+    alias = issue(owner=alice)
+    for name in ("a", "b", "c"):
+        add_contact(alias, f"{name}@shop.test")
+    Contact.objects.get(address="c@shop.test").block()
+    client = api(alice)
+    values = ["A@shop.test", "b@shop.test", "a@shop.test", "c@shop.test"]
+
+    made = client.post(f"{LIST}/store/bulk", {"type": "email", "values": values}, format="json")
+    listed = [row["id"] for row in client.get(f"{LIST}?sort=value").json()["data"]]
+    ended = client.post(f"{LIST}/delete/bulk", {"ids": [*listed[:2], NOBODY]}, format="json")
+    none = client.post(f"{LIST}/delete/bulk", {"ids": listed[:2]}, format="json")
+
+    assert made.status_code == 201
+    assert [row["value"] for row in made.json()["data"]] == ["a@shop.test", "b@shop.test"]
+    assert (made.json()["message"], made.json()["skipped"]) == ("2 entries added to the blocklist.", 1)
+    assert ended.json() == {"message": "2 entries removed from the blocklist.", "ids": listed[:2]}
+    assert (none.status_code, none.json()) == (404, {"message": "There is no such entry."})
+    assert [row.address for row in Contact.objects.filter(blocked=True)] == ["c@shop.test"]
+
+
+@pytest.mark.parametrize(
+    ("deed", "body", "field"),
+    [
+        ("store", {"type": "domain", "values": ["shop.test"]}, "type"),
+        ("store", {"type": "email", "values": ["a@shop.test", "nonsense"]}, "values.1"),
+        ("store", {"type": "email", "values": ["stranger@shop.test"]}, "values.0"),
+        ("store", {"type": "email", "values": []}, "values"),
+        ("store", {"type": "email", "values": ["a@shop.test"] * 51}, "values"),
+        ("store", {"type": "email", "values": [1]}, "values"),
+        ("store", {"type": "email", "values": "a@shop.test"}, "values"),
+        ("store", {"type": "email"}, "values"),
+        ("delete", {"ids": []}, "ids"),
+        ("delete", {"ids": ["x"]}, "ids"),
+        ("delete", {"ids": [NOBODY] * 501}, "ids"),
+    ],
+)
+def test_if_one_of_many_is_wrong_none_is_changed(
+    alice: User, api: Api, deed: str, body: dict[str, Any], field: str
+) -> None:
+    add_contact(issue(owner=alice), "a@shop.test")
+
+    answer = api(alice).post(f"{LIST}/{deed}/bulk", body, format="json")
+
+    assert answer.status_code == 422
+    assert set(answer.json()["errors"]) == {field}
+    assert not Contact.objects.filter(blocked=True).exists()

@@ -4,14 +4,18 @@ from datetime import UTC, datetime
 
 import pytest
 from allauth.account.models import EmailAddress
+from django.utils import timezone
 
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
 from api.addy.ids import public_id
 from contacts.book import add_contact
+from mail.delivery.next_hop import Pending
+from mail.delivery.return_path import read_return_path
 from mail.models import Activity, FailedDelivery, ReturnedMessage
 from tests.api.addy.calls import NOBODY, Api
+from tests.rig.mail_doors import Hop
 
 pytestmark = pytest.mark.django_db
 
@@ -56,8 +60,7 @@ def test_an_entry_has_addys_keys(alice: User, api: Api) -> None:
         "email_type_text": "Forward",
         "status": "5.2.2",
         "code": "552 5.2.2 Mailbox full",
-        # The message is for the page alone.
-        "is_stored": False,
+        "is_stored": True,
         "quarantined": False,
         "resent": False,
         "attempted_at": "2026-11-26 12:00:01",
@@ -132,3 +135,116 @@ def test_a_strangers_and_an_unknown_entry_are_the_same_nothing(alice: User, root
     assert {answer.content for answer in answers} == {b'{"message":"There is no such failed delivery."}'}
     assert Activity.objects.count() == 2
     assert client.get(LIST).json()["data"] == []
+
+
+MESSAGE = b"From: r.a@example.com\r\nSubject: Hi\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n"
+
+
+@pytest.fixture
+def hop(monkeypatch: pytest.MonkeyPatch) -> Hop:
+    hop = Hop()
+    monkeypatch.setattr("mail.delivery.resending.configured_next_hop", lambda: hop)
+    return hop
+
+
+@pytest.fixture
+def kept(alice: User) -> Activity:
+    """A message that alice's second address has refused; her alias forwards to both."""
+    home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
+    alias = issue(owner=alice, destinations=[alice.email, home.email])
+    failed = Activity.objects.create(alias=alias, event="bounce", destination=home)
+    ReturnedMessage.keep(failed, MESSAGE)
+    return failed
+
+
+def of(failed: Activity, deed: str) -> str:
+    return f"{LIST}/{public_id('failed delivery', failed.pk)}/{deed}"
+
+
+def test_a_message_is_sent_again_to_where_it_was_to_go(
+    alice: User, kept: Activity, hop: Hop, api: Api
+) -> None:
+    client = api(alice)
+
+    assert [client.post(of(kept, "resend")).status_code for _ in range(2)] == [204, 204]
+
+    assert {(recipient, content) for _sender, recipient, content in hop.sent} == {
+        ("alice@home.test", MESSAGE)
+    }
+    # If it comes back again, that is another failed delivery.
+    tags = [
+        read_return_path(local_part, domain, timezone.now())
+        for local_part, _at, domain in (sender.partition("@") for sender, _to, _content in hop.sent)
+    ]
+    assert {(tag.alias_id, tag.destination_id) for tag in tags if tag} == {
+        (kept.alias_id, kept.destination_id)
+    }
+    assert len({tag.report for tag in tags if tag}) == 2
+
+
+def test_or_to_other_addresses_of_ones_own(
+    alice: User, root: User, kept: Activity, hop: Hop, api: Api
+) -> None:
+    client = api(alice)
+    EmailAddress.objects.create(user=alice, email="alice@work.test", verified=False)
+    mine, unverified, theirs = (
+        str(public_id("recipient", EmailAddress.objects.get(email=email).pk))
+        for email in (alice.email, "alice@work.test", root.email)
+    )
+
+    for wrong in ([theirs], [unverified], [mine, "x"], "x"):
+        answer = client.post(of(kept, "resend"), {"recipient_ids": wrong}, format="json")
+        assert answer.status_code == 422
+        assert set(answer.json()["errors"]) == {"recipient_ids"}
+    assert hop.sent == []
+    assert client.post(of(kept, "resend"), {"recipient_ids": [mine]}, format="json").status_code == 204
+    assert [recipient for _sender, recipient, _content in hop.sent] == [alice.email]
+
+
+def test_if_the_destination_is_gone_it_goes_to_the_others(
+    alice: User, kept: Activity, hop: Hop, api: Api
+) -> None:
+    kept.alias.set_destinations([alice.email])
+
+    assert api(alice).post(of(kept, "resend")).status_code == 204
+
+    assert [recipient for _sender, recipient, _content in hop.sent] == [alice.email]
+
+
+def test_what_is_not_kept_or_not_taken_is_not_sent(
+    alice: User, root: User, kept: Activity, hop: Hop, api: Api
+) -> None:
+    hop.answers["alice@home.test"] = Pending("busy")
+    client = api(alice)
+
+    away = client.post(of(kept, "resend"))
+    assert api(root).post(of(kept, "resend")).status_code == 404
+    ReturnedMessage.objects.all().delete()
+    gone = client.post(of(kept, "resend"))
+
+    assert (away.status_code, gone.status_code) == (422, 404)
+    assert away.json()["message"] == "The message could not be sent just now. Try again later."
+    assert gone.json() == {"message": "The message is not kept."}
+    assert hop.sent == []
+
+
+def test_no_token_can_read_a_message(alice: User, root: User, kept: Activity, api: Api) -> None:
+    """Whoever finds a token would read the person's mail; the page asks for a recent sign-in."""
+    answer = api(alice).get(of(kept, "download"))
+
+    assert answer.status_code == 403
+    assert "/failed-deliveries/" in answer.json()["message"]
+    assert api(root).get(of(kept, "download")).status_code == 404
+
+
+def test_a_reply_is_not_sent_to_its_author(alice: User, hop: Hop, api: Api) -> None:
+    alias = issue(owner=alice)
+    contact, _existed = add_contact(alias, "jane@shop.test")
+    failed = fail(alias, destination=None, contact=contact)
+    ReturnedMessage.keep(failed, MESSAGE)
+
+    answer = api(alice).post(of(failed, "resend"))
+
+    assert answer.status_code == 422
+    assert "not your replies" in answer.json()["message"]
+    assert hop.sent == []
