@@ -39,6 +39,7 @@ class FilterForm(forms.Form):
         ("pinned", _("Pinned")),
         ("unused", _("Never used")),
         ("ending", _("Expiring soon")),
+        ("senders", _("New senders")),
     )
     ORDERS = (
         ("", _("Recent activity")),
@@ -86,7 +87,8 @@ class FilterForm(forms.Form):
 
 def mine(request: HttpRequest) -> AliasQuerySet:
     """The reader's aliases, with the related objects that a row shows."""
-    return Alias.objects.owned_by(user_of(request)).select_related("domain", "expiry").with_destinations()
+    aliases = Alias.objects.owned_by(user_of(request)).noting_new_senders()
+    return aliases.select_related("domain", "expiry").with_destinations()
 
 
 def selected(request: HttpRequest, form: FilterForm) -> tuple[AliasQuerySet, tuple[str, ...]]:
@@ -111,6 +113,8 @@ def selected(request: HttpRequest, form: FilterForm) -> tuple[AliasQuerySet, tup
             aliases = aliases.never_used()
         case "ending":
             aliases = aliases.ending_soon()
+        case "senders":
+            aliases = aliases.with_new_senders()
     return aliases, ORDERS[data.get("order") or ""]
 
 

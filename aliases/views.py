@@ -23,6 +23,7 @@ from aliases.filters import FilterForm, filters_of, is_filtered, listed, mine, q
 from aliases.forms import SITE_MAX_CHARACTERS, AliasForm, NewAliasForm, own_addresses
 from aliases.issuing import issue
 from aliases.models import Alias
+from aliases.models.sender import SENDERS_MAX
 from aliases.rows import row_of
 from aliases.websites import parse_site, shared_host
 from core.exceptions import RuleError
@@ -193,10 +194,16 @@ def alias_detail(request: HttpRequest, pk: int) -> HttpResponse:
     shows_all = request.GET.get("activity") == "all"
     number = ACTIVITIES_MAX if shows_all else ACTIVITIES_SHOWN
     found = list(activities[: number + 1])
+    senders = list(alias.sender_domains.order_by("answer", "-pk"))
     context = {
         "alias": alias,
         "form": form,
         "correspondents": correspondents,
+        "new_senders": [sender for sender in senders if not sender.answer],
+        "new_domains": {sender.domain for sender in senders if not sender.answer},
+        "answered_senders": [sender for sender in senders if sender.answer],
+        "is_full": len(senders) >= SENDERS_MAX,
+        "senders_max": SENDERS_MAX,
         "back": back,
         "activities": found[:number],
         "has_more_activities": len(found) > number,

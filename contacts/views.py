@@ -4,20 +4,32 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.requests import user_of
-from aliases.models import Admits, Alias
+from aliases.models import Admits, Alias, SenderAnswer, SenderDomain
+from aliases.views import page_of_alias
 from contacts.forms import NameForm, NewContactForm, SearchForm
 from contacts.models import Contact, ContactQuerySet
+from contacts.senders import answer
 from core.converters import KEY_DIGITS_MAX
 from core.pagination import page_of
 
 PAGE_SIZE = 25
+# What is said of each answer about a new sender.
+SAID = {
+    SenderAnswer.FINE: _("%(sender)s may write to %(alias)s."),
+    SenderAnswer.BLOCK: _("Mail from %(sender)s to %(alias)s is now refused."),
+    SenderAnswer.ONLY_KNOWN: _(
+        "%(alias)s now takes mail only from its website and from people that you know."
+    ),
+    SenderAnswer.DISABLE: _("%(alias)s now refuses mail."),
+}
 
 
 def mine(request: HttpRequest) -> ContactQuerySet:
@@ -96,6 +108,19 @@ contact_block = switch(
 contact_unblock = switch(
     Contact.unblock, lambda contact: gettext("Mail from %(contact)s is accepted.") % {"contact": contact}
 )
+
+
+@require_POST
+def sender_answer(request: HttpRequest, pk: int) -> HttpResponse:
+    """Note what the owner says of a sender who is new to an alias."""
+    owned = SenderDomain.objects.owned_by(user_of(request)).select_related("alias")
+    sender = get_object_or_404(owned, pk=pk)
+    given = request.POST.get("answer", "")
+    if given not in SAID:
+        raise Http404
+    answer(sender, SenderAnswer(given))
+    messages.success(request, SAID[given] % {"sender": sender, "alias": sender.alias})
+    return redirect(page_of_alias(request, sender.alias_id))
 
 
 @require_http_methods(["GET", "POST"])

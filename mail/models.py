@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import User
 from aliases.models import Alias
 from contacts.models import Contact
+from core.addresses import DOMAIN_MAX_OCTETS
 from core.sealing import seal, unseal
 from mail.reasons import explain
 
@@ -57,6 +58,10 @@ class Activity(models.Model):
     status = models.CharField(_("status"), max_length=STATUS_MAX, blank=True, default="", db_default="")
     reason = models.CharField(_("reason"), max_length=REASON_MAX, blank=True, default="", db_default="")
     caution = models.CharField(max_length=10, choices=Caution, blank=True, default="", db_default="")
+    # Who wrote to an alias that was made for a website, as a SenderDomain has it; "" for the website itself.
+    sender_domain = models.CharField(
+        max_length=DOMAIN_MAX_OCTETS, blank=True, default="", db_default="", editable=False
+    )
 
     class Meta:
         verbose_name = _("activity")

@@ -5,7 +5,7 @@ from typing import Any
 from allauth.usersessions.models import UserSession
 
 from accounts.models import AddressChange, User
-from aliases.models import AliasPreferences
+from aliases.models import AliasPreferences, SenderDomain
 from contacts.models import Contact
 from domains.models import AccessGrant
 from tokens.models import Token
@@ -20,6 +20,7 @@ REPLY_PREFERENCES = (
     "cleans_text",
     "allows_revealing",
     "keeps_returned",
+    "tells_of_new_senders",
 )
 
 
@@ -98,5 +99,17 @@ def everything(user: User) -> dict[str, Any]:
                 "last_reply": contact.last_reply_at.isoformat() if contact.last_reply_at else None,
             }
             for contact in Contact.objects.filter(alias__owner=user).select_related("alias").order_by("pk")
+        ],
+        "senders": [
+            {
+                "alias": sender.alias.address,
+                "domain": sender.domain,
+                "verified": sender.is_proven,
+                "first": sender.first_at.isoformat(),
+                "answer": sender.answer,
+            }
+            for sender in SenderDomain.objects.filter(alias__owner=user)
+            .select_related("alias")
+            .order_by("pk")
         ],
     }

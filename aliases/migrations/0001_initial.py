@@ -97,11 +97,30 @@ class Migration(migrations.Migration):
                 ('cleans_text', models.BooleanField(default=False, verbose_name='replace my own address and reverse addresses in the text of replies')),
                 ('allows_revealing', models.BooleanField(default=False, verbose_name='send calendar answers, receipts and signatures that name my own address')),
                 ('keeps_returned', models.BooleanField(db_default=False, default=False, verbose_name='keep messages that come back')),
+                ('tells_of_new_senders', models.BooleanField(db_default=False, default=False, verbose_name='a daily mail about new senders')),
                 ('default_domain', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='domains.domain', verbose_name='default domain')),
             ],
             options={
                 'verbose_name': 'alias preferences',
                 'verbose_name_plural': 'alias preferences',
+            },
+        ),
+        migrations.CreateModel(
+            name='SenderDomain',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('domain', models.CharField(max_length=253, verbose_name='domain')),
+                ('is_proven', models.BooleanField(default=False, verbose_name='verified')),
+                ('first_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='first mail')),
+                ('answer', models.CharField(blank=True, choices=[('fine', 'fine'), ('block', 'blocked'), ('known', 'not known'), ('disable', 'alias disabled')], default='', max_length=10, verbose_name='answer')),
+                ('told_at', models.DateTimeField(editable=False, null=True)),
+                ('alias', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='sender_domains', to='aliases.alias', verbose_name='alias')),
+            ],
+            options={
+                'verbose_name': 'sender',
+                'verbose_name_plural': 'senders',
+                'indexes': [models.Index(condition=models.Q(('answer', '')), fields=['alias'], name='sender_domain_unanswered'), models.Index(condition=models.Q(('answer', 'block')), fields=['alias'], name='sender_domain_blocked')],
+                'constraints': [models.UniqueConstraint(fields=('alias', 'domain'), name='sender_domain_once')],
             },
         ),
         migrations.AddConstraint(

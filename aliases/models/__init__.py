@@ -3,6 +3,7 @@
 from aliases.models.alias import Admits, Alias, AliasDestination, AliasQuerySet
 from aliases.models.expiry import AliasExpiry
 from aliases.models.preferences import AliasPreferences, SenderFormat
+from aliases.models.sender import SenderAnswer, SenderDomain
 
 __all__ = [
     "Admits",
@@ -11,5 +12,7 @@ __all__ = [
     "AliasExpiry",
     "AliasPreferences",
     "AliasQuerySet",
+    "SenderAnswer",
+    "SenderDomain",
     "SenderFormat",
 ]

@@ -21,6 +21,7 @@ from aliases.creation_limits import hold_creations
 from aliases.destinations import verified_addresses
 from aliases.local_parts import resolved_form
 from aliases.models.expiry import WARNING_DAYS, AliasExpiry
+from aliases.models.sender import SenderDomain
 from aliases.validation import NAME_MAX_CHARACTERS, clean_destinations, clean_name, clean_note, storable
 from aliases.websites import bare_host
 from core.addresses import (
@@ -33,6 +34,7 @@ from core.addresses import (
 from core.batches import batches
 from core.db.compiled import insert_row
 from core.db.fields import ByteOrderedField
+from core.public_suffixes import registrable_domain
 from domains.models import Domain
 
 if TYPE_CHECKING:
@@ -113,6 +115,14 @@ class AliasQuerySet(models.QuerySet["Alias"]):
         then = timezone.now() + timedelta(days=WARNING_DAYS)
         return self.filter(Exists(AliasExpiry.objects.running().due(then).filter(alias=OuterRef("pk"))))
 
+    def noting_new_senders(self) -> "AliasQuerySet":
+        """The same aliases, and whether each `has_new_senders`."""
+        return self.annotate(has_new_senders=_has_new_senders())
+
+    def with_new_senders(self) -> "AliasQuerySet":
+        """Aliases to which somebody new has written, of whom their owner has said nothing yet."""
+        return self.filter(_has_new_senders())
+
     def figures(self) -> dict[str, int]:
         """How many aliases there are, and their forwards, blocks and replies added up."""
         return {
@@ -127,6 +137,10 @@ class AliasQuerySet(models.QuerySet["Alias"]):
         """Strip these aliases of everything but the address, which stays taken. Returns how many."""
         keys = self.select_for_update().values_list("pk", flat=True)
         return sum(map(_strip_rows, batches(keys, STRIP_BATCH)))
+
+
+def _has_new_senders() -> Exists:
+    return Exists(SenderDomain.objects.unanswered().filter(alias=OuterRef("pk")))
 
 
 def _strip_rows(keys: Sequence[int]) -> int:
@@ -202,6 +216,7 @@ class Alias(models.Model):
         destination_links: RelatedManager["AliasDestination"]
         activities: RelatedManager[Any]
         contacts: RelatedManager[Any]
+        sender_domains: RelatedManager[SenderDomain]
 
     class Meta:
         verbose_name = _("alias")
@@ -249,6 +264,11 @@ class Alias(models.Model):
     def display_hostname(self) -> str:
         """The web site's host as a person reads it, or ""."""
         return domain_to_unicode(self.hostname)
+
+    @property
+    def site(self) -> str:
+        """The web site's registrable domain, or ""."""
+        return registrable_domain(self.hostname)
 
     @property
     def is_deleted(self) -> bool:

@@ -49,6 +49,9 @@ class AliasPreferences(ExpiryRules):
         _("send calendar answers, receipts and signatures that name my own address"), default=False
     )
     keeps_returned = models.BooleanField(_("keep messages that come back"), default=False, db_default=False)
+    tells_of_new_senders = models.BooleanField(
+        _("a daily mail about new senders"), default=False, db_default=False
+    )
 
     class Meta:
         verbose_name = _("alias preferences")

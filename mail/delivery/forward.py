@@ -13,7 +13,6 @@ from django.conf import settings
 from django.db import IntegrityError
 from django.utils import timezone
 
-from contacts.book import Correspondent
 from mail.delivery import record
 from mail.delivery.blocks import blocks
 from mail.delivery.bounce import read_bounce
@@ -31,7 +30,7 @@ from mail.delivery.reply import Replies
 from mail.delivery.report import in_one_line
 from mail.delivery.resolve import Kind, Resolution
 from mail.delivery.return_path import return_path
-from mail.delivery.screening import screen
+from mail.delivery.screening import NOT_SCREENED, Screened, screen
 from mail.models import readable
 
 logger = logging.getLogger(__name__)
@@ -140,9 +139,9 @@ class Forwarder:
             blocks.count(alias_id, message.head.author)
             return Answer.LOOP
         with self.ledger.expected():
-            contact, refusal = await screen(self.lookups, message.head, alias, is_queued=message.is_queued)
-            if refusal:
-                return refusal
+            screened = await screen(self.lookups, message.head, alias, is_queued=message.is_queued)
+            if screened.refusal:
+                return screened.refusal
             found = await self.lookups.copies(alias_id, message.digest)
             if not found:
                 return Answer.REFUSED
@@ -152,7 +151,7 @@ class Forwarder:
                 for destination, known in found
             ]
             key = alias_id, message.digest
-            return await _Sending(self, message, first.alias, key, first, contact).answer(copies)
+            return await _Sending(self, message, first.alias, key, first, screened).answer(copies)
 
     async def _to_postmaster(self, message: Message, address: str, digest: str) -> Answer:
         """Send the message to MAIL_POSTMASTER."""
@@ -177,9 +176,9 @@ class Forwarder:
             return None
         deadline = time.monotonic() + ANSWER_TIMEOUT
         with self.ledger.expected():
-            contact, refusal = await screen(self.lookups, head, alias)
-            if refusal:
-                return refusal
+            screened = await screen(self.lookups, head, alias)
+            if screened.refusal:
+                return screened.refusal
             destinations = await self.lookups.destinations(alias_id)
             if len(destinations) != 1:
                 return None
@@ -189,8 +188,14 @@ class Forwarder:
             # In place of a digest: what tells a day's messages apart in a return path.
             sender = _new_sender(head.sender, address, alias_id, destination_id, secrets.token_hex(2))
             redirection = Redirection(sender, email, trace(head, address, alias_id))
-            contact_id = contact.contact_id if contact else None
-            entry = Redirected(alias_id, destination_id, readable(head.author), deadline, contact_id)
+            entry = Redirected(
+                alias_id,
+                destination_id,
+                readable(head.author),
+                deadline,
+                screened.contact.contact_id if screened.contact else None,
+                screened.sender,
+            )
             await self.ledger.write(entry)
         return redirection
 
@@ -204,7 +209,7 @@ class _Sending:
     address: str
     key: Key
     alias: Destination | None = None
-    author: Correspondent | None = None
+    screened: Screened = NOT_SCREENED
 
     async def answer(self, copies: Sequence[_Copy]) -> Answer:
         """Send the copies that are waiting, and return the answer for all of them."""
@@ -236,7 +241,7 @@ class _Sending:
         ours = {copy.destination_id for copy in copies if alias_id and await self._leads_to_us(copy)}
         sender = readable(self.message.head.author)
         composed = await self._composed()
-        contact = composed.contact or self.author
+        contact = composed.contact or self.screened.contact
         contact_id = contact.contact_id if contact else None
         stale = tuple(copy.delivery_id for copy in copies if copy.delivery_id is not None)
         await ledger.write(Begun(alias_id, digest, tuple(copy.destination_id for copy in copies), stale))
@@ -271,6 +276,7 @@ class _Sending:
                     contact_id,
                     composed.contact_name,
                     composed.caution,
+                    self.screened.sender,
                 )
             )
         if pending:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from django.db import models
 from django.db.models import Exists, F, FilteredRelation, OuterRef, Q
 
-from aliases.models import Alias, AliasDestination
+from aliases.models import Alias, AliasDestination, SenderDomain
 from contacts.addresses import correspondent_address
 from contacts.book import Correspondent, Found, Wanted, contacts_for_all, find_all
 from core.addresses import AddressError
@@ -181,6 +181,28 @@ def _contact(questions: Sequence[_ContactOf]) -> list[Correspondent | None]:
     return [found.get(key) for key in keys]
 
 
+@dataclass(frozen=True)
+class _AnswerAbout:
+    alias_id: int
+    domain: str
+
+
+_ANSWERS_ABOUT = CompiledQuery(
+    lambda alias_ids, domains: SenderDomain.objects.filter(
+        alias__id__among=alias_ids, domain__among=domains
+    ).values_list("alias_id", "domain", "answer"),
+    alias_ids=models.BigIntegerField(),
+    domains=models.CharField(),
+)
+
+
+def _answers_about(questions: Sequence[_AnswerAbout]) -> list[str]:
+    alias_ids, domains = ({getattr(each, name) for each in questions} for name in ("alias_id", "domain"))
+    rows = _ANSWERS_ABOUT(alias_ids=list(alias_ids), domains=list(domains))
+    found = {_AnswerAbout(alias_id, domain): answer for alias_id, domain, answer in rows}
+    return [found.get(each, "") for each in questions]
+
+
 _ANSWERS: dict[type, Any] = {
     _ContactsOf: _contacts,
     _KeysOf: lambda questions: [signing_keys(each.domain) for each in questions],
@@ -191,6 +213,7 @@ _ANSWERS: dict[type, Any] = {
     Turn: take_turns,
     Notice: admit_notices,
     _ContactOf: _contact,
+    _AnswerAbout: _answers_about,
     Wanted: contacts_for_all,
     str: resolve_all,
     _DestinationsOf: _destinations,
@@ -258,6 +281,11 @@ class Lookups(Gatherer[Any, Any]):
             found: Correspondent | None = await self.ask(_ContactOf(alias_id, correspondent_address(address)))
         except AddressError:
             return None
+        return found
+
+    async def answer_about(self, alias_id: int, domain: str) -> str:
+        """What the alias's owner has said of mail from this domain (aliases.models.SenderAnswer), or ""."""
+        found: str = await self.ask(_AnswerAbout(alias_id, domain))
         return found
 
     async def stranger(self, alias_id: int, address: str) -> Correspondent | None:

@@ -29,6 +29,7 @@ from mail.delivery.bounce import Returned, count_returned, note_bounce
 from mail.delivery.database import WRITE_TIMEOUT, refuse_late
 from mail.delivery.faults import note_fault
 from mail.delivery.gatherer import ANSWER_TIMEOUT, Gatherer
+from mail.delivery.senders import NotedSenders, Pair, Sender
 from mail.models import STATUS_MAX, Activity, Delivery, Event
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Settled:
     contact_id: int | None = None
     contact_name: str = ""  # as the author's own From has it, to be noted if the contact has none
     caution: str = ""  # mail.models.Caution
+    heard: Sender | None = None  # if the alias was made for another website
 
     @property
     def is_accepted(self) -> bool:
@@ -106,6 +108,7 @@ class Redirected:
     sender: str
     deadline: float
     contact_id: int | None = None
+    heard: Sender | None = None
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,8 @@ _FORGET = CompiledChange(
 )
 
 
-def _write_all(entries: Sequence[Entry]) -> None:
+def _write_all(entries: Sequence[Entry], noted: NotedSenders | None = None) -> None:
+    noted = noted or NotedSenders()
     now = timezone.now()
     settled = [entry for entry in entries if isinstance(entry, Settled) and entry.alias_id]
     contacts = {
@@ -196,6 +200,7 @@ def _write_all(entries: Sequence[Entry]) -> None:
         for entry in entries
         if isinstance(entry, Settled | Redirected) and entry.contact_id is not None
     }
+    heard = _heard(entries)
     _refuse_late(entries)
     with transaction.atomic():
         for entry in entries:
@@ -214,6 +219,7 @@ def _write_all(entries: Sequence[Entry]) -> None:
                 _count_contacts(entries, now, present)
                 insert_rows(_activities(entries, now, present))
                 insert_rows(_reply_activities(entries, now, present))
+        noted.note(heard)
         for copy in settled:
             if not copy.is_accepted:
                 try:
@@ -230,6 +236,16 @@ def _write_all(entries: Sequence[Entry]) -> None:
             if isinstance(entry, Fault):
                 transaction.on_commit(partial(note_fault, entry.what))
         _refuse_late(entries)
+    noted.remember(heard)
+
+
+def _heard(entries: Sequence[Entry]) -> dict[Pair, bool]:
+    """Who has written to aliases that were made for other websites, and whether that is proven."""
+    return {
+        (entry.alias_id, entry.heard.domain): entry.heard.is_proven
+        for entry in entries
+        if isinstance(entry, Settled | Redirected) and entry.alias_id and entry.heard
+    }
 
 
 def _refuse_late(entries: Sequence[Entry]) -> None:
@@ -287,6 +303,7 @@ def _activities(entries: Sequence[Entry], now: datetime, contacts: Set[int] = fr
             reason=entry.reason if isinstance(entry, Settled) else "",
             contact_id=entry.contact_id if entry.contact_id in contacts else None,
             caution=entry.caution if isinstance(entry, Settled) else "",
+            sender_domain=entry.heard.domain if entry.heard else "",
         )
         for entry in entries
         if isinstance(entry, Settled | Redirected) and entry.alias_id
@@ -360,6 +377,7 @@ class Ledger(Gatherer[Entry | Wanted, Found | None]):
         super().__init__("ledger", self._write, COMPANY)
         # What this process knows and could not write yet.
         self._unwritten: dict[tuple[int, int, str], Settled] = {}
+        self._noted_senders = NotedSenders()
 
     async def write(self, entry: Entry) -> None:
         """Write the entry. Of copies that were begun, and of a message that is redirected: unless this
@@ -421,7 +439,7 @@ class Ledger(Gatherer[Entry | Wanted, Found | None]):
         wanted = list(dict.fromkeys(each for each in asked if isinstance(each, Wanted)))
         found = dict(zip(wanted, contacts_for_all(wanted), strict=True))
         if entries:
-            _write_all(entries)
+            _write_all(entries, self._noted_senders)
         return [found[each] if isinstance(each, Wanted) else None for each in asked]
 
     def _write_unwritten(self) -> None:
@@ -429,7 +447,7 @@ class Ledger(Gatherer[Entry | Wanted, Found | None]):
             # Perhaps it was written, and the connection broke before we heard of it.
             if not _deliveries(copy).filter(accepted__isnull=False).exists():
                 try:
-                    _write_all([copy])
+                    _write_all([copy], self._noted_senders)
                 except IntegrityError:
                     _log_gone(copy)
             self._unwritten.pop(key, None)

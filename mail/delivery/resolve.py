@@ -15,12 +15,13 @@ from django.db import models
 from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef
 from django.utils import timezone
 
-from aliases.models import Admits, Alias
+from aliases.models import Admits, Alias, SenderDomain
 from aliases.models.alias import RECEIVING
 from contacts.addresses import correspondent_in_tag, looks_like_reverse
 from contacts.models import Contact
 from core.addresses import Address, AddressError, domain_to_ascii, parse_without_tag
 from core.db.compiled import CompiledQuery
+from core.public_suffixes import registrable_domain
 from domains.models import Domain
 from mail.delivery.database import call_with_database
 from mail.delivery.return_path import looks_like_one, read_return_path
@@ -53,8 +54,9 @@ class Resolution:
     """An address, and what it is. `alias_id` if there is an alias; `address` as it is looked up.
 
     `contact_id`: for whom a reverse address stands, or who is blocked. The others are the alias's: how it
-    forwards, whose mail it takes, and whether it has contacts, or blocked ones among them. `correspondent`:
-    to whom the message goes if the alias's owner has written it, as addy.io's form of a tag says.
+    forwards, whose mail it takes, for which website it is, whether it has contacts, or blocked ones among
+    them, and whether it has blocked whole domains. `correspondent`: to whom the message goes if the alias's
+    owner has written it, as addy.io's form of a tag says.
     """
 
     kind: Kind
@@ -64,8 +66,10 @@ class Resolution:
     contact_id: int | None = None
     hides_replies: bool = False
     admits: str = Admits.ALL
+    hostname: str = ""
     has_contacts: bool = False
     has_blocked: bool = False
+    has_blocked_domains: bool = False
     correspondent: str = ""
 
     @property
@@ -80,6 +84,11 @@ class Resolution:
             return str(self.address or "")
         user, _at, domain = self.correspondent.rpartition("@")
         return f"{self.address.local_part}+{user}={domain}@{self.address.domain}"
+
+    @property
+    def site(self) -> str:
+        """The registrable domain of the website that the alias is for, or ""."""
+        return registrable_domain(self.hostname) if self.hostname else ""
 
 
 class OurDomains:
@@ -171,8 +180,10 @@ _FIND = CompiledQuery(
         ExpressionWrapper(RECEIVING, BooleanField()),
         "hides_replies",
         "admits",
+        "hostname",
         Exists(_CONTACTS),
         Exists(_CONTACTS.filter(blocked=True)),
+        Exists(SenderDomain.objects.blocked().filter(alias=OuterRef("pk"))),
     ),
     addresses=models.CharField(),
 )

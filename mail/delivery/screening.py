@@ -1,21 +1,36 @@
-"""Whose mail an alias takes: its owner can block a contact, or take mail only from people they know."""
+"""Whose mail an alias takes: its owner can block a contact or a domain, or take mail only from people they
+know."""
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import NamedTuple
 
 from django.utils import timezone
 
-from aliases.models import Admits
+from aliases.models import Admits, SenderAnswer
 from contacts.book import Correspondent
 from mail.delivery.blocks import blocks
 from mail.delivery.handover import Answer, Head
 from mail.delivery.lookups import Lookups
 from mail.delivery.message import received_at
 from mail.delivery.resolve import Kind, Resolution
+from mail.delivery.senders import Sender, sender_of
 
 # How long a stranger's message may wait in the queue of the mail server in front. After five days
 # (maximal_queue_lifetime), that would report to whoever is named as the sender.
 HELD_MAX = timedelta(days=4)
+
+
+class Screened(NamedTuple):
+    """What is known of a message's author: a contact of the alias; the domain, if the alias was made for
+    another website's; and the answer that refuses the message, or None."""
+
+    contact: Correspondent | None = None
+    sender: Sender | None = None
+    refusal: Answer | None = None
+
+
+NOT_SCREENED = Screened()
 
 
 async def recipient(lookups: Lookups, address: str, sender: str) -> Resolution:
@@ -32,23 +47,44 @@ async def recipient(lookups: Lookups, address: str, sender: str) -> Resolution:
     return replace(found, kind=Kind.BLOCKED, contact_id=contact.contact_id)
 
 
-async def screen(
-    lookups: Lookups, head: Head, alias: Resolution, *, is_queued: bool = False
-) -> tuple[Correspondent | None, Answer | None]:
-    """The author, if they are a contact of the alias; and the answer that refuses their message, or None.
+async def screen(lookups: Lookups, head: Head, alias: Resolution, *, is_queued: bool = False) -> Screened:
+    """The author, if they are a contact of the alias; who is new to it; and the answer that refuses their
+    message, or None.
 
-    No statement for an alias that takes everybody's mail and has no contacts; nor if it has blocked none
-    and hides replies, because the author is then looked up with all whom the message names. A stranger's
-    mail to an alias that takes only known people's makes a contact that waits for the owner's yes. What is
+    No statement for an alias that takes everybody's mail, and has no contacts and no blocked domains; nor if
+    it has blocked nobody and hides replies, because the author is then looked up with all whom the message
+    names. A stranger's mail to an alias that takes only known people's makes a contact that waits for the
+    owner's yes; the alias's own website is no stranger, nor is a sender that the owner finds fine. What is
     refused for good is counted. `is_queued`: the mail server in front keeps the message, and has put a
     Received field on top.
     """
+    if alias.alias_id is None:
+        return NOT_SCREENED
+    sender = sender_of(head, alias.site) if alias.hostname or alias.has_blocked_domains else None
+    if (
+        sender is not None
+        and alias.has_blocked_domains
+        and await lookups.answer_about(alias.alias_id, sender.domain) == SenderAnswer.BLOCK
+    ):
+        blocks.count(alias.alias_id, head.author)
+        return Screened(refusal=Answer.UNKNOWN)
+    other = sender if sender is not None and alias.site and sender.domain != alias.site else None
+    contact, refusal = await _screen_author(lookups, head, alias, sender, is_queued=is_queued)
+    return Screened(contact, other, refusal)
+
+
+async def _screen_author(
+    lookups: Lookups, head: Head, alias: Resolution, sender: Sender | None, *, is_queued: bool
+) -> tuple[Correspondent | None, Answer | None]:
     takes_all = alias.admits == Admits.ALL
     needs_contact = alias.has_blocked if alias.hides_replies else alias.has_contacts
     if alias.alias_id is None or (takes_all and not needs_contact):
         return None, None
     contact = await lookups.contact(alias.alias_id, head.author)
     if contact is not None and not contact.is_blocked and (takes_all or not contact.is_waiting):
+        return contact, None
+    is_blocked = contact is not None and contact.is_blocked
+    if not takes_all and not is_blocked and await _is_known(lookups, alias, sender):
         return contact, None
     if contact is None:
         if takes_all:
@@ -60,6 +96,15 @@ async def screen(
             return contact, Answer.PAUSED
     blocks.count(alias.alias_id, head.author, contact.contact_id if contact else None)
     return contact, Answer.UNKNOWN
+
+
+async def _is_known(lookups: Lookups, alias: Resolution, sender: Sender | None) -> bool:
+    """Whether it is the website that the alias was made for, or a domain that the owner finds fine there."""
+    if sender is None or alias.alias_id is None or not alias.site:
+        return False
+    if sender.domain == alias.site:
+        return True
+    return await lookups.answer_about(alias.alias_id, sender.domain) == SenderAnswer.FINE
 
 
 def _is_late(head: Head) -> bool:

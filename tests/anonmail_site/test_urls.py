@@ -10,7 +10,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from accounts.models import User
 from aliases.issuing import issue
-from aliases.models import Alias
+from aliases.models import Alias, SenderDomain
 from contacts.book import add_contact
 from contacts.models import Contact
 from domains.dkim_keys import make_keys
@@ -55,6 +55,7 @@ ROWS = {
     "contact-block": (NO, NO, NO, True),
     "contact-unblock": (NO, NO, NO, True),
     "contact-remove": (OK, GONE, GONE, True),
+    "sender-answer": (NO, NO, NO, True),
     "account-replies": (OK, OK, OK, True),
     "failed-list": (OK, OK, OK, False),
     "failed-keep": (NO, NO, NO, True),
@@ -118,6 +119,7 @@ class Things:
     token: Token
     failed: Activity
     contact: Contact
+    sender: SenderDomain
     grant: AccessGrant
     key: DkimKey
 
@@ -135,6 +137,8 @@ class Things:
             return reverse(name, args=[self.address.pk])
         if name.startswith("contact"):
             return reverse(name, args=[self.alias.pk if name == "contact-list" else self.contact.pk])
+        if name == "sender-answer":
+            return reverse(name, args=[self.sender.pk])
         if name in {"failed-download", "failed-delete"}:
             return reverse(name, args=[self.failed.pk])
         if name == "token-revoke":
@@ -156,6 +160,7 @@ def things(alice: User, mallory: User, root: User, example_com: Domain, other_or
         alias=alias,
         failed=failed,
         contact=add_contact(alias, "jane@shop.test")[0],
+        sender=SenderDomain.objects.create(alias=alias, domain="stranger.biz"),
         deleted=deleted,
         address=EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True),
         token=Token.objects.issue(owner=alice, name="phone")[0],

@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.models import AddressChange, DestinationOnly, User
 from accounts.password_links import password_link
 from aliases.issuing import issue
-from aliases.models import Admits, Alias
+from aliases.models import Admits, Alias, SenderAnswer, SenderDomain
 from contacts.book import add_contact
 from contacts.models import Contact
 from domains.dkim_keys import make_keys
@@ -181,6 +181,15 @@ def set_stage() -> Stage:
         forwards=12, replies=4, last_forward_at=timezone.now() - timedelta(hours=5)
     )
     Activity.objects.create(alias=aliases[0], event=Event.REPLY, contact=known)
+    for domain, is_proven, given in (
+        ("mailer.net", True, SenderAnswer.FINE),
+        ("new-here.org", True, ""),
+        ("stranger.biz", False, ""),
+    ):
+        SenderDomain.objects.create(alias=aliases[0], domain=domain, is_proven=is_proven, answer=given)
+    Activity.objects.create(
+        alias=aliases[0], event=Event.FORWARD, sender="win@stranger.biz", sender_domain="stranger.biz"
+    )
     aliases[0].edit(admits=Admits.KNOWN_LATER)
     aliases[2].edit(hides_replies=False)
     deleted = issue(owner=alice, domain=bucher.name, hostname="old-forum.test", note="Gone")

@@ -2,8 +2,10 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
+from aliases.models import SenderDomain
 from contacts.models import Contact
 from core.commands import RuleCommand
 from mail.models import RETURNED_DAYS, Activity, Bounce, Delivery, ReturnedMessage, SiteFault
@@ -15,12 +17,13 @@ BOUNCE_MEMORY = timedelta(days=60)
 FAULT_MEMORY = timedelta(days=30)
 # How long a stranger waits for an owner to say that they may write.
 STRANGER_MEMORY = timedelta(days=30)
+_MAIL_FROM_IT = Activity.objects.filter(alias=OuterRef("alias"), sender_domain=OuterRef("domain"))
 
 
 class Command(RuleCommand):
     help = (
-        "Delete activity older than ACTIVITY_DAYS, old deliveries, returned messages, and strangers who have "
-        "waited in vain. Run it once a day."
+        "Delete activity older than ACTIVITY_DAYS, old deliveries, returned messages, strangers who have "
+        "waited in vain, and senders who have not written again. Run it once a day."
     )
 
     def act(self, **options: Any) -> str:
@@ -32,5 +35,6 @@ class Command(RuleCommand):
         deliveries, _rows = Delivery.objects.filter(moment__lt=now - DELIVERY_MEMORY).delete()
         Bounce.objects.filter(moment__lt=now - BOUNCE_MEMORY).delete()
         Contact.objects.waiting_for_owner().filter(created__lt=now - STRANGER_MEMORY).delete()
+        SenderDomain.objects.dispensable().filter(~Exists(_MAIL_FROM_IT), first_at__lt=too_old).delete()
         SiteFault.objects.filter(last__lt=now - FAULT_MEMORY).delete()
         return f"Deleted {activities} activities and {deliveries} deliveries."

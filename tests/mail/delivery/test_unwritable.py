@@ -252,10 +252,10 @@ def test_an_outcome_that_cannot_be_written_is_remembered(
     alias.set_destinations(["alice@example.com", home.email])
     hop.answers = {home.email: Pending("down")}
 
-    def full(entries: Sequence[record.Entry]) -> None:
+    def full(entries: Sequence[record.Entry], *more: Any) -> None:
         if any(isinstance(entry, record.Settled) for entry in entries):
             raise OperationalError("full")
-        write_all(entries)
+        write_all(entries, *more)
 
     write_all = record._write_all
 

@@ -439,9 +439,9 @@ def test_forwarding_takes_two_commits(alice: User, hop: Hop, monkeypatch: pytest
     message = Message("bob@sender.test", MESSAGE, "x", "LMTP", is_queued=True)
     resolution = resolve(alias.address)
 
-    def counted(entries: Sequence[record.Entry]) -> None:
+    def counted(entries: Sequence[record.Entry], *more: object) -> None:
         commits.append([type(entry) for entry in entries])
-        write_all(entries)
+        write_all(entries, *more)
 
     write_all = record._write_all
     monkeypatch.setattr(record, "_write_all", counted)

@@ -1,0 +1,103 @@
+"""Who speaks in a message to an alias that was made for a website, and which of them are new there.
+
+A sender is a registrable domain. Only what the header and the mail server in front say is looked at, never
+what a message is about.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from django.db import models
+from django.utils import timezone
+
+from aliases.models import SenderDomain
+from aliases.models.sender import SENDERS_MAX
+from core.addresses import domain_or_none
+from core.db.compiled import CompiledQuery
+from core.public_suffixes import registrable_domain
+from mail.delivery.authentication import results
+from mail.delivery.handover import Head
+
+# Seconds for which a process does not ask again whether it has noted a sender; and how many it remembers.
+REMEMBERED = 3600.0
+REMEMBERED_MAX = 50_000
+
+
+class Sender(NamedTuple):
+    """A registrable domain, and whether the mail server in front has verified it."""
+
+    domain: str
+    is_proven: bool
+
+
+def sender_of(head: Head, site: str) -> Sender | None:
+    """Who speaks in the message; None if nobody can tell.
+
+    The website's domain (`site`, perhaps "") if it has signed; else that of From, unless the domain disowns
+    the message: then that of a good DKIM signature.
+    """
+    found = results(head.fields)
+    signers = sorted({domain for domain in map(registrable_domain, found.dkim) if domain})
+    if site and site in signers:
+        return Sender(site, True)
+    domain = domain_or_none(head.author.rpartition("@")[2]) or ""
+    author = registrable_domain(domain)
+    if found.is_forged and author not in signers:
+        return Sender(signers[0], True) if signers else None
+    if not author:
+        return None
+    return Sender(author, author in signers or found.has_sender_for(domain) or found.is_proven_for(domain))
+
+
+_NOTED = CompiledQuery(
+    lambda alias_ids: SenderDomain.objects.filter(alias__id__among=alias_ids).values_list(
+        "alias_id", "domain"
+    ),
+    alias_ids=models.BigIntegerField(),
+)
+# An alias, and a sender to it.
+Pair = tuple[int, str]
+
+
+class NotedSenders:
+    """The senders that this process has noted, or found noted, within the last hour."""
+
+    def __init__(self) -> None:
+        self._until: dict[Pair, float] = {}
+
+    def note(self, heard: Mapping[Pair, bool]) -> None:
+        """Write down these senders, each with whether it was proven, if they are new to their aliases.
+
+        No statement if this process knows them; one if the database does. Call `remember` once it is
+        committed. An alias has at most SENDERS_MAX; further ones are not noted.
+        """
+        now = time.monotonic()
+        unsure = {pair: proven for pair, proven in heard.items() if self._until.get(pair, now) <= now}
+        if not unsure:
+            return
+        noted = set(_NOTED(alias_ids=list({alias_id for alias_id, _domain in unsure})))
+        numbers: dict[int, int] = {}
+        for alias_id, _domain in noted:
+            numbers[alias_id] = numbers.get(alias_id, 0) + 1
+        new = []
+        # In the order of their index, so that two processes do not wait for each other.
+        for pair in sorted(unsure.keys() - noted):
+            alias_id, domain = pair
+            numbers[alias_id] = numbers.get(alias_id, 0) + 1
+            if numbers[alias_id] <= SENDERS_MAX:
+                new.append(
+                    SenderDomain(
+                        alias_id=alias_id, domain=domain, is_proven=unsure[pair], first_at=timezone.now()
+                    )
+                )
+        if new:
+            SenderDomain.objects.bulk_create(new, ignore_conflicts=True)
+
+    def remember(self, heard: Mapping[Pair, bool]) -> None:
+        """Do not ask about these again for a while."""
+        if len(self._until) + len(heard) > REMEMBERED_MAX:
+            self._until.clear()
+        until = time.monotonic() + REMEMBERED
+        for pair in heard:
+            self._until.setdefault(pair, until)
