@@ -328,17 +328,22 @@ class PreferencesForm(forms.ModelForm[AliasPreferences]):
 
     class Meta:
         model = AliasPreferences
-        fields = ("default_domain", "style", "idle_days", "unused_days")
+        fields = ("default_domain", "style", "idle_days", "unused_days", "tells_of_new_senders")
         widgets = {"style": forms.RadioSelect}  # noqa: RUF012
         labels = {  # noqa: RUF012
             "idle_days": _("New aliases expire after this many days without mail"),
             "unused_days": _("New aliases created by an app expire if no mail arrives within this many days"),
+            "tells_of_new_senders": _("A daily e-mail about new senders to my aliases"),
         }
         help_texts = {  # noqa: RUF012
             "idle_days": _("Leave empty for never. Applies to aliases that you create from now on."),
             "unused_days": _(
                 "Leave empty for never. Some password managers create an alias whenever you open "
                 "their generator."
+            ),
+            "tells_of_new_senders": _(
+                "When somebody other than its website writes to an alias for the first time. The list marks "
+                "such aliases in any case."
             ),
         }
 

@@ -12,6 +12,7 @@ from core.supervised import end_with_supervisor
 # The daily tasks, in this order.
 CHORES = (
     "expire_aliases",
+    "report_new_senders",
     "purge_deleted_aliases",
     "forget_imports",
     "tidy_address_changes",
