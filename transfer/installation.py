@@ -20,7 +20,7 @@ from django.utils.dateparse import parse_datetime
 
 from accounts.models import AddressChange, DestinationOnly, User
 from aliases.local_parts import check_local_part, resolved_form
-from aliases.models import Alias, AliasDestination, AliasExpiry, AliasPreferences
+from aliases.models import Alias, AliasDestination, AliasExpiry, AliasPreferences, SenderDomain
 from aliases.validation import clean_name, clean_note, clean_text
 from aliases.websites import bare_host
 from contacts.addresses import correspondent_address, looks_like_reverse
@@ -84,6 +84,11 @@ def export_config() -> Row:
             "contacts": _rows(
                 contacts.iterator(chunk_size=BATCH),
                 lambda contact: {"alias": contact.alias.address},
+                without=["alias"],
+            ),
+            "senders": _rows(
+                SenderDomain.objects.select_related("alias").order_by("pk").iterator(chunk_size=BATCH),
+                lambda sender: {"alias": sender.alias.address},
                 without=["alias"],
             ),
         }
@@ -176,18 +181,16 @@ class _Importer:
             "tokens": self._token,
         }
         counts: dict[str, int] = {}
-        for kind in (*create, "aliases", "contacts"):
+        create_all = {"aliases": self._aliases, "contacts": self._contacts, "senders": self._senders}
+        for kind in (*create, *create_all):
             rows = document.get(kind, [])
             if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
                 self.problems.append(f"{kind}: must be an array of objects.")
                 continue
             counts[kind] = len(rows)
             places = [(f"{kind}[{number}]", row) for number, row in enumerate(rows)]
-            if kind == "aliases":
-                self._aliases(places)
-                continue
-            if kind == "contacts":
-                self._contacts(places)
+            if kind in create_all:
+                create_all[kind](places)
                 continue
             for place, row in places:
                 with self._reporting(place):
@@ -310,8 +313,7 @@ class _Importer:
         for batch in batches(rows, BATCH):
             if self.problems:
                 return
-            named = Alias.objects.filter(address__in=[row.get("alias") for _place, row in batch])
-            aliases = {alias.address: alias for alias in named}
+            aliases = _aliases_of(batch)
             made: list[Contact] = []
             for place, row in batch:
                 with self._reporting(place):
@@ -326,10 +328,26 @@ class _Importer:
             if not self.problems:
                 Contact.objects.bulk_create(made)
 
+    def _senders(self, rows: list[tuple[str, Row]]) -> None:
+        """Insert the senders in batches."""
+        for batch in batches(rows, BATCH):
+            if self.problems:
+                return
+            aliases = _aliases_of(batch)
+            made: list[SenderDomain] = []
+            for place, row in batch:
+                with self._reporting(place):
+                    alias = _alias_of(row, aliases)
+                    domain = domain_to_ascii(_text(row, "domain"))
+                    made.append(self._read(SenderDomain, row, alias=alias, domain=domain))
+                    made[-1].full_clean(exclude=["alias"], validate_unique=False, validate_constraints=False)
+            if len({(sender.alias_id, sender.domain) for sender in made}) < len(made):
+                self.problems.append("senders: an alias has the same sender twice.")
+            if not self.problems:
+                SenderDomain.objects.bulk_create(made)
+
     def _contact(self, row: Row, aliases: dict[str, Alias]) -> Contact:
-        alias = aliases.get(_text(row, "alias"))
-        if alias is None:
-            raise ValueError(f"there is no alias {row['alias']}")
+        alias = _alias_of(row, aliases)
         reverse_address = _text(row, "reverse_address")
         if (
             not looks_like_reverse(reverse_address.rpartition("@")[0])
@@ -383,6 +401,19 @@ def _created(one: Built, exclude: Sequence[str] = ()) -> Built:
     one.full_clean(exclude=exclude)
     one.save(force_insert=True)
     return one
+
+
+def _aliases_of(batch: Sequence[tuple[str, Row]]) -> dict[str, Alias]:
+    """The aliases that these rows name, by address."""
+    named = Alias.objects.filter(address__in=[row.get("alias") for _place, row in batch])
+    return {alias.address: alias for alias in named}
+
+
+def _alias_of(row: Row, aliases: dict[str, Alias]) -> Alias:
+    alias = aliases.get(_text(row, "alias"))
+    if alias is None:
+        raise ValueError(f"there is no alias {row['alias']}")
+    return alias
 
 
 def _text(row: Row, key: str) -> str:

@@ -111,7 +111,7 @@ def test_the_owners_answers_hold_for_the_next_message(
     taken = [arrives(site, alias, 30 + number, author) for number, author in enumerate(authors.values())]
     taken.append(arrives(site, alias, 40, "y@never.org"))
     # The website's name alone is no proof if its domain disowns the message.
-    taken.append(arrives(site, alias, 41, "x@shop.com", "dmarc=fail"))
+    taken.append(arrives(site, alias, 41, "forger@shop.com", "dmarc=fail"))
     assert taken == [True, False, False, True, False, False]
     assert not alias.sender_domains.unanswered().exists()  # type: ignore[attr-defined]
     waiting = Contact.objects.of(alias).waiting_for_owner().values_list("address", flat=True)

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from aliases.issuing import issue
-from aliases.models import Alias, AliasPreferences
+from aliases.models import Alias, AliasPreferences, SenderDomain
 from contacts.book import add_contact
 from contacts.models import Contact
 from domains.models import AccessGrant, Domain
@@ -46,6 +46,8 @@ def rich_installation() -> None:
     contact, _existed = add_contact(plain, "Jane Dœ <jane@shop.test>")
     Contact.objects.filter(pk=contact.pk).update(forwards=3, replies=2, last_reply_at=timezone.now())
     add_contact(plain, "spam@shop.test")[0].block()
+    SenderDomain.objects.create(alias=plain, domain="mailer.net", is_proven=True, told_at=timezone.now())
+    SenderDomain.objects.create(alias=plain, domain="stranger.biz", answer="block")
     both = [second.email, alice.email]
     issue(owner=alice, domain="example.com", destinations=both).disable()
     issue(owner=alice, domain="example.com").soft_delete()
@@ -80,6 +82,7 @@ def test_everything_comes_back_as_it_was() -> None:
         "tokens": 2,
         "aliases": 4,
         "contacts": 2,
+        "senders": 2,
     }
     assert without_time(json.loads(json.dumps(export_config()))) == without_time(document)
     assert User.objects.get(email="alice@example.com").check_password("alice-password-1")
@@ -99,6 +102,7 @@ def test_an_export_holds_every_field_there_is() -> None:
         AccessGrant: (document["grants"][0], {"id"}),
         AliasPreferences: (document["preferences"][0], set()),
         Contact: (document["contacts"][0], {"id"}),
+        SenderDomain: (document["senders"][0], {"id"}),
     }
 
     for model, (row, elsewhere) in known.items():
@@ -140,13 +144,37 @@ def test_a_contact_that_cannot_be_is_told(changes: dict[str, object], reason: st
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"alias": "nobody@example.com"}, "there is no alias nobody@example.com"),
+        ({"domain": "no domain"}, "senders[0]: "),
+        ({"domain": "stranger.biz"}, "an alias has the same sender twice"),
+        ({"answer": "perhaps"}, "answer: "),
+    ],
+)
+def test_a_sender_that_cannot_be_is_told(changes: dict[str, object], reason: str) -> None:
+    rich_installation()
+    document = json.loads(json.dumps(export_config()))
+    document["senders"][0] |= changes
+    wipe()
+
+    with pytest.raises(ConfigError) as refusal:
+        import_config(document)
+
+    assert reason in str(refusal.value)
+    assert not SenderDomain.objects.exists()
+
+
+@pytest.mark.django_db
 def test_an_export_from_before_there_were_contacts_brings_none() -> None:
     rich_installation()
     document = json.loads(json.dumps(export_config()))
-    del document["contacts"]
+    del document["contacts"], document["senders"]
     wipe()
 
-    assert import_config(document)["contacts"] == 0
+    counts = import_config(document)
+    assert (counts["contacts"], counts["senders"]) == (0, 0)
     assert Alias.objects.count() == 4
 
 
