@@ -169,8 +169,8 @@ class AliasForm(forms.Form):
         required=False,
         widget=forms.RadioSelect,
         help_text=_(
-            "You know whoever you have written to, and whom you have let in on the page of correspondents. The "
-            "alias's own website may always write."
+            "You know whoever you have written to, and whom you have let in on the page of correspondents. "
+            "The alias's own website may always write."
         ),
     )
     expires_on = forms.DateField(
