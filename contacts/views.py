@@ -115,10 +115,11 @@ def sender_answer(request: HttpRequest, pk: int) -> HttpResponse:
     """Note what the owner says of a sender who is new to an alias."""
     owned = SenderDomain.objects.owned_by(user_of(request)).select_related("alias")
     sender = get_object_or_404(owned, pk=pk)
-    given = request.POST.get("answer", "")
-    if given not in SAID:
-        raise Http404
-    answer(sender, SenderAnswer(given))
+    try:
+        given = SenderAnswer(request.POST.get("answer", ""))
+    except ValueError as error:
+        raise Http404 from error
+    answer(sender, given)
     messages.success(request, SAID[given] % {"sender": sender, "alias": sender.alias})
     return redirect(page_of_alias(request, sender.alias_id))
 

@@ -254,7 +254,9 @@ class _Unresolved:
             return Resolution(Kind.REVERSE, self.address, alias_id, self.is_shared, contact_id)
         alias_id, receives, *others = row
         kind = Kind.FORWARD if receives else Kind.BLOCKED
-        return Resolution(kind, self.address, alias_id, self.is_shared, None, *others, self.correspondent)
+        return Resolution(
+            kind, self.address, alias_id, self.is_shared, None, *others, correspondent=self.correspondent
+        )
 
 
 def _read(text: str) -> Resolution | _Unresolved:
