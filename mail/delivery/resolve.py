@@ -64,13 +64,13 @@ class Resolution:
     alias_id: int | None = None
     is_shared: bool = False
     contact_id: int | None = None
+    correspondent: str = ""
     hides_replies: bool = False
     admits: str = Admits.ALL
     hostname: str = ""
     has_contacts: bool = False
     has_blocked: bool = False
     has_blocked_domains: bool = False
-    correspondent: str = ""
 
     @property
     def asks_for_proof(self) -> bool:
@@ -254,9 +254,7 @@ class _Unresolved:
             return Resolution(Kind.REVERSE, self.address, alias_id, self.is_shared, contact_id)
         alias_id, receives, *others = row
         kind = Kind.FORWARD if receives else Kind.BLOCKED
-        return Resolution(
-            kind, self.address, alias_id, self.is_shared, None, *others, correspondent=self.correspondent
-        )
+        return Resolution(kind, self.address, alias_id, self.is_shared, None, self.correspondent, *others)
 
 
 def _read(text: str) -> Resolution | _Unresolved:
