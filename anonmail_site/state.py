@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from django.db.models import Count as Counted
 from django.db.models import Exists, OuterRef, QuerySet
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 from django.utils.translation import gettext, ngettext
 
 from accounts.models import User
@@ -14,10 +16,12 @@ from aliases.models import Alias
 from core.admin import COUNT_MAX, AtLeast
 from domains.models import DnsCheck, Domain
 from domains.models.dns_check import WRONG
-from mail.models import Activity, PausedDestination, SiteFault
+from mail.models import Activity, FailedDelivery, PausedDestination, SiteFault
 
 # Of each kind that needs attention, so many are named.
 NAMED_MAX = 5
+# A destination where so many messages failed within a day needs attention: one now and then does not.
+FAILED_MIN = 3
 # Domains whose DNS is looked at.
 DOMAINS_MAX = 1000
 
@@ -51,12 +55,17 @@ def counts() -> list[Count]:
         ),
         Count(gettext("Aliases"), _count(Alias.objects.present()), _list("aliases_alias")),
         Count(gettext("Messages in 24 hours"), _count(Activity.objects.filter(moment__gte=day))),
+        Count(
+            gettext("Failed deliveries in 24 hours"),
+            _count(FailedDelivery.objects.filter(moment__gte=day)),
+            _list("mail_faileddelivery"),
+        ),
     ]
 
 
 def needs() -> list[Need]:
     """What needs attention now."""
-    return [need for need in (_faults(), _dns(), _paused(), _switched_off()) if need]
+    return [need for need in (_faults(), _dns(), _failing(), _paused(), _switched_off()) if need]
 
 
 def _faults() -> Need | None:
@@ -77,6 +86,24 @@ def _dns() -> Need | None:
         len(wrong),
     ) % {"count": len(wrong)}
     return _need(sentence, [(str(domain), reverse("domain-dns", args=[domain.name])) for domain in wrong])
+
+
+def _failing() -> Need | None:
+    """Destinations that are not paused, but refuse much: their mailbox may be full."""
+    recent = FailedDelivery.objects.filter(
+        moment__gte=timezone.now() - timedelta(days=1), destination__isnull=False, destination__paused=None
+    )
+    often = recent.values_list("destination__email").annotate(failed=Counted("pk"))
+    found = often.filter(failed__gte=FAILED_MIN).order_by("-failed", "destination__email")
+    sentence = gettext("Deliveries to these destinations failed repeatedly in the last 24 hours.")
+    url = _list("mail_faileddelivery")
+    return _need(
+        sentence,
+        [
+            (f"{email} ({failed})", f"{url}?{urlencode({'q': email})}")
+            for email, failed in found[: NAMED_MAX + 1]
+        ],
+    )
 
 
 def _paused() -> Need | None:

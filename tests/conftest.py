@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from mail.delivery.resolve import our_domains
 from tokens.models import Token
 from tokens.scopes import EVERYTHING
 
+TESTS = Path(__file__).parent
 CI = os.environ.get("CI") == "true"
 
 
@@ -56,30 +58,31 @@ def _umask_again(_umask: None) -> Iterator[None]:
 
 # What looks at words, pages and processes, and takes its time; or brings a database of its own.
 ONE_ROUND = {
-    "test_appearance.py",
-    "test_checks.py",
-    "test_installing.py",
-    "test_journeys.py",
-    "test_keys.py",
-    "test_list.py",
-    "test_local_parts.py",
-    "test_logs.py",
-    "test_milter_protocol.py",
-    "test_naming.py",
-    "test_processes.py",
-    "test_requests.py",
-    "test_scenes.py",
-    "test_schema.py",
-    "test_slow_clients.py",
-    "test_start.py",
-    "test_translation.py",
+    "aliases/test_local_parts.py",
+    "aliases/test_naming.py",
+    "anonmail_site/test_checks.py",
+    "anonmail_site/test_slow_clients.py",
+    "anonmail_site/test_start.py",
+    "anonmail_site/test_translation.py",
+    "api/test_schema.py",
+    "core/test_logs.py",
+    "e2e/test_appearance.py",
+    "e2e/test_installing.py",
+    "e2e/test_journeys.py",
+    "e2e/test_keys.py",
+    "e2e/test_list.py",
+    "e2e/test_requests.py",
+    "e2e/test_scenes.py",
+    "mail/server/test_milter_protocol.py",
+    "mail/server/test_processes.py",
 }
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that have little to do with the kind of database run in one round, so that both stay short."""
     for item in items:
-        if item.path.parent.name in {"clients", "formats"} or item.path.name in ONE_ROUND:
+        path = item.path.relative_to(TESTS)
+        if path.parent.name in {"clients", "formats"} or str(path) in ONE_ROUND:
             item.add_marker(pytest.mark.sqlite)
 
 

@@ -23,13 +23,19 @@ MISSING = {"mx": {"state": "missing", "reason": "", "found": []}}
 ELSEWHERE = {"mx": {"state": "elsewhere", "reason": "", "found": []}}
 
 
+def fail(alias: Alias, destination: EmailAddress, number: int, **values: object) -> None:
+    Activity.objects.bulk_create(
+        Activity(alias=alias, event=Event.BOUNCE, destination=destination, **values) for _ in range(number)
+    )
+
+
 def test_nothing_needs_attention_at_first(boss: Client, example_com: Domain, alice: User) -> None:
     for event in (Event.FORWARD, Event.BLOCK, Event.BOUNCE):
         Activity.objects.create(alias=issue(owner=alice), event=event)
 
     text = text_of(boss.get("/admin/"))
 
-    counts = "Domains with the service on 1 Active users 2 Aliases 3 Messages in 24 hours 3"
+    counts = "Domains with the service on 1 Active users 2 Aliases 3 Messages in 24 hours 3 Failed deliveries in 24 hours 1"
     assert f"{counts} Nothing needs attention." in text
 
 
@@ -40,9 +46,16 @@ def test_what_needs_attention_is_said_and_linked(boss: Client, alice: User, othe
     # Nobody needs the records of one that is off.
     off = Domain.objects.create(name="off.test")
     DnsCheck.objects.create(domain=off, findings=MISSING)
-    issue(owner=alice)
+    alias = issue(owner=alice)
     Domain.objects.filter(name="example.com").update(anonmail_enabled=False)
     PausedDestination.objects.create(destination=EmailAddress.objects.get(user=alice))
+    full = EmailAddress.objects.create(user=alice, email="alice@full.test", verified=True)
+    once = EmailAddress.objects.create(user=alice, email="alice@once.test", verified=True)
+    fail(alias, full, 3)
+    fail(alias, once, 1)
+    # Long ago; and where nothing is sent to any more.
+    fail(alias, once, 3, moment=timezone.now() - timedelta(days=2))
+    fail(alias, EmailAddress.objects.get(email="alice@example.com"), 5)
     SiteFault.objects.create(what="next hop: RCPT 530")
     SiteFault.objects.create(what="of old: 550", last=timezone.now() - timedelta(days=2))
 
@@ -50,10 +63,11 @@ def test_what_needs_attention_is_said_and_linked(boss: Client, alice: User, othe
     text = text_of(answer)
 
     assert "Other servers refuse this site's mail. next hop: RCPT 530 1 domain has" in text
-    assert "1 domain has DNS records to correct. other.org 1 destination" in text
+    assert "1 domain has DNS records to correct. other.org Deliveries to these" in text
+    assert "failed repeatedly in the last 24 hours. alice@full.test (3) 1 destination" in text
     assert "Its owner can test and resume it. alice@example.com Domains with aliases" in text
     assert "are switched off: nobody can create more there. example.com" in text
-    for name in ("off.test", "fine.test", "of old"):
+    for name in ("off.test", "fine.test", "of old", "alice@once.test"):
         assert name not in text
     links = (
         answer.content.decode().partition("Needs attention")[2].partition("</section>")[0].split('href="')[1:]
@@ -71,17 +85,18 @@ def test_only_some_of_many_are_named_and_the_statements_stay_the_same(
         DnsCheck.objects.create(domain=domain, findings=MISSING)
         address = EmailAddress.objects.create(user=alice, email=f"a{number}@home.test", verified=True)
         PausedDestination.objects.create(destination=address)
+        fail(alias, EmailAddress.objects.create(user=alice, email=f"f{number}@home.test", verified=True), 3)
         off = Domain.objects.create(name=f"off{number}.test")
         Alias.objects.create(address=f"x@off{number}.test", domain=off, owner=alias.owner)
 
-    # A count each; faults, checks, paused ones and how many, switched off.
-    with django_assert_num_queries(9):
+    # A count each; faults, checks, failing ones, paused ones and how many, switched off.
+    with django_assert_num_queries(11):
         state.counts()
         needs = state.needs()
 
-    assert [len(need.links) for need in needs] == [6, 1, 6]
+    assert [len(need.links) for need in needs] == [6, 6, 1, 6]
     assert needs[0].sentence == "9 domains have DNS records to correct."
-    assert needs[1].sentence.startswith("9 destinations refused mail")
+    assert needs[2].sentence.startswith("9 destinations refused mail")
 
 
 def test_the_admin_has_the_readers_theme(boss: Client, root: User) -> None:
