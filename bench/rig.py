@@ -76,12 +76,15 @@ def environment(directory: Path, url: str, **more: str) -> dict[str, str]:
     }
 
 
-def run(command: Sequence[str], env: dict[str, str], stdin: str = "") -> str:
-    """Run a Python module of this project and return what it printed. Raises RuntimeError."""
+def run(command: Sequence[str], env: dict[str, str], stdin: str = "", *, root: Path = ROOT) -> str:
+    """Run a Python module of this project and return what it printed. Raises RuntimeError.
+
+    `root`: the project's files, which may be another revision's.
+    """
     # A session of its own: Ctrl-C reaches this process alone, which then ends the other.
     process = subprocess.Popen(
         [sys.executable, *command],
-        cwd=ROOT,
+        cwd=root,
         env=env,
         text=True,
         stdin=subprocess.PIPE,
@@ -100,13 +103,13 @@ def run(command: Sequence[str], env: dict[str, str], stdin: str = "") -> str:
 
 
 @contextmanager
-def gunicorn(application: str, env: dict[str, str]) -> Iterator[int]:
+def gunicorn(application: str, env: dict[str, str], *, root: Path = ROOT) -> Iterator[int]:
     """The port at which the site's gunicorn configuration serves `application` during the block."""
     port = free_port()
     own = {"HOST": "127.0.0.1", "PORT": str(port), "WEB_WORKERS": "2"}
     server = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "-c", "python:anonmail_site.gunicorn_conf", application],
-        cwd=ROOT,
+        cwd=root,
         env={**env, **own},
         start_new_session=True,
     )
