@@ -4,6 +4,8 @@ from typing import Any
 
 from allauth.account.models import EmailAddress
 from django import forms
+from django.db.models import F, OuterRef, Subquery
+from django.db.models.functions import Coalesce, JSONObject
 from django.http import HttpRequest, QueryDict
 from django.utils.translation import gettext_lazy as _
 
@@ -86,9 +88,24 @@ class FilterForm(forms.Form):
 
 
 def mine(request: HttpRequest) -> AliasQuerySet:
-    """The reader's aliases, with the related objects that a row shows."""
+    """The reader's aliases, with what a row shows of related objects."""
     aliases = Alias.objects.owned_by(user_of(request)).noting_new_senders()
-    return aliases.select_related("domain", "expiry").with_destinations()
+    aliases = aliases.select_related("domain", "expiry")
+    return with_last_sender(aliases).with_destinations()
+
+
+def with_last_sender(aliases: AliasQuerySet) -> AliasQuerySet:
+    """The same aliases, each with its `last_sender`: the address, and the key and switch of the contact that
+    it may be; or None."""
+    # By its relation's name, because this app can import neither mail nor contacts.
+    activities: Any = Alias._meta.get_field("activities").related_model
+    received = activities.objects.filter(alias=OuterRef("pk")).exclude(sender="").order_by("-moment", "-pk")
+    shown = JSONObject(
+        address=Coalesce("contact__address", "sender"),
+        contact=F("contact"),
+        is_blocked=F("contact__blocked"),
+    )
+    return aliases.annotate(last_sender=Subquery(received.values(shown=shown)[:1]))
 
 
 def selected(request: HttpRequest, form: FilterForm) -> tuple[AliasQuerySet, tuple[str, ...]]:

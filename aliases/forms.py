@@ -215,14 +215,17 @@ class AliasForm(forms.Form):
 
     @property
     def parts(self) -> list[Part]:
-        """All fields. The first part is open, and each with something wrong."""
+        """All fields. Open are the first part, that of the destinations if there is a choice, and each with
+        something wrong."""
+        fields: Any = self.fields
+        is_open = {"note"} | ({"destinations"} if len(fields["destinations"].choices) > 1 else set())
         return [
             Part(
                 str(title),
                 [self[name] for name in names],
-                number == 0 or not self.errors.keys().isdisjoint(names),
+                not (is_open | self.errors.keys()).isdisjoint(names),
             )
-            for number, (title, names) in enumerate(self.PARTS)
+            for title, names in self.PARTS
         ]
 
     def apply(self) -> bool:

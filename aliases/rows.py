@@ -23,6 +23,7 @@ def row_values(alias: Alias, *, is_new: bool = False) -> dict[str, SafeString | 
     expired = expiry.expired_at if expiry else None
     expires = expiry.ends if expiry and not expired else None
     last_mail = alias.last_activity
+    sender = getattr(alias, "last_sender", None) or {}
     none = SafeString()
     note = escape(Truncator(alias.note).chars(NOTE_SHOWN_CHARACTERS)) if alias.note else none
     # What a field of one line can show and change whole.
@@ -45,6 +46,8 @@ def row_values(alias: Alias, *, is_new: bool = False) -> dict[str, SafeString | 
         "forwards": alias.forwards,
         "blocks": alias.blocks,
         "last_mail": ago(last_mail) if last_mail else none,
+        "sender": escape(sender.get("address", "")),
+        "sender_to_block": 0 if sender.get("is_blocked") else sender.get("contact") or 0,
         "expired": time_tag(expired) if expired else none,
         "expires": time_tag(expires) if expires else none,
         "created": ago(alias.created),

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.requests import user_of
+from aliases.bulk_views import back_to_list
 from aliases.models import Admits, Alias, SenderAnswer, SenderDomain
 from aliases.views import page_of_alias
 from contacts.forms import NameForm, NewContactForm, SearchForm
@@ -94,8 +95,13 @@ def switch(act: Callable[[Contact], None], said: Callable[[Contact], str]) -> Ca
         if request.htmx:  # type: ignore[attr-defined]
             return render(request, "contacts/_row_changed.html", {"contact": contact, "said": sentence})
         messages.success(request, sentence)
-        if request.POST.get("next") == "detail":
-            return redirect("contact", contact.pk)
+        match request.POST.get("next"):
+            case "detail":
+                return redirect("contact", contact.pk)
+            case "alias":
+                return redirect(page_of_alias(request, contact.alias_id))
+            case "list":
+                return back_to_list(request)
         return redirect("contact-list", contact.alias_id)
 
     return view

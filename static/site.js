@@ -1,13 +1,13 @@
 // What HTML cannot do. The pages work without it.
 document.documentElement.classList.add("has-script");
 
-const on = (name, act) => document.addEventListener(name, act);
+// A true `how` acts before others.
+const on = (name, act, how) => document.addEventListener(name, act, how);
 const find = (selector) => document.querySelector(selector);
-const first = (name, act) => document.addEventListener(name, act, true);
 
 // Times are shown in the zone that this names.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-if (zone && !document.cookie.split("; ").includes(`tz=${zone}`)) {
+if (zone) {
   const secure = location.protocol === "https:" ? "; Secure" : "";
   document.cookie = `tz=${zone}; Path=/; Max-Age=31536000; SameSite=Lax${secure}`;
 }
@@ -16,7 +16,7 @@ async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
-  } catch (error) {
+  } catch {
     // Not a secure context (plain http): the old way.
     const field = document.createElement("textarea");
     Object.assign(field, { className: "visually-hidden", readOnly: true, value: text });
@@ -29,12 +29,12 @@ async function copy(text) {
 }
 
 // The second click of a double click does nothing.
-first("click", (event) => {
+on("click", (event) => {
   if (event.detail > 1 && event.target.closest("button")) {
     event.preventDefault();
     event.stopImmediatePropagation();
   }
-});
+}, true);
 
 // Nor does one before the answer; htmx's own forms disable their button.
 on("submit", (event) => {
@@ -68,7 +68,7 @@ function tell(what, words = notice.dataset) {
 
 on("htmx:sendError", () => tell("offline"));
 on("htmx:timeout", () => tell("slow"));
-on("htmx:responseError", (event) => tell(`status${event.detail.xhr.status}`));
+on("htmx:responseError", ({ detail }) => tell(`status${detail.xhr.status}`));
 
 // allauth's script would tell the console alone why a passkey cannot be used.
 on("allauth.error", (event) => {
@@ -82,26 +82,25 @@ const KEPT = `typed:${location.pathname}`;
 const SIGN_IN = "/accounts/";
 
 // The one-click form begins anew after each alias.
-on("htmx:afterRequest", (event) => {
-  if (event.detail.successful && !event.detail.xhr.getResponseHeader("HX-Redirect")) {
+on("htmx:afterRequest", ({ target, detail: { successful, xhr } }) => {
+  if (successful && !xhr.getResponseHeader("HX-Redirect")) {
     notice.hidden = true;
     sessionStorage.removeItem(KEPT);
-    if (event.target.classList.contains("quick")) {
-      event.target.reset();
+    if (target.matches(".quick")) {
+      target.reset();
       document.querySelectorAll("main > .notice, .empty").forEach((old) => old.remove());
     }
   }
 });
 
-first("submit", (event) => {
-  const form = event.target;
+on("submit", ({ target: form }) => {
   const isTyped = form.querySelector("textarea, select, input:not([type=hidden])");
   const isSecret = location.pathname.startsWith(SIGN_IN) || form.querySelector("[type=password], [type=file]");
   if (form.method === "post" && isTyped && !isSecret) {
     const typed = [...new FormData(form)].filter(([name]) => name !== "csrfmiddlewaretoken");
     sessionStorage.setItem(KEPT, JSON.stringify([[...document.forms].indexOf(form), typed]));
   }
-});
+}, true);
 
 const kept = sessionStorage.getItem(KEPT);
 sessionStorage.removeItem(KEPT);
@@ -127,39 +126,39 @@ function fetchAhead(links) {
     }
   }
 }
-const ahead = new IntersectionObserver(fetchAhead, { rootMargin: "0px 0px 800px" });
+const ahead = new IntersectionObserver(fetchAhead, { rootMargin: "800px" });
 
 on("htmx:load", () => {
   mark(find("#rows"));
-  for (const link of document.querySelectorAll(".aliases__next > [hx-get]")) {
-    ahead.observe(link);
-  }
+  document.querySelectorAll(".aliases__next > [hx-get]").forEach((link) => ahead.observe(link));
 });
 
 // After "Show more", the keyboard goes on at the first new row.
 on("htmx:beforeSwap", ({ detail: { target: more } }) => {
-  if (more.classList.contains("aliases__next") && more.contains(document.activeElement)) {
+  if (more.matches(".aliases__next") && more.contains(document.activeElement)) {
     const last = more.previousElementSibling;
     const go = () => last.nextElementSibling?.querySelector("a.address")?.focus();
-    document.addEventListener("htmx:afterSwap", go, { once: true });
+    on("htmx:afterSwap", go, { once: true });
   }
 });
 
 // A menu closes when something is pressed, in it or elsewhere. Its row is drawn anew: the focus stays at the menu.
-first("click", (event) => {
+on("click", ({ target }) => {
   for (const menu of document.querySelectorAll(".menu[open]")) {
-    if (event.target.closest(".menu__list button") && menu.contains(event.target)) {
+    if (menu.contains(target) && target.closest(".menu__list button")) {
       menu.querySelector("summary").focus();
     }
-    menu.open = menu.contains(event.target) && !event.target.closest(".menu__list");
+    menu.open = menu.contains(target) && !target.closest(".menu__list");
   }
-});
+}, true);
+
 // A note is changed in its place: Enter saves it, and so does leaving the field; Escape does not.
 on("click", (event) => {
-  const button = event.target.closest("button[data-note]");
+  const button = event.target.closest("[data-note]");
   if (!button) {
     return;
   }
+  event.preventDefault();
   const row = button.closest("li");
   const shown = row.querySelector(".alias__note");
   const field = document.createElement("input");
@@ -176,7 +175,7 @@ on("click", (event) => {
       try {
         // Without a source, the notes of several rows would wait for each other, and htmx drop all but the last.
         await htmx.ajax("POST", button.dataset.note, { source: row, target: row, swap: "outerHTML", values });
-      } catch (error) {
+      } catch {
         // It was told.
       }
       if (field.isConnected) {
@@ -189,13 +188,13 @@ on("click", (event) => {
       field.replaceWith(...(shown ? [shown] : []));
     }
     if (!isLeft) {
-      find(`#${row.id} :is(button.alias__note, summary)`).focus();
+      find(`#${row.id} :is(a.alias__note, summary)`).focus();
     }
   };
   field.onblur = leave;
   field.onkeydown = (event) => {
-    // Neither key is for us while it belongs to an input method.
-    if ((event.key === "Enter" || event.key === "Escape") && !event.isComposing) {
+    // Not while the key is an input method's.
+    if (/^(Enter|Escape)$/.test(event.key) && !event.isComposing) {
       event.preventDefault();
       end(event.key === "Enter", false);
     }
@@ -227,15 +226,20 @@ function mark(form) {
 on("htmx:beforeRequest", ({ detail: { target, xhr } }) => {
   target.running = (target.running ?? 0) + 1;
   target.isCrossed ||= target.running > 1 && target.matches(".alias");
-  xhr.addEventListener("loadend", () => {
+  xhr.onloadend = () => {
     if (!--target.running && target.isCrossed) {
       htmx.ajax("GET", location.href, "#list");
     }
-  });
+  };
 });
+
+// Enter in the search leads to the first alias that is found.
+let isSearched;
+on("htmx:afterSwap", ({ target }) => isSearched && target.id === "list" && find("#rows a.address")?.focus());
 
 on("keydown", (event) => {
   const { key, target } = event;
+  isSearched = key === "Enter" && target.id === "id_q";
   const menu = key === "Escape" && target.closest(".menu[open]");
   if (menu) {
     menu.open = false;
@@ -249,9 +253,10 @@ on("keydown", (event) => {
   if (isTyped || event.ctrlKey || event.metaKey || event.altKey || !find("#keys")) {
     return;
   }
-  // Each key presses what names it, in the page or else in the list of keys.
-  const inRow = key === "c" && (target.closest(".alias") ?? find("main"));
-  const named = (inRow || document).querySelector(inRow ? ".copy" : `[aria-keyshortcuts="${CSS.escape(key)}"]`);
+  // Each key presses what names it, in the page or else in the list of keys; two press what is in a row.
+  const inRow = { c: ".copy", s: ".switch" }[key];
+  const row = target.closest(".alias") ?? (key === "c" && find("main"));
+  const named = inRow ? row && row.querySelector(inRow) : find(`[aria-keyshortcuts="${CSS.escape(key)}"]`);
   if (named) {
     event.preventDefault();
     named.matches("input") ? named.focus() : named.click();
@@ -265,12 +270,9 @@ on("click", async (event) => {
   }
   button.focus();
   find("#live")?.replaceChildren(button.dataset.copied);
-  if (!button.dataset.label) {
-    button.dataset.label = button.innerHTML;
+  const label = button.innerHTML;
+  if (!label.endsWith("✓")) {
     button.textContent = `${button.dataset.copied} ✓`;
-    setTimeout(() => {
-      button.innerHTML = button.dataset.label;
-      delete button.dataset.label;
-    }, 1500);
+    setTimeout(() => (button.innerHTML = label), 1500);
   }
 });

@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterator
 import pytest
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
+from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
 from tests.conftest import missing
+from tests.e2e.scenes import Stage, set_stage
 
 # Playwright's loop runs in the test's thread, where Django would refuse the ORM.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
+PHONE = {"viewport": {"width": 375, "height": 812}, "has_touch": True, "is_mobile": True}
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--disable-background-networking",
@@ -78,3 +81,10 @@ def visit(browser: Browser, live_server: LiveServer) -> Iterator[Visit]:
         except Error:
             continue
     assert problems == []
+
+
+@pytest.fixture
+def stage(transactional_db: None, settings: Settings) -> Stage:
+    settings.MAIL_HOSTNAME = "mx.example.com"
+    settings.MAIL_SUBMISSION_TLS_LISTEN = "0.0.0.0:465"
+    return set_stage()

@@ -148,8 +148,9 @@ def set_stage() -> Stage:
     for number, (site, note, forwards, blocks) in enumerate(sites):
         alias = issue(owner=alice, domain=example.name, hostname=site, note=note)
         made = timezone.now() - timedelta(days=90 - number)
+        last = timezone.now() - timedelta(hours=1, minutes=number) if site else made
         Alias.objects.filter(pk=alias.pk).update(
-            forwards=forwards, blocks=blocks, created=made, active_at=made + timedelta(days=number * 15)
+            forwards=forwards, blocks=blocks, created=made, active_at=last
         )
         aliases.append(alias)
         if site:
@@ -178,8 +179,13 @@ def set_stage() -> Stage:
     blocked.block()
     Contact.objects.filter(pk=stranger.pk).update(waiting=True)
     Contact.objects.filter(pk=known.pk).update(
-        forwards=12, replies=4, last_forward_at=timezone.now() - timedelta(hours=5)
+        forwards=12,
+        replies=4,
+        last_forward_at=timezone.now() - timedelta(hours=1),
+        last_reply_at=timezone.now(),
     )
+    site, _existed = add_contact(aliases[0], "GitHub <hello@www.github.com>")
+    Activity.objects.filter(sender=site.address).update(contact=site)
     Activity.objects.create(alias=aliases[0], event=Event.REPLY, contact=known)
     for domain, is_proven, given in (
         ("mailer.net", True, SenderAnswer.FINE),

@@ -7,11 +7,9 @@ from accounts.models import User
 from aliases.issuing import issue
 from contacts.book import add_contact
 from contacts.models import Contact
-from tests.e2e.conftest import Visit
+from tests.e2e.conftest import PHONE, Visit
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-PHONE = {"viewport": {"width": 375, "height": 812}, "has_touch": True, "is_mobile": True}
 
 
 def test_an_address_in_and_a_reverse_address_in_the_clipboard(visit: Visit, alice: User) -> None:

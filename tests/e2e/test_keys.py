@@ -68,7 +68,7 @@ def test_a_key_is_a_letter_while_somebody_types(visit: Visit, alice: User) -> No
 
     page.get_by_label("Website, or a note").press_sequentially("nc/?")
     expect(page.get_by_label("Website, or a note")).to_have_value("nc/?")
-    page.locator("button.alias__note").click()
+    page.locator("a.alias__note").click()
     page.locator("input.alias__note").press_sequentially("nc/?")
     expect(page.locator("input.alias__note")).to_have_value(re.compile(re.escape("nc/?")))
     page.keyboard.press("Escape")

@@ -9,12 +9,10 @@ from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
 from domains.models import Domain
-from tests.e2e.conftest import Visit
+from tests.e2e.conftest import PHONE, Visit
 from tests.rig.pages import many_aliases
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-PHONE = {"viewport": {"width": 375, "height": 812}, "has_touch": True, "is_mobile": True}
 
 
 @pytest.mark.parametrize(
@@ -51,7 +49,7 @@ def test_a_note_is_written_in_its_row(visit: Visit, alice: User) -> None:
     issue(owner=alice, hostname="shop.test", note="Shoes")
     page = visit(alice)
     page.goto("/aliases/")
-    note = page.locator("button.alias__note")
+    note = page.locator("a.alias__note")
     field = page.get_by_label("Note for shop")
 
     note.click()
@@ -89,7 +87,7 @@ def test_a_note_that_cannot_be_saved_stays_in_its_field(visit: Visit, alice: Use
     page.goto("/aliases/")
     page.route("**/note/", lambda route: route.abort())
 
-    page.locator("button.alias__note").click()
+    page.locator("a.alias__note").click()
     page.locator("input.alias__note").fill("Boots")
     page.locator("input.alias__note").press("Enter")
 
@@ -97,7 +95,7 @@ def test_a_note_that_cannot_be_saved_stays_in_its_field(visit: Visit, alice: Use
     expect(page.locator("input.alias__note")).to_have_value("Boots")
     page.unroute("**/note/")
     page.locator("input.alias__note").press("Enter")
-    expect(page.locator("button.alias__note")).to_have_text("Boots")
+    expect(page.locator("a.alias__note")).to_have_text("Boots")
 
 
 def test_a_menu_closes_at_escape_and_elsewhere(visit: Visit, alice: User) -> None:
@@ -194,7 +192,7 @@ def test_notes_that_are_written_faster_than_the_server_answers_are_all_saved(
     page.route("**/note/", lambda route: waiting.append(route))
 
     for number in range(4):
-        page.get_by_role("button", name=f"Note {number}", exact=True).click()
+        page.get_by_role("link", name=f"Note {number}", exact=True).click()
         page.locator("input.alias__note:focus").fill(f"Changed {number}")
     page.locator("input.alias__note:focus").press("Enter")
     page.wait_for_timeout(300)
@@ -202,7 +200,7 @@ def test_notes_that_are_written_faster_than_the_server_answers_are_all_saved(
         waiting.pop().continue_()
         page.wait_for_timeout(300)
 
-    expect(page.locator("button.alias__note", has_text="Changed")).to_have_count(4)
+    expect(page.locator("a.alias__note", has_text="Changed")).to_have_count(4)
     assert {alias.note for alias in Alias.objects.all()} == {f"Changed {number}" for number in range(4)}
 
 
@@ -213,7 +211,7 @@ def test_a_note_that_is_refused_is_saved_when_it_was_corrected(visit: Visit, ali
     page.goto("/aliases/")
     field = page.locator("input.alias__note")
 
-    page.locator("button.alias__note").click()
+    page.locator("a.alias__note").click()
     field.fill("x" * 10_001)
     field.press("Enter")
     expect(page.get_by_text("A note has at most 10,000 characters.")).to_be_visible()
@@ -221,7 +219,7 @@ def test_a_note_that_is_refused_is_saved_when_it_was_corrected(visit: Visit, ali
     field.fill("Boots")
     page.get_by_role("heading").first.click()
 
-    expect(page.locator("button.alias__note")).to_have_text("Boots")
+    expect(page.locator("a.alias__note")).to_have_text("Boots")
 
 
 def test_enter_that_ends_a_composition_does_not_end_a_note(visit: Visit, alice: User) -> None:
@@ -231,7 +229,7 @@ def test_enter_that_ends_a_composition_does_not_end_a_note(visit: Visit, alice: 
     page.goto("/aliases/")
     field = page.locator("input.alias__note")
 
-    page.locator("button.alias__note").click()
+    page.locator("a.alias__note").click()
     for key in ("Enter", "Escape"):
         field.dispatch_event("keydown", {"key": key, "isComposing": True})
 

@@ -81,7 +81,7 @@ def test_a_note_and_a_switch_at_the_same_time_leave_the_row_as_it_is(visit: Visi
     page.route("**/note/", lambda route: held.append((route, route.fetch())))
     page.route("**/disable/", lambda route: held.append((route, route.fetch())))
 
-    page.locator("button.alias__note").click()
+    page.locator("a.alias__note").click()
     page.locator("input.alias__note").fill("Boots")
     page.get_by_role("switch").click()
     while len(held) < 2:
@@ -91,6 +91,6 @@ def test_a_note_and_a_switch_at_the_same_time_leave_the_row_as_it_is(visit: Visi
         page.wait_for_timeout(100)
 
     expect(page.get_by_role("switch", checked=False)).to_be_visible()
-    expect(page.locator("button.alias__note")).to_have_text("Boots")
+    expect(page.locator("a.alias__note")).to_have_text("Boots")
     alias = Alias.objects.get()
     assert (alias.enabled, alias.note) == (False, "Boots")
