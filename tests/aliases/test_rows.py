@@ -25,7 +25,7 @@ CREATED = datetime(2026, 3, 1, 23, 30, 1, 5, tzinfo=UTC)
 def kinds_of_rows() -> list[Alias]:
     """Aliases, not stored, of each kind that the template tells apart."""
     found = []
-    for number, (enabled, pinned, note, hostname, mails, ends) in enumerate(
+    for number, (enabled, pinned, note, hostname, mails, ends, sender) in enumerate(
         product(
             (True, False),
             (True, False),
@@ -33,6 +33,12 @@ def kinds_of_rows() -> list[Alias]:
             ("", "xn--mnchen-3ya.de"),
             (0, 1234),
             (None, "ends", "ended"),
+            (
+                None,
+                {"address": "a<b@x.test", "contact": 7, "is_blocked": False},
+                {"address": "a<b@x.test", "contact": 7, "is_blocked": True},
+                {"address": "a<b@x.test", "contact": None, "is_blocked": None},
+            ),
         ),
         1,
     ):
@@ -49,6 +55,7 @@ def kinds_of_rows() -> list[Alias]:
             active_at=CREATED + timedelta(hours=number),
         )
         alias.destination_addresses = [EmailAddress(email=f"a&{place}@home.test") for place in range(1, 3)]
+        alias.last_sender = sender  # type: ignore[attr-defined]
         alias._state.fields_cache["expiry"] = None  # loaded: it has none
         if ends:
             expired_at = CREATED if ends == "ended" else None
@@ -68,16 +75,18 @@ def test_a_row_is_what_its_template_renders(language: str) -> None:
 
 
 def test_what_people_write_is_text_in_a_row() -> None:
-    (alias, *_others) = (alias for alias in kinds_of_rows() if len(alias.note) > 9 and alias.forwards)
+    found = (alias for alias in kinds_of_rows() if len(alias.note) > 9 and alias.forwards)
+    alias = next(alias for alias in found if alias.last_sender)  # type: ignore[attr-defined]
     alias.hostname = "x<y"
 
     row = row_of(alias)
 
     for text in (
-        f"<b>o&#x27;x&amp;{alias.pk}</b>@münchen.de",
+        f"<b>o&#x27;x&amp;{alias.pk}</b><wbr>@münchen.de",
         "&lt;b&gt;100 % “x” %(pk)s &amp; {{ y }}",
         "<span>x&lt;y</span>",
-        "→&nbsp;a&amp;1@home.test, a&amp;2@home.test</span>",
+        "a&amp;1@home.test, a&amp;2@home.test</a></span>",
+        "from a&lt;b@x.test",
         "forwarded 1234",
     ):
         assert text in row
@@ -92,7 +101,13 @@ def test_a_note_is_changed_in_its_row_if_it_is_shown_whole(note: str, is_changed
     alias = kinds_of_rows()[0]
     alias.note = note
 
-    assert ('<button class="alias__note"' in row_of(alias)) is is_changed_in_its_row
+    assert ('<a class="alias__note"' in row_of(alias)) is is_changed_in_its_row
+
+
+def test_a_row_offers_to_block_a_contact_who_is_not_blocked() -> None:
+    rows = [row_of(alias) for alias in kinds_of_rows() if alias.forwards][:4]
+
+    assert ["/contacts/7/block/" in row for row in rows] == [False, True, False, False]
 
 
 @pytest.mark.parametrize(

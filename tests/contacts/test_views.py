@@ -137,6 +137,13 @@ def test_a_switch_blocks_and_unblocks(browser: Client, alias: Alias) -> None:
     assert 'aria-checked="false"' in row
     assert "Mail from jane@shop.test is now refused." in row
 
+    for came_from, there in (
+        ("alias", f"/aliases/{alias.pk}/?back=q%3Dshop"),
+        ("list", "/aliases/?q=shop"),
+    ):
+        form = {"next": came_from, "back": "q=shop"}
+        answer = browser.post(f"/contacts/{contact.pk}/block/", form)
+        assert answer.headers["Location"] == there
     answer = browser.post(f"/contacts/{contact.pk}/unblock/", {"next": "detail"})
     contact.refresh_from_db()
     assert not contact.blocked
