@@ -73,6 +73,7 @@ ONE_ROUND = {
     "e2e/test_list.py",
     "e2e/test_requests.py",
     "e2e/test_scenes.py",
+    "e2e/test_steps.py",
     "e2e/test_without_scripts.py",
     "mail/server/test_milter_protocol.py",
     "mail/server/test_processes.py",

@@ -16,6 +16,7 @@ from contacts.book import add_contact
 from contacts.models import Contact
 from contacts.views import PAGE_SIZE
 from core.ratelimit import Counter
+from mail.models import Activity, Event
 
 pytestmark = pytest.mark.django_db
 
@@ -261,3 +262,32 @@ def test_many_are_shown_in_pages_with_the_same_statements(
 
     assert f"c{PAGE_SIZE + 1}@" in first.content.decode()
     assert re.findall(r"<b>(c\d+)@", second.content.decode()) == ["c1", "c0"]
+
+
+def test_the_list_of_aliases_shows_who_wrote_last_and_whom_one_can_block(
+    browser: Client, alias: Alias
+) -> None:
+    Alias.objects.update(forwards=1)
+    contact = known(alias)
+    now = timezone.now()
+
+    def note(sender: str, minutes: int, contact: Contact | None = None) -> None:
+        moment = now - timedelta(minutes=minutes)
+        Activity.objects.create(
+            alias=alias, event=Event.FORWARD, sender=sender, contact=contact, moment=moment
+        )
+
+    def shown() -> tuple[bool, bool, bool]:
+        page = browser.get("/aliases/").content.decode()
+        return "old@shop.test" in page, "jane@shop.test" in page, f"/contacts/{contact.pk}/block/" in page
+
+    assert shown() == (False, False, False)
+    note("old@shop.test", 5)
+    assert shown() == (True, False, False)
+    note("bounces@mailer.test", 4, contact)
+    assert shown() == (False, True, True)
+    # A reply was sent by nobody outside.
+    note("", 3, contact)
+    assert shown() == (False, True, True)
+    contact.block()
+    assert shown() == (False, True, False)
