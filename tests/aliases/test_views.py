@@ -370,7 +370,7 @@ def test_a_note_is_changed_in_its_row(browser: Client, alice: User) -> None:
 
     alias.refresh_from_db()
     assert alias.note == "<b>New</b>"
-    assert "&lt;b&gt;New&lt;/b&gt;</button>" in answer.content.decode()
+    assert "&lt;b&gt;New&lt;/b&gt;</a>" in answer.content.decode()
     assert browser.post(f"/aliases/{alias.pk}/note/", {"note": ""})["Location"] == "/aliases/"
     alias.refresh_from_db()
     assert alias.note == ""
