@@ -83,6 +83,11 @@ class Draft:
     content: bytes
 
     @cached_property
+    def proofs(self) -> dict[object, bool | None]:
+        """What the DNS has said about it before, for another recipient; None: no answer."""
+        return {}
+
+    @cached_property
     def header_end(self) -> int:
         end = self.content.find(b"\r\n\r\n", 0, HEADER_MAX)
         if end < 0 or joint(self.content):
@@ -210,9 +215,10 @@ def _recipients(draft: Draft, writer: Writer) -> Iterator[tuple[str, bytes]]:
 
 
 def _mapped(mailbox: Mailbox, writer: Writer) -> Mailbox | None:
-    if mailbox.address in writer.own:
+    named = correspondent_in_tag(mailbox.address, writer.alias)
+    if not writer.own.isdisjoint({mailbox.address, named}):
         return None
-    if named := correspondent_in_tag(mailbox.address, writer.alias):
+    if named:
         return Mailbox("", named)
     if is_same_without_tag(mailbox.address, writer.alias):
         # As in an answer to all of what came to the alias.

@@ -6,6 +6,7 @@ from enum import Enum
 
 from django.utils.functional import cached_property
 
+from mail.delivery.cleaning import Draft
 from mail.delivery.message import Fields, author, header_fields, without_first_received
 from mail.delivery.verdict import UNKNOWN
 
@@ -77,6 +78,11 @@ class Message:
     @cached_property
     def head(self) -> Head:
         return Head(self.sender, list(header_fields(self.content)), self.client, self.protocol)
+
+    @cached_property
+    def draft(self) -> Draft:
+        """The message as its author made it, read once for all of its recipients."""
+        return Draft(self.content)
 
     def read(self) -> tuple[str, Head]:
         """All that is to be known of it, which is kept."""

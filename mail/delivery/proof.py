@@ -2,9 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_address
 
 import dkim
@@ -21,6 +22,9 @@ from mail.delivery.vouching import Client
 
 # Signatures of a message that are looked at.
 _SIGNATURES_MAX = 5
+# The same of a message to an address that anybody can guess, and its octets: to verify one takes seconds of
+# a large message.
+_GUESSABLE_SIGNATURES_MAX, _GUESSABLE_OCTETS_MAX = 2, 1024 * 1024
 # A copy of a signed message that comes later than this is not believed: deliveries are remembered longer.
 FRESH = timedelta(days=4)
 # What a signature has to cover, beside To or Cc: it is all that binds the message to this reverse address.
@@ -53,23 +57,33 @@ class Signature:
 
 
 async def prove(
-    draft: Draft, fields: Fields, sender: str, client: Client, own: frozenset[str], recipient: str
+    draft: Draft,
+    fields: Fields,
+    sender: str,
+    client: Client,
+    own: frozenset[str],
+    recipient: str,
+    *,
+    is_guessable: bool = False,
 ) -> None:
     """Return if the owner wrote the message. Raises Unproven, CannotTell, and Unsendable if From cannot be
     read.
 
-    `sender`: the envelope's. `own`: the addresses that count. `recipient`: the reverse address.
+    `sender`: the envelope's. `own`: the addresses that count. `recipient`: the reverse address, or one that
+    `is_guessable`: then strangers' messages cost little.
     """
     author = draft.author
     if author in own and address_or_none(client.login) in own:
         return
-    await _prove_author(draft, fields, sender, client, recipient)
+    await _prove_author(draft, fields, sender, client, recipient, is_guessable=is_guessable)
     # Only who has proven to be the author is told: others could find out whose the alias is.
     if author not in own:
         raise Unproven("From is not an address of yours that may reply from this alias")
 
 
-async def _prove_author(draft: Draft, fields: Fields, sender: str, client: Client, recipient: str) -> None:
+async def _prove_author(
+    draft: Draft, fields: Fields, sender: str, client: Client, recipient: str, *, is_guessable: bool
+) -> None:
     """Return if the author wrote the message, whoever that is. Raises as `prove` does."""
     domain = draft.author.rpartition("@")[2]
     signatures = [each for each in _signatures(fields) if is_aligned(each.domain, domain)]
@@ -82,9 +96,13 @@ async def _prove_author(draft: Draft, fields: Fields, sender: str, client: Clien
         good = [each for each in signatures if found.is_proven_for(domain) or each.domain in found.dkim]
     else:
         try:
-            if await _may_send(client.address, sender, domain):
+            key = "SPF", client.address, sender
+            if await _once(draft, key, partial(_may_send, client.address, sender, domain)):
                 return
-            good = await _verified(draft.content, signatures)
+            if is_guessable:
+                is_small = len(draft.content) <= _GUESSABLE_OCTETS_MAX
+                signatures = signatures[:_GUESSABLE_SIGNATURES_MAX] if is_small else []
+            good = await _verified(draft, signatures)
         except Unanswered as error:
             raise CannotTell from error
     if not good:
@@ -135,16 +153,33 @@ async def _may_send(client: str, sender: str, domain: str) -> bool:
         return False
 
 
-async def _verified(content: bytes, signatures: list[Signature]) -> list[Signature]:
+async def _verified(draft: Draft, signatures: list[Signature]) -> list[Signature]:
     """The signatures that are good. Raises Unanswered."""
     lookups = Lookups()
     strong = [each for each in signatures if each.is_strong and not each.is_partial]
-    found = []
-    for signature in strong:
-        records = await lookups.texts(signature.record_name)
-        if len(records) == 1 and await asyncio.to_thread(_is_good, content, signature.number, records[0]):
-            found.append(signature)
-    return found
+    return [
+        each
+        for each in strong
+        if await _once(draft, ("DKIM", each.number), partial(_is_verified, draft.content, each, lookups))
+    ]
+
+
+async def _is_verified(content: bytes, signature: Signature, lookups: Lookups) -> bool:
+    records = await lookups.texts(signature.record_name)
+    return len(records) == 1 and await asyncio.to_thread(_is_good, content, signature.number, records[0])
+
+
+async def _once(draft: Draft, key: object, ask: Callable[[], Awaitable[bool]]) -> bool:
+    """What `ask` says of the message, which is asked for its first recipient alone. Raises Unanswered."""
+    if key not in draft.proofs:
+        try:
+            draft.proofs[key] = await ask()
+        except Unanswered:
+            draft.proofs[key] = None
+    answer = draft.proofs[key]
+    if answer is None:
+        raise Unanswered
+    return answer
 
 
 def _is_good(content: bytes, number: int, record: str) -> bool:

@@ -99,7 +99,7 @@ class Replies:
             # A report or an automatic answer (RFC 5321 §4.5.5): nobody may get one in return.
             blocks.count(alias_id, message.head.author)
             return Answer.DONE
-        draft, recipient = Draft(message.content), str(resolution.address)
+        draft, recipient = message.draft, str(resolution.address)
         owner = await self._owner(alias_id, draft, contact_id)
         if owner is None:
             return Answer.REFUSED
@@ -128,13 +128,21 @@ class Replies:
         alias_id, correspondent = resolution.alias_id, resolution.correspondent
         if alias_id is None or not message.sender:
             return None
-        draft = Draft(message.content)
+        draft = message.draft
         owner = await self._owner(alias_id, draft, None)
         if owner is None:
             return None
         client = _client_of(message, owner.alias)
         try:
-            await prove(draft, message.head.fields, message.sender, client, owner.own, resolution.as_written)
+            await prove(
+                draft,
+                message.head.fields,
+                message.sender,
+                client,
+                owner.own,
+                resolution.as_written,
+                is_guessable=True,
+            )
         except (CannotTell, Unproven, Unsendable):
             return None
         if draft.author not in owner.may_write:
@@ -168,7 +176,7 @@ class Replies:
         correspondents; others become contacts.
         One answer for all: later while any is pending. Raises what the database raises while it is away.
         """
-        draft = Draft(message.content)
+        draft = message.draft
         try:
             addresses = tuple(dict.fromkeys(map(correspondent_address, recipients)))
             owner = await self._owner(alias_id, draft, None, *addresses)

@@ -14,7 +14,7 @@ from contacts.addresses import correspondent_address
 from contacts.book import PER_MESSAGE
 from core.addresses import AddressError
 from core.client_address import parse_ip
-from mail.delivery.cleaning import Draft, Unsendable
+from mail.delivery.cleaning import Unsendable
 from mail.delivery.handover import Answer, Message
 from mail.delivery.reply import refused
 from mail.delivery.resolve import Kind, Resolution
@@ -167,7 +167,7 @@ class SubmissionHandler(SmtpHandler):
 
 def _refuse_other_sender(message: Message, alias: Alias) -> None:
     """Raise Unsendable if the message says that somebody else than its author has sent it."""
-    if any(mailbox.address != alias.address for mailbox in Draft(message.content).mailboxes("sender")):
+    if any(mailbox.address != alias.address for mailbox in message.draft.mailboxes("sender")):
         raise Unsendable("Sender must be the alias, or be left out")
 
 

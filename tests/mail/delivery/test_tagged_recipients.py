@@ -14,7 +14,7 @@ from mail.delivery.resolve import Kind, our_domains, resolve
 from mail.models import Activity, Event
 from tests.rig.mail_doors import Hop
 from tests.rig.nameserver import FAILS, Nameserver
-from tests.rig.replying import BOB, DOMAIN, OWN, Answer, Signer, figures, letter, preferences
+from tests.rig.replying import BOB, DOMAIN, OWN, Answer, Lmtp, Signer, figures, letter, preferences
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -33,7 +33,10 @@ def test_what_the_owner_writes_goes_out_as_the_alias(
     alias: Alias, send: Send, hop: Hop, is_hiding: bool
 ) -> None:
     Alias.objects.filter(pk=alias.pk).update(hides_replies=is_hiding)
-    content = letter(tagged(alias), Cc=f"Me <{OWN}>, {alias.address}, Dan <{tagged(alias, 'dan=far.test')}>")
+    own = tagged(alias, OWN.replace("@", "="))
+    content = letter(
+        tagged(alias), Cc=f"Me <{OWN}>, {own}, {alias.address}, Dan <{tagged(alias, 'dan=far.test')}>"
+    )
 
     assert [send(tagged(alias), content) for _again in range(2)] == [ACCEPTED] * 2
 
@@ -90,6 +93,61 @@ def test_what_nobody_has_proven_comes_in_as_with_any_tag(
 
     assert [recipient for _sender, recipient, _content in hop.sent] == [OWN] * 6
     assert not Contact.objects.filter(address=CAROL).exists()
+
+
+def hand_over(place: tuple[str, int], content: bytes, recipients: list[str]) -> list[Answer]:
+    """One message of Eve's for several recipients."""
+    client = Lmtp(*place, timeout=20)
+    try:
+        client.ehlo()
+        client.mail("eve@evil.test")
+        assert [client.rcpt(each)[0] for each in recipients] == [250] * len(recipients)
+        return [client.data(content), *(client.getreply() for _other in recipients[1:])]
+    finally:
+        client.close()
+
+
+def signed(selectors: list[str], content: bytes) -> bytes:
+    field = "DKIM-Signature: v=1; a=rsa-sha256; d=evil.test; s={}; h=from; bh=AAAA; b=AAAA\r\n"
+    return "".join(map(field.format, selectors)).encode() + content
+
+
+def test_a_strangers_signatures_cost_little(
+    alias: Alias, dns: Nameserver, doors: dict[str, tuple[str, int]], hop: Hop
+) -> None:
+    """To verify one takes seconds of a large message: two are, once for all recipients."""
+    recipients = [tagged(alias, f"{name}=far.test") for name in ("carol", "dan", "erin")]
+    content = signed(["k1", "k2", "k3"], letter(", ".join(recipients), From="eve@evil.test"))
+
+    assert hand_over(doors["lmtp"], content, recipients) == [ACCEPTED] * 3
+    assert [recipient for _sender, recipient, _content in hop.sent] == [OWN]
+    assert [name.partition(".")[0] for name, _kind in dns.asked] == ["k1", "k2"]
+
+
+def test_a_dns_that_does_not_answer_is_asked_once_for_all_recipients(
+    alias: Alias, dns: Nameserver, doors: dict[str, tuple[str, int]]
+) -> None:
+    dns.records["k1._domainkey.evil.test"] = FAILS
+    recipients = [tagged(alias, f"{name}=far.test") for name in ("carol", "dan", "erin")]
+    counts = []
+
+    for number in (1, 3):
+        dns.asked.clear()
+        content = letter(alias.address, From="eve@evil.test", Message_ID=f"<{number}@evil.test>")
+        hand_over(doors["lmtp"], signed(["k1"], content), recipients[:number])
+        counts.append(len(dns.asked))
+
+    assert counts[0] == counts[1] > 0
+
+
+def test_a_signature_alone_does_not_prove_a_large_message(
+    alias: Alias, dns: Nameserver, send: Send, hop: Hop
+) -> None:
+    dns.records.pop(DOMAIN)
+    content = Signer(dns).sign(letter(tagged(alias), body=f"{'x' * 70}\r\n" * 16_000))
+
+    assert send(tagged(alias), content, OWN, "lmtp") == ACCEPTED
+    assert [recipient for _sender, recipient, _content in hop.sent] == [OWN]
 
 
 def test_addresses_that_take_no_mail_stay_unknown(alias: Alias, send: Send, hop: Hop) -> None:
