@@ -163,13 +163,16 @@ def filled(
     return env, keys
 
 
-def measured_here(kind: str, aliases: int, measure: Callable[[list[str]], None]) -> int:
+def measured_here(kind: str, aliases: int, measure: Callable[[list[str]], None], *more: str) -> int:
     """The exit code, after `measure` was given each user's API key: a database is filled, and this process is
-    the application."""
+    the application.
+
+    `more`: further arguments of bench.fill.
+    """
     stop_on_signals()
     try:
         with temporary_directory() as directory, databases(kind, directory, "ours") as urls:
-            env, keys = filled(directory, urls["ours"], aliases, USERS)
+            env, keys = filled(directory, urls["ours"], aliases, USERS, *more)
             os.environ.update(env)
             try:
                 measure(keys)
