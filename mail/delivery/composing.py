@@ -28,9 +28,11 @@ VISIBLE = {Caution.FORGED: "visible; forged", Caution.NO_CONTACT: "visible; no c
 
 @dataclass(frozen=True)
 class Composed:
-    """What is sent. `contact`: the author's, if a reverse address stands for them, and the name in their own
-    From if the contact has none yet. `caution`: why there is none, although there should be."""
+    """What is sent: `content` below `top`. `contact`: the author's, if a reverse address stands for them, and
+    the name in their own From if the contact has none yet. `caution`: why there is none, although there
+    should be."""
 
+    top: bytes
     content: bytes
     contact: Correspondent | None = None
     contact_name: str = ""
@@ -51,7 +53,7 @@ def as_it_came(message: Message, address: str, alias_id: int, caution: Caution |
     if caution:
         fields = [*fields, (REPLIES_FIELD, VISIBLE[caution])]
     content = without_vouchers(message.content, message.head.fields)
-    return Composed(written(fields) + joint(content) + content, caution=caution or "")
+    return Composed(written(fields) + joint(content), content, caution=caution or "")
 
 
 async def hidden(
@@ -77,14 +79,14 @@ async def hidden(
         (REPLIES_FIELD, HIDDEN),
     ]
     # Signing takes a millisecond, in which others have their turn.
-    content = await asyncio.to_thread(
+    signature, content = await asyncio.to_thread(
         _signed, incoming, _shown(incoming, found, alias.sender_format), written(fields), keys
     )
     if incoming.author is None:
-        return Composed(content)
+        return Composed(signature, content)
     contact = found[incoming.author]
     is_unnamed = not contact.name and not contact.is_name_kept
-    return Composed(content, contact, incoming.author_name if is_unnamed else "")
+    return Composed(signature, content, contact, incoming.author_name if is_unnamed else "")
 
 
 async def _contacts(incoming: Incoming, alias_id: int, lookups: Lookups, ledger: Ledger) -> Found:
@@ -105,9 +107,12 @@ def _shown(incoming: Incoming, found: Found, sender_format: str | None) -> dict[
     return shown
 
 
-def _signed(incoming: Incoming, shown: Mapping[str, Mailbox], top: bytes, keys: list[DkimKey]) -> bytes:
+def _signed(
+    incoming: Incoming, shown: Mapping[str, Mailbox], top: bytes, keys: list[DkimKey]
+) -> tuple[bytes, bytes]:
+    """The message that is sent, and the fields above it that sign it."""
     content = incoming.rewritten(shown, top)
-    return sign_with(keys, _domain(incoming.alias), content) + content
+    return sign_with(keys, _domain(incoming.alias), content), content
 
 
 def _domain(address: str) -> str:

@@ -252,7 +252,11 @@ class _Sending:
                 outcome = Refused("5.4.6")
             elif time.monotonic() < deadline:
                 outcome = await self.forwarder.next_hop.send(
-                    self._sender_for(copy), copy.email, composed.content, utf8=self.message.utf8
+                    self._sender_for(copy),
+                    copy.email,
+                    composed.content,
+                    top=composed.top,
+                    utf8=self.message.utf8,
                 )
             if isinstance(outcome, Pending):
                 logger.info(

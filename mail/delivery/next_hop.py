@@ -7,25 +7,16 @@ import re
 import socket
 import ssl
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol, cast
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
 from django.conf import settings
 
-from mail.delivery.message import needs_utf8
+from mail.delivery.smtp_client import TIMEOUT, Connection, Mail
 
-TIMEOUT = 30  # seconds, for each step
-BODY_TIMEOUT = 120  # seconds, for what follows DATA
-REPLY_MAX = 64 * 1024  # octets
-# Octets of a message that are written at once.
-PIECE = 256 * 1024
-# Twice: two of the same kind may share a line end, and the first round finds every other one.
-_FALSE_ENDS = (b"\r.\r", b"\r.\n", b"\n.\r", b"\n.\n") * 2
 # An enhanced status is the first word after the reply code (RFC 2034 §4), and only there: an address in
 # the text that follows can look like one.
 _ENHANCED = re.compile(r"\s*([245]\.\d{1,3}\.\d{1,3})(?!\S)")
@@ -69,8 +60,13 @@ Outcome = Accepted | Refused | Pending
 class NextHop(Protocol):
     """Takes messages on, in one event loop."""
 
-    async def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
-        """Hand one message over, to one recipient; `sender` is "" for the null sender."""
+    async def send(
+        self, sender: str, recipient: str, message: bytes, *, top: bytes = b"", utf8: bool = False
+    ) -> Outcome:
+        """Hand one message over, to one recipient; `sender` is "" for the null sender.
+
+        `top`: what goes above the message's own octets. A large message is not copied for it.
+        """
 
     async def close(self) -> None:
         """Let go of what is kept between messages."""
@@ -83,10 +79,12 @@ class Maildir:
         self.path = path
         self._numbers = itertools.count(1)
 
-    async def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
+    async def send(
+        self, sender: str, recipient: str, message: bytes, *, top: bytes = b"", utf8: bool = False
+    ) -> Outcome:
         try:
             envelope = f"Return-Path: <{sender}>\r\nDelivered-To: {recipient}\r\n".encode()
-            await asyncio.to_thread(self._write, envelope, message)
+            await asyncio.to_thread(self._write, envelope, top, message)
         except OSError as error:
             return Pending(f"maildir: {error.strerror}")
         return Accepted()
@@ -117,199 +115,6 @@ class Maildir:
             os.close(directory)
 
 
-def stuffed(message: bytes) -> Iterator[bytes]:
-    """What follows DATA (RFC 5321 §4.1.1.4), in pieces: the message with its dots doubled after CRLF alone.
-
-    A lone dot after a bare LF or CR ends the data for a server that is lax about line ends; what follows
-    would be commands there. Those lines alone get a dot more than they had.
-    """
-    if message.startswith(b"."):
-        yield b"."
-    for begin in range(0, len(message), PIECE):
-        end = begin + PIECE
-        # What is beside the piece decides about the piece's own dots. At the end of the message, CRLF is.
-        before = message[max(0, begin - 2) : begin].replace(b".", b"x")
-        after = message[end : end + 1].replace(b".", b"x") or b"\r"
-        piece = (before + message[begin:end] + after).replace(b"\r\n.", b"\r\n..")
-        for false_end in _FALSE_ENDS:
-            piece = piece.replace(false_end, false_end.replace(b".", b".."))
-        yield piece[len(before) : -1]
-    yield b".\r\n" if message.endswith(b"\r\n") else b"\r\n.\r\n"
-
-
-class _Reply(NamedTuple):
-    """A reply (RFC 5321 §4.2): its text without the codes."""
-
-    code: int
-    text: bytes
-
-
-class _Connection(asyncio.Protocol):
-    """A connection over which mail is sent.
-
-    aiosmtplib has opened it (greeting, TLS, AUTH); it would send the envelope a command at a time, and
-    change line ends.
-    """
-
-    def __init__(self, client: aiosmtplib.SMTP) -> None:
-        self.extensions = frozenset(client.esmtp_extensions)
-        loop = asyncio.get_running_loop()
-        self._lost: asyncio.Future[None] = loop.create_future()
-        self._buffer = bytearray()
-        self._lines: list[bytes] = []
-        self._octets = 0  # of these lines
-        # Replies that are still to come: there are no others.
-        self._due = 0
-        self._replies: deque[_Reply] = deque()
-        # Somebody waits until there is something to read, or the connection takes more.
-        self._waiter: asyncio.Future[None] | None = None
-        self._is_full = False
-        self.is_in_data = False
-        if client.transport is None:
-            raise aiosmtplib.SMTPServerDisconnected("Connection lost")
-        self._transport = cast(asyncio.Transport, client.transport)
-        self._transport.set_protocol(self)
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether it can be used once more: the server has not hung up, and said nothing that we did not ask
-        for."""
-        has_left_over = self._due or self._buffer or self._lines or self._replies
-        return not (self._lost.done() or self._transport.is_closing() or has_left_over)
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while (end := self._buffer.find(b"\n")) >= 0:
-            line = bytes(self._buffer[:end]).rstrip(b"\r")
-            del self._buffer[: end + 1]
-            self._lines.append(line[4:])
-            self._octets += end + 1
-            if line[3:4] != b"-":
-                self._take_reply(int(line[:3]) if line[:3].isdigit() else 0)
-        if len(self._buffer) + self._octets > REPLY_MAX:
-            self._transport.abort()
-        self._wake()
-
-    def _take_reply(self, code: int) -> None:
-        if self._due:
-            self._due -= 1
-            self._replies.append(_Reply(code, b"\n".join(self._lines)))
-        else:
-            # The next command would find it, and take it for its own.
-            self._transport.abort()
-        self._lines, self._octets = [], 0
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._lost.set_result(None)
-        self._wake()
-
-    def pause_writing(self) -> None:
-        self._is_full = True
-
-    def resume_writing(self) -> None:
-        self._is_full = False
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def _wait(self, deadline: float) -> None:
-        """Wait until something has happened. Raises OSError if the connection is lost, or after the deadline
-        (of the loop's time)."""
-        if self._lost.done():
-            raise ConnectionResetError
-        loop = asyncio.get_running_loop()
-        self._waiter = waiter = loop.create_future()
-        timer = loop.call_at(deadline, _give_up, waiter)
-        try:
-            await waiter
-        finally:
-            timer.cancel()
-
-    async def close(self) -> None:
-        self._transport.abort()
-        await self._lost
-
-    async def reply(self) -> _Reply:
-        """The next reply. Raises OSError if none comes."""
-        deadline = asyncio.get_running_loop().time() + TIMEOUT
-        while not self._replies:
-            await self._wait(deadline)
-        return self._replies.popleft()
-
-    def _say(self, octets: bytes, replies: int = 1) -> None:
-        """Send what so many replies answer. Raises OSError if there are others to be read: then nobody knows
-        what they answer."""
-        if not self.is_usable:
-            raise ConnectionResetError
-        self._due = replies
-        self._transport.write(octets)
-
-    async def command(self, line: str) -> _Reply:
-        self._say(f"{line}\r\n".encode())
-        return await self.reply()
-
-    async def reset(self) -> None:
-        """Make it ready for another message; if that is not possible, close it."""
-        try:
-            is_ready = 200 <= (await self.command("RSET")).code < 300
-        except OSError:
-            is_ready = False
-        if not is_ready:
-            await self.close()
-
-    async def envelope(self, sender: str, recipient: str, options: Sequence[str]) -> tuple[str, _Reply]:
-        """MAIL, RCPT and DATA, in one go where the server allows it (RFC 2920): the command that was
-        answered last (the one that was refused, if any was), and its answer."""
-        lines = [f"MAIL FROM:<{sender}> {' '.join(options)}".rstrip(), f"RCPT TO:<{recipient}>", "DATA"]
-        if "pipelining" not in self.extensions:
-            for line in lines:
-                answer = await self.command(line)
-                if not 200 <= answer.code < 400:
-                    break
-            return line[:4], answer
-        self._say("".join(f"{line}\r\n" for line in lines).encode(), len(lines))
-        answers = [(line[:4], await self.reply()) for line in lines]
-        refusals = [answer for answer in answers[:2] if not 200 <= answer[1].code < 300]
-        if refusals and answers[2][1].code == 354:
-            # It takes data for nobody (RFC 2920 §3.1 allows it): an empty message ends that.
-            await self.command(".")
-        return refusals[0] if refusals else answers[2]
-
-    async def send_octets(self, message: bytes) -> _Reply:
-        """What follows DATA. Raises OSError if the server accepts the message before it has all of it."""
-        self.is_in_data = True
-        if len(message) <= PIECE:
-            self._say(b"".join(stuffed(message)))
-            answer = await self.reply()
-            self.is_in_data = False
-            return answer
-        deadline = asyncio.get_running_loop().time() + BODY_TIMEOUT
-        self._say(b"")
-        for piece in stuffed(message):
-            if self._replies:
-                # It has heard enough; what we say now is still data for it.
-                answer = await self.reply()
-                await self.close()
-                if answer.code < 400:
-                    raise ConnectionResetError
-                return answer
-            self._transport.write(piece)
-            # Others have their turn after each piece.
-            await asyncio.sleep(0)
-            while self._is_full and not self._replies:
-                await self._wait(deadline)
-        answer = await self.reply()
-        self.is_in_data = False
-        return answer
-
-
-def _give_up(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_exception(TimeoutError())
-
-
 @dataclass(eq=False, repr=False)
 class SmtpHop:
     """Sends through an SMTP server over connections that are kept: as many as are used at once."""
@@ -326,40 +131,40 @@ class SmtpHop:
     def __post_init__(self) -> None:
         # Its certificate must be signed by one of them, and name the host that we connect to.
         self._context = ssl.create_default_context(cafile=self.authorities or None) if self.tls else None
-        self._kept: list[_Connection] = []
+        self._kept: list[Connection] = []
 
     async def close(self) -> None:
         """Close the connections, once nothing is sent any more."""
         while self._kept:
             await self._kept.pop().close()
 
-    async def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
-        what = (sender, recipient, message, utf8)
+    async def send(
+        self, sender: str, recipient: str, message: bytes, *, top: bytes = b"", utf8: bool = False
+    ) -> Outcome:
+        mail = Mail(sender, recipient, message, top, utf8)
         if kept := await self._take_kept():
             try:
-                return await self._send_over(kept, *what)
+                return await self._send_over(kept, mail)
             except (OSError, aiosmtplib.SMTPException) as error:
                 # It may have gone stale with a restart of the server: then once more, over a new one. Not if
                 # the server went on to the data: it may have taken the message.
                 if kept.is_in_data:
                     return Pending(*_why_not(error))
         try:
-            return await self._send_over(await self._connect(), *what)
+            return await self._send_over(await self._connect(), mail)
         except (OSError, aiosmtplib.SMTPException) as error:
             return Pending(*_why_not(error))
 
-    async def _send_over(
-        self, connection: _Connection, sender: str, recipient: str, message: bytes, utf8: bool
-    ) -> Outcome:
+    async def _send_over(self, connection: Connection, mail: Mail) -> Outcome:
         try:
-            outcome = await self._transaction(connection, sender, recipient, message, utf8)
+            outcome = await self._transaction(connection, mail)
         except BaseException:
             await connection.close()
             raise
         self._kept.append(connection)
         return outcome
 
-    async def _take_kept(self) -> _Connection | None:
+    async def _take_kept(self) -> Connection | None:
         while self._kept:
             connection = self._kept.pop()
             if connection.is_usable:
@@ -367,7 +172,7 @@ class SmtpHop:
             await connection.close()
         return None
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self) -> Connection:
         client = aiosmtplib.SMTP(
             hostname=self.host,
             port=self.port,
@@ -387,27 +192,24 @@ class SmtpHop:
                 await client.helo()
             if self.user:
                 await client.login(self.user, self.password)
-            return _Connection(client)
+            return Connection(client)
         except BaseException:
             client.close()
             raise
 
-    async def _transaction(
-        self, connection: _Connection, sender: str, recipient: str, message: bytes, utf8: bool
-    ) -> Outcome:
+    async def _transaction(self, connection: Connection, mail: Mail) -> Outcome:
         options = []
-        if "8bitmime" in connection.extensions and not message.isascii():
+        if "8bitmime" in connection.extensions and not mail.is_ascii:
             options.append("BODY=8BITMIME")
-        # Asked for by clients that need it for none of this: from what is sent follows what is needed.
-        if not (sender + recipient).isascii() or (utf8 and await asyncio.to_thread(needs_utf8, message)):
+        if await mail.needs_utf8():
             if "smtputf8" not in connection.extensions:
                 return Refused("5.6.7")
             options.append("SMTPUTF8")
         if "size" in connection.extensions:
-            options.append(f"SIZE={len(message)}")
-        command, answer = await connection.envelope(sender, recipient, options)
+            options.append(f"SIZE={mail.size}")
+        command, answer = await connection.envelope(mail.sender, mail.recipient, options)
         if command == "DATA" and answer.code == 354:
-            command, answer = ".", await connection.send_octets(message)
+            command, answer = ".", await connection.send_octets(mail)
         if command == "." and 200 <= answer.code < 300:
             return Accepted()
         if answer.code == 421 or answer.code < 400:

@@ -25,10 +25,12 @@ class Hop:
     answers: dict[str, Outcome] = field(default_factory=dict)
     sent: list[tuple[str, str, bytes]] = field(default_factory=list)
 
-    async def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
+    async def send(
+        self, sender: str, recipient: str, message: bytes, *, top: bytes = b"", utf8: bool = False
+    ) -> Outcome:
         outcome = self.answers.get(recipient, Accepted())
         if isinstance(outcome, Accepted):
-            self.sent.append((sender, recipient, message))
+            self.sent.append((sender, recipient, top + message))
         return outcome
 
     async def close(self) -> None:

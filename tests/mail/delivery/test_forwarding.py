@@ -30,8 +30,9 @@ from domains.models import Domain
 from mail.delivery.blocks import blocks
 from mail.delivery.bounce import note_bounce, resume
 from mail.delivery.handover import Message
-from mail.delivery.next_hop import Accepted, Maildir, Outcome, Pending, Refused, SmtpHop, send_once, stuffed
+from mail.delivery.next_hop import Accepted, Maildir, Outcome, Pending, Refused, SmtpHop, send_once
 from mail.delivery.return_path import read_return_path
+from mail.delivery.smtp_client import stuffed
 from mail.models import Activity, Bounce, Delivery, PausedDestination
 from tests.rig.mail_doors import Hop, running_doors
 
@@ -477,8 +478,9 @@ def test_a_message_in_pieces_is_stuffed_as_a_whole_one(octets: list[bytes], size
     whole = b"".join(stuffed(message))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mail.delivery.next_hop.PIECE", size)
+        patch.setattr("mail.delivery.smtp_client.PIECE", size)
         assert b"".join(stuffed(message)) == whole
+        assert b"".join(stuffed(message[size:], message[:size])) == whole
 
 
 def test_a_message_that_is_read_aside_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -15,7 +16,7 @@ from contacts.models import Contact
 from domains.models import Domain
 from mail.delivery.handover import Answer, Head, Message
 from mail.delivery.message import header_fields
-from mail.delivery.next_hop import Pending, Refused
+from mail.delivery.next_hop import Outcome, Pending, Refused
 from mail.delivery.resolve import resolve
 from mail.models import Activity, Caution, Delivery
 from tests.mail.delivery.test_dkim import verified_by_dkimpy
@@ -227,9 +228,9 @@ def test_a_retry_is_recognised_and_counted_once(alias: Alias) -> None:
 
 def test_a_contact_that_is_deleted_meanwhile_does_not_make_it_arrive_twice(alias: Alias) -> None:
     class DeletingHop(Hop):
-        async def send(self, sender, recipient, message, *, utf8=False):  # type: ignore[no-untyped-def]
+        async def send(self, *mail: Any, **more: Any) -> Outcome:
             await asyncio.to_thread(Contact.objects.all().delete)
-            return await super().send(sender, recipient, message, utf8=utf8)
+            return await super().send(*mail, **more)
 
     hop = DeletingHop()
 

@@ -24,7 +24,6 @@ from django.core.mail.backends.smtp import EmailBackend
 
 from mail.delivery.bounce import is_no_mailbox
 from mail.delivery.next_hop import (
-    PIECE,
     Accepted,
     Outcome,
     Pending,
@@ -32,8 +31,8 @@ from mail.delivery.next_hop import (
     SmtpHop,
     next_hop_from,
     send_once,
-    stuffed,
 )
+from mail.delivery.smtp_client import PIECE, stuffed
 
 MESSAGE = b"Subject: Hi\r\n\r\nthe body\r\n"
 SECRETS = (b"s3cret", b"hidden@home.test", b"the body", b"b.tag@example.com")
@@ -455,7 +454,7 @@ def test_a_large_message_arrives_as_it_was() -> None:
 
 
 def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mail.delivery.next_hop.TIMEOUT", 0.3)
+    monkeypatch.setattr("mail.delivery.smtp_client.TIMEOUT", 0.3)
 
     class Silent(Server):
         def answer(self, line: str) -> str:
@@ -496,7 +495,7 @@ def test_an_answer_before_the_end_of_the_data(
     answer: str, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What follows it is data for the server, until the message's end."""
-    monkeypatch.setattr("mail.delivery.next_hop.TIMEOUT", 5)
+    monkeypatch.setattr("mail.delivery.smtp_client.TIMEOUT", 5)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 next.test\r\n")

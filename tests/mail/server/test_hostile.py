@@ -12,6 +12,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -756,10 +757,10 @@ class SlowHop(Hop):
         super().__init__()
         self.has_begun, self.may_end = threading.Event(), threading.Event()
 
-    async def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
+    async def send(self, sender: str, recipient: str, message: bytes, **more: Any) -> Outcome:
         self.has_begun.set()
         assert await asyncio.to_thread(self.may_end.wait, 20)
-        return await super().send(sender, recipient, message, utf8=utf8)
+        return await super().send(sender, recipient, message, **more)
 
 
 @pytest.fixture

@@ -206,11 +206,11 @@ class SlowFor(Hop):
         super().__init__()
         self.slow, self.begun, self.may_end = slow, threading.Semaphore(0), threading.Event()
 
-    async def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
+    async def send(self, sender: str, recipient: str, message: bytes, **more: Any) -> Outcome:
         if recipient == self.slow:
             self.begun.release()
             assert await asyncio.to_thread(self.may_end.wait, 20)
-        return await super().send(sender, recipient, message, utf8=utf8)
+        return await super().send(sender, recipient, message, **more)
 
 
 @pytest.mark.parametrize("hangs_up", [False, True])
