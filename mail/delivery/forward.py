@@ -138,7 +138,7 @@ class Forwarder:
         if is_looping(message.head.fields, alias_id):
             blocks.count(alias_id, message.head.author)
             return Answer.LOOP
-        with self.ledger.expected():
+        with self.ledger.expected:
             screened = await screen(self.lookups, message.head, alias, is_queued=message.is_queued)
             if screened.refusal:
                 return screened.refusal
@@ -175,7 +175,7 @@ class Forwarder:
         if not _is_ascii(head) or is_looping(head.fields, alias_id):
             return None
         deadline = time.monotonic() + ANSWER_TIMEOUT
-        with self.ledger.expected():
+        with self.ledger.expected:
             screened = await screen(self.lookups, head, alias)
             if screened.refusal:
                 return screened.refusal

@@ -4,9 +4,10 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, Generic, TypeVar
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Generic, TypeVar
 
 from django.db import OperationalError, connections
 
@@ -24,10 +25,23 @@ PAUSE = 0.05
 
 
 class _Asked(Generic[Item, Answer]):
-    __slots__ = ("answer", "item")
+    __slots__ = ("answer", "deadline", "item")
 
-    def __init__(self, item: Item, answer: "asyncio.Future[Answer]") -> None:
-        self.item, self.answer = item, answer
+    def __init__(self, item: Item, answer: "asyncio.Future[Answer]", deadline: float) -> None:
+        self.item, self.answer, self.deadline = item, answer, deadline
+
+
+class Expected:
+    """How many are about to ask: each by the end of a block."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __enter__(self) -> None:
+        self.number += 1
+
+    def __exit__(self, *_error: object) -> None:
+        self.number -= 1
 
 
 class Gatherer(Generic[Item, Answer]):
@@ -37,7 +51,8 @@ class Gatherer(Generic[Item, Answer]):
     database is unavailable, all get that error; otherwise they are then answered one by one, so that only
     the one that cannot be answered fails.
 
-    `patience`: seconds that those who wait go on waiting for others who are `expected`; alone, nobody waits.
+    `patience`: seconds that those who wait go on waiting for others who are `expected`, as each of these says
+    by a block; alone, nobody waits.
     """
 
     def __init__(
@@ -45,9 +60,12 @@ class Gatherer(Generic[Item, Answer]):
     ) -> None:
         self.answer_all = answer_all
         self.patience = patience
-        self._expected = 0
+        self.expected = Expected()
         # What was asked in this round of the loop; and in earlier ones.
         self._asked: list[_Asked[Item, Answer]] = []
+        # Those whose time may run out, in their order, and what looks after them: one timer for all.
+        self._waiting: deque[_Asked[Item, Answer]] = deque()
+        self._watch: asyncio.TimerHandle | None = None
         self._inbox: queue.SimpleQueue[list[_Asked[Item, Answer]]] = queue.SimpleQueue()
         self._is_closed = False
         self.thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -60,23 +78,35 @@ class Gatherer(Generic[Item, Answer]):
         loop = asyncio.get_running_loop()
         if not self._asked:
             loop.call_soon(self._hand_over)
-        asked: _Asked[Item, Answer] = _Asked(item, loop.create_future())
+        deadline = deadline or loop.time() + ANSWER_TIMEOUT
+        asked: _Asked[Item, Answer] = _Asked(item, loop.create_future(), deadline)
         self._asked.append(asked)
-        # For a single future, this takes a fraction of what asyncio.timeout() does.
-        timer = loop.call_at(deadline or loop.time() + ANSWER_TIMEOUT, _give_up, asked.answer)
-        try:
-            return await asked.answer
-        finally:
-            timer.cancel()
+        self._watch_over(asked, loop)
+        return await asked.answer
 
-    @contextmanager
-    def expected(self) -> Iterator[None]:
-        """Somebody is about to ask, by the end of the block."""
-        self._expected += 1
-        try:
-            yield
-        finally:
-            self._expected -= 1
+    def _watch_over(self, asked: _Asked[Item, Answer], loop: asyncio.AbstractEventLoop) -> None:
+        waiting = self._waiting
+        while waiting and waiting[0].answer.done():
+            waiting.popleft()
+        waiting.append(asked)
+        if self._watch is None or asked.deadline < self._watch.when():
+            self._wake_at(asked.deadline, loop)
+
+    def _wake_at(self, moment: float, loop: asyncio.AbstractEventLoop) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = loop.call_at(moment, self._give_up_late, loop)
+
+    def _give_up_late(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._watch = None
+        now = loop.time()
+        left = [asked for asked in self._waiting if not asked.answer.done()]
+        for asked in left:
+            if asked.deadline <= now:
+                asked.answer.set_exception(TooLate())
+        self._waiting = deque(asked for asked in left if asked.deadline > now)
+        if self._waiting:
+            self._wake_at(min(asked.deadline for asked in self._waiting), loop)
 
     def close(self) -> None:
         """End the thread once all that was asked is answered."""
@@ -102,7 +132,7 @@ class Gatherer(Generic[Item, Answer]):
         gathered = list(self._inbox.get())
         deadline = time.monotonic() + self.patience
         while True:
-            left = deadline - time.monotonic() if len(gathered) < self._expected else 0
+            left = deadline - time.monotonic() if len(gathered) < self.expected.number else 0
             try:
                 gathered += self._inbox.get(block=left > 0, timeout=max(left, 0))
             except queue.Empty:
@@ -135,11 +165,6 @@ class Gatherer(Generic[Item, Answer]):
                 if not may_try_again or time.monotonic() > deadline:
                     raise
                 time.sleep(PAUSE)
-
-
-def _give_up(answer: "asyncio.Future[Any]") -> None:
-    if not answer.done():
-        answer.set_exception(TooLate())
 
 
 def _tell(batch: Sequence[_Asked[Item, Answer]], answers: Sequence[Answer | Exception]) -> None:

@@ -47,10 +47,11 @@ class Tag:
 
 
 @lru_cache(maxsize=4)
-def _keys(secret: str) -> tuple[bytes, bytes]:
-    """A key to encrypt with (AES-128) and one to sign with, from the installation's secret."""
+def _keys(secret: str) -> tuple[Cipher[modes.ECB], bytes]:
+    """What encrypts (AES-128), and a key to sign with, from the installation's secret."""
     material = hashlib.sha512(b"anonmail return path\0" + secret.encode()).digest()
-    return material[:16], material[16:48]
+    # One block, never two alike: a permutation is all that is needed here.
+    return Cipher(algorithms.AES(material[:16]), modes.ECB()), material[16:48]  # noqa: S305
 
 
 def _day(now: datetime) -> int:
@@ -62,12 +63,11 @@ def return_path(alias_id: int, destination_id: int, domain: str, now: datetime, 
 
     `digest`: the message's, in hexadecimal; 16 bits of it tell a day's messages apart.
     """
-    encryption, signing = _keys(settings.SECRET_KEY)
+    cipher, signing = _keys(settings.SECRET_KEY)
     message = int(digest[:4] or "0", 16)
     high, low = destination_id >> 32, destination_id & 0xFFFFFFFF
     plain = struct.pack(">QIHH", message << _ALIAS_BITS | alias_id, low, high, _day(now))
-    # One block, never two alike: a permutation is all that is needed here.
-    encryptor = Cipher(algorithms.AES(encryption), modes.ECB()).encryptor()  # noqa: S305
+    encryptor = cipher.encryptor()
     block = encryptor.update(plain) + encryptor.finalize()
     mac = hmac.digest(signing, block + domain.encode(), "sha256")[:_MAC_OCTETS]
     tag = base64.b32encode(block + mac).decode("ascii").rstrip("=").lower()
@@ -93,12 +93,12 @@ def read_return_path(local_part: str, domain: str, now: datetime) -> Tag | None:
         octets = base64.b32decode(tag.upper() + "=" * (-len(tag) % 8))
     except ValueError:
         return None
-    encryption, signing = _keys(settings.SECRET_KEY)
+    cipher, signing = _keys(settings.SECRET_KEY)
     block, mac = octets[:16], octets[16:]
     expected = hmac.digest(signing, block + domain.lower().encode(), "sha256")[:_MAC_OCTETS]
     if not hmac.compare_digest(mac, expected):
         return None
-    decryptor = Cipher(algorithms.AES(encryption), modes.ECB()).decryptor()  # noqa: S305
+    decryptor = cipher.decryptor()
     first, low, high, day = struct.unpack(">QIHH", decryptor.update(block) + decryptor.finalize())
     if not 0 <= _day(now) - day <= VALID.days:
         return None

@@ -43,7 +43,7 @@ class LmtpHandler(SmtpHandler):
     async def take(self, resolution: Resolution, message: Message) -> Answer | Said:
         """The same, but what is refused for good ends here, counted, instead of in a bounce to the sender."""
         answer = await super().take(resolution, message)
-        if answer in {Answer.REFUSED, Answer.LOOP, Answer.UNKNOWN}:
+        if answer in (Answer.REFUSED, Answer.LOOP, Answer.UNKNOWN):
             logger.warning("dropped after it was queued: %s, %s", resolution.kind.value, answer.name.lower())
             return Answer.DONE
         return answer
@@ -53,6 +53,8 @@ class LmtpHandler(SmtpHandler):
     ) -> str:
         """One line for each accepted recipient, in their order (RFC 2033 §4.2)."""
         message = self.message(session, envelope)
+        if len(envelope.resolutions) == 1:
+            return (await self.take(envelope.resolutions[0], message)).value
         # The same alias twice (with tags, say) is one delivery and two answers.
         different = list(dict.fromkeys(envelope.resolutions))
         if any(resolution.correspondent for resolution in different):

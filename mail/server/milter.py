@@ -19,7 +19,7 @@ from mail.delivery.verdict import AWAY
 from mail.delivery.vouching import Client, voucher
 from mail.server import milter_protocol as protocol
 from mail.server.limits import Connections, UnknownRecipientLimit, client_address
-from mail.server.milter_protocol import Action, BadPacket, Command, Stage, Step
+from mail.server.milter_protocol import Action, Command, Stage, Step
 from mail.server.question_door import Malformed, QuestionDoor
 from mail.server.recipients import Decision, answer_for, decide, limited_client_of
 
@@ -34,6 +34,7 @@ MACROS: dict[Stage, tuple[str, ...]] = dict.fromkeys(Stage, ())
 MACROS |= {Stage.MAIL: ("{auth_authen}",), Stage.RCPT: ("{rcpt_addr}",)}
 # Octets of a recipient that a refusal repeats: a reply has at most 512 (RFC 5321 §4.5.3.1.5).
 REPEATED_MAX = 300
+_FOLD = re.compile(r"\r?\n")
 
 
 class _Asked(NamedTuple):
@@ -58,7 +59,7 @@ class _Transaction:
         self.header_octets += len(f"{name}: {text}\r\n")
         if self.header_octets <= HEADER_MAX:
             # Unfolded, as mail.delivery.message.header_fields reads it.
-            self.fields.append((name.lower(), re.sub(r"\r?\n", "", text).strip()))
+            self.fields.append((name.lower(), _FOLD.sub("", text).strip()))
 
     @property
     def only_alias(self) -> tuple[str, Resolution] | None:
@@ -101,16 +102,7 @@ class MilterDoor(QuestionDoor):
         return max(super().idle_timeout, slowest)
 
     def split(self, received: bytearray) -> tuple[bytes, int] | None:
-        try:
-            return protocol.split(received)
-        except BadPacket as error:
-            raise Malformed from error
-
-    def answer_now(self, question: bytes) -> bytes | None:
-        try:
-            return self._take(question[:1], question[1:])
-        except BadPacket as error:
-            raise Malformed from error
+        return protocol.split(received)
 
     async def answer(self, question: bytes) -> bytes:
         transaction = self._transaction
@@ -120,9 +112,10 @@ class MilterDoor(QuestionDoor):
             return await self._answer_recipient(transaction, self._asked_about(question[1:]))
         return await self._answer_end_of_message(transaction)
 
-    def _take(self, command: bytes, data: bytes) -> bytes | None:
+    def answer_now(self, question: bytes) -> bytes | None:
         """The answer to a command, b"" for one that gets none; None if it needs the database."""
-        match command:
+        data = question[1:]
+        match question[:1]:
             case Command.NEGOTIATE:
                 return self._negotiate(data)
             case Command.CONNECT:

@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
+from mail.server.question_door import Malformed
+
 VERSION = 6
 # Octets of a packet. Postfix sends no header field of more than 60,000 (docs/mail.md).
 PACKET_MAX = 128 * 1024
+_LENGTH = struct.Struct(">I")
 
 
-class BadPacket(ValueError):
+class BadPacket(Malformed):
     """These octets are not the protocol."""
 
 
@@ -92,12 +95,11 @@ def split(received: bytearray) -> tuple[bytes, int] | None:
     incomplete. Raises BadPacket."""
     if len(received) < 4:
         return None
-    length = int.from_bytes(received[:4], "big")
+    (length,) = _LENGTH.unpack_from(received)
     if not 0 < length <= PACKET_MAX:
         raise BadPacket
-    if len(received) < 4 + length:
-        return None
-    return bytes(received[4 : 4 + length]), 4 + length
+    end = 4 + length
+    return (bytes(received[4:end]), end) if len(received) >= end else None
 
 
 def read_negotiation(data: bytes) -> Negotiation:
@@ -149,12 +151,12 @@ def read_strings(data: bytes) -> list[str]:
         return []
     if data[-1:] != b"\0":
         raise BadPacket
-    return [_text(word) for word in data[:-1].split(b"\0")]
+    return _text(data[:-1]).split("\0")
 
 
 def packet(command: bytes, data: bytes = b"") -> bytes:
     """A packet as it is sent."""
-    return struct.pack(">I", 1 + len(data)) + command + data
+    return _LENGTH.pack(1 + len(data)) + command + data
 
 
 CONTINUE = packet(Response.CONTINUE)
@@ -195,4 +197,4 @@ def _text(octets: bytes) -> str:
 
 
 def _strings(*words: str) -> bytes:
-    return b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words)
+    return "".join(f"{word}\0" for word in words).encode("utf-8", "surrogateescape")

@@ -34,6 +34,7 @@ class QuestionDoor(asyncio.Protocol):
         self._answering: asyncio.Task[None] | None = None
         self._is_unread = False
         self._must_end = False
+        self._got_eof = False
         self._since = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -72,7 +73,15 @@ class QuestionDoor(asyncio.Protocol):
         if not self._received:
             self._since = time.monotonic()
         self._received += data
-        self._answer_questions()
+        if self._answering is None:
+            self._answer_questions()
+        elif len(self._received) > self.question_max:
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """Answer what was asked before the end."""
+        self._got_eof = True
+        return self._answering is not None
 
     def pause_writing(self) -> None:
         """Read no more questions while our answers are not read."""
@@ -103,12 +112,17 @@ class QuestionDoor(asyncio.Protocol):
                     self._write(answer)
                     continue
                 self._answering = asyncio.get_running_loop().create_task(self._answer(question))
-                self.transport.pause_reading()
         except Malformed:
             self._hang_up()
         else:
             if self._may_answer():
-                self.transport.resume_reading()
+                self._go_on()
+
+    def _go_on(self) -> None:
+        if self._got_eof:
+            self.transport.close()
+        else:
+            self.transport.resume_reading()
 
     def _may_answer(self) -> bool:
         return self._answering is None and not self._is_unread
@@ -129,7 +143,9 @@ class QuestionDoor(asyncio.Protocol):
 
     def _write(self, answer: bytes) -> None:
         self._since = time.monotonic()
-        self.transport.write(answer)
+        # A protocol may have questions without an answer.
+        if answer:
+            self.transport.write(answer)
 
     def _hang_up(self) -> None:
         logger.warning("%s door: malformed request", self.name)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, AnyStr, cast
 
+import aiosmtpd.smtp
 from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
 from django.conf import settings
 
@@ -22,11 +23,15 @@ from mail.delivery.handover import Answer, Message, Said
 from mail.delivery.record import Forgotten
 from mail.delivery.resolve import Kind, Resolution
 from mail.delivery.screening import recipient
+from mail.delivery.timer import Timer
 from mail.delivery.verdict import AWAY, UNKNOWN, Verdict, verdict
 from mail.server import limits
 from mail.server.incoming import EndlessMessage, IncomingMessage
 
 logger = logging.getLogger(__name__)
+
+# aiosmtpd's own lines are never written (core.logs), but each is made twice for a command.
+aiosmtpd.smtp.sanitized_log = lambda *_line: None
 
 ACCEPTED = "250 2.1.5 OK"
 TOO_MANY_UNKNOWN = "421 4.7.0 Too many unknown recipients, try again later"
@@ -35,6 +40,9 @@ TOO_MANY_RECIPIENTS = "452 4.5.3 Too many recipients, please send the others aga
 ONE_AT_A_TIME = "452 4.5.3 One recipient at a time, please send the others again"
 TOO_LARGE = "552 5.3.4 Message too large"
 TOO_SLOW = "421 4.4.2 Timeout, try again later"
+
+# The answers to commands after which a client may write the next one at once, MAIL and RCPT above all.
+ACCEPTING = b"250 "
 
 RECIPIENTS_MAX = 100
 # Refused recipients of one connection: unknown ones, and those of domains that we do not relay to.
@@ -160,7 +168,7 @@ class SmtpHandler:
         message = self.message(session, envelope)
         await self.wait_until_forgotten(resolution.alias_id)
         answer = await self.take(resolution, message)
-        if answer in {Answer.DONE, Answer.REFUSED} and resolution.kind in {Kind.FORWARD, Kind.ROLE}:
+        if answer in (Answer.DONE, Answer.REFUSED) and resolution.kind in (Kind.FORWARD, Kind.ROLE):
             # Once the sender has read it, the same octets may come again as another message.
             server.answered = (message, resolution)
         return answer.value
@@ -222,6 +230,7 @@ class SmtpDoor(SMTP):
     command_max = COMMAND_MAX
     session: SmtpSession | None
     envelope: SmtpEnvelope | None
+    _timeout_handle: Timer | None  # type: ignore[assignment]
 
     def __init__(
         self, handler: SmtpHandler, connections: limits.Connections, tls_context: ssl.SSLContext | None = None
@@ -242,6 +251,8 @@ class SmtpDoor(SMTP):
         # The message that the next answer is about, to be forgotten once the sender has read that.
         self.answered: tuple[Message, Resolution] | None = None
         self._incoming: IncomingMessage | None = None
+        # Lines of answers that go out with the next one.
+        self._unsent = b""
         self._is_answering = False
         self._must_end = False
         # The client has closed its half of the connection; and all that it said before is answered.
@@ -279,18 +290,34 @@ class SmtpDoor(SMTP):
             self._close()
             raise asyncio.CancelledError
         answered, self.answered = self.answered, None
+        line = status.encode() if isinstance(status, str) else status
+        self._unsent += line + b"\r\n"
         if answered is None:
-            await super().push(status)
+            # What is certain to be followed by more goes out with that (RFC 2920 §3.2): one packet, and the
+            # client is woken once.
+            is_followed = line[3:4] == b"-" or (line.startswith(ACCEPTING) and self._is_pipelined())
+            # Whoever has handed over a message waits for nothing else.
+            if self._is_answering or not is_followed:
+                await self._write_unsent()
             return
         is_read, is_there = self.handler.forget_when_read(*answered), False
         try:
-            await super().push(status)
+            await self._write_unsent()
             # Whoever has closed one half of the connection may have closed the other one too.
             is_there = self.transport is not None and not self.transport.is_closing() and not self._got_eof
         finally:
             if not is_read.done():
                 is_read.set_result(is_there)
         await self.handler.wait_until_forgotten(answered[1].alias_id)
+
+    async def _write_unsent(self) -> None:
+        octets, self._unsent = self._unsent, b""
+        self._writer.write(octets)
+        await self._writer.drain()
+
+    def _is_pipelined(self) -> bool:
+        """Whether the next command has come already."""
+        return b"\n" in self._reader._buffer  # type: ignore[attr-defined]
 
     def eof_received(self) -> bool:
         """Go on answering a client that has closed its half: it may still read. Not over TLS, where asyncio
@@ -318,6 +345,12 @@ class SmtpDoor(SMTP):
         if match := PATH.fullmatch(arg):
             return match[1], match[2] or ""
         return super()._getaddr(arg)
+
+    def _reset_timeout(self, duration: float | None = None) -> None:
+        """Give the connection that many seconds from now. aiosmtpd's own makes a timer for each command."""
+        if self._timeout_handle is None:
+            self._timeout_handle = Timer(self._timeout_cb)
+        self._timeout_handle.set(self.loop.time() + (duration or self._timeout_duration))
 
     def _timeout_cb(self) -> None:
         """End the connection, unless the message has come on meanwhile; even if its client does not read."""

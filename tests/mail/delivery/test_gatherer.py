@@ -154,7 +154,7 @@ def test_who_is_expected_is_waited_for_but_not_for_long() -> None:
 
     async def use(gatherer: Gatherer[Any, Any]) -> None:
         async def come(item: str, after: float) -> None:
-            with gatherer.expected():
+            with gatherer.expected:
                 await asyncio.sleep(after)
                 await gatherer.ask(item)
 

@@ -421,6 +421,29 @@ def test_dots_at_the_start_of_lines_arrive(alice: User, lmtp: Lmtp, hop: Hop, co
     assert hop.sent[0][2].endswith(b"One-Click\r\n" + between + content)
 
 
+def test_answers_to_commands_that_come_together_go_out_together(alice: User, places: Places) -> None:
+    alias = issue(owner=alice)
+    with socket.create_connection(places["lmtp"], 20) as client, client.makefile("rb") as stream:
+        stream.readline()
+        client.sendall(b"LHLO x.test\r\n")
+        while stream.readline()[3:4] == b"-":
+            continue
+        commands = f"MAIL FROM:<a@b.test>\r\nRCPT TO:<{alias.address}>\r\nDATA\r\n"
+        client.sendall(commands.encode())
+        answers = client.recv(65536)
+
+    assert [line[:3] for line in answers.splitlines()] == [b"250", b"250", b"354"]
+
+
+def test_a_question_is_answered_even_if_nothing_more_can_be_asked(places: Places) -> None:
+    question = b"request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient=x@example.com\n\n"
+    with socket.create_connection(places["policy"], 20) as client, client.makefile("rb") as stream:
+        client.sendall(question * 3)
+        client.shutdown(socket.SHUT_WR)
+
+        assert stream.read() == b"action=DUNNO\n\n" * 3
+
+
 def test_resolving_takes_one_statement_and_none_for_others(
     alice: User, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
