@@ -1,6 +1,7 @@
 """The mail server: its doors in one process, and any number of such processes behind the same sockets."""
 
 import asyncio
+import ctypes
 import gc
 import logging
 import os
@@ -10,6 +11,7 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -45,6 +47,9 @@ logger = logging.getLogger(__name__)
 STOP_TIME = 20.0
 # Connections that a process accepts at once: with more, the first process to wake would take them all.
 ACCEPT_AT_ONCE = 1
+# glibc's number for it, and the octets of a block that it returns at once.
+M_MMAP_THRESHOLD = -3
+LARGE_BLOCK = 1024 * 1024
 # Seconds between two checks of whether the processes live.
 WATCH_INTERVAL = 0.2
 
@@ -164,6 +169,13 @@ def keep_for_good() -> None:
     gc.freeze()
 
 
+def return_large_blocks() -> None:
+    """Let the memory of each large message go back to the system: once it has seen one, glibc would keep it
+    in a heap with holes (mallopt(3), M_MMAP_THRESHOLD)."""
+    with suppress(AttributeError, OSError):  # not glibc
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+
+
 def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> None:
     """Serve in this process until SIGTERM or SIGINT, or until the parent (its process id from before this
     process was forked; it may have ended by now) is gone."""
@@ -179,6 +191,7 @@ def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> 
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         doors = Doors(listeners, hop, certificate.context if certificate else None)
         await doors.open()
+        return_large_blocks()
         keep_for_good()
         while not stop.is_set() and os.getppid() == parent:
             await doors.write_outcomes()
