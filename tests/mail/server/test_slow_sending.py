@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from pytest_django import Settings
@@ -37,10 +38,10 @@ class SlowHop(Hop):
     may_take: threading.Event = field(default_factory=threading.Event)
     tried: list[str] = field(default_factory=list)
 
-    async def send(self, sender: str, recipient: str, message: bytes, *, utf8: bool = False) -> Outcome:
+    async def send(self, sender: str, recipient: str, message: bytes, **more: Any) -> Outcome:
         self.tried.append(recipient)
         await asyncio.to_thread(self.may_take.wait, 30)
-        return await super().send(sender, recipient, message, utf8=utf8)
+        return await super().send(sender, recipient, message, **more)
 
 
 @pytest.fixture
