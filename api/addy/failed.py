@@ -7,7 +7,7 @@ from allauth.account.models import EmailAddress
 from django.utils.translation import gettext
 from rest_framework.request import Request
 
-from accounts.models import User
+from accounts.models import AddressChange, User
 from api.addy.ids import public_id
 from api.addy.inputs import ChoiceField, Input, RecipientIdsField, own_addresses
 from api.addy.lists import COUNTED_MAX, Page, PageLinks, PageMeta, PageQuery, example_page
@@ -200,6 +200,21 @@ class ResentFailed(FailedView):
         """Those that are asked for; else where it was to go, or now that this is none, all of the alias's."""
         mine = EmailAddress.objects.filter(user=self.caller, verified=True)
         if emails:
-            return list(mine.filter(email__in=emails))
-        current = list(mine.filter(alias_links__alias=failed.alias_id))
-        return [each for each in current if each.pk == failed.destination_id] or current
+            found = list(mine.filter(email__in=emails))
+        else:
+            current = list(mine.filter(alias_links__alias=failed.alias_id))
+            found = [each for each in current if each.pk == failed.destination_id] or current
+        self.refuse_new(found, failed)
+        return found
+
+    def refuse_new(self, destinations: list[EmailAddress], failed: FailedDelivery) -> None:
+        """Raise Unprocessable if a token has added one of them since: it would read the message that way."""
+        added = AddressChange.objects.owned_by(self.caller).filter(
+            kind=AddressChange.Kind.ADDED, by_api=True, at__gt=failed.moment
+        )
+        if added.filter(address__in=[each.email for each in destinations]).exists():
+            raise Unprocessable(
+                "recipient_ids",
+                gettext("A token has added this address since. Download the message on the web page: %(url)s")
+                % {"url": absolute_url("failed-list")},
+            )

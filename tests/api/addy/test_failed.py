@@ -1,12 +1,12 @@
 """addy.io's calls about failed deliveries."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from allauth.account.models import EmailAddress
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import AddressChange, User
 from aliases.issuing import issue
 from aliases.models import Alias
 from api.addy.ids import public_id
@@ -209,6 +209,26 @@ def test_if_the_destination_is_gone_it_goes_to_the_others(
     assert api(alice).post(of(kept, "resend")).status_code == 204
 
     assert [recipient for _sender, recipient, _content in hop.sent] == [alice.email]
+
+
+def test_an_address_that_a_token_has_added_since_gets_nothing(
+    alice: User, kept: Activity, hop: Hop, api: Api
+) -> None:
+    """Whoever finds a token could have an address of their own verified, and read what came back before."""
+    added = EmailAddress.objects.create(user=alice, email="alice@evil.test", verified=True)
+    change = AddressChange.objects.record(alice, AddressChange.Kind.ADDED, added, by_api=True)
+    client = api(alice)
+    chosen = {"recipient_ids": [str(public_id("recipient", added.pk))]}
+
+    def resent() -> int:
+        return client.post(of(kept, "resend"), chosen, format="json").status_code
+
+    kept.alias.set_destinations([added.email])
+    assert (resent(), client.post(of(kept, "resend")).status_code) == (422, 422)
+    assert hop.sent == []
+    AddressChange.objects.filter(pk=change.pk).update(at=kept.moment - timedelta(seconds=1))
+    assert (resent(), client.post(of(kept, "resend")).status_code) == (204, 204)
+    assert {recipient for _sender, recipient, _content in hop.sent} == {added.email}
 
 
 def test_what_is_not_kept_or_not_taken_is_not_sent(
