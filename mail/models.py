@@ -50,6 +50,8 @@ class Activity(models.Model):
     event = models.CharField(max_length=10, choices=Event)
     sender = models.CharField(max_length=SENDER_MAX, blank=True)
     destination = models.ForeignKey(EmailAddress, models.SET_NULL, null=True, related_name="+")
+    # Whether it went from the alias to the correspondent.
+    is_reply = models.BooleanField(default=False, db_default=False, editable=False)
     # The correspondent, if that is a contact of the alias. Its index is `activity_of_contact`.
     contact = models.ForeignKey(
         Contact, models.SET_NULL, null=True, related_name="activities", db_index=False
@@ -111,11 +113,6 @@ class FailedDelivery(Activity):
         proxy = True
         verbose_name = _("failed delivery")
         verbose_name_plural = _("failed deliveries")
-
-    @property
-    def is_reply(self) -> bool:
-        """Whether it went to the correspondent, and not to a destination of the owner's."""
-        return self.destination_id is None and self.contact_id is not None
 
     @property
     def explanation(self) -> str:

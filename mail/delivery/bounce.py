@@ -136,6 +136,7 @@ def _tell_of_reply(alias_id: int, contact_id: int, copy: str, report: Report, co
     activity = Activity.objects.create(
         alias_id=alias_id,
         event=Event.BOUNCE,
+        is_reply=True,
         contact=contact,
         sender=contact.address,
         status=report.status[:STATUS_MAX],

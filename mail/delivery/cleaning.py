@@ -15,6 +15,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 
 from django.utils import timezone
 from django.utils.functional import cached_property
+from django.utils.translation import gettext_noop as _
 
 from contacts.addresses import correspondent_address, correspondent_in_tag, is_reverse_address
 from core.addresses import AddressError, display_address, is_same_without_tag
@@ -91,7 +92,7 @@ class Draft:
     def header_end(self) -> int:
         end = self.content.find(b"\r\n\r\n", 0, HEADER_MAX)
         if end < 0 or joint(self.content):
-            raise Unsendable("The message has no header that can be read")
+            raise Unsendable(_("The message has no header that can be read"))
         return end
 
     @cached_property
@@ -99,7 +100,7 @@ class Draft:
         """What follows the name of each field, the fields that are allowed once."""
         header = self.content[: self.header_end]
         if re.search(rb"\r(?!\n)|(?<!\r)\n|\0", header):
-            raise Unsendable("The header has line ends that mail must not have")
+            raise Unsendable(_("The header has line ends that mail must not have"))
         found: dict[str, bytes] = {}
         for field in _FIELD_END.split(header):
             if match := _NAME.match(field):
@@ -118,15 +119,15 @@ class Draft:
         """The one address in From, in its one form. Two parsers have to agree about it."""
         text = self.text("from")
         if len(text) > _FROM_MAX:
-            raise Unsendable("From is too long")
+            raise Unsendable(_("From is too long"))
         try:
             found = [correspondent_address(each.address) for each in mailboxes(text)]
             others = [each.addr_spec for each in parsing.header_factory("From", text).addresses]
             if len(found) == 1 and [correspondent_address(each) for each in others] == found:
                 return found[0]
         except Exception as error:  # Python's parser raises whatever it comes across.
-            raise Unsendable("From cannot be read") from error
-        raise Unsendable("From must be exactly one address")
+            raise Unsendable(_("From cannot be read")) from error
+        raise Unsendable(_("From must be exactly one address"))
 
     @cached_property
     def date(self) -> datetime | None:
@@ -226,9 +227,9 @@ def _mapped(mailbox: Mailbox, writer: Writer) -> Mailbox | None:
     if correspondent := writer.correspondents.get(mailbox.address):
         return correspondent
     if is_reverse_address(mailbox.address):
-        raise Unsendable("To or Cc names a reverse address of another alias")
+        raise Unsendable(_("To or Cc names a reverse address of another alias"))
     if not writer.allows_others:
-        raise Unsendable("To or Cc names an address that is not a reverse address of this alias")
+        raise Unsendable(_("To or Cc names an address that is not a reverse address of this alias"))
     return Mailbox(plain_name(mailbox.name), mailbox.address)
 
 

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 import dkim
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext_noop as _
 
 from core.addresses import address_or_none, domain_or_none
 from domains.dns.lookup import Lookups, Unanswered
@@ -78,7 +79,7 @@ async def prove(
     await _prove_author(draft, fields, sender, client, recipient, is_guessable=is_guessable)
     # Only who has proven to be the author is told: others could find out whose the alias is.
     if author not in own:
-        raise Unproven("From is not an address of yours that may reply from this alias")
+        raise Unproven(_("From is not an address of yours that may reply from this alias"))
 
 
 async def _prove_author(
@@ -90,7 +91,7 @@ async def _prove_author(
     if settings.MAIL_AUTHSERV_IDS:
         found = results(fields)
         if found.is_forged:
-            raise Unproven("Your mail server found that From is forged")
+            raise Unproven(_("Your mail server found that From is forged"))
         if found.has_sender_for(domain) or (found.is_proven_for(domain) and not signatures):
             return
         good = [each for each in signatures if found.is_proven_for(domain) or each.domain in found.dkim]
@@ -106,9 +107,9 @@ async def _prove_author(
         except Unanswered as error:
             raise CannotTell from error
     if not good:
-        raise Unproven("Nothing proves who sent it: no login, no SPF, no DKIM signature of your domain")
+        raise Unproven(_("Nothing proves who sent it: no login, no SPF, no DKIM signature of your domain"))
     if not any(_binds(each, draft, recipient) for each in good):
-        raise Unproven("The DKIM signature does not cover enough of the message")
+        raise Unproven(_("The DKIM signature does not cover enough of the message"))
 
 
 def _binds(signature: Signature, draft: Draft, recipient: str) -> bool:

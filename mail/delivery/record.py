@@ -316,6 +316,7 @@ def _reply_activities(entries: Sequence[Entry], now: datetime, contacts: Set[int
             alias_id=entry.from_alias,
             moment=now,
             event=Event.REPLY if entry.is_accepted else Event.BOUNCE,
+            is_reply=True,
             contact_id=entry.contact_id if entry.contact_id in contacts else None,
             sender=entry.sender,
             status=entry.status[:STATUS_MAX],

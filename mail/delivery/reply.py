@@ -114,7 +114,7 @@ class Replies:
         except (Unproven, Unsendable) as reason:
             blocks.count(alias_id, message.head.author)
             notice = Notice("unproven-replies", UNPROVEN_PER_DAY, owner.user_id, message.digest)
-            await self._tell(notice, owner, addressee, str(reason))
+            await self._tell(notice, owner, addressee, str(reason), is_proven=False)
             return Answer.DONE if message.is_queued else refused(reason)
         return await self._send_or_tell(message, draft, owner, addressee)
 
@@ -166,7 +166,7 @@ class Replies:
                 return refused(reason)
             # The mail server in front would send its report to whoever is named as the sender.
             notice = Notice("refused-replies", REFUSED_PER_DAY, owner.user_id, message.digest)
-            await self._tell(notice, owner, addressee, str(reason))
+            await self._tell(notice, owner, addressee, str(reason), is_proven=True)
             return Answer.DONE
 
     async def send_as(self, alias_id: int, message: Message, recipients: Sequence[str]) -> Answer | Said:
@@ -327,10 +327,13 @@ class Replies:
         finally:
             renewing.cancel()
 
-    async def _tell(self, notice: Notice, owner: Owner, addressee: Addressee, reason: str) -> None:
+    async def _tell(
+        self, notice: Notice, owner: Owner, addressee: Addressee, reason: str, *, is_proven: bool
+    ) -> None:
         """Tell the owner why a message did not go out, if they are not told too often."""
         if await self.lookups.ask(notice):
-            tell_of_refusal(owner.email, owner.language, owner.alias, addressee.address, reason)
+            reader = owner.email, owner.language
+            tell_of_refusal(*reader, owner.alias, addressee.address, reason, is_proven=is_proven)
 
 
 def _client_of(message: Message, recipient: str) -> Client:

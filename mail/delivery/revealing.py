@@ -13,15 +13,17 @@ from email.message import Message
 from email.parser import BytesHeaderParser
 from email.policy import compat32
 
-RECEIPT = "A read receipt or delivery report would show your own address"
-CALENDAR = "The calendar answer names your own address"
-CARD = "The attached business card names your own address"
-SIGNATURE = "The signature can show your own address"
-KEY = "The attached key names your own address"
-OUTLOOK = "The attachment in Outlook's own format (winmail.dat) can show your own address"
-ATTACHED = "The attached message shows your own address or mail server"
-PART = "A part of the message names your own address"
-UNREADABLE = "The parts of the message cannot be read"
+from django.utils.translation import gettext_noop as _
+
+RECEIPT = _("A read receipt or delivery report would show your own address")
+CALENDAR = _("The calendar answer names your own address")
+CARD = _("The attached business card names your own address")
+SIGNATURE = _("The signature can show your own address")
+KEY = _("The attached key names your own address")
+OUTLOOK = _("The attachment in Outlook's own format (winmail.dat) can show your own address")
+ATTACHED = _("The attached message shows your own address or mail server")
+PART = _("A part of the message names your own address")
+UNREADABLE = _("The parts of the message cannot be read")
 
 # Parts, and levels of them, that are looked at: a message that has more is refused.
 _PARTS_MAX = 500

@@ -46,6 +46,7 @@ class Migration(migrations.Migration):
                 ('sender', models.CharField(blank=True, max_length=320)),
                 ('status', models.CharField(blank=True, db_default='', default='', max_length=12, verbose_name='status')),
                 ('reason', models.CharField(blank=True, db_default='', default='', max_length=300, verbose_name='reason')),
+                ('is_reply', models.BooleanField(db_default=False, default=False, editable=False)),
                 ('caution', models.CharField(blank=True, choices=[('forged', 'The sender may be forged. A reply would show your own address.'), ('no_contact', 'Too many new correspondents today. A reply would show your own address.')], db_default='', default='', max_length=10)),
                 ('sender_domain', models.CharField(blank=True, db_default='', default='', editable=False, max_length=253)),
                 ('alias', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='activities', to='aliases.alias')),

@@ -190,6 +190,11 @@ def test_who_wrote_a_hidden_forward_that_came_back_is_the_correspondent(alias: A
 
     failed = FailedDelivery.objects.get()
     assert (failed.sender, failed.contact, failed.is_reply) == ("news@shop.test", contact, False)
+    # Not either when it is no longer known where it was to go.
+    AliasDestination.objects.filter(address=failed.destination).delete()
+    failed.destination.delete()
+    failed.refresh_from_db()
+    assert (failed.destination, failed.is_reply) == (None, False)
     assert ReturnedMessage.objects.get().content == content
 
 
