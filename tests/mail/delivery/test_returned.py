@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from aliases.issuing import issue
-from aliases.models import Alias, AliasPreferences
+from aliases.models import Alias, AliasDestination, AliasPreferences
 from contacts.book import contacts_for
 from contacts.models import Contact
 from core.ratelimit import Counter
