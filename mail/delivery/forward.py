@@ -86,6 +86,8 @@ class Forwarder:
         # Those that are being forwarded: the same one, handed over again, must wait.
         self._underway: set[Key] = set()
         self._turns = asyncio.Semaphore(settings.MAIL_MESSAGES_AT_ONCE)
+        # Anybody can have us wait for the DNS: messages that ask for no proof do not wait with them.
+        self._proofs = asyncio.Semaphore(settings.MAIL_MESSAGES_AT_ONCE)
 
     @property
     def is_busy(self) -> bool:
@@ -98,8 +100,18 @@ class Forwarder:
         Raises what the database raises while it is away or takes no changes: then nothing was sent, and the
         sender tries again.
         """
+        if resolution.asks_for_proof and resolution.correspondent:
+            async with self._proofs:
+                answer = await self._take_tagged(message, resolution)
+            if answer is not None:
+                return answer
         async with self._turns:
             return await self._take(message, resolution)
+
+    async def _take_tagged(self, message: Message, resolution: Resolution) -> Answer | Said | None:
+        if len(message.content) > LARGE:
+            await asyncio.to_thread(message.read)
+        return await self.replies.take_tagged(message, resolution)
 
     async def _take(self, message: Message, resolution: Resolution) -> Answer | Said:
         if resolution.kind is Kind.RETURN_PATH and resolution.address is not None:
@@ -109,10 +121,6 @@ class Forwarder:
             return Answer.DONE
         if len(message.content) > LARGE:
             await asyncio.to_thread(message.read)
-        if resolution.asks_for_proof and resolution.correspondent:
-            answer = await self.replies.take_tagged(message, resolution)
-            if answer is not None:
-                return answer
         key = recognised_by(message, resolution)
         if key in self._underway:
             return Answer.LATER

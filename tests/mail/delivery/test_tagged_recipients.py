@@ -1,6 +1,8 @@
 """addy.io's `alias+user=domain@…`: from the alias's owner it goes out, from everybody else it comes in."""
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from email import message_from_bytes
 
 import pytest
@@ -10,10 +12,11 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from accounts.models import User
 from aliases.models import Admits, Alias
 from contacts.models import Contact
+from domains.dns.lookup import DEADLINE
 from mail.delivery.resolve import Kind, our_domains, resolve
 from mail.models import Activity, Event
-from tests.rig.mail_doors import Hop
-from tests.rig.nameserver import FAILS, Nameserver
+from tests.rig.mail_doors import Hop, running_doors
+from tests.rig.nameserver import FAILS, SILENT, Nameserver
 from tests.rig.replying import BOB, DOMAIN, OWN, Answer, Lmtp, Signer, figures, letter, preferences
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -138,6 +141,24 @@ def test_a_dns_that_does_not_answer_is_asked_once_for_all_recipients(
         counts.append(len(dns.asked))
 
     assert counts[0] == counts[1] > 0
+
+
+def test_mail_to_others_need_not_wait_for_strangers_proofs(
+    alias: Alias, dns: Nameserver, hop: Hop, settings: Settings
+) -> None:
+    settings.MAIL_HOSTNAME, settings.MAIL_MESSAGES_AT_ONCE = "mx.example.com", 1
+    dns.records["k1._domainkey.evil.test"] = SILENT
+    content = signed(["k1"], letter(alias.address, From="eve@evil.test"))
+
+    with running_doors(hop, "lmtp") as places, ThreadPoolExecutor(1) as others:
+        waiting = others.submit(hand_over, places["lmtp"], content, [tagged(alias)])
+        while not dns.asked:
+            time.sleep(0.01)
+        begin = time.monotonic()
+        assert hand_over(places["lmtp"], letter(alias.address), [alias.address]) == [ACCEPTED]
+        took = time.monotonic() - begin
+        assert waiting.result() == [ACCEPTED]
+    assert took < DEADLINE / 2
 
 
 def test_a_signature_alone_does_not_prove_a_large_message(
