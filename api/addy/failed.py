@@ -1,10 +1,12 @@
 """addy.io's calls about failed deliveries."""
 
+from datetime import timedelta
 from typing import Any, TypedDict
 from uuid import UUID
 
 from allauth.account.models import EmailAddress
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
 
 from accounts.models import AddressChange, User
@@ -18,10 +20,13 @@ from api.errors import NotFound, NotOffered, Unprocessable
 from api.schema import EXAMPLES, example_of
 from api.views import ApiView
 from core.mails import absolute_url
+from core.ratelimit import Limit, count_or_refuse
 from mail.delivery.resending import NotKept, resend
 from mail.models import Event, FailedDelivery, FailedDeliveryQuerySet, ReturnedMessage
 from tokens.scopes import Scope
 
+# Each is up to 5 MiB, and holds a worker until the next hop has it.
+RESENT = Limit("resent", 30, timedelta(hours=1), refusal=_("Too many requests. Try again later."))
 # The class of an RFC 3463 code in addy.io's words.
 BOUNCE_TYPES = {"4": "soft", "5": "hard"}
 
@@ -188,6 +193,7 @@ class ResentFailed(FailedView):
         if failed.is_reply:
             raise Unprocessable("id", gettext("Only mail to your alias can be sent again, not your replies."))
         emails = own_addresses(self.caller, Resending.read(self.fields)["recipient_ids"])
+        count_or_refuse((RESENT, self.caller.pk))
         try:
             is_sent = resend(failed, self.destinations(failed, emails))
         except NotKept as error:

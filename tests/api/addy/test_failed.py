@@ -72,7 +72,7 @@ def test_an_entry_has_addys_keys(alice: User, api: Api) -> None:
 def test_a_reply_that_came_back_is_told_as_one(alice: User, api: Api) -> None:
     alias = issue(owner=alice)
     contact, _existed = add_contact(alias, "jane@shop.test")
-    fail(alias, destination=None, contact=contact, sender="jane@shop.test", status="5.1.1")
+    fail(alias, destination=None, contact=contact, is_reply=True, sender="jane@shop.test", status="5.1.1")
 
     (row,) = api(alice).get(LIST).json()["data"]
 
@@ -231,6 +231,15 @@ def test_an_address_that_a_token_has_added_since_gets_nothing(
     assert {recipient for _sender, recipient, _content in hop.sent} == {added.email}
 
 
+def test_it_is_sent_again_thirty_times_an_hour(alice: User, kept: Activity, hop: Hop, api: Api) -> None:
+    client = api(alice)
+
+    codes = [client.post(of(kept, "resend")).status_code for _again in range(31)]
+
+    assert codes == [204] * 30 + [429]
+    assert len(hop.sent) == 30
+
+
 def test_what_is_not_kept_or_not_taken_is_not_sent(
     alice: User, root: User, kept: Activity, hop: Hop, api: Api
 ) -> None:
@@ -260,7 +269,7 @@ def test_no_token_can_read_a_message(alice: User, root: User, kept: Activity, ap
 def test_a_reply_is_not_sent_to_its_author(alice: User, hop: Hop, api: Api) -> None:
     alias = issue(owner=alice)
     contact, _existed = add_contact(alias, "jane@shop.test")
-    failed = fail(alias, destination=None, contact=contact)
+    failed = fail(alias, destination=None, contact=contact, is_reply=True)
     ReturnedMessage.keep(failed, MESSAGE)
 
     answer = api(alice).post(of(failed, "resend"))
