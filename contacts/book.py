@@ -43,6 +43,7 @@ class Correspondent(NamedTuple):
     reverse_address: str
     is_blocked: bool
     is_waiting: bool
+    replies: int
 
 
 Found = dict[str, Correspondent]
@@ -66,7 +67,15 @@ _FIND = CompiledQuery(
     lambda alias_ids, addresses: Contact.objects.filter(
         alias__id__among=alias_ids, address__among=addresses
     ).values_list(
-        "pk", "alias_id", "address", "name", "is_name_kept", "reverse_address", "blocked", "waiting"
+        "pk",
+        "alias_id",
+        "address",
+        "name",
+        "is_name_kept",
+        "reverse_address",
+        "blocked",
+        "waiting",
+        "replies",
     ),
     alias_ids=models.BigIntegerField(),
     addresses=models.CharField(),

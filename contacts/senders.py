@@ -1,12 +1,16 @@
 """What an alias's owner says of a sender who is new to it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from django.db import transaction
 from django.db.models import Q
 
-from aliases.models import Admits, Alias, SenderAnswer, SenderDomain
+from aliases.models import Admits, SenderAnswer, SenderDomain
 from contacts.models import Contact, ContactQuerySet
+from core.batches import batches
+from core.public_suffixes import registrable_domain
+
+BATCH = 1000
 
 
 @transaction.atomic
@@ -20,25 +24,38 @@ def answer(sender: SenderDomain, given: SenderAnswer) -> None:
     asked = Q(pk=sender.pk)
     if given in {SenderAnswer.ONLY_KNOWN, SenderAnswer.DISABLE}:
         asked |= Q(answer="")
-    senders = SenderDomain.objects.filter(asked, alias=alias)
-    domains = list(senders.values_list("domain", flat=True))
-    senders.update(answer=given)
+    # Those of this moment: whoever is noted meanwhile has no answer yet.
+    held = SenderDomain.objects.select_for_update(no_key=True).filter(asked, alias=alias).order_by("pk")
+    domains = dict(held.values_list("pk", "domain"))
+    SenderDomain.objects.filter(pk__in=domains).update(answer=given)
+    answered = set(domains.values())
+    contacts = Contact.objects.of(alias)
     match given:
         case SenderAnswer.FINE:
-            _contacts_at(alias, domains).waiting_for_owner().update(waiting=False)
+            _set_waiting(contacts.waiting_for_owner(), False, answered.__contains__)
         case SenderAnswer.ONLY_KNOWN:
-            if alias.admits == Admits.ALL:
+            took_all = alias.admits == Admits.ALL
+            if took_all:
                 alias.edit(admits=Admits.KNOWN)
+            fine = alias.sender_domains.filter(answer=SenderAnswer.FINE)
+            known = {*fine.values_list("domain", flat=True), *filter(None, [alias.site])}
             # Not whom the owner has added, or has written to.
-            strangers = _contacts_at(alias, domains).admitted().filter(replies=0, forwards__gt=0)
-            strangers.update(waiting=True)
+            _set_waiting(
+                contacts.admitted().filter(replies=0, forwards__gt=0),
+                True,
+                # Somebody may have written whom nobody could name, or when too many were marked.
+                lambda domain: domain in answered or (took_all and domain not in known),
+            )
         case SenderAnswer.DISABLE:
             alias.disable()
 
 
-def _contacts_at(alias: Alias, domains: Iterable[str]) -> ContactQuerySet:
-    """The alias's contacts at these registrable domains."""
-    is_there = Q(pk__in=[])
-    for domain in domains:
-        is_there |= Q(address__endswith=f"@{domain}") | Q(address__endswith=f".{domain}")
-    return Contact.objects.of(alias).filter(is_there)
+def _set_waiting(contacts: ContactQuerySet, waiting: bool, is_meant: Callable[[str], bool]) -> None:
+    """Let those of the contacts wait, or wait no longer, whose registrable domain is meant."""
+    keys = [
+        key
+        for key, address in contacts.values_list("pk", "address")
+        if is_meant(registrable_domain(address.rpartition("@")[2]))
+    ]
+    for batch in batches(sorted(keys), BATCH):
+        contacts.filter(pk__in=Contact.objects.hold(batch)).update(waiting=waiting)

@@ -21,7 +21,7 @@ from aliases.creation_limits import hold_creations
 from aliases.destinations import verified_addresses
 from aliases.local_parts import resolved_form
 from aliases.models.expiry import WARNING_DAYS, AliasExpiry
-from aliases.models.sender import SenderDomain
+from aliases.models.sender import SenderAnswer, SenderDomain
 from aliases.validation import NAME_MAX_CHARACTERS, clean_destinations, clean_name, clean_note, storable
 from aliases.websites import bare_host
 from core.addresses import (
@@ -350,11 +350,17 @@ class Alias(models.Model):
             changes["hostname"] = bare_host(hostname)
         switches = {"pinned": pinned, "hides_replies": hides_replies, "admits": admits}
         changes |= {field: value for field, value in switches.items() if value is not None}
+        site = self.site
         for field, value in changes.items():
             setattr(self, field, value)
         if changes:
             # Not on what is left of an alias that was stripped meanwhile.
             Alias.objects.filter(pk=self.pk, owner=self.owner_id).update(**changes)
+        if self.site and self.site != site:
+            # The website itself is not new to its alias. A block stays until the owner takes it back.
+            SenderDomain.objects.filter(alias=self, domain=self.site).exclude(
+                answer=SenderAnswer.BLOCK
+            ).delete()
 
     @transaction.atomic
     def change(self, *, destinations: Sequence[str] | None = None, **changes: Any) -> None:

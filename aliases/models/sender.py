@@ -72,4 +72,7 @@ class SenderDomain(models.Model):
         ]
 
     def __str__(self) -> str:
-        return domain_to_unicode(self.domain)
+        """The domain as a person reads it; with its A-labels where they differ, because letters of two
+        scripts may look the same."""
+        name = domain_to_unicode(self.domain)
+        return name if name == self.domain else f"{name} ({self.domain})"

@@ -202,7 +202,7 @@ class Forwarder:
                 readable(head.author),
                 deadline,
                 screened.contact.contact_id if screened.contact else None,
-                screened.sender,
+                screened.heard_from(screened.contact),
             )
             await self.ledger.write(entry)
         return redirection
@@ -288,7 +288,7 @@ class _Sending:
                     contact_id,
                     composed.contact_name,
                     composed.caution,
-                    self.screened.sender,
+                    self.screened.heard_from(contact),
                 )
             )
         if pending:

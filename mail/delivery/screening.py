@@ -14,7 +14,7 @@ from mail.delivery.handover import Answer, Head
 from mail.delivery.lookups import Lookups
 from mail.delivery.message import received_at
 from mail.delivery.resolve import Kind, Resolution
-from mail.delivery.senders import Sender, sender_of
+from mail.delivery.senders import Sender, author_of, sender_of
 
 # How long a stranger's message may wait in the queue of the mail server in front. After five days
 # (maximal_queue_lifetime), that would report to whoever is named as the sender.
@@ -23,11 +23,15 @@ HELD_MAX = timedelta(days=4)
 
 class Screened(NamedTuple):
     """What is known of a message's author: a contact of the alias; the domain, if the alias was made for
-    another website's; and the answer that refuses the message, or None."""
+    another website and takes everybody's mail; and the answer that refuses the message, or None."""
 
     contact: Correspondent | None = None
     sender: Sender | None = None
     refusal: Answer | None = None
+
+    def heard_from(self, author: Correspondent | None) -> Sender | None:
+        """Who may be new to the alias: nobody if its owner has written to the author before."""
+        return None if author is not None and author.replies else self.sender
 
 
 NOT_SCREENED = Screened()
@@ -60,15 +64,15 @@ async def screen(lookups: Lookups, head: Head, alias: Resolution, *, is_queued: 
     """
     if alias.alias_id is None:
         return NOT_SCREENED
-    sender = sender_of(head, alias.site) if alias.hostname or alias.has_blocked_domains else None
-    if (
-        sender is not None
-        and alias.has_blocked_domains
-        and await lookups.answer_about(alias.alias_id, sender.domain) == SenderAnswer.BLOCK
-    ):
+    takes_all = alias.admits == Admits.ALL
+    needs_sender = alias.hostname or alias.has_blocked_domains or not takes_all
+    sender = sender_of(head, alias.site) if needs_sender else None
+    if alias.has_blocked_domains and await _is_blocked(lookups, head, alias, sender):
         blocks.count(alias.alias_id, head.author)
         return Screened(refusal=Answer.UNKNOWN)
-    other = sender if sender is not None and alias.site and sender.domain != alias.site else None
+    is_other = sender is not None and bool(alias.site) and sender.domain != alias.site
+    # Whoever may write to an alias that takes only known people's mail is known.
+    other = sender if is_other and takes_all else None
     contact, refusal = await _screen_author(lookups, head, alias, sender, is_queued=is_queued)
     return Screened(contact, other, refusal)
 
@@ -98,9 +102,21 @@ async def _screen_author(
     return contact, Answer.UNKNOWN
 
 
+async def _is_blocked(lookups: Lookups, head: Head, alias: Resolution, sender: Sender | None) -> bool:
+    """Whether the owner has blocked the sender's domain, or the one in From: that may disown the message, or
+    somebody else have signed it. What the website has signed is the website's."""
+    names = [sender.domain] if sender else []
+    if not (sender and sender.is_proven and sender.domain == alias.site):
+        names.append(author_of(head))
+    for name in dict.fromkeys(filter(None, names)):
+        if alias.alias_id and await lookups.answer_about(alias.alias_id, name) == SenderAnswer.BLOCK:
+            return True
+    return False
+
+
 async def _is_known(lookups: Lookups, alias: Resolution, sender: Sender | None) -> bool:
     """Whether it is the website that the alias was made for, or a domain that the owner finds fine there."""
-    if sender is None or alias.alias_id is None or not alias.site:
+    if sender is None or sender.is_disowned or alias.alias_id is None:
         return False
     if sender.domain == alias.site:
         return True

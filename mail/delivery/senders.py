@@ -25,29 +25,43 @@ REMEMBERED_MAX = 50_000
 
 
 class Sender(NamedTuple):
-    """A registrable domain, and whether the mail server in front has verified it."""
+    """A registrable domain; whether the mail server in front has verified it, and whether it has found that
+    the domain disowns the message."""
 
     domain: str
     is_proven: bool
+    is_disowned: bool = False
 
 
 def sender_of(head: Head, site: str) -> Sender | None:
     """Who speaks in the message; None if nobody can tell.
 
     The website's domain (`site`, perhaps "") if it has signed; else that of From, unless the domain disowns
-    the message: then that of a good DKIM signature.
+    the message: then that of a good DKIM signature. Without one, it is somebody who claims to be From's; not
+    if that is the website.
     """
     found = results(head.fields)
     signers = sorted({domain for domain in map(registrable_domain, found.dkim) if domain})
     if site and site in signers:
         return Sender(site, True)
-    domain = domain_or_none(head.author.rpartition("@")[2]) or ""
+    domain = _domain_of_author(head)
     author = registrable_domain(domain)
     if found.is_forged and author not in signers:
-        return Sender(signers[0], True) if signers else None
+        if signers:
+            return Sender(signers[0], True)
+        return Sender(author, False, True) if author != site and author else None
     if not author:
         return None
     return Sender(author, author in signers or found.has_sender_for(domain) or found.is_proven_for(domain))
+
+
+def author_of(head: Head) -> str:
+    """The registrable domain of From, whoever has signed; "" if it has none."""
+    return registrable_domain(_domain_of_author(head))
+
+
+def _domain_of_author(head: Head) -> str:
+    return domain_or_none(head.author.rpartition("@")[2]) or ""
 
 
 _NOTED = CompiledQuery(
@@ -98,6 +112,7 @@ class NotedSenders:
         """Do not ask about these again for a while."""
         if len(self._until) + len(heard) > REMEMBERED_MAX:
             self._until.clear()
-        until = time.monotonic() + REMEMBERED
+        now = time.monotonic()
         for pair in heard:
-            self._until.setdefault(pair, until)
+            if self._until.get(pair, now) <= now:
+                self._until[pair] = now + REMEMBERED

@@ -35,7 +35,7 @@ def test_correspondents_become_contacts_once(alias: Alias) -> None:
     assert Contact.objects.count() == 2
     bob = Contact.objects.get(address="bob@shop.test")
     assert first["bob@shop.test"] == (
-        bob.pk, alias.pk, "bob@shop.test", "Bob", False, bob.reverse_address, False, False
+        bob.pk, alias.pk, "bob@shop.test", "Bob", False, bob.reverse_address, False, False, 0
     )  # fmt: skip
 
 

@@ -146,6 +146,24 @@ def test_without_a_website_the_page_offers_to_set_it(browser: Client, alice: Use
     assert "New here" not in shown
 
 
+def test_letters_of_another_script_are_told_apart(browser: Client, alias: Alias) -> None:
+    new_sender(alias, "xn--pple-43d.com")  # \u0430pple.com, with a Cyrillic letter
+
+    assert "\u0430pple.com (xn--pple-43d.com)" in page(browser, alias)
+
+
+@pytest.mark.parametrize("given", ["", "fine", "known", "block"])
+def test_a_sender_that_is_made_the_website_is_not_new(browser: Client, alias: Alias, given: str) -> None:
+    new_sender(alias, "shop.de", answer=given)
+    new_sender(alias, "stranger.biz", answer=given)
+
+    alias.edit(hostname="www.shop.de")
+
+    # A block stays until the owner takes it back.
+    left = ["shop.de", "stranger.biz"] if given == "block" else ["stranger.biz"]
+    assert sorted(alias.sender_domains.values_list("domain", flat=True)) == left
+
+
 def test_senders_go_with_their_alias(alias: Alias) -> None:
     new_sender(alias)
     alias.soft_delete()

@@ -54,7 +54,9 @@ STREAM = [
     ("hi@other.info", "spf=fail smtp.mailfrom=other.info", "other.info", ("other.info", False)),
     # Again: it is one mark, and one question.
     ("more@new.stranger.biz", dkim("stranger.biz"), "stranger.biz", ("stranger.biz", True)),
-    # Forged, and nobody has signed it: there is nobody to name.
+    # One whose own domain disowns the message, and who has signed nothing.
+    ("win@careless.biz", "dmarc=fail", "careless.biz", ("careless.biz", False)),
+    # Forged in the website's name, and nobody has signed it: there is nobody to name.
     ("orders@shop.com", "dmarc=fail", "evil.example", None),
 ]
 
