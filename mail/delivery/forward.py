@@ -202,7 +202,7 @@ class Forwarder:
                 readable(head.author),
                 deadline,
                 screened.contact.contact_id if screened.contact else None,
-                screened.heard_from(screened.contact),
+                screened.heard_from(head.author, screened.contact, [email]),
             )
             await self.ledger.write(entry)
         return redirection
@@ -251,6 +251,7 @@ class _Sending:
         composed = await self._composed()
         contact = composed.contact or self.screened.contact
         contact_id = contact.contact_id if contact else None
+        heard = self.screened.heard_from(self.message.head.author, contact, [copy.email for copy in copies])
         stale = tuple(copy.delivery_id for copy in copies if copy.delivery_id is not None)
         await ledger.write(Begun(alias_id, digest, tuple(copy.destination_id for copy in copies), stale))
         pending = []
@@ -288,7 +289,7 @@ class _Sending:
                     contact_id,
                     composed.contact_name,
                     composed.caution,
-                    self.screened.heard_from(contact),
+                    heard,
                 )
             )
         if pending:

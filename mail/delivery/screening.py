@@ -1,6 +1,7 @@
 """Whose mail an alias takes: its owner can block a contact or a domain, or take mail only from people they
 know."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
@@ -29,9 +30,13 @@ class Screened(NamedTuple):
     sender: Sender | None = None
     refusal: Answer | None = None
 
-    def heard_from(self, author: Correspondent | None) -> Sender | None:
-        """Who may be new to the alias: nobody if its owner has written to the author before."""
-        return None if author is not None and author.replies else self.sender
+    def heard_from(
+        self, author: str, contact: Correspondent | None, destinations: Iterable[str]
+    ) -> Sender | None:
+        """Who may be new to the alias: nobody if the author is its owner, or a contact to whom the owner has
+        written before."""
+        is_owner = author.lower() in map(str.lower, destinations)
+        return None if is_owner or (contact is not None and contact.replies) else self.sender
 
 
 NOT_SCREENED = Screened()

@@ -56,6 +56,15 @@ def test_one_mail_names_each_alias_and_its_new_senders(alias: Alias) -> None:
     assert "/senders/" not in sent.body
 
 
+def test_an_alias_that_has_lost_its_website_is_named_without_one(alias: Alias) -> None:
+    new_senders_to(alias, "stranger.biz")
+    alias.edit(hostname="")
+
+    tell()
+
+    assert f"{alias}\n- stranger.biz" in mail.outbox[0].body
+
+
 def test_an_alias_is_named_once_a_day_and_a_sender_once(alias: Alias) -> None:
     new_senders_to(alias, "stranger.biz")
     assert tell() == 1

@@ -122,6 +122,15 @@ def test_whoever_answers_the_owners_letter_is_not_new(
     assert SenderDomain.objects.get().domain == "provider.net"
 
 
+@pytest.mark.parametrize("hides_replies", [False, True])
+def test_an_owner_who_tries_the_alias_is_not_new(process: Process, alias: Alias, hides_replies: bool) -> None:
+    alias.edit(hides_replies=hides_replies)
+    (own,) = alias.destination_addresses
+
+    assert taken(process, alias, f"Alice <{own.email.title()}>") is Answer.DONE
+    assert not SenderDomain.objects.exists()
+
+
 def test_whoever_may_write_to_an_alias_for_known_people_is_not_new(process: Process, alias: Alias) -> None:
     add_contact(alias, "ann@friends.org")
     alias.edit(admits=Admits.KNOWN)
