@@ -181,7 +181,7 @@ def test_the_page_takes_as_many_statements_for_any_number(
         new_sender(alias, f"stranger{each}.biz")
     page(browser, alias)
 
-    # Session, user, managed domains, paused destinations; alias, its destinations and expiry, own addresses;
-    # correspondents, senders, activities, chart.
-    with django_assert_num_queries(12):
+    # Session, user, managed domains, paused destinations; alias, its destinations and expiry, own addresses
+    # and how many they are; correspondents, senders, activities, chart.
+    with django_assert_num_queries(13):
         page(browser, alias)
