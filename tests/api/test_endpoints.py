@@ -194,7 +194,7 @@ def test_every_url_works_with_a_key_and_needs_one(
         expected = 403
     if path.startswith(ADDY) and method == "DELETE":
         expected = 204
-    alias = issue(owner=alice, destinations=[home.email])
+    alias = issue(owner=alice, destinations=[alice.email, home.email])
     names = named(alias, home)
     path = path.format(**names)
     text = re.sub(r"\{(uuid|blocked)\}", lambda found: str(names[found[1]]), json.dumps(body or {}))

@@ -60,7 +60,7 @@ def test_the_page_of_an_alias_leads_to_its_own_and_back(browser: Client, alice: 
 def test_a_reply_that_came_back_leads_to_its_correspondent(browser: Client, alice: User) -> None:
     alias = issue(owner=alice)
     contact, _existed = add_contact(alias, "jane@shop.test")
-    fail(alias, destination=None, contact=contact, sender="jane@shop.test")
+    fail(alias, destination=None, contact=contact, sender="jane@shop.test", is_reply=True)
 
     page = browser.get(LIST).content.decode()
 
