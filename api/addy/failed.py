@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 from accounts.models import AddressChange, User
 from api.addy.ids import public_id
-from api.addy.inputs import ChoiceField, Input, RecipientIdsField, own_addresses
+from api.addy.inputs import EXAMPLE_RECIPIENT_ID, ChoiceField, Input, RecipientIdsField, own_addresses
 from api.addy.lists import COUNTED_MAX, Page, PageLinks, PageMeta, PageQuery, example_page
 from api.addy.objects import SINCE, example_address, example_alias, example_user, stamp
 from api.addy.schema import AddyCall
@@ -121,7 +121,7 @@ class FailedQuery(PageQuery):
 
 
 class Resending(Input):
-    recipient_ids = RecipientIdsField(allow_null=True)
+    recipient_ids = RecipientIdsField(allow_null=True, initial=[EXAMPLE_RECIPIENT_ID])
 
 
 class FailedView(ApiView):
