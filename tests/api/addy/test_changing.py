@@ -219,7 +219,7 @@ def test_many_are_forgotten_in_as_many_statements_as_one(
     client.get("/api/user_info")  # writes the token's last use
     for number in (1, 20):
         ids = [str(issue(owner=alice).uuid) for _ in range(number)]
-        # The token, the aliases, two of transactions each; their keys, what others keep, senders, what is left.
+        # The token, the aliases, two of transactions each; their keys, what others keep, senders, the rest.
         with django_assert_num_queries(16):
             client.post(f"{ALIASES}/forget/bulk", {"ids": ids}, format="json")
     assert not Alias.objects.owned_by(alice).exists()
