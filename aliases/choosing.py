@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, models
-from django.db.models import BooleanField, ExpressionWrapper, Func, OuterRef, Subquery, Value
-from django.db.models.functions import Coalesce, JSONArray, StrIndex, Substr
+from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Subquery, Value
+from django.db.models.functions import Coalesce, StrIndex, Substr
 from django.utils.translation import gettext
 
 from accounts.models import User
@@ -13,6 +13,7 @@ from aliases import exceptions as refusals
 from aliases.models import AliasPreferences
 from core.addresses import AddressError, domain_to_ascii
 from core.db.compiled import CompiledQuery
+from core.db.json import JsonArray
 from domains.models import ASKER_FIELDS, Domain, DomainQuerySet, asker, may_create
 
 # What is asked of a domain, in the model's order.
@@ -27,14 +28,6 @@ def _named(name: Any, **user: Any) -> models.QuerySet[Domain]:
     """The domain of this name, and whether the user may create there."""
     is_usable = ExpressionWrapper(may_create(**user), BooleanField())
     return _domains().annotate(is_usable=is_usable).filter(name=name).order_by()
-
-
-class _Row(JSONArray):
-    """Expressions as a JSON array."""
-
-    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        # Django's own first asks whether there is JSON, in a transaction, which waits for any other writer.
-        return Func.as_sql(self, compiler, connection, **context)
 
 
 def best_domain_of(user: str = "") -> Coalesce:
@@ -59,7 +52,7 @@ def best_domain_of(user: str = "") -> Coalesce:
     )
 
     def first(domains: DomainQuerySet) -> Subquery:
-        return Subquery(domains.values_list(_Row(*_FIELDS))[:1])
+        return Subquery(domains.values_list(JsonArray(*_FIELDS))[:1])
 
     return Coalesce(
         first(usable.filter(pk=of_user("alias_preferences__default_domain"))),

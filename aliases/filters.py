@@ -5,7 +5,7 @@ from typing import Any
 from allauth.account.models import EmailAddress
 from django import forms
 from django.db.models import F, OuterRef, Subquery
-from django.db.models.functions import Coalesce, JSONObject
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, QueryDict
 from django.utils.translation import gettext_lazy as _
 
@@ -13,6 +13,7 @@ from accounts.models import User
 from accounts.requests import user_of
 from aliases.models import Alias, AliasQuerySet
 from aliases.models.alias import SEARCH_MAX_CHARACTERS
+from core.db.json import JsonObject
 from domains.models import Domain
 
 # Each with its opposite: an index that serves one is read backwards for the other.
@@ -100,7 +101,7 @@ def with_last_sender(aliases: AliasQuerySet) -> AliasQuerySet:
     # By its relation's name, because this app can import neither mail nor contacts.
     activities: Any = Alias._meta.get_field("activities").related_model
     received = activities.objects.filter(alias=OuterRef("pk")).exclude(sender="").order_by("-moment", "-pk")
-    shown = JSONObject(
+    shown = JsonObject(
         address=Coalesce("contact__address", "sender"),
         contact=F("contact"),
         is_blocked=F("contact__blocked"),
