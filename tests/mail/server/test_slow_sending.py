@@ -15,15 +15,11 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from accounts.models import User
-from aliases.issuing import issue
 from aliases.models import Alias
 from mail.delivery.next_hop import Outcome
 from mail.models import Delivery
 from tests.rig.mail_doors import Hop, running_doors
 from tests.rig.mail_process import is_soon
-from tokens.models import Token
-from tokens.scopes import Scope
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -49,16 +45,6 @@ def hop() -> Iterator[SlowHop]:
     hop = SlowHop()
     yield hop
     hop.may_take.set()
-
-
-@pytest.fixture
-def alias(alice: User) -> Alias:
-    return issue(owner=alice)
-
-
-@pytest.fixture
-def secret(alice: User) -> str:
-    return Token.objects.issue(owner=alice, name="Thunderbird", scopes=Scope.SEND)[1]
 
 
 @pytest.fixture
