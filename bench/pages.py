@@ -39,7 +39,7 @@ from aliases.issuing import issue
 from aliases.models import Alias
 from domains.models import Domain
 from mail.models import Activity, Event
-Domain.objects.create(name="example.com", anonmail_enabled=True)
+Domain.objects.update_or_create(name="example.com", defaults={"anonmail_enabled": True})
 user = User.objects.create_user("alice@example.com", "alice-password-1")
 for number in range(int(sys.argv[1])):
     alias = issue(owner=user, hostname=f"site{number}.test", note=f"Account at site{number}.test")
