@@ -173,6 +173,8 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "mail.autoconfig.AutoconfigMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    # Adds octets at random, so that lengths tell nothing about what is in a page (BREACH).
+    "django.middleware.gzip.GZipMiddleware",
     "csp.middleware.CSPMiddleware",
     "core.middleware.PrivatePagesMiddleware",
     "core.middleware.HtmxSignInMiddleware",
