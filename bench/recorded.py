@@ -49,7 +49,7 @@ def _record(create: Callable[[], None]) -> Any:
 
     alias = Alias.objects.latest("pk")
     local_part = alias.address.partition("@")[0]
-    return seen, alias.pk, local_part, alias.uuid.hex
+    return seen, alias.pk, local_part, alias.uuid
 
 
 @cache
@@ -62,14 +62,17 @@ def _recorded() -> Any:
 
 def run_again() -> None:
     """Run the next user's recorded statements for an alias with another address."""
-    seen, key, local_part, hexadecimal = next(_recorded())
+    seen, key, local_part, identifier = next(_recorded())
     other, other_key = secrets.token_hex(8), None
 
     def changed(value: Any) -> Any:
         if isinstance(value, uuid.UUID):
             return uuid.uuid4()
         if isinstance(value, str):
-            return uuid.uuid4().hex if value == hexadecimal else value.replace(local_part, other)
+            # On PostgreSQL, values are elements of arrays, which are written as text.
+            for old, new in ((identifier, uuid.uuid4()), (identifier.hex, uuid.uuid4().hex)):
+                value = value.replace(str(old), str(new))
+            return f"{{{other_key}}}" if value == f"{{{key}}}" else value.replace(local_part, other)
         return other_key if value == key and other_key else value
 
     def run_one(each: Statement) -> None:
