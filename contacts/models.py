@@ -19,6 +19,7 @@ from core.addresses import (
     LOCAL_PART_MAX_OCTETS,
     display_address,
 )
+from core.db.compiled import CompiledQuery
 from core.db.fields import ByteOrderedField
 
 
@@ -43,11 +44,7 @@ class ContactQuerySet(models.QuerySet["Contact"]):
 
     def hold(self, keys: Collection[int]) -> set[int]:
         """Those of these contacts that are there, and stay until this transaction ends."""
-        if not keys:
-            return set()
-        # In the order of their keys, so that two transactions do not wait for each other.
-        held = self.select_for_update(no_key=True).filter(pk__in=keys).order_by("pk")
-        return set(held.values_list("pk", flat=True))
+        return {key for (key,) in _HOLD(keys=sorted(keys))} if keys else set()
 
     def newest_first(self) -> "ContactQuerySet":
         return self.order_by("-pk")
@@ -148,3 +145,12 @@ class Contact(models.Model):
         for field, value in values.items():
             setattr(self, field, value)
         self.save(update_fields=list(values))
+
+
+# In the order of their keys, so that two transactions do not wait for each other.
+_HOLD = CompiledQuery(
+    lambda keys: (
+        Contact.objects.select_for_update(no_key=True).filter(pk__among=keys).order_by("pk").values_list("pk")
+    ),
+    keys=models.BigIntegerField(),
+)

@@ -131,7 +131,7 @@ def insert_row(instance: models.Model) -> None:
     """
     connection = connections[DEFAULT_DB_ALIAS]
     sql, columns = _insert_statement(type(instance), connection.vendor)
-    values = [column.value(instance, connection) for column in columns]
+    values = [column.of(instance, connection) for column in columns]
     ((instance.pk,),) = run(connection, sql, values)
     instance._state.adding = False
     instance._state.db = DEFAULT_DB_ALIAS
@@ -147,7 +147,7 @@ def insert_unless_present(instances: Sequence[models.Model], unique: "models.Fie
     sql, columns = _insert_unless_present_statement(
         type(instances[0]), connection.vendor, rows_in_statement(len(instances), connection), unique
     )
-    rows = [[column.value(instance, connection) for column in columns] for instance in instances]
+    rows = [[column.of(instance, connection) for column in columns] for instance in instances]
     keys: dict[Any, Any] = dict(run(connection, sql, params_of_rows(rows, connection)))
     for instance in instances:
         instance.pk = keys.pop(getattr(instance, unique.attname), None)
@@ -204,17 +204,27 @@ class CompiledInsert:
         return sql, values
 
 
-def insert_rows(instances: Sequence[models.Model]) -> None:
-    """Insert new instances of one model over one statement that is built once; their keys stay unknown.
+def insert_rows(model: type[models.Model], names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Insert rows of a model, with values for these attributes of it, over one statement that is built once.
 
-    Sends no signals. Raises IntegrityError as the database does.
+    Other columns get their default of the database's. Sends no signals. Raises IntegrityError as the database
+    does.
     """
-    if not instances:
+    if not rows:
         return
     connection = connections[DEFAULT_DB_ALIAS]
-    sql, columns = _insert_many_statement(type(instances[0]), connection.vendor)
-    rows = [[column.value(instance, connection) for column in columns] for instance in instances]
-    _run_for_all(sql, rows, connection)
+    sql, columns = _insert_many_statement(model, tuple(names), connection.vendor)
+    if connection.vendor == "postgresql":
+        prepared = [
+            [column.element(value, connection) for column, value in zip(columns, row, strict=True)]
+            for row in rows
+        ]
+    else:
+        prepared = [
+            [column.value(value, connection) for column, value in zip(columns, row, strict=True)]
+            for row in rows
+        ]
+    _run_for_all(sql, prepared, connection)
 
 
 def _run_for_all(sql: str, rows: Sequence[Sequence[Any]], connection: BaseDatabaseWrapper) -> None:
@@ -253,7 +263,8 @@ class CompiledChange:
         if connection.vendor not in self._compiled:
             self._compiled[connection.vendor] = self._compile(connection)
         sql, params = self._compiled[connection.vendor]
-        _run_for_all(sql, [params.of(given, connection) for given in values], connection)
+        values_of = params.elements_of if connection.vendor == "postgresql" else params.of
+        _run_for_all(sql, [values_of(given, connection) for given in values], connection)
 
     def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Values]:
         given = {name: Parameter(name, field) for name, field in self.parameters.items()}
@@ -319,6 +330,14 @@ def _insert_unless_present_statement(
 
 
 @cache
-def _insert_many_statement(model: type[models.Model], vendor: str) -> tuple[str, list[Column]]:
-    sql, columns = _insert_statement(model, vendor, None if vendor == "postgresql" else 1)
-    return sql.rpartition(" RETURNING ")[0], columns
+def _insert_many_statement(
+    model: type[models.Model], names: tuple[str, ...], vendor: str
+) -> tuple[str, list[Column]]:
+    connection = connections[DEFAULT_DB_ALIAS]
+    quote = connection.ops.quote_name
+    by_name = {field.attname: field for field in model._meta.local_concrete_fields}
+    fields = [by_name[name] for name in names]
+    columns = ", ".join(quote(str(field.column)) for field in fields)
+    rows = values_of_rows(fields, None if vendor == "postgresql" else 1, connection)
+    table = quote(model._meta.db_table)
+    return f"INSERT INTO {table} ({columns}) {rows}", list(map(Column, fields))  # noqa: S608

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -23,6 +24,7 @@ class Parameter(models.Expression):
         self.name = name
         self.change = change
         self.plain_type = plain_type(output_field)
+        self.element_type = element_type(output_field)
 
     def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
         return "%s", [self]
@@ -38,6 +40,12 @@ class Parameter(models.Expression):
         if given.__class__ is self.plain_type:
             return given
         return self.output_field.get_db_prep_value(given, connection=connection)
+
+    def element(self, given: Any, connection: BaseDatabaseWrapper) -> Any:
+        """The given value as `array` takes it."""
+        if given.__class__ is self.element_type and self.change is None:
+            return given
+        return self.value(given, connection)
 
 
 class Each(Parameter):
@@ -112,6 +120,13 @@ class Values:
             values[place] = param.value(given[param.name], connection)
         return values
 
+    def elements_of(self, given: dict[str, Any], connection: BaseDatabaseWrapper) -> list[Any]:
+        """The same, for one element of an array each."""
+        values = self._fixed.copy()
+        for place, param in self._open:
+            values[place] = param.element(given[param.name], connection)
+        return values
+
 
 class Column:
     """A field of a model's rows that are inserted."""
@@ -120,13 +135,23 @@ class Column:
         self.field = field
         self.name = field.attname
         self.plain_type = plain_type(field)
+        self.element_type = element_type(field)
 
-    def value(self, instance: models.Model, connection: BaseDatabaseWrapper) -> Any:
+    def of(self, instance: models.Model, connection: BaseDatabaseWrapper) -> Any:
         """The instance's value as the database's driver takes it."""
-        value = getattr(instance, self.name)
-        if value.__class__ is self.plain_type:
-            return value
-        return self.field.get_db_prep_save(value, connection)
+        return self.value(getattr(instance, self.name), connection)
+
+    def value(self, given: Any, connection: BaseDatabaseWrapper) -> Any:
+        """The given value as the database's driver takes it."""
+        if given.__class__ is self.plain_type:
+            return given
+        return self.field.get_db_prep_save(given, connection)
+
+    def element(self, given: Any, connection: BaseDatabaseWrapper) -> Any:
+        """The given value as `array` takes it."""
+        if given is None or given.__class__ is self.element_type:
+            return given
+        return self.value(given, connection)
 
 
 _CONVERSIONS = ("to_python", "get_prep_value", "get_db_prep_value", "get_db_prep_save")
@@ -137,12 +162,33 @@ _PLAIN: tuple[tuple[type[models.Field[Any, Any]], type], ...] = (
 )
 
 
+# The driver needs to be told how large the column's integers are. What an array has is text.
+_PLAIN_ELEMENTS: tuple[tuple[type[models.Field[Any, Any]], type], ...] = (
+    *_PLAIN,
+    (models.IntegerField, int),
+    (models.AutoField, int),
+    (models.BigAutoField, int),
+    (models.DateTimeField, datetime),
+)
+
+
 def plain_type(field: "models.Field[Any, Any]") -> type | None:
     """The type whose values the field hands to the driver as they are; None if there is none.
 
     Its methods would ask each value several times what it is.
     """
-    for kind, plain in _PLAIN:
+    return _plain_type(field, _PLAIN)
+
+
+def element_type(field: "models.Field[Any, Any]") -> type | None:
+    """The same for what `array` is given."""
+    return _plain_type(getattr(field, "target_field", field), _PLAIN_ELEMENTS)
+
+
+def _plain_type(
+    field: "models.Field[Any, Any]", kinds: Iterable[tuple[type[models.Field[Any, Any]], type]]
+) -> type | None:
+    for kind, plain in kinds:
         inherited = (getattr(type(field), name) is getattr(kind, name) for name in _CONVERSIONS)
         if isinstance(field, kind) and all(inherited):
             return plain

@@ -54,6 +54,8 @@ _COUNT_CONTACT = CompiledChange(
     key=models.BigIntegerField(),
     number=models.IntegerField(),
 )
+# The columns of what is inserted.
+_ACTIVITY = ("alias_id", "contact_id", "event", "sender", "moment")
 
 
 class Blocks:
@@ -135,18 +137,18 @@ def _write(gathered: Sequence[_Block], more: Counter[_Blocked]) -> None:
         _COUNT([{"key": key, "number": aliases[key], "now": now} for key in sorted(aliases)])
         present = Contact.objects.hold(contacts)
         activities = [
-            Activity(
-                alias_id=alias_id,
-                contact_id=contact_id if contact_id in present else None,
-                event=Event.BLOCK,
-                sender=readable(sender),
-                moment=moment,
+            (
+                block.alias_id,
+                block.contact_id if block.contact_id in present else None,
+                Event.BLOCK.value,
+                readable(block.sender),
+                block.moment,
             )
-            for alias_id, contact_id, sender, moment in gathered
+            for block in gathered
         ]
         with pipelined():
             _COUNT_CONTACT([{"key": key, "number": contacts[key]} for key in sorted(present)])
-            insert_rows(activities)
+            insert_rows(Activity, _ACTIVITY, activities)
 
 
 blocks = Blocks()

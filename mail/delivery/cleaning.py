@@ -20,7 +20,7 @@ from django.utils.translation import gettext_noop as _
 from contacts.addresses import correspondent_address, correspondent_in_tag, is_reverse_address
 from core.addresses import AddressError, display_address, is_same_without_tag
 from core.mailboxes import Mailbox, mailboxes, plain_name, written
-from mail.delivery.message import HEADER_MAX, joint
+from mail.delivery.message import HEADER_MAX, Octets, joint, plain_address
 from mail.delivery.revealing import Part, Unreadable, parts, reason_against
 from mail.delivery.threads import folded, for_correspondent, ids_in, outgoing_id
 
@@ -116,11 +116,14 @@ class Draft:
 
     @cached_property
     def author(self) -> str:
-        """The one address in From, in its one form. Two parsers have to agree about it."""
+        """The one address in From, in its one form. Two parsers have to agree about it if it is written in
+        no everyday form."""
         text = self.text("from")
         if len(text) > _FROM_MAX:
             raise Unsendable(_("From is too long"))
         try:
+            if address := plain_address(text):
+                return correspondent_address(address)
             found = [correspondent_address(each.address) for each in mailboxes(text)]
             others = [each.addr_spec for each in parsing.header_factory("From", text).addresses]
             if len(found) == 1 and [correspondent_address(each) for each in others] == found:
@@ -174,8 +177,11 @@ class Draft:
         return {each.address for name in ("to", "cc") for each in self.mailboxes(name)}
 
 
-def cleaned(draft: Draft, writer: Writer, message_id: str, is_own: Callable[[str], bool]) -> bytes:
-    """The message as it goes out, without a signature. Raises Unsendable.
+def cleaned(
+    draft: Draft, writer: Writer, message_id: str, is_own: Callable[[str], bool]
+) -> tuple[bytes, Octets]:
+    """The message as it goes out, without a signature: its header with the empty line after it, and its body.
+    Raises Unsendable.
 
     `message_id`: the mailbox's own, or what stands for it. `is_own`: whether the mailbox made a Message-ID
     that the message refers to.
@@ -193,8 +199,8 @@ def cleaned(draft: Draft, writer: Writer, message_id: str, is_own: Callable[[str
         if ids := dict.fromkeys(shown[each] for each in ids_in(draft.text(name)) if each in shown):
             fields.append((title, folded(ids).encode()))
     fields += [(_NAMES[name], _kept(draft, name)) for name in _KEPT if name in draft.raw]
-    header = b"".join(name.encode() + b": " + value + b"\r\n" for name, value in fields)
-    return header + _body(draft, writer)
+    lines = [name.encode() + b": " + value + b"\r\n" for name, value in fields]
+    return b"".join([*lines, b"\r\n"]), _body(draft, writer)
 
 
 def _kept(draft: Draft, name: str) -> bytes:
@@ -234,19 +240,22 @@ def _mapped(mailbox: Mailbox, writer: Writer) -> Mailbox | None:
 
 
 def _refuse_revealing(draft: Draft, writer: Writer) -> None:
+    names = writer.names
     for name in _KEPT:
-        text = str(parsing.header_factory("Subject", draft.text(name))).lower()
-        if any(address in text for address in writer.names):
+        text = draft.text(name)
+        if "=?" in text:
+            text = str(parsing.header_factory("Subject", text))
+        if any(address in text.lower() for address in names):
             raise Unsendable(f"{_NAMES[name]} names your own address")
-    if reason := reason_against(draft.content, writer.names, writer.alias):
+    if reason := reason_against(draft.content, names, writer.alias):
         raise Unsendable(reason)
 
 
-def _body(draft: Draft, writer: Writer) -> bytes:
-    """The empty line and what follows it."""
-    start = draft.header_end + 2
+def _body(draft: Draft, writer: Writer) -> Octets:
+    """What follows the header's empty line."""
+    start = draft.header_end + len(b"\r\n\r\n")
     if not writer.cleans_text:
-        return draft.content[start:]
+        return memoryview(draft.content)[start:]
     replaced = dict.fromkeys(writer.names, writer.alias)
     replaced |= {reverse: each.address for reverse, each in writer.correspondents.items()}
     made, position = [], start

@@ -15,7 +15,7 @@ from mail.delivery.dkim import sign_with
 from mail.delivery.handover import LARGE, Head, Message
 from mail.delivery.hiding import REPLIES_FIELD, Incoming
 from mail.delivery.lookups import Destination, Lookups
-from mail.delivery.message import Fields, joint, may_offer_unsubscribe, trace_fields, written
+from mail.delivery.message import Fields, Octets, joint, may_offer_unsubscribe, trace_fields, written
 from mail.delivery.record import Ledger
 from mail.delivery.vouching import without_vouchers
 from mail.models import Caution
@@ -33,7 +33,7 @@ class Composed:
     should be."""
 
     top: bytes
-    content: bytes
+    content: Octets
     contact: Correspondent | None = None
     contact_name: str = ""
     caution: str = ""
@@ -79,14 +79,14 @@ async def hidden(
         (REPLIES_FIELD, HIDDEN),
     ]
     # Signing takes a millisecond, in which others have their turn.
-    signature, content = await asyncio.to_thread(
+    top = await asyncio.to_thread(
         _signed, incoming, _shown(incoming, found, alias.sender_format), written(fields), keys
     )
     if incoming.author is None:
-        return Composed(signature, content)
+        return Composed(top, incoming.body)
     contact = found[incoming.author]
     is_unnamed = not contact.name and not contact.is_name_kept
-    return Composed(signature, content, contact, incoming.author_name if is_unnamed else "")
+    return Composed(top, incoming.body, contact, incoming.author_name if is_unnamed else "")
 
 
 async def _contacts(incoming: Incoming, alias_id: int, lookups: Lookups, ledger: Ledger) -> Found:
@@ -107,12 +107,10 @@ def _shown(incoming: Incoming, found: Found, sender_format: str | None) -> dict[
     return shown
 
 
-def _signed(
-    incoming: Incoming, shown: Mapping[str, Mailbox], top: bytes, keys: list[DkimKey]
-) -> tuple[bytes, bytes]:
-    """The message that is sent, and the fields above it that sign it."""
-    content = incoming.rewritten(shown, top)
-    return sign_with(keys, _domain(incoming.alias), content), content
+def _signed(incoming: Incoming, shown: Mapping[str, Mailbox], top: bytes, keys: list[DkimKey]) -> bytes:
+    """The whole new header: the fields that sign the message, those in `top`, and the rewritten ones."""
+    header = top + incoming.rewritten(shown)
+    return sign_with(keys, _domain(incoming.alias), header, incoming.body) + header
 
 
 def _domain(address: str) -> str:

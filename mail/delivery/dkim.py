@@ -14,6 +14,7 @@ from django.conf import settings
 
 from core.sealing import CannotUnseal
 from domains.models.dkim_key import DkimKey, signing_keys
+from mail.delivery.message import PIECE, Octets
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ _LINE_MAX = 72
 _FIELD_END = re.compile(rb"\r\n(?![ \t])")
 _NAME = re.compile(r"[\x21-\x39\x3b-\x7e]+")
 _WHITE_SPACE = re.compile(rb"[ \t]+")
+_LINE_END = re.compile(rb"\r\n")
 
 Fields = dict[str, list[bytes]]
 
@@ -43,23 +45,26 @@ def sign(domain: str, content: bytes) -> bytes:
     `domain` is that of From, in A-labels; `content` is exactly what will be sent, with CRLF at each line
     end. Empty if the domain has no key whose record is in the DNS, or if the message has no From.
     """
-    return sign_with(signing_keys(domain), domain, content) if settings.MAIL_DKIM == OURS else b""
-
-
-def sign_with(keys: Sequence[DkimKey], domain: str, content: bytes) -> bytes:
-    """The same with these keys of the domain (domains.models.dkim_key.signing_keys), without the database."""
-    if not keys or settings.MAIL_DKIM != OURS:
+    if settings.MAIL_DKIM != OURS or content.startswith(b"\r\n"):
         return b""
     header, _empty_line, body = content.partition(b"\r\n\r\n")
+    return sign_with(signing_keys(domain), domain, header, body)
+
+
+def sign_with(keys: Sequence[DkimKey], domain: str, header: bytes, body: Octets) -> bytes:
+    """The same with these keys of the domain (domains.models.dkim_key.signing_keys), without the database,
+    and without a copy of the body."""
+    if not keys or settings.MAIL_DKIM != OURS:
+        return b""
     fields = _fields(header)
-    if "from" not in fields or content.startswith(b"\r\n"):
+    if "from" not in fields:
         return b""
     names = [name for name in SIGNED for _ in range(len(fields.get(name, ())) + (name in OVERSIGNED))]
     header = b"".join(_signed_fields(names, fields))
-    tags = (
-        f"h={_folded(':'.join(names), ':')};\r\n"
-        f"\tbh={base64.b64encode(hashlib.sha256(relaxed_body(body)).digest()).decode()};"
-    )
+    body_hash = hashlib.sha256()
+    for piece in relaxed_body(body):
+        body_hash.update(piece)
+    tags = f"h={_folded(':'.join(names), ':')};\r\n\tbh={base64.b64encode(body_hash.digest()).decode()};"
     made = []
     for key in keys:
         try:
@@ -122,14 +127,29 @@ def relaxed(value: bytes) -> bytes:
     return _WHITE_SPACE.sub(b" ", value.replace(b"\r\n", b"")).strip(b" ")
 
 
-def relaxed_body(body: bytes) -> bytes:
-    """The body in "relaxed" form (RFC 6376 §3.4.4)."""
-    if body and not body.endswith(b"\r\n"):
-        body += b"\r\n"
-    if b"\t" in body or b"  " in body:
-        body = _WHITE_SPACE.sub(b" ", body)
-    body = body.replace(b" \r\n", b"\r\n")
-    end = len(body)
-    while body.endswith(b"\r\n", 0, end):
-        end -= 2
-    return body[:end] + b"\r\n" if end else b""
+def relaxed_body(body: Octets, size: int = PIECE) -> Iterator[bytes]:
+    """The body in "relaxed" form (RFC 6376 §3.4.4), in pieces of about this size. A line stays whole."""
+    begin, line_ends, is_empty = 0, 0, True
+    while begin < len(body):
+        found = _LINE_END.search(body, begin + size)
+        end = found.end() if found else len(body)
+        piece = _relaxed_lines(bytes(body[begin:end]))
+        begin, end = end, len(piece)
+        while piece.endswith(b"\r\n", 0, end):
+            end -= 2
+        if end:
+            # Those after the last line with something in it are one.
+            yield b"\r\n" * line_ends + piece[:end]
+            line_ends = 0
+        line_ends += (len(piece) - end) // 2
+        is_empty = is_empty and not end
+    if not is_empty:
+        yield b"\r\n"
+
+
+def _relaxed_lines(lines: bytes) -> bytes:
+    if not lines.endswith(b"\r\n"):
+        lines += b"\r\n"
+    if b"\t" in lines or b"  " in lines:
+        lines = _WHITE_SPACE.sub(b" ", lines)
+    return lines.replace(b" \r\n", b"\r\n")

@@ -17,6 +17,7 @@ from mail.delivery import record
 from mail.delivery.blocks import blocks
 from mail.delivery.bounce import read_bounce
 from mail.delivery.composing import Composed, as_it_came, hidden, trace
+from mail.delivery.entries import NO_ALIAS, Begun, Redirected, Released, Settled
 from mail.delivery.gatherer import ANSWER_TIMEOUT
 from mail.delivery.handover import LARGE, Answer, Head, Message, Said
 from mail.delivery.lookups import Destination, Lookups
@@ -25,10 +26,10 @@ from mail.delivery.message import (
     is_looping,
 )
 from mail.delivery.next_hop import Accepted, NextHop, Outcome, Pending, Refused
-from mail.delivery.record import Begun, Ledger, Redirected, Released, Settled
+from mail.delivery.record import Ledger
 from mail.delivery.reply import Replies
 from mail.delivery.report import in_one_line
-from mail.delivery.resolve import Kind, Resolution
+from mail.delivery.resolve import Kind, Resolution, needs_database
 from mail.delivery.return_path import return_path
 from mail.delivery.screening import NOT_SCREENED, Screened, screen
 from mail.models import readable
@@ -48,7 +49,7 @@ def recognised_by(message: Message, resolution: Resolution) -> Key:
     an alias (NO_ALIAS), the digest covers the address too."""
     if resolution.kind is Kind.FORWARD and resolution.alias_id is not None:
         return resolution.alias_id, message.digest
-    return record.NO_ALIAS, hashlib.sha256(f"{resolution.address}\0{message.digest}".encode()).hexdigest()
+    return NO_ALIAS, hashlib.sha256(f"{resolution.address}\0{message.digest}".encode()).hexdigest()
 
 
 @dataclass
@@ -137,6 +138,10 @@ class Forwarder:
             self._underway.discard(key)
         return Answer.REFUSED
 
+    async def leads_to_us(self, destination: str) -> bool:
+        """Whether a destination is at a domain of ours, and no mailbox there."""
+        return needs_database(destination) and (await self.lookups.resolve(destination)).kind in _OURS
+
     async def forward(self, message: Message, alias: Resolution, alias_id: int) -> Answer:
         """Send the message to every destination of the alias that does not have it yet.
 
@@ -163,11 +168,11 @@ class Forwarder:
 
     async def _to_postmaster(self, message: Message, address: str, digest: str) -> Answer:
         """Send the message to MAIL_POSTMASTER."""
-        if is_looping(message.head.fields, record.NO_ALIAS):
+        if is_looping(message.head.fields, NO_ALIAS):
             return Answer.LOOP
         known = await self.lookups.delivery_without_alias(digest)
         copy = _Copy(0, settings.MAIL_POSTMASTER, False, *known)
-        return await _Sending(self, message, address, (record.NO_ALIAS, digest)).answer([copy])
+        return await _Sending(self, message, address, (NO_ALIAS, digest)).answer([copy])
 
     async def redirect(self, head: Head, alias: Resolution, alias_id: int) -> "Redirection | Answer | None":
         """Let the mail server in front send the message to the alias's destination, counted as forwarded.
@@ -191,7 +196,7 @@ class Forwarder:
             if len(destinations) != 1:
                 return None
             ((address, destination_id, email, is_paused, hides_replies, _format),) = destinations
-            if is_paused or hides_replies or (await self.lookups.resolve(email)).kind in _OURS:
+            if is_paused or hides_replies or await self.leads_to_us(email):
                 return None
             # In place of a digest: what tells a day's messages apart in a return path.
             sender = _new_sender(head.sender, address, alias_id, destination_id, secrets.token_hex(2))
@@ -304,7 +309,7 @@ class _Sending:
         return await hidden(self.message, self.alias, alias_id, forwarder.lookups, forwarder.ledger)
 
     async def _leads_to_us(self, copy: _Copy) -> bool:
-        return (await self.forwarder.lookups.resolve(copy.email)).kind in _OURS
+        return await self.forwarder.leads_to_us(copy.email)
 
     def _sender_for(self, copy: _Copy) -> str:
         """A return path; the null sender for bounces, and for the postmaster, whom no bounce may reveal."""

@@ -136,13 +136,13 @@ class Incoming:
                 found.setdefault(address, None)
         return list(found.items())
 
-    def rewritten(self, shown: Mapping[str, Mailbox], top: bytes = b"") -> bytes:
-        """The message with reverse addresses, below the fields in `top`.
+    def rewritten(self, shown: Mapping[str, Mailbox]) -> bytes:
+        """The header with reverse addresses, and the empty line that ends it: what goes above `body`.
 
         `shown` has, for each correspondent's address, the mailbox that stands for it. Whoever is not among
         them cannot be answered, and is left out.
         """
-        return b"".join([top, *_Rewriting(self, shown).fields(), b"\r\n", self.body])
+        return b"".join([*_Rewriting(self, shown).fields(), b"\r\n"])
 
     def is_alias(self, text: str) -> bool:
         """Whether mail to this address reaches the alias."""

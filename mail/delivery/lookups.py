@@ -1,6 +1,5 @@
 """What forwarding asks the database: one statement for all who ask the same kind of question at once."""
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from contacts.book import Correspondent, Found, Wanted, contacts_for_all, find_a
 from core.addresses import AddressError
 from core.db.compiled import CompiledQuery
 from domains.models.dkim_key import DkimKey, signing_keys
-from mail.delivery.dkim import sign_with
 from mail.delivery.gatherer import Gatherer
 from mail.delivery.resolve import Resolution, needs_database, resolve, resolve_all
 from mail.delivery.writers import (
@@ -143,9 +141,17 @@ class _DeliveryOf:
     digest: str
 
 
+_WITHOUT_ALIAS = CompiledQuery(
+    lambda digests: Delivery.objects.filter(alias=None, digest__among=digests).values_list(
+        "digest", "pk", "accepted", "moment"
+    ),
+    digests=models.CharField(),
+)
+
+
 def _deliveries_without_alias(questions: Sequence[_DeliveryOf]) -> list[Known]:
-    rows = Delivery.objects.filter(alias=None, digest__in=[each.digest for each in questions])
-    found = {row[0]: Known(*row[1:]) for row in rows.values_list("digest", "pk", "accepted", "moment")}
+    rows = _WITHOUT_ALIAS(digests=[each.digest for each in questions])
+    found = {digest: Known(*known) for digest, *known in rows}
     return [found.get(each.digest, NOTHING) for each in questions]
 
 
@@ -265,10 +271,6 @@ class Lookups(Gatherer[Any, Any]):
         """The keys that sign mail from this domain (mail.delivery.dkim.sign_with)."""
         found: list[DkimKey] = await self.ask(_KeysOf(domain))
         return found
-
-    async def signature(self, domain: str, content: bytes) -> bytes:
-        """The fields that sign the message (mail.delivery.dkim.sign), made aside: they take a millisecond."""
-        return await asyncio.to_thread(sign_with, await self.signing_keys(domain), domain, content)
 
     async def delivery_without_alias(self, digest: str) -> Known:
         """What is known of a message to the postmaster."""

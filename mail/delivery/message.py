@@ -32,9 +32,23 @@ HEADER_END = re.compile(rb"\r?\n\r?\n")
 _PART_HEADER = re.compile(
     rb"(?m)^--[^\r\n]+\r?\n((?:[\x21-\x39\x3b-\x7e]+[ \t]*:[^\r\n]*\r?\n(?:[ \t][^\r\n]*\r?\n)*)+)"
 )
-# The everyday form of a From field, which needs no parser: `Name <address>`.
-_MAILBOX = re.compile(r"[A-Za-z0-9 ._-]*<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+)>")
+# The everyday forms of a From field, which all parsers read alike: `Name <address>`, and an address alone.
+_ADDRESS = r"([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+)"
+_MAILBOX = re.compile(rf"[A-Za-z0-9 ._-]*<{_ADDRESS}>|{_ADDRESS}")
 Fields = Sequence[tuple[str, str]]
+# A view of a large message's body is no copy of it.
+Octets = bytes | memoryview
+# Octets of a message that are worked on at once.
+PIECE = 256 * 1024
+
+
+def pieces_of(octets: Octets) -> Iterator[bytes]:
+    """The octets in pieces that are worked on one after the other."""
+    return (bytes(octets[begin : begin + PIECE]) for begin in range(0, len(octets), PIECE))
+
+
+def is_ascii(octets: Octets) -> bool:
+    return all(piece.isascii() for piece in pieces_of(octets))
 
 
 def header_fields(message: bytes) -> Iterator[tuple[str, str]]:
@@ -67,14 +81,20 @@ def received_at(fields: Fields) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def needs_utf8(message: bytes) -> bool:
+def needs_utf8(message: Octets, top: bytes = b"") -> bool:
     """Whether a header of the message, or of one of its parts, is not ASCII (RFC 6532): such a message
-    may be handed only to a server that offers SMTPUTF8."""
-    if message.isascii():
+    may be handed only to a server that offers SMTPUTF8. `top`: what of its header is above the octets in
+    `message`."""
+    if not top.isascii():
+        return True
+    if is_ascii(message):
         return False
-    end = HEADER_END.search(message)
-    header, body = (message[: end.start()], message[end.end() :]) if end else (message, b"")
-    return not header.isascii() or any(not part[1].isascii() for part in _PART_HEADER.finditer(body))
+    begin = 0
+    if not top.endswith(b"\r\n\r\n") and message[:2] != b"\r\n":
+        end = HEADER_END.search(message)
+        begin = end.end() if end else len(message)
+    parts = _PART_HEADER.finditer(message, begin)
+    return not is_ascii(message[:begin]) or any(not part[1].isascii() for part in parts)
 
 
 # What goes between our fields and a message without a header: the line that ends ours.
@@ -97,12 +117,12 @@ def joint(message: bytes) -> bytes:
     return _NO_HEADER
 
 
-def without_first_received(message: bytes) -> bytes:
+def without_first_received(message: bytes) -> Octets:
     """The message without a Received field at its very top, which a relay in front writes anew each time."""
     if message[:9].lower() != b"received:":
         return message
     end = _FIELD_END.search(message)
-    return message[end.end() :] if end else b""
+    return memoryview(message)[end.end() :] if end else b""
 
 
 def loop_mark(alias_id: int) -> str:
@@ -130,14 +150,20 @@ def _is_mark(text: str, alias_id: int) -> bool:
     return hmac.compare_digest(text.encode(), loop_mark(alias_id).encode())
 
 
+def plain_address(text: str) -> str:
+    """The address in a field that is in an everyday form; "" if it needs a parser."""
+    match = None if "=?" in text else _MAILBOX.fullmatch(text)
+    return match[1] or match[2] if match else ""
+
+
 def author(fields: Fields, envelope_sender: str) -> str:
     """The address in From, as the owner sees it; the envelope's sender if From is missing, ambiguous (there
     are two, and mail readers show one or the other) or unreadable."""
     texts = [text for name, text in fields if name == "from"]
     if len(texts) != 1:
         return envelope_sender
-    if match := _MAILBOX.fullmatch(texts[0]):
-        return match[1]
+    if address := plain_address(texts[0]):
+        return address
     text = re.sub(r"[\x00-\x08\x0a-\x1f\x7f]", "", texts[0][:_FROM_MAX])
     first = next(mailboxes(text), None)
     return first.address if first and first.address else envelope_sender

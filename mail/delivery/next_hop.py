@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import aiosmtplib
 from django.conf import settings
 
+from mail.delivery.message import Octets
 from mail.delivery.smtp_client import TIMEOUT, Connection, Mail
 
 # An enhanced status is the first word after the reply code (RFC 2034 §4), and only there: an address in
@@ -61,7 +62,7 @@ class NextHop(Protocol):
     """Takes messages on, in one event loop."""
 
     async def send(
-        self, sender: str, recipient: str, message: bytes, *, top: bytes = b"", utf8: bool = False
+        self, sender: str, recipient: str, message: Octets, *, top: bytes = b"", utf8: bool = False
     ) -> Outcome:
         """Hand one message over, to one recipient; `sender` is "" for the null sender.
 
@@ -80,7 +81,7 @@ class Maildir:
         self._numbers = itertools.count(1)
 
     async def send(
-        self, sender: str, recipient: str, message: bytes, *, top: bytes = b"", utf8: bool = False
+        self, sender: str, recipient: str, message: Octets, *, top: bytes = b"", utf8: bool = False
     ) -> Outcome:
         try:
             envelope = f"Return-Path: <{sender}>\r\nDelivered-To: {recipient}\r\n".encode()
@@ -92,7 +93,7 @@ class Maildir:
     async def close(self) -> None:
         """Nothing is kept."""
 
-    def _write(self, *parts: bytes) -> None:
+    def _write(self, *parts: Octets) -> None:
         for name in ("tmp", "new", "cur"):
             (self.path / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         host = socket.gethostname().replace("/", "_")
@@ -139,7 +140,7 @@ class SmtpHop:
             await self._kept.pop().close()
 
     async def send(
-        self, sender: str, recipient: str, message: bytes, *, top: bytes = b"", utf8: bool = False
+        self, sender: str, recipient: str, message: Octets, *, top: bytes = b"", utf8: bool = False
     ) -> Outcome:
         mail = Mail(sender, recipient, message, top, utf8)
         if kept := await self._take_kept():

@@ -6,10 +6,8 @@ written.
 """
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -25,106 +23,30 @@ from contacts.models import Contact
 from core.db.compiled import CompiledChange, insert_rows
 from core.db.locks import limit_lock_wait
 from core.db.statements import pipelined
-from mail.delivery.bounce import Returned, count_returned, note_bounce
-from mail.delivery.database import WRITE_TIMEOUT, refuse_late
+from mail.delivery.bounce import count_returned, note_bounce
+from mail.delivery.database import WRITE_TIMEOUT
+from mail.delivery.entries import (
+    RETRY,
+    Batch,
+    Begun,
+    Entry,
+    Fault,
+    Forgotten,
+    Redirected,
+    Released,
+    Retry,
+    Settled,
+)
 from mail.delivery.faults import note_fault
-from mail.delivery.gatherer import ANSWER_TIMEOUT, Gatherer
-from mail.delivery.senders import NotedSenders, Pair, Sender
+from mail.delivery.gatherer import Gatherer
+from mail.delivery.senders import NotedSenders
 from mail.models import STATUS_MAX, Activity, Delivery, Event
 
 logger = logging.getLogger(__name__)
 
-# Stands for an alias and a destination if there are none: for postmaster@ and abuse@, and bounces.
-NO_ALIAS = 0
 # How long a copy that was begun counts as underway, in any process. After that, the process that began
 # it must be gone, and nobody knows whether it was sent: it is sent again, so that none is lost.
 LEASE = timedelta(seconds=30)
-
-
-@dataclass(frozen=True)
-class Begun:
-    """Copies of a message that are about to be sent."""
-
-    alias_id: int
-    digest: str
-    destination_ids: tuple[int, ...]
-    stale: tuple[int, ...] = ()  # keys of deliveries that were begun before, with an unknown outcome
-    deadline: float = field(default_factory=lambda: time.monotonic() + ANSWER_TIMEOUT)
-
-
-@dataclass(frozen=True)
-class Settled:
-    """One copy that the next hop has taken, or refused for good with this status (RFC 3463)."""
-
-    alias_id: int
-    destination_id: int
-    digest: str
-    status: str  # "" if it was accepted
-    sender: str
-    reason: str = ""  # why it was refused, in one line
-    contact_id: int | None = None
-    contact_name: str = ""  # as the author's own From has it, to be noted if the contact has none
-    caution: str = ""  # mail.models.Caution
-    heard: Sender | None = None  # if the alias was made for another website
-
-    @property
-    def is_accepted(self) -> bool:
-        return not self.status
-
-
-@dataclass(frozen=True)
-class Replied(Settled):
-    """A reply that the next hop has taken, or refused for good. Its delivery has no alias: the digest says
-    which contact it was for."""
-
-    from_alias: int = 0
-    contact_id: int = 0
-
-
-@dataclass(frozen=True)
-class Released:
-    """Copies that were begun, and that the next hop has not taken."""
-
-    alias_id: int
-    digest: str
-    destination_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """A message that need not be recognised any more."""
-
-    alias_id: int
-    digest: str
-
-
-@dataclass(frozen=True)
-class Redirected:
-    """A message that the mail server in front sends on by itself: it counts as forwarded, unless that could
-    not be written by the deadline (of time.monotonic())."""
-
-    alias_id: int
-    destination_id: int
-    sender: str
-    deadline: float
-    contact_id: int | None = None
-    heard: Sender | None = None
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A fault of this site (mail.delivery.faults)."""
-
-    what: str
-
-
-@dataclass(frozen=True)
-class Retry:
-    """Nothing new: what could not be written before is tried again."""
-
-
-RETRY = Retry()
-Entry = Begun | Settled | Released | Forgotten | Redirected | Returned | Fault | Retry
 # Seconds that a commit waits for others that are about to be written.
 COMPANY = 0.005
 
@@ -184,6 +106,19 @@ _SETTLE = CompiledChange(
 _RELEASE = CompiledChange(
     lambda **copy: Delivery.objects.filter(accepted__isnull=True, **copy), None, **_COPY
 )
+_SETTLE_WITHOUT_ALIAS = CompiledChange(
+    lambda digest, accepted: Delivery.objects.filter(alias=None, destination=None, digest=digest),
+    lambda digest, accepted: {"accepted": accepted},
+    digest=models.CharField(),
+    accepted=models.BooleanField(),
+)
+_RELEASE_WITHOUT_ALIAS = CompiledChange(
+    lambda digest: Delivery.objects.filter(alias=None, accepted__isnull=True, digest=digest),
+    digest=models.CharField(),
+)
+_FORGET_WITHOUT_ALIAS = CompiledChange(
+    lambda digest: Delivery.objects.filter(alias=None, digest=digest), digest=models.CharField()
+)
 _FORGET = CompiledChange(
     lambda alias_id, digest: Delivery.objects.filter(alias_id=alias_id, digest=digest),
     alias_id=models.BigIntegerField(),
@@ -194,33 +129,25 @@ _FORGET = CompiledChange(
 def _write_all(entries: Sequence[Entry], noted: NotedSenders | None = None) -> None:
     noted = noted or NotedSenders()
     now = timezone.now()
-    settled = [entry for entry in entries if isinstance(entry, Settled) and entry.alias_id]
-    contacts = {
-        entry.contact_id
-        for entry in entries
-        if isinstance(entry, Settled | Redirected) and entry.contact_id is not None
-    }
-    heard = _heard(entries)
-    _refuse_late(entries)
+    batch = Batch(entries)
+    contacts, heard = batch.contacts, batch.heard
+    batch.refuse_late()
     with transaction.atomic():
-        for entry in entries:
-            if isinstance(entry, Settled | Released | Forgotten) and not entry.alias_id:
-                _write_without_alias(entry)
         with pipelined():
             limit_lock_wait(timedelta(seconds=WRITE_TIMEOUT))
-            _change_rows(entries, now)
-            insert_rows(_begun(entries, now))
+            _change_rows(batch, now)
+            insert_rows(Delivery, _DELIVERY, _begun(batch, now))
             if not contacts:
-                insert_rows(_activities(entries, now))
+                insert_rows(Activity, _ACTIVITY, _activities(batch, now))
         if contacts:
             # After the aliases' rows, as where an alias is stripped: no deadlocks.
             present = Contact.objects.hold(contacts)
             with pipelined():
-                _count_contacts(entries, now, present)
-                insert_rows(_activities(entries, now, present))
-                insert_rows(_reply_activities(entries, now, present))
+                _count_contacts(batch, now, present)
+                insert_rows(Activity, _ACTIVITY, _activities(batch, now, present))
+                insert_rows(Activity, _REPLY_ACTIVITY, _reply_activities(batch, now, present))
         noted.note(heard)
-        for copy in settled:
+        for copy in batch.settled:
             if not copy.is_accepted:
                 try:
                     note_bounce(EmailAddress.objects.get(pk=copy.destination_id), copy.status)
@@ -230,145 +157,109 @@ def _write_all(entries: Sequence[Entry], noted: NotedSenders | None = None) -> N
                 logger.info(
                     "alias %s destination %s refused: %s", copy.alias_id, copy.destination_id, copy.status
                 )
-        for entry in entries:
-            if isinstance(entry, Returned):
-                count_returned(*entry)
-            if isinstance(entry, Fault):
-                transaction.on_commit(partial(note_fault, entry.what))
-        _refuse_late(entries)
+        for returned in batch.returned:
+            count_returned(*returned)
+        for fault in batch.faults:
+            transaction.on_commit(partial(note_fault, fault.what))
+        batch.refuse_late()
     noted.remember(heard)
 
 
-def _heard(entries: Sequence[Entry]) -> dict[Pair, bool]:
-    """Who has written to aliases that were made for other websites, and whether that is proven."""
-    return {
-        (entry.alias_id, entry.heard.domain): entry.heard.is_proven
-        for entry in entries
-        if isinstance(entry, Settled | Redirected) and entry.alias_id and entry.heard
-    }
+# The columns of what is inserted.
+_DELIVERY = ("alias_id", "destination_id", "digest", "moment")
+_ACTIVITY = (
+    *("alias_id", "moment", "event", "sender", "destination_id", "status", "reason", "contact_id"),
+    *("caution", "sender_domain"),
+)
+_REPLY_ACTIVITY = ("alias_id", "moment", "event", "is_reply", "contact_id", "sender", "status", "reason")
+_FORWARD, _REPLY, _BOUNCE = (event.value for event in (Event.FORWARD, Event.REPLY, Event.BOUNCE))
+Row = tuple[Any, ...]
 
 
-def _refuse_late(entries: Sequence[Entry]) -> None:
-    for entry in entries:
-        if isinstance(entry, Begun | Redirected):
-            refuse_late(entry.deadline)
-
-
-def _begun(entries: Sequence[Entry], now: datetime) -> list[Delivery]:
+def _begun(batch: Batch, now: datetime) -> list[Row]:
     return [
-        Delivery(
-            alias_id=copies.alias_id or None,
-            destination_id=destination_id or None,
-            digest=copies.digest,
-            moment=now,
-        )
-        for copies in entries
-        if isinstance(copies, Begun)
+        (copies.alias_id or None, destination_id or None, copies.digest, now)
+        for copies in batch.begun
         for destination_id in copies.destination_ids
     ]
 
 
-def _count_contacts(entries: Sequence[Entry], now: datetime, present: Set[int]) -> None:
+def _count_contacts(batch: Batch, now: datetime, present: Set[int]) -> None:
     """Count what came from these contacts and went to them, in the order of their keys."""
     forwards: Counter[int] = Counter()
     replies: Counter[int] = Counter()
-    for entry in entries:
-        match entry:
-            case Replied():
-                replies[entry.contact_id] += entry.is_accepted
-            case Settled() if entry.contact_id is not None:
-                forwards[entry.contact_id] += entry.is_accepted
-            case Redirected() if entry.contact_id is not None:
-                forwards[entry.contact_id] += 1
+    for reply in batch.replied:
+        replies[reply.contact_id] += reply.is_accepted
+    for entry in batch.forwards:
+        if entry.contact_id is not None:
+            forwards[entry.contact_id] += entry.is_accepted
     for change, counts in ((_COUNT_CONTACT, forwards), (_COUNT_TO_CONTACT, replies)):
         change([{"key": key, "number": counts[key], "now": now} for key in sorted(present) if counts[key]])
     named = {
         entry.contact_id: entry.contact_name
-        for entry in entries
-        if isinstance(entry, Settled) and entry.contact_id in present and entry.contact_name
+        for entry in batch.settled
+        if entry.contact_id in present and entry.contact_name
     }
     _NAME_CONTACT([{"key": key, "name": name, "before": ""} for key, name in sorted(named.items())])
 
 
-def _activities(entries: Sequence[Entry], now: datetime, contacts: Set[int] = frozenset()) -> list[Activity]:
+def _activities(batch: Batch, now: datetime, contacts: Set[int] = frozenset()) -> list[Row]:
     """`contacts`: those that are still there."""
+    rows = []
+    for entry in batch.forwards:
+        contact_id = entry.contact_id if entry.contact_id in contacts else None
+        event, status, reason, caution = _FORWARD, "", "", ""
+        if isinstance(entry, Settled):
+            status, reason, caution = entry.status[:STATUS_MAX], entry.reason, entry.caution
+            event = _BOUNCE if status else _FORWARD
+        heard = entry.heard.domain if entry.heard else ""
+        made = (entry.alias_id, now, event, entry.sender, entry.destination_id)
+        rows.append((*made, status, reason, contact_id, caution, heard))
+    return rows
+
+
+def _reply_activities(batch: Batch, now: datetime, contacts: Set[int]) -> list[Row]:
     return [
-        Activity(
-            alias_id=entry.alias_id,
-            moment=now,
-            event=Event.BOUNCE if isinstance(entry, Settled) and not entry.is_accepted else Event.FORWARD,
-            sender=entry.sender,
-            destination_id=entry.destination_id,
-            status=entry.status[:STATUS_MAX] if isinstance(entry, Settled) else "",
-            reason=entry.reason if isinstance(entry, Settled) else "",
-            contact_id=entry.contact_id if entry.contact_id in contacts else None,
-            caution=entry.caution if isinstance(entry, Settled) else "",
-            sender_domain=entry.heard.domain if entry.heard else "",
+        (
+            entry.from_alias,
+            now,
+            _REPLY if entry.is_accepted else _BOUNCE,
+            True,
+            entry.contact_id if entry.contact_id in contacts else None,
+            entry.sender,
+            entry.status[:STATUS_MAX],
+            entry.reason,
         )
-        for entry in entries
-        if isinstance(entry, Settled | Redirected) and entry.alias_id
+        for entry in batch.replied
     ]
 
 
-def _reply_activities(entries: Sequence[Entry], now: datetime, contacts: Set[int]) -> list[Activity]:
-    return [
-        Activity(
-            alias_id=entry.from_alias,
-            moment=now,
-            event=Event.REPLY if entry.is_accepted else Event.BOUNCE,
-            is_reply=True,
-            contact_id=entry.contact_id if entry.contact_id in contacts else None,
-            sender=entry.sender,
-            status=entry.status[:STATUS_MAX],
-            reason=entry.reason,
-        )
-        for entry in entries
-        if isinstance(entry, Replied)
-    ]
-
-
-def _change_rows(entries: Sequence[Entry], now: datetime) -> None:
+def _change_rows(batch: Batch, now: datetime) -> None:
     """In the order of their keys, so that two processes do not wait for each other."""
     counts: Counter[int] = Counter()
     replies: Counter[int] = Counter()
-    stale, settled, released, forgotten = [], [], [], []
-    for entry in entries:
-        match entry:
-            case Begun():
-                stale += [{"key": key} for key in entry.stale]
-            case Settled() if entry.alias_id:
-                counts[entry.alias_id] += entry.is_accepted
-                settled.append(_copy(entry, entry.destination_id) | {"accepted": entry.is_accepted})
-            case Replied():
-                replies[entry.from_alias] += entry.is_accepted
-            case Released() if entry.alias_id:
-                released += [_copy(entry, destination_id) for destination_id in entry.destination_ids]
-            case Redirected():
-                counts[entry.alias_id] += 1
-            case Forgotten() if entry.alias_id:
-                forgotten.append({"alias_id": entry.alias_id, "digest": entry.digest})
-    _COUNT([{"key": key, "number": counts[key], "now": now} for key in sorted(counts) if counts[key]])
-    _COUNT_FROM_ALIAS(
-        [{"key": key, "number": replies[key], "now": now} for key in sorted(replies) if replies[key]]
-    )
-    _RETAKE(sorted(stale, key=lambda row: row["key"]))
-    _SETTLE(settled)
-    _RELEASE(released)
-    _FORGET(forgotten)
+    for entry in batch.forwards:
+        counts[entry.alias_id] += entry.is_accepted
+    for reply in batch.replied:
+        replies[reply.from_alias] += reply.is_accepted
+    for change, numbers in ((_COUNT, counts), (_COUNT_FROM_ALIAS, replies)):
+        change([{"key": key, "number": numbers[key], "now": now} for key in sorted(numbers) if numbers[key]])
+    _RETAKE([{"key": key} for key in sorted(key for copies in batch.begun for key in copies.stale)])
+    _SETTLE([_copy(each, each.destination_id) | {"accepted": each.is_accepted} for each in batch.settled])
+    _RELEASE([_copy(each, key) for each in batch.released for key in each.destination_ids])
+    _FORGET([{"alias_id": each.alias_id, "digest": each.digest} for each in batch.forgotten])
+    for each in batch.without_alias:
+        match each:
+            case Settled():
+                _SETTLE_WITHOUT_ALIAS([{"digest": each.digest, "accepted": each.is_accepted}])
+            case Released():
+                _RELEASE_WITHOUT_ALIAS([{"digest": each.digest}])
+            case Forgotten():
+                _FORGET_WITHOUT_ALIAS([{"digest": each.digest}])
 
 
 def _copy(entry: Settled | Released, destination_id: int) -> dict[str, Any]:
     return {"alias_id": entry.alias_id, "destination_id": destination_id, "digest": entry.digest}
-
-
-def _write_without_alias(entry: Entry) -> None:
-    match entry:
-        case Settled():
-            _deliveries(entry).update(accepted=entry.is_accepted)
-        case Released():
-            _deliveries(entry).filter(accepted__isnull=True).delete()
-        case Forgotten():
-            _deliveries(entry).delete()
 
 
 class Ledger(Gatherer[Entry | Wanted, Found | None]):

@@ -7,33 +7,31 @@ from typing import NamedTuple, cast
 
 import aiosmtplib
 
-from mail.delivery.message import needs_utf8
+from mail.delivery.message import PIECE, Octets, is_ascii, needs_utf8
 from mail.delivery.timer import Timer
 
 TIMEOUT = 30  # seconds, for each step
 BODY_TIMEOUT = 120  # seconds, for what follows DATA
 REPLY_MAX = 64 * 1024  # octets
-# Octets of a message that are written at once.
-PIECE = 256 * 1024
 # Twice: two of the same kind may share a line end, and the first round finds every other one.
 _FALSE_ENDS = (b"\r.\r", b"\r.\n", b"\n.\r", b"\n.\n") * 2
 
 
-def stuffed(message: bytes, top: bytes = b"") -> Iterator[bytes]:
+def stuffed(message: Octets, top: bytes = b"") -> Iterator[bytes]:
     """What follows DATA (RFC 5321 §4.1.1.4), in pieces: `top` and the message, with their dots doubled after
     CRLF alone.
 
     A lone dot after a bare LF or CR ends the data for a server that is lax about line ends; what follows
     would be commands there. Those lines alone get a dot more than they had.
     """
-    if (top or message).startswith(b"."):
+    if (top or message)[:1] == b".":
         yield b"."
     before = b""
     for begin in range(0, len(message) or 1, PIECE):
         end = begin + PIECE
-        own = message[begin:end] if begin else top + message[:end]
+        own = bytes(message[begin:end]) if begin else top + message[:end]
         # What is beside the piece decides about the piece's own dots. At the end of the message, CRLF is.
-        after = message[end : end + 1].replace(b".", b"x") or b"\r"
+        after = bytes(message[end : end + 1]).replace(b".", b"x") or b"\r"
         piece = (before.replace(b".", b"x") + own + after).replace(b"\r\n.", b"\r\n..")
         for false_end in _FALSE_ENDS:
             piece = piece.replace(false_end, false_end.replace(b".", b".."))
@@ -47,7 +45,7 @@ class Mail(NamedTuple):
 
     sender: str
     recipient: str
-    message: bytes
+    message: Octets
     top: bytes
     utf8: bool
 
@@ -57,14 +55,14 @@ class Mail(NamedTuple):
 
     @property
     def is_ascii(self) -> bool:
-        return self.top.isascii() and self.message.isascii()
+        return is_ascii(self.top) and is_ascii(self.message)
 
     async def needs_utf8(self) -> bool:
         """Whether it has to be sent with SMTPUTF8. Asked for by clients that need it for none of this: from
         what is sent follows what is needed."""
         if not (self.sender + self.recipient).isascii():
             return True
-        return self.utf8 and await asyncio.to_thread(needs_utf8, self.top + self.message)
+        return self.utf8 and await asyncio.to_thread(needs_utf8, self.message, self.top)
 
 
 class Reply(NamedTuple):

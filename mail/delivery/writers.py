@@ -1,11 +1,13 @@
 """What sending as an alias asks the database: whose it is, what they allow, and to whom they write."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
+from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
@@ -13,6 +15,7 @@ from aliases.models import Alias, AliasDestination
 from aliases.models.preferences import AliasPreferences
 from contacts.book import Wanted, contacts_for_all
 from contacts.models import Contact
+from core.db.compiled import CompiledQuery
 from core.ratelimit import Counter, Limit, count_within
 from mail.models import Delivery
 
@@ -63,30 +66,72 @@ class OwnerOf:
     reverse_addresses: frozenset[str] = frozenset()
     contact_id: int | None = None
 
+    def names(self, addressee: Addressee) -> bool:
+        return addressee.contact_id == self.contact_id or addressee.reverse_address in self.reverse_addresses
+
+
+_ALIASES = CompiledQuery(
+    lambda alias_ids: (
+        Alias.objects.present()
+        .filter(pk__among=alias_ids, owner__is_active=True)
+        .select_related("owner__alias_preferences")
+    ),
+    alias_ids=models.BigIntegerField(),
+)
+# For each alias, its owner's verified addresses, and whether it forwards there.
+_OWN = CompiledQuery(
+    lambda alias_ids: EmailAddress.objects.filter(
+        user__aliases__pk__among=alias_ids, verified=True
+    ).values_list(
+        "email",
+        "user__aliases__pk",
+        Exists(AliasDestination.objects.filter(alias=OuterRef("user__aliases__pk"), address=OuterRef("pk"))),
+    ),
+    alias_ids=models.BigIntegerField(),
+)
+_CONTACTS = CompiledQuery(
+    lambda alias_ids, reverse_addresses, contact_ids: (
+        Contact.objects.filter(
+            Q(reverse_address__among=reverse_addresses) | Q(pk__among=contact_ids), alias__id__among=alias_ids
+        )
+        .order_by("pk")
+        .values_list("alias_id", "pk", "address", "name", "is_name_kept", "reverse_address")
+    ),
+    alias_ids=models.BigIntegerField(),
+    reverse_addresses=models.CharField(),
+    contact_ids=models.BigIntegerField(),
+)
+
 
 def find_owners(questions: Sequence[OwnerOf]) -> list[Owner | None]:
     """The owners of aliases that are not deleted, if they are active."""
-    return [_find_owner(question) for question in questions]
+    alias_ids = sorted({question.alias_id for question in questions})
+    aliases = {alias.pk: alias for alias in _ALIASES(alias_ids=alias_ids)}
+    own: dict[int, list[tuple[str, bool]]] = defaultdict(list)
+    contacts: dict[int, list[Addressee]] = defaultdict(list)
+    if aliases:
+        for email, alias_id, leads_there in _OWN(alias_ids=alias_ids):
+            own[alias_id].append((email.lower(), leads_there))
+        reverse = frozenset[str]().union(*(question.reverse_addresses for question in questions))
+        keys = {question.contact_id for question in questions} - {None}
+        asked = {"alias_ids": alias_ids, "reverse_addresses": sorted(reverse), "contact_ids": list(keys)}
+        for alias_id, key, address, name, is_kept, reverse_address in _CONTACTS(**asked):
+            contacts[alias_id].append(Addressee(key, address, "" if is_kept else name, reverse_address))
+    found = []
+    for question in questions:
+        alias = aliases.get(question.alias_id)
+        wanted = [each for each in contacts[question.alias_id] if question.names(each)]
+        found.append(_owner(alias, own[question.alias_id], wanted) if alias else None)
+    return found
 
 
-def _find_owner(question: OwnerOf) -> Owner | None:
-    alias = (
-        Alias.objects.present()
-        .filter(pk=question.alias_id, owner__is_active=True)
-        .select_related("owner__alias_preferences")
-        .first()
-    )
-    if alias is None or alias.owner is None:
+def _owner(alias: Alias, own: Sequence[tuple[str, bool]], addressees: Iterable[Addressee]) -> Owner | None:
+    """`own`: the owner's addresses, and whether the alias forwards there."""
+    if alias.owner is None:
         return None
-    leads_there = AliasDestination.objects.filter(alias=alias, address=OuterRef("pk"))
-    rows = list(
-        EmailAddress.objects.filter(user=alias.owner, verified=True).values_list("email", Exists(leads_there))
-    )
-    wanted = Q(reverse_address__in=question.reverse_addresses) | Q(pk=question.contact_id)
-    contacts = Contact.objects.filter(wanted, alias=alias).order_by("pk")
     preferences = getattr(alias.owner, "alias_preferences", None) or AliasPreferences(user=alias.owner)
-    own = frozenset(email.lower() for email, _leads in rows)
-    destinations = frozenset(email.lower() for email, leads in rows if leads)
+    addresses = frozenset(email for email, _leads_there in own)
+    destinations = frozenset(email for email, leads_there in own if leads_there)
     return Owner(
         user_id=alias.owner.pk,
         email=alias.owner.email,
@@ -94,13 +139,10 @@ def _find_owner(question: OwnerOf) -> Owner | None:
         alias_id=alias.pk,
         alias=alias.address,
         name=alias.name or preferences.reply_name,
-        own=own,
-        may_write=destinations if preferences.strict_replies else own,
+        own=addresses,
+        may_write=destinations if preferences.strict_replies else addresses,
         preferences=preferences,
-        addressees=tuple(
-            Addressee(each.pk, each.address, "" if each.is_name_kept else each.name, each.reverse_address)
-            for each in contacts
-        ),
+        addressees=tuple(addressees),
     )
 
 

@@ -56,10 +56,11 @@ class _Transaction:
     header_octets: int = 0
 
     def add_field(self, name: str, text: str) -> None:
-        self.header_octets += len(f"{name}: {text}\r\n")
+        self.header_octets += len(name) + len(text) + len(": \r\n")
         if self.header_octets <= HEADER_MAX:
             # Unfolded, as mail.delivery.message.header_fields reads it.
-            self.fields.append((name.lower(), _FOLD.sub("", text).strip()))
+            unfolded = _FOLD.sub("", text) if "\n" in text else text
+            self.fields.append((name.lower(), unfolded.strip()))
 
     @property
     def only_alias(self) -> tuple[str, Resolution] | None:

@@ -100,7 +100,7 @@ class QuestionDoor(asyncio.Protocol):
 
     def _answer_questions(self) -> None:
         try:
-            while self._received and self._may_answer():
+            while self._received and self._answering is None and not self._is_unread:
                 found = self.split(self._received)
                 if found is None:
                     if len(self._received) > self.question_max:
@@ -108,14 +108,17 @@ class QuestionDoor(asyncio.Protocol):
                     break
                 question, size = found
                 del self._received[:size]
-                if (answer := self.answer_now(question)) is not None:
+                self._since = time.monotonic()
+                answer = self.answer_now(question)
+                if answer is None:
+                    self._answering = asyncio.get_running_loop().create_task(self._answer(question))
+                elif answer:
+                    # A protocol may have questions without an answer.
                     self._write(answer)
-                    continue
-                self._answering = asyncio.get_running_loop().create_task(self._answer(question))
         except Malformed:
             self._hang_up()
         else:
-            if self._may_answer():
+            if self._answering is None and not self._is_unread:
                 self._go_on()
 
     def _go_on(self) -> None:
@@ -123,9 +126,6 @@ class QuestionDoor(asyncio.Protocol):
             self.transport.close()
         else:
             self.transport.resume_reading()
-
-    def _may_answer(self) -> bool:
-        return self._answering is None and not self._is_unread
 
     async def _answer(self, question: bytes) -> None:
         try:
@@ -143,9 +143,7 @@ class QuestionDoor(asyncio.Protocol):
 
     def _write(self, answer: bytes) -> None:
         self._since = time.monotonic()
-        # A protocol may have questions without an answer.
-        if answer:
-            self.transport.write(answer)
+        self.transport.write(answer)
 
     def _hang_up(self) -> None:
         logger.warning("%s door: malformed request", self.name)

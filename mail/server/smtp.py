@@ -18,9 +18,9 @@ import aiosmtpd.smtp
 from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
 from django.conf import settings
 
+from mail.delivery.entries import Forgotten
 from mail.delivery.forward import Forwarder, recognised_by
 from mail.delivery.handover import Answer, Message, Said
-from mail.delivery.record import Forgotten
 from mail.delivery.resolve import Kind, Resolution
 from mail.delivery.screening import recipient
 from mail.delivery.timer import Timer

@@ -11,6 +11,7 @@ from typing import Any
 from mail.delivery.forward import Forwarder
 from mail.delivery.handover import Answer, Message
 from mail.delivery.lookups import Lookups
+from mail.delivery.message import Octets
 from mail.delivery.next_hop import Accepted, NextHop, Outcome
 from mail.delivery.record import Ledger
 from mail.delivery.resolve import Resolution, our_domains
@@ -26,7 +27,7 @@ class Hop:
     sent: list[tuple[str, str, bytes]] = field(default_factory=list)
 
     async def send(
-        self, sender: str, recipient: str, message: bytes, *, top: bytes = b"", utf8: bool = False
+        self, sender: str, recipient: str, message: Octets, *, top: bytes = b"", utf8: bool = False
     ) -> Outcome:
         outcome = self.answers.get(recipient, Accepted())
         if isinstance(outcome, Accepted):

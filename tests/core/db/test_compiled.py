@@ -149,7 +149,8 @@ def test_rows_that_are_inserted_together_are_what_save_would_have_made(alice: Us
     senders = ["", 'a"{,}\\@b.test', "NULL", "ü" * 320]
     fields = [field.name for field in Activity._meta.fields if not field.primary_key]
 
-    insert_rows([Activity(alias=alias, event=Event.BLOCK, sender=each, moment=now) for each in senders])
+    rows = [(alias.pk, Event.BLOCK, each, now, None) for each in senders]
+    insert_rows(Activity, ("alias_id", "event", "sender", "moment", "contact_id"), rows)
 
     found = Activity.objects.order_by("pk").values_list(*fields)
     for each in senders:
@@ -159,14 +160,15 @@ def test_rows_that_are_inserted_together_are_what_save_would_have_made(alice: Us
 
 
 def test_rows_that_break_a_constraint_are_all_refused(alice: User) -> None:
-    good = Delivery(alias=issue(owner=alice), digest="x")
+    now, names = timezone.now(), ("alias_id", "digest", "moment")
+    good = (issue(owner=alice).pk, "x", now)
 
     with pytest.raises(IntegrityError), transaction.atomic():
-        insert_rows([good, Delivery(digest="y"), Delivery(digest="y")])
+        insert_rows(Delivery, names, [good, (None, "y", now), (None, "y", now)])
     if connection.vendor == "postgresql":
         # Not cut, as a cast to the column's type would.
         with pytest.raises(DataError), transaction.atomic():
-            insert_rows([good, Delivery(digest="x" * 65)])
+            insert_rows(Delivery, names, [good, (None, "x" * 65, now)])
 
     assert not Delivery.objects.exists()
 
@@ -184,8 +186,9 @@ def test_many_changes_each_to_its_own_row(alice: User) -> None:
         key=models.BigIntegerField(),
         event=models.CharField(),
     )
-    rows = [(alias, event) for alias in (first, second) for event in (Event.BLOCK, Event.FORWARD)]
-    insert_rows([Activity(alias=alias, event=event) for alias, event in rows])
+    now, events = timezone.now(), (Event.BLOCK, Event.FORWARD)
+    rows = [(alias.pk, event, now, "") for alias in (first, second) for event in events]
+    insert_rows(Activity, ("alias_id", "event", "moment", "sender"), rows)
 
     change([{"key": first.pk, "number": 2}, {"key": second.pk, "number": 3}])
     change([{"key": second.pk, "number": 1}])

@@ -47,7 +47,8 @@ def writer(**more: object) -> Writer:
 def clean(content: str | bytes, **more: object) -> bytes:
     octets = content.encode() if isinstance(content, str) else content
     draft = Draft(octets)
-    return cleaned(draft, writer(**more), draft.message_id or "<x@invalid>", lambda each: False)
+    header, body = cleaned(draft, writer(**more), draft.message_id or "<x@invalid>", lambda each: False)
+    return header + body
 
 
 def reason(content: str | bytes, **more: object) -> str:

@@ -27,7 +27,7 @@ def hidden(content: bytes, sender: str = EVE, missing: frozenset[str] = frozense
         for number, (address, name) in enumerate(incoming.correspondents, 1)
         if address not in missing
     }
-    return incoming.rewritten(shown)
+    return incoming.rewritten(shown) + incoming.body
 
 
 def fields_of(message: bytes) -> dict[str, str]:

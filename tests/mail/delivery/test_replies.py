@@ -466,7 +466,7 @@ def test_the_owner_finds_their_own_message_in_an_answer(
     answer = f"From: {BOB}\r\nIn-Reply-To: {seen}\r\nReferences: <a@x.test> {seen}\r\n\r\nHi\r\n"
 
     incoming = Incoming(answer.encode(), BOB, alias.address)
-    found = message_from_bytes(incoming.rewritten({BOB: Mailbox("", bob.reverse_address)}))
+    found = message_from_bytes(incoming.rewritten({BOB: Mailbox("", bob.reverse_address)}) + incoming.body)
 
     assert found["In-Reply-To"] == "<1@laptop.home.test>"
     assert found["References"].split() == ["<a@x.test>", seen, "<1@laptop.home.test>"]

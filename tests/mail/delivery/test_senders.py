@@ -23,8 +23,8 @@ from contacts.senders import answer
 from mail.delivery import senders
 from mail.delivery.blocks import blocks
 from mail.delivery.database import TooLate
+from mail.delivery.entries import Redirected
 from mail.delivery.handover import Answer, Head, Message
-from mail.delivery.record import Redirected
 from mail.delivery.resolve import resolve
 from mail.delivery.screening import screen
 from mail.delivery.senders import NotedSenders, Sender, sender_of

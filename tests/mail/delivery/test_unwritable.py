@@ -22,8 +22,10 @@ from aliases.issuing import issue
 from aliases.models import Alias, AliasDestination
 from mail.delivery import record
 from mail.delivery.database import call_with_database
+from mail.delivery.entries import Entry, Redirected, Settled
 from mail.delivery.handover import Answer, Message
 from mail.delivery.lookups import NOTHING, Destination, Known
+from mail.delivery.message import Octets
 from mail.delivery.next_hop import Outcome, Pending, Refused
 from mail.delivery.record import LEASE
 from mail.delivery.resolve import Kind, Resolution, resolve
@@ -252,8 +254,8 @@ def test_an_outcome_that_cannot_be_written_is_remembered(
     alias.set_destinations(["alice@example.com", home.email])
     hop.answers = {home.email: Pending("down")}
 
-    def full(entries: Sequence[record.Entry], *more: Any) -> None:
-        if any(isinstance(entry, record.Settled) for entry in entries):
+    def full(entries: Sequence[Entry], *more: Any) -> None:
+        if any(isinstance(entry, Settled) for entry in entries):
             raise OperationalError("full")
         write_all(entries, *more)
 
@@ -373,7 +375,7 @@ def test_a_destination_that_goes_while_it_refuses_a_message_stops_nothing_else(a
         home.delete()
 
     class Removes(Hop):
-        async def send(self, sender: str, recipient: str, message: bytes, **more: Any) -> Outcome:
+        async def send(self, sender: str, recipient: str, message: Octets, **more: Any) -> Outcome:
             if recipient != home.email:
                 return await super().send(sender, recipient, message, **more)
             await asyncio.to_thread(call_with_database, remove)
@@ -391,7 +393,7 @@ def test_a_destination_that_goes_while_it_refuses_a_message_stops_nothing_else(a
 def test_a_deadlock_with_another_transaction_fails_nobody(alice: User) -> None:
     aliases = [issue(owner=alice) for _ in range(2)]
     home = EmailAddress.objects.get(email="alice@example.com")
-    entries = [record.Redirected(alias.pk, home.pk, "", time.monotonic() + 20) for alias in aliases]
+    entries = [Redirected(alias.pk, home.pk, "", time.monotonic() + 20) for alias in aliases]
     values = connection.get_connection_params()
     names = ("host", "port", "user", "password", "dbname")
     given = {name: values[name] for name in names if name in values}

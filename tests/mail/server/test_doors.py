@@ -18,9 +18,9 @@ from aliases.models import Alias
 from domains.models import Domain
 from mail.delivery import lookups, record
 from mail.delivery.blocks import blocks
+from mail.delivery.entries import Begun, Entry, Settled
 from mail.delivery.handover import Answer, Message
 from mail.delivery.next_hop import Pending, Refused
-from mail.delivery.record import Begun, Settled
 from mail.delivery.resolve import Kind, OurDomains, our_domains, resolve
 from mail.delivery.return_path import return_path
 from mail.models import Activity, Delivery
@@ -462,7 +462,7 @@ def test_forwarding_takes_two_commits(alice: User, hop: Hop, monkeypatch: pytest
     message = Message("bob@sender.test", MESSAGE, "x", "LMTP", is_queued=True)
     resolution = resolve(alias.address)
 
-    def counted(entries: Sequence[record.Entry], *more: object) -> None:
+    def counted(entries: Sequence[Entry], *more: object) -> None:
         commits.append([type(entry) for entry in entries])
         write_all(entries, *more)
 

@@ -26,7 +26,7 @@ from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
 from mail.delivery.blocks import blocks
-from mail.delivery.message import without_first_received
+from mail.delivery.message import Octets, without_first_received
 from mail.delivery.next_hop import Outcome, Pending, Refused
 from mail.delivery.report import read_report
 from mail.delivery.return_path import return_path
@@ -757,7 +757,7 @@ class SlowHop(Hop):
         super().__init__()
         self.has_begun, self.may_end = threading.Event(), threading.Event()
 
-    async def send(self, sender: str, recipient: str, message: bytes, **more: Any) -> Outcome:
+    async def send(self, sender: str, recipient: str, message: Octets, **more: Any) -> Outcome:
         self.has_begun.set()
         assert await asyncio.to_thread(self.may_end.wait, 20)
         return await super().send(sender, recipient, message, **more)

@@ -18,6 +18,7 @@ from aliases.issuing import issue
 from aliases.models import Alias
 from domains.models import Domain
 from mail.delivery.blocks import Blocks, blocks
+from mail.delivery.message import Octets
 from mail.delivery.next_hop import Outcome
 from mail.delivery.resolve import resolve
 from mail.delivery.verdict import UNKNOWN, verdict
@@ -206,7 +207,7 @@ class SlowFor(Hop):
         super().__init__()
         self.slow, self.begun, self.may_end = slow, threading.Semaphore(0), threading.Event()
 
-    async def send(self, sender: str, recipient: str, message: bytes, **more: Any) -> Outcome:
+    async def send(self, sender: str, recipient: str, message: Octets, **more: Any) -> Outcome:
         if recipient == self.slow:
             self.begun.release()
             assert await asyncio.to_thread(self.may_end.wait, 20)

@@ -17,10 +17,10 @@ from contacts.book import add_contact
 from contacts.models import Contact
 from mail.delivery import record
 from mail.delivery.blocks import blocks
+from mail.delivery.entries import Redirected, Settled
 from mail.delivery.handover import Answer, Head, Message
 from mail.delivery.lookups import Lookups
 from mail.delivery.message import received_at
-from mail.delivery.record import Redirected, Settled
 from mail.delivery.resolve import resolve
 from mail.models import Activity, Event
 from mail.server.limits import UnknownRecipientLimit

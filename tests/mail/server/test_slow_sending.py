@@ -16,6 +16,7 @@ import pytest
 from pytest_django import Settings
 
 from aliases.models import Alias
+from mail.delivery.message import Octets
 from mail.delivery.next_hop import Outcome
 from mail.models import Delivery
 from tests.rig.mail_doors import Hop, running_doors
@@ -34,7 +35,7 @@ class SlowHop(Hop):
     may_take: threading.Event = field(default_factory=threading.Event)
     tried: list[str] = field(default_factory=list)
 
-    async def send(self, sender: str, recipient: str, message: bytes, **more: Any) -> Outcome:
+    async def send(self, sender: str, recipient: str, message: Octets, **more: Any) -> Outcome:
         self.tried.append(recipient)
         await asyncio.to_thread(self.may_take.wait, 30)
         return await super().send(sender, recipient, message, **more)
