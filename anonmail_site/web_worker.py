@@ -2,7 +2,8 @@
 
 gunicorn manages the processes. In each of them, waitress serves the clients: one loop reads whole requests
 and sends answers, and threads run Django. This module adds what waitress lacks: deadlines, a body limit by
-path, a close that does not cut off the answer, and a clean stop.
+path, a close that does not cut off the answer, and a clean stop. The loop and the threads are those of
+`web_loop`.
 """
 
 import os
@@ -17,7 +18,9 @@ from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer, UnixWSGIServer
-from waitress.task import ThreadedTaskDispatcher, WSGITask
+from waitress.task import WSGITask
+
+from anonmail_site.web_loop import Dispatcher, Watched
 
 # Seconds that a client has for the head of a request, and before its minimum rate counts; the second number
 # applies if there are too many clients.
@@ -36,6 +39,8 @@ MEMORY_BYTES = 256 * 1024
 KERNEL_BYTES = 128 * 1024
 # Octets of one answer that are buffered before the thread that produces it must wait for the client.
 ANSWER_MAX_BYTES = 64 * 1024 * 1024
+# Seconds between two signs of life that gunicorn gets from a worker, and two looks at who is overdue.
+TURN = 0.5
 # Files that a worker opens besides its clients' connections: databases, static files, buffered bodies.
 FILES_OF_ITS_OWN = 200
 
@@ -108,8 +113,19 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.ignored = 0
         super().__init__(*args, **named)
 
+    def service(self) -> None:
+        super().service()
+        if self._map.note_change(self):
+            self.server.pull_trigger()
+
     def send(self, data: bytes, do_close: bool = True) -> int:
-        sent: int = super().send(data, do_close)
+        sent = 0
+        try:
+            sent = int(super().send(data, do_close))
+        finally:
+            if sent < len(data):
+                # waitress then wakes the loop, which waits until the client takes more.
+                self._map.note_change(self)
         self.sent += sent
         return sent
 
@@ -192,6 +208,13 @@ class _Server:
     # Seconds for which an idle connection is kept open.
     keep_alive = 5.0
     active_channels: dict[int, Channel]
+    trigger: Any
+    _map: Watched
+
+    def pull_trigger(self) -> None:
+        """Wake the loop if it has something to do; waitress does so after each answer."""
+        if self._map.has_changes:
+            self.trigger.pull_trigger()
 
     def maintenance(self, now: float) -> None:
         """Close the connections of slow clients, sooner if there are too many."""
@@ -215,16 +238,17 @@ class WebWorker(Worker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until gunicorn stops the worker or ends itself, then finish the open requests."""
-        dispatcher = ThreadedTaskDispatcher()
-        dispatcher.set_thread_count(self.cfg.threads)
-        sockets: dict[int, Any] = {}
+        dispatcher = Dispatcher(self.cfg.threads)
+        sockets = Watched()
         servers = [self._server(listener.sock, dispatcher, sockets) for listener in self.sockets]
         while self.alive and self.ppid == os.getppid():
             self.notify()
-            wasyncore.poll2(1, sockets)
+            for server in servers:
+                sockets.attend(server)
+            sockets.handle_events(TURN)
         self._stop(servers, sockets)
 
-    def _server(self, listener: socket.socket, dispatcher: Any, sockets: dict[int, Any]) -> Any:
+    def _server(self, listener: socket.socket, dispatcher: Dispatcher, sockets: Watched) -> Any:
         adjustments = Settings(
             getattr(self.wsgi, "body_limit", lambda path: 1024 * 1024),
             sockets=[listener],
@@ -232,7 +256,6 @@ class WebWorker(Worker):  # type: ignore[misc]
             connection_limit=min(self.cfg.worker_connections, files_at_most() - FILES_OF_ITS_OWN),
             # Check every second.
             cleanup_interval=1,
-            asyncore_use_poll=True,
             recv_bytes=64 * 1024,
             send_bytes=64 * 1024,
             inbuf_overflow=MEMORY_BYTES,
@@ -258,7 +281,7 @@ class WebWorker(Worker):  # type: ignore[misc]
         server.keep_alive = self.cfg.keepalive
         return server
 
-    def _stop(self, servers: list[Any], sockets: dict[int, Any]) -> None:
+    def _stop(self, servers: list[Any], sockets: Watched) -> None:
         started = time.monotonic()
         for server in servers:
             server.accepting, server.is_stopping = False, True
@@ -274,7 +297,7 @@ class WebWorker(Worker):  # type: ignore[misc]
                 return
             for server in servers:
                 server.maintenance(0)
-            wasyncore.poll2(0.2, sockets)
+            sockets.handle_events(0.2)
 
 
 def files_at_most() -> int:

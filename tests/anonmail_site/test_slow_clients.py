@@ -232,6 +232,23 @@ def test_chunks_without_end_are_refused(web: Web, path: str, framing: str) -> No
     assert web.memory() - before < GAINED_MAX
 
 
+def test_requests_that_do_not_wait_for_answers_are_all_answered(web: Web) -> None:
+    """Each comes while the one before it is being answered, or just after that."""
+    with ExitStack() as stack:
+        (client,) = clients(web, stack, 1)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        answers = b""
+        for number in range(300):
+            client.sendall(KEPT)
+            time.sleep(0.0005 * (number % 8))
+        while answers.count(b"HTTP/1.1 200 ") < 300:
+            piece = client.recv(65536)
+            assert piece
+            answers += piece
+
+    assert answers.count(b"HTTP/1.1 ") == 300
+
+
 def test_a_chunked_body_is_understood(web: Web) -> None:
     with ExitStack() as stack:
         (client,) = clients(web, stack, 1)

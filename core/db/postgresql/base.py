@@ -33,6 +33,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         connection.execute("SET plan_cache_mode = force_generic_plan; SET random_page_cost = 1.1")
         return True
 
+    def _set_autocommit(self, autocommit: bool) -> None:
+        if self.connection.autocommit != autocommit:
+            super()._set_autocommit(autocommit)  # type: ignore[misc]
+
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         connection = super().get_new_connection(conn_params)
         pool = self.pool

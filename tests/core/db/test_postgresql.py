@@ -70,6 +70,21 @@ def test_a_connection_costs_no_question_to_the_server(monkeypatch: pytest.Monkey
         assert cursor.fetchone() == (1,)
 
 
+def test_a_connection_from_the_pool_is_not_told_to_commit_by_itself_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def told(*args: object) -> None:
+        pytest.fail("autocommit was set to what it was")
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    connection.close()
+    monkeypatch.setattr("psycopg.Connection.set_autocommit", told)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        assert cursor.fetchone() == (1,)
+
+
 def test_a_small_table_is_not_scanned_by_a_plan_that_stays_when_it_grows() -> None:
     User.objects.bulk_create(User(email=f"user{number}@example.com") for number in range(200))
     for user in User.objects.all():
