@@ -6,11 +6,15 @@
 import argparse
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 DOMAINS = 20
 BATCH = 2000
+# Aliases that are made one by one; the others are copied from these.
+ORIGINALS = 20_000
 # Who writes to the aliases, and is written to.
 CORRESPONDENT = "eve@sender.test"
 
@@ -65,10 +69,11 @@ def fill(
             )
             keys.append(f"{user.email}:{secret}")
     listed = words()
-    for first in range(0, aliases, BATCH):
+    originals = min(aliases, max(ORIGINALS, numbered))
+    for first in range(0, originals, BATCH):
         with transaction.atomic():
             links = []
-            for number in range(first, min(first + BATCH, aliases)):
+            for number in range(first, min(first + BATCH, originals)):
                 user, domain, destination = people[number % users]
                 host = f"site{number // len(listed)}.test"
                 moment = now - timedelta(minutes=number)
@@ -87,6 +92,7 @@ def fill(
                 links.append(AliasDestination(alias=alias, address=destination))
             Alias.objects.bulk_create([link.alias for link in links])
             AliasDestination.objects.bulk_create(links)
+    _copy(aliases, originals)
     if hiding:
         make_keys(domains[1])
         DkimKey.objects.update(published=now)
@@ -102,6 +108,70 @@ def fill(
         # VACUUM too where there is one: autovacuum would do it in the middle of a measurement.
         cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
     return keys
+
+
+def _copy(aliases: int, originals: int) -> None:
+    """Copy the aliases there are, with their destinations, until there are so many: each copy has a number in
+    front of its name."""
+    from django.db import connection, transaction
+
+    from aliases.models import Alias, AliasDestination
+
+    changes = {
+        "address": "%s || original.address",
+        "uuid": "gen_random_uuid()" if connection.vendor == "postgresql" else "lower(hex(randomblob(16)))",
+    }
+    columns = [field.column for field in Alias._meta.local_concrete_fields if not field.primary_key]
+    values = [changes.get(column, f"original.{column}") for column in columns]
+    table, links = Alias._meta.db_table, AliasDestination._meta.db_table
+    copy_aliases = (
+        f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(values)} FROM {table} AS original "  # noqa: S608
+        "WHERE id <= %s ORDER BY id LIMIT %s"
+    )
+    # Each owner has one destination.
+    copy_links = (
+        f"INSERT INTO {links} (alias_id, address_id) SELECT copy.id, chosen.address_id FROM {table} AS copy "  # noqa: S608
+        f"JOIN (SELECT DISTINCT owner_id, address_id FROM {links} JOIN {table} AS alias "
+        "ON alias.id = alias_id WHERE alias_id <= %s) AS chosen "
+        "ON chosen.owner_id = copy.owner_id WHERE copy.id > %s"
+    )
+    with connection.cursor() as cursor, _without_indexes(cursor, (table, links), aliases > originals):
+        last = last_original = Alias.objects.latest("pk").pk if originals else 0
+        for number, done in enumerate(range(originals, aliases, originals or 1), 1):
+            with transaction.atomic():
+                cursor.execute(copy_aliases, [f"c{number}.", last_original, min(originals, aliases - done)])
+                cursor.execute(copy_links, [last_original, last])
+                last = Alias.objects.latest("pk").pk
+
+
+@contextmanager
+def _without_indexes(cursor: Any, tables: Sequence[str], is_wanted: bool) -> Iterator[None]:
+    """PostgreSQL's tables without indexes but of the primary key, and without checks of foreign keys."""
+    if not is_wanted or cursor.db.vendor != "postgresql":
+        yield
+        return
+    again = []
+    for table in tables:
+        cursor.execute(
+            "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
+            "WHERE conrelid = %s::regclass AND contype = 'u'",
+            [table],
+        )
+        for name, definition in cursor.fetchall():
+            cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+            again.append(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}")
+        cursor.execute(
+            "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s AND indexname NOT LIKE %s",
+            [table, "%_pkey"],
+        )
+        for name, definition in cursor.fetchall():
+            cursor.execute(f"DROP INDEX {name}")
+            again.append(definition)
+    cursor.execute("SET session_replication_role = replica")
+    yield
+    cursor.execute("SET session_replication_role = origin")
+    for statement in again:
+        cursor.execute(statement)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

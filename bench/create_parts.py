@@ -1,0 +1,103 @@
+"""Measures the CPU time of the parts of a create, web and database: `python -m bench.create_parts`.
+
+Each part runs for itself in one process, in turns, and the least of all turns counts, as in bench.cpu. What a
+create takes beyond the parts is what joins them: the query, the body and the answer.
+"""
+
+import argparse
+import secrets
+import sys
+import time
+from collections.abc import Callable, Sequence
+from itertools import cycle
+
+from bench import rig
+from bench.cpu import backends, cpu_of
+from bench.create import CREATE, NOTE
+from bench.profile_create import asked, creator
+
+Part = Callable[[], object]
+
+
+def parts(keys: Sequence[str]) -> dict[str, Part]:
+    """The parts by name; each call is one for the next user."""
+    from django.core.wsgi import get_wsgi_application
+    from django.db import connection
+
+    from aliases.choosing import choose
+    from aliases.issuing import NewAlias, insert_all, issue
+    from aliases.models import Alias
+    from tokens.authentication import parse_credentials
+    from tokens.credentials import find_token
+
+    application = get_wsgi_application()
+    credentials = [found for key in keys if (found := parse_credentials(key))]
+    tokens = [token for each in credentials if (token := find_token(each, with_domain=True))]
+    asking, owners = cycle(credentials), cycle([token.owner for token in tokens])
+    create = creator(application, keys)
+
+    def lend_connection() -> None:
+        # As after a request and at the first statement of the next one.
+        connection.close_if_unusable_or_obsolete()
+        connection.ensure_connection()
+
+    def insert() -> None:
+        owner = next(owners)
+        domain = choose(owner).domain
+        address = f"{secrets.token_hex(8)}@{domain.name}"
+        alias = Alias(address=address, domain=domain, owner=owner, note=NOTE, hostname="www.github.com")
+        insert_all([NewAlias(owner, alias, wanted=None, is_chosen=False, idle_days=None, unused_days=None)])
+
+    return {
+        "a connection from the pool": lend_connection,
+        "a call that does nothing (OPTIONS)": lambda: asked(
+            application, 204, REQUEST_METHOD="OPTIONS", PATH_INFO=CREATE.partition("?")[0]
+        ),
+        "the token, its owner and domain": lambda: find_token(next(asking), with_domain=True),
+        "the transaction": insert,
+        "naming, and the transaction": lambda: issue(
+            owner=next(owners), hostname="www.github.com", note=NOTE, made_by_app=True
+        ),
+        "a create": create,
+    }
+
+
+def measure(every: dict[str, Part], count: int, turns: int) -> dict[str, tuple[float, float]]:
+    """The least CPU milliseconds of each part, of this process and the database."""
+    for part in every.values():
+        for _ in range(rig.USERS):  # until statements and plans are kept
+            part()
+    servers = backends()
+    least = dict.fromkeys(every, (float("inf"), float("inf")))
+    for _turn in range(turns):
+        for name, part in every.items():
+            before, begin = cpu_of(servers), time.process_time()
+            for _ in range(count):
+                part()
+            own, database = time.process_time() - begin, cpu_of(servers) - before
+            least[name] = min(least[name], (own / count * 1000, database / count * 1000), key=sum)
+    return least
+
+
+def report(kind: str, least: dict[str, tuple[float, float]]) -> None:
+    print("| database | part | web, ms | database, ms | both |\n|---|---|--:|--:|--:|")
+    for name, (web, database) in least.items():
+        print(f"| {kind} | {name} | {web:.3f} | {database:.3f} | {web + database:.3f} |")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--database", choices=rig.DATABASES, default="postgresql")
+    parser.add_argument("--aliases", type=int, default=20_000, help="present before (default 20000)")
+    parser.add_argument("--count", type=int, default=25, help="runs of a turn (default 25)")
+    parser.add_argument("--turns", type=int, default=100, help="of each part (default 100)")
+    given = parser.parse_args(arguments)
+
+    def measured(keys: list[str]) -> None:
+        report(given.database, measure(parts(keys), given.count, given.turns))
+
+    return rig.measured_here(given.database, given.aliases, measured)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
