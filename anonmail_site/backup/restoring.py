@@ -1,0 +1,101 @@
+"""Restoring a backup on an empty machine, or over what is there."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.db import connection
+
+from anonmail_site.backup import database
+from anonmail_site.backup.archive import DIRECTORIES, NAMES_OF_DATABASES, Backup, BackupError
+
+
+def refuse_other(backup: Backup) -> None:
+    """Raise BackupError if the backup is not for this version of Anonmail, or for this kind of database."""
+    if unknown := database.unknown_migrations(backup.manifest.migrations):
+        raise BackupError(f"The backup was made by another version of Anonmail, which has {unknown[0]}.")
+    if backup.manifest.database != connection.vendor:
+        has, is_for = (NAMES_OF_DATABASES[name] for name in (connection.vendor, backup.manifest.database))
+        raise BackupError(f"The backup is for {is_for}, but DATABASE_URL names {has}.")
+
+
+def refuse_used_machine(backup: Backup) -> None:
+    """Raise BackupError, with what would be lost, if anything is there that the backup would replace."""
+    found = "the database has people or domains" if database.has_data() else ""
+    for name in DIRECTORIES:
+        if any(path.is_file() for path in (Path(settings.VAR_DIR) / name).rglob("*")):
+            found = found or f"{Path(settings.VAR_DIR) / name} contains files"
+    if (
+        settings.SECRET_KEY_PATH.is_file()
+        and settings.SECRET_KEY_PATH.read_text().strip() != backup.secret_key
+    ):
+        found = found or f"{settings.SECRET_KEY_PATH} is another key"
+    if found:
+        raise BackupError(
+            f"This machine is not empty: {found}. With --replace, the backup takes their place."
+        )
+
+
+def write_settings(backup: Backup) -> bool:
+    """Write the backup's settings file, and return whether it was not there yet. Raises BackupError, also if
+    there is another one."""
+    if backup.settings is None:
+        raise BackupError("The backup contains no settings file.")
+    if not settings.ENV_FILE:
+        raise BackupError("ENV_FILE is empty: nothing says where the settings file belongs.")
+    path = Path(settings.ENV_FILE)
+    if path.is_file() and path.read_text() == backup.settings:
+        return False
+    _write_private(path, backup.settings, is_new=True)
+    return True
+
+
+def settle_secret_key(backup: Backup) -> bool:
+    """Make the backup's secret key this installation's, and return whether the settings were read with
+    another one, or none. Raises BackupError if the key is set elsewhere."""
+    current = _secret_key()
+    if current == backup.secret_key:
+        return False
+    is_from_file = (
+        settings.SECRET_KEY_PATH.is_file() and current == settings.SECRET_KEY_PATH.read_text().strip()
+    )
+    if current and not is_from_file:
+        raise BackupError(
+            "SECRET_KEY is set, and is not the backup's: its DKIM keys could not be read. Remove the "
+            f"setting: the backup's key is then used, from {settings.SECRET_KEY_PATH}."
+        )
+    _write_private(settings.SECRET_KEY_PATH, backup.secret_key + "\n")
+    return True
+
+
+def restore(backup: Backup) -> None:
+    """Put the database and the files in place, and bring the tables up to date. Raises BackupError."""
+    with tempfile.TemporaryDirectory(dir=settings.VAR_DIR, prefix=".anonmail-restore-") as scratch:
+        copy = Path(scratch, "database")
+        backup.unpack_database(copy)
+        database.check_copy(copy, backup.manifest.rows)
+        database.restore_from(copy, backup.manifest.rows)
+    backup.unpack_files(Path(settings.VAR_DIR))
+    call_command("migrate", interactive=False, verbosity=0)
+
+
+def _secret_key() -> str:
+    try:
+        return str(settings.SECRET_KEY)
+    except ImproperlyConfigured:
+        return ""
+
+
+def _write_private(path: Path, text: str, *, is_new: bool = False) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | (os.O_EXCL if is_new else 0)
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except FileExistsError as error:
+        raise BackupError(f"{path} exists. Move it away to restore the backup's.") from error
+    except OSError as error:
+        raise BackupError(f"{path} cannot be written: {error.strerror}.") from error
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)

@@ -1,0 +1,282 @@
+"""Backups, rehearsed in processes of their own: made while others write, and restored on an empty machine."""
+
+import json
+import os
+import re
+import secrets
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from anonmail_site.backup import database
+from anonmail_site.backup.archive import BackupError
+from tests.rig.postgresql import run_as_owner
+
+BASE = Path(__file__).resolve().parents[2]
+# Creates aliases until it is stopped, and says each one's address once it is committed.
+WRITER = """
+import django
+django.setup()
+from accounts.models import User
+from aliases.issuing import issue
+owner = User.objects.get()
+while True:
+    print(issue(owner=owner, hostname="shop.example").address, flush=True)
+"""
+# Says what is in the database, and whether the secrets in it can be read.
+READER = """
+import json
+import django
+django.setup()
+from accounts.models import User
+from aliases.models import Alias
+from core.sealing import unseal
+from domains.models.dkim_key import PURPOSE, DkimKey
+print(json.dumps({
+    "addresses": list(Alias.objects.order_by("pk").values_list("address", flat=True)),
+    "without destinations": Alias.objects.filter(destinations=None).count(),
+    "people": list(User.objects.values_list("email", "password")),
+    "keys": [unseal(PURPOSE, key.sealed).hex() for key in DkimKey.objects.order_by("pk")],
+}))
+"""
+
+
+class Machine:
+    """A directory with an installation, and its database."""
+
+    def __init__(self, directory: Path, database_url: str) -> None:
+        self.directory = directory
+        self.env_file = directory / "settings.env"
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(directory),
+            "ENV_FILE": str(self.env_file),
+            "VAR_DIR": str(directory / "var"),
+            "DJANGO_SETTINGS_MODULE": "anonmail_site.settings",
+            "ALIASES_PER_HOUR": "1000000",
+            "ALIASES_PER_DAY": "1000000",
+            **({"DATABASE_URL": database_url} if database_url else {}),
+        }
+        directory.mkdir()
+
+    @property
+    def var(self) -> Path:
+        return self.directory / "var"
+
+    def manage(self, *arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
+        return self._run([sys.executable, "manage.py", *map(str, arguments)], more)
+
+    def read(self) -> dict[str, Any]:
+        done = self._run([sys.executable, "-c", READER], {})
+        assert not done.returncode, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def _run(self, command: list[str], more: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=BASE, env=self.environment | more, capture_output=True, text=True, check=False
+        )
+
+    @contextmanager
+    def written_to(self) -> Iterator[list[str]]:
+        """Aliases are created meanwhile; their addresses, in their order, at the end of the block."""
+        said = self.directory / "created"
+        created: list[str] = []
+        with said.open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-c", WRITER], cwd=BASE, env=self.environment, stdout=output, text=True
+            )
+        try:
+            _wait_until(lambda: len(said.read_text().splitlines()) > 10)
+            yield created
+            seen = len(said.read_text().splitlines())
+            _wait_until(lambda: len(said.read_text().splitlines()) > seen + 5)
+        finally:
+            process.kill()
+            process.wait()
+            created += said.read_text().splitlines()
+
+
+def _wait_until(is_true: Any) -> None:
+    deadline = time.monotonic() + 120
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+OTHER_DATABASES = {"database.sqlite3": "database.dump", "database.dump": "database.sqlite3"}
+Change = Callable[[str, bytes], tuple[str, bytes]]
+
+
+def rewrite(source: Path, target: Path, change: Change) -> None:
+    """Write a backup anew, as somebody could who has one."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            new.writestr(*change(name, old.read(name)))
+
+
+def with_manifest(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Change:
+    def changed(name: str, content: bytes) -> tuple[str, bytes]:
+        return name, json.dumps(change(json.loads(content))).encode() if name == "manifest.json" else content
+
+    return changed
+
+
+def damaged(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes(5000) + content[middle + 5000 :]
+
+
+@pytest.fixture
+def machines(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Machine, Machine]]:
+    """One that runs, and an empty one."""
+    names = [f"backup_{secrets.token_hex(4)}" for _ in range(2)]
+    if connection.vendor == "sqlite":
+        yield tuple(Machine(tmp_path / name, "") for name in names)  # type: ignore[misc]
+        return
+    request.getfixturevalue("db")
+    url = os.environ["DATABASE_URL"].rpartition("/")[0]
+    run_as_owner(*(f"CREATE DATABASE {name}" for name in names))
+    try:
+        yield tuple(Machine(tmp_path / name, f"{url}/{name}") for name in names)  # type: ignore[misc]
+    finally:
+        run_as_owner(*(f"DROP DATABASE {name} WITH (FORCE)" for name in names))
+
+
+def test_a_backup_that_was_made_while_others_wrote_restores_an_empty_machine(
+    machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    running, empty = machines
+    prepared = running.manage("prepare")
+    assert not prepared.returncode, prepared.stderr
+    assert not running.manage("dkim_key", "example.com", "--make").returncode
+    mail = running.var / "mail"
+    (mail / "new").mkdir(parents=True)
+    (mail / "tmp").mkdir()
+    (mail / "new" / "1").write_text("Subject: hello\n")
+    (mail / "tmp" / "2").write_text("half of a mess")
+    running.env_file.write_text("MAIL_HOSTNAME=mx.example.com\n")
+    file = tmp_path / "backup.zip"
+
+    with running.written_to() as created:
+        before = len((running.directory / "created").read_text().splitlines())
+        made = running.manage("backup", file)
+    restored = empty.manage("restore", file, "--settings-file")
+    again = running.manage("backup", file)
+    onto_data = empty.manage("restore", file)
+
+    assert not made.returncode, made.stderr
+    assert re.fullmatch(rf"Wrote {file}: \d+ rows, 1 files, \d+ octets\.", made.stdout.strip())
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not restored.returncode, restored.stderr
+    found, now = empty.read(), running.read()
+    number = len(found["addresses"])
+    # A moment between the command's start and its end, and nothing of half a transaction.
+    assert before <= number < len(created)
+    assert found["addresses"] == now["addresses"][:number]
+    assert found["without destinations"] == 0
+    assert found["people"] == now["people"]
+    assert len(found["keys"]) > 0
+    assert found["keys"] == now["keys"]
+    assert (empty.var / "mail" / "new" / "1").read_text() == "Subject: hello\n"
+    assert not (empty.var / "mail" / "tmp").exists()
+    assert empty.env_file.read_text() == "MAIL_HOSTNAME=mx.example.com\n"
+    assert (empty.var / "secret_key").read_text() == (running.var / "secret_key").read_text()
+    private = [empty.env_file, empty.var / "secret_key", empty.var, empty.var / "mail" / "new" / "1"]
+    assert not any(path.stat().st_mode & 0o077 for path in private)
+    assert not list(empty.var.glob(".anonmail-*"))
+    assert not list(tmp_path.glob(".anonmail-*"))
+    assert again.returncode == 1
+    assert again.stderr.strip() == f"CommandError: {file} exists. A backup is always a new file."
+    assert onto_data.returncode == 1
+    assert "This machine is not empty: the database has people or domains." in onto_data.stderr
+
+
+def test_restoring_over_data_needs_a_flag_and_loses_nothing_if_the_backup_is_broken(
+    machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    first, second = machines
+    for machine in machines:
+        assert not machine.manage("prepare").returncode
+    file, broken = tmp_path / "backup.zip", tmp_path / "broken.zip"
+    assert not first.manage("backup", file).returncode
+    rewrite(file, broken, lambda name, content: (name, damaged(content) if "database." in name else content))
+    before = second.read()
+
+    refused = second.manage("restore", file)
+    failed = second.manage("restore", broken, "--replace")
+    unchanged = second.read()
+    replaced = second.manage("restore", file, "--replace")
+
+    assert refused.returncode == 1
+    assert "With --replace, the backup takes their place." in refused.stderr
+    assert failed.returncode == 1
+    assert unchanged == before
+    assert not replaced.returncode, replaced.stderr
+    assert second.read() == first.read() != before
+
+
+def test_a_backup_of_another_version_or_database_or_key_is_refused(
+    machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    running, empty = machines
+    assert not running.manage("prepare").returncode
+    file = tmp_path / "backup.zip"
+    assert not running.manage("backup", file).returncode
+    newer, other = tmp_path / "newer.zip", tmp_path / "other.zip"
+    kinds = {"sqlite": "postgresql", "postgresql": "sqlite"}
+    rewrite(file, newer, with_manifest(lambda known: known | {"migrations": ["aliases.0999_later"]}))
+    with_other_kind = with_manifest(lambda known: known | {"database": kinds[connection.vendor]})
+    rewrite(file, other, lambda name, content: with_other_kind(OTHER_DATABASES.get(name, name), content))
+
+    said = {path: empty.manage("restore", path).stderr for path in (newer, other)}
+    other_key = empty.manage("restore", file, SECRET_KEY="another-" + "0123456789" * 5)
+    checked = empty.manage("restore", file, "--check")
+
+    assert "was made by another version of Anonmail, which has aliases.0999_later" in said[newer]
+    assert "The backup is for" in said[other]
+    assert "SECRET_KEY is set, and is not the backup's" in other_key.stderr
+    assert "is whole; it was made at" in checked.stdout
+    assert not (empty.var / "secret_key").exists()
+
+
+@pytest.mark.sqlite
+def test_nothing_is_left_of_a_backup_that_fails(machines: tuple[Machine, Machine], tmp_path: Path) -> None:
+    running, _empty = machines
+    assert not running.manage("prepare", "--no-first-account").returncode
+    path = running.var / "anonmail.sqlite3"
+    with closing(sqlite3.connect(path)) as opened:
+        opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        pages = opened.execute("SELECT rootpage FROM sqlite_master WHERE name = 'accounts_user'")
+        (page,) = pages.fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(bytes(4096))
+
+    failed = running.manage("backup", tmp_path / "backup.zip")
+
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("CommandError: The database is damaged: ")
+    assert not list(tmp_path.glob("*.zip"))
+    assert not list(tmp_path.glob(".anonmail-*"))
+
+
+@pytest.mark.postgresql
+def test_without_postgresqls_programs_the_command_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, db: None
+) -> None:
+    monkeypatch.setattr(database, "DEBIAN_PROGRAMS", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(BackupError, match="pg_dump was not found. On Debian and Ubuntu: apt install"):
+        database._program("pg_dump")
