@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CLIENTS := $(VENV)/clients
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench bench-lists bench-mail faults screenshots clean
+.PHONY: help run test check wheel bench bench-lists bench-mail faults screenshots clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ check: $(VENV)/.dev ## check style, types, imports, templates, migrations and de
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 	$(BIN)/python -m tests.deploy_check
+
+wheel: $(VENV)/.dev ## build the wheel in dist/
+	$(BIN)/python -m hatchling build --target wheel
 
 bench: $(VENV)/.dev ## measure the create call, lists and mail (mail as root); writes bench/results/
 	$(BIN)/python -m bench.create $(ARGS)

@@ -1,7 +1,7 @@
 """All of Anonmail's settings.
 
-They are read from the environment and from a file `.env` beside manage.py (see `.env.example`). Each
-NAME can also be given as NAME_FILE, the path of a file that contains the value.
+They are read from the environment and from a file `.env` in BASE_DIR (see `.env.example`). Each NAME can
+also be given as NAME_FILE, the path of a file that contains the value.
 """
 
 import warnings
@@ -21,9 +21,16 @@ from core.logs import logging_config
 # Allows generic types such as ModelForm[User] at run time.
 django_stubs_ext.monkeypatch()
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-
 env = environ.FileAwareEnv()
+
+_package = Path(__file__).resolve().parent
+# The wheel has templates, static files and translations inside this package, a checkout beside it.
+_is_installed = (_package / "resources").is_dir()
+RESOURCES = _package / "resources" if _is_installed else _package.parent
+# The installation's directory, with `.env` and VAR_DIR: ANONMAIL_DIR, or else the checkout, or the directory
+# in which the installed command is run.
+BASE_DIR = Path(env.str("ANONMAIL_DIR", default="") or (Path.cwd() if _is_installed else RESOURCES)).resolve()
+
 ENV_FILE = env.str("ENV_FILE", default=str(BASE_DIR / ".env"))
 if ENV_FILE and Path(ENV_FILE).is_file():
     env.read_env(ENV_FILE)
@@ -212,7 +219,7 @@ WSGI_APPLICATION = "anonmail_site.wsgi.application"
 TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [RESOURCES / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -436,7 +443,7 @@ CONTENT_SECURITY_POLICY = {
 }
 
 STATIC_URL = "static/"
-STATICFILES_DIRS = [BASE_DIR / "static"]
+STATICFILES_DIRS = [RESOURCES / "static"]
 STATIC_ROOT = VAR_DIR / "static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -447,7 +454,7 @@ STORAGES = {
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("de", _("German"))]
-LOCALE_PATHS = [BASE_DIR / "locale"]
+LOCALE_PATHS = [RESOURCES / "locale"]
 USE_I18N = True
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 USE_TZ = True

@@ -64,6 +64,7 @@ ONE_ROUND = {
     "anonmail_site/test_slow_clients.py",
     "anonmail_site/test_start.py",
     "anonmail_site/test_translation.py",
+    "anonmail_site/test_wheel.py",
     "api/test_schema.py",
     "core/test_logs.py",
     "e2e/test_appearance.py",

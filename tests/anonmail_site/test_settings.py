@@ -12,8 +12,8 @@ _READ = re.compile(
     r"""(?:env(?:\.\w+)?|environ\.get|number|url)\(\s*(?:env\.\w+,\s*)?[\"']([A-Z][A-Z0-9_]+)[\"'](?:,\s*([^)\n]+))?"""
 )
 _EXAMPLE = re.compile(r"^#([A-Z][A-Z0-9_]+)=(.*)$", re.MULTILINE)
-# Says where the other settings are.
-NOT_IN_A_FILE = {"ENV_FILE"}
+# Say where the other settings are.
+NOT_IN_A_FILE = {"ANONMAIL_DIR", "ENV_FILE"}
 
 
 def read() -> dict[str, str]:
