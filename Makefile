@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CLIENTS := $(VENV)/clients
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check wheel bench bench-lists bench-mail faults screenshots clean
+.PHONY: help run test check wheel bench bench-lists bench-mail faults failover upgrade screenshots clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,14 @@ bench-mail: $(VENV)/.dev ## measure mail only, for example ARGS="--messages 2000
 faults: $(VENV)/.dev ## test each fault of the mail path, with ten kills; writes var/faults.txt
 	@mkdir -p var && rm -f var/faults.txt
 	FAULT_KILLS=10 FAULT_LETTERS=1000 FAULT_TABLE=var/faults.txt $(BIN)/python -m tests.rig.postgresql $(BIN)/python -m pytest -q tests/postfix/test_faults.py tests/postfix/test_faults_of_replies.py
+
+failover: $(VENV)/.dev ## test each fault of two databases, web hosts and mail hosts; writes var/failover.txt
+	@mkdir -p var && rm -f var/failover.txt
+	FAULT_TABLE=var/failover.txt $(BIN)/python -m tests.rig.postgresql $(BIN)/python -m pytest -q tests/ha $(ARGS)
+
+upgrade: $(VENV)/.dev ## test an upgrade under load: make upgrade FROM=REVISION; appends to var/upgrade.txt
+	@mkdir -p var
+	UPGRADE_FROM=$(FROM) FAULT_TABLE=var/upgrade.txt $(BIN)/python -m tests.rig.postgresql $(BIN)/python -m pytest -q tests/ha/test_upgrade.py $(ARGS)
 
 screenshots: $(VENV)/.dev ## save every page (light, dark, phone, German) to var/screenshots/
 	SCREENSHOTS=var/screenshots $(BIN)/python -m pytest -q tests/e2e/test_scenes.py -n 2

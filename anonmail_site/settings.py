@@ -244,7 +244,7 @@ if _database["ENGINE"] == "django.db.backends.postgresql":
     _database["ENGINE"] = "core.db.postgresql"
     # timeout: seconds that a request waits for a connection before it is answered 503.
     _options.setdefault("pool", {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5})
-    # The server keeps the plans of repeated statements. Turn it off for a pooler in transaction mode.
+    # The server keeps the plans of repeated statements. Off by itself where PgBouncer is found.
     if env.bool("DATABASE_PREPARE", default=True):
         _options.setdefault("server_side_binding", True)
         _options.setdefault("prepare_threshold", 5)

@@ -175,7 +175,7 @@ def filled_cluster() -> Iterator[Callable[[], Database]]:
         base = running.url.rpartition("/")[0]
         with psycopg.connect(running.url, autocommit=True) as connection:
             connection.execute("CREATE DATABASE filled")
-        aliases = _fill(environment(f"{base}/filled", Path(directory)))
+        aliases = filled(environment(f"{base}/filled", Path(directory)))
 
         def copy() -> Database:
             name = f"copy{secrets.token_hex(4)}"
@@ -191,7 +191,7 @@ def filled_file() -> Iterator[Callable[[Path], File]]:
     """Makes a new copy of a filled SQLite database in the directory that it is given."""
     with tempfile.TemporaryDirectory(prefix="anonmail-faults-") as directory:
         original = Path(directory) / "filled.sqlite3"
-        aliases = _fill(environment(f"sqlite:///{original}", Path(directory)))
+        aliases = filled(environment(f"sqlite:///{original}", Path(directory)))
 
         def copy(place: Path) -> File:
             return File(Path(shutil.copy(original, place / "anonmail.sqlite3")), aliases)
@@ -199,10 +199,10 @@ def filled_file() -> Iterator[Callable[[Path], File]]:
         yield copy
 
 
-def _fill(env: Mapping[str, str]) -> dict[str, list[str]]:
+def filled(env: Mapping[str, str], root: Path = ROOT) -> dict[str, list[str]]:
     """The aliases, each with its destinations, that are in the database now."""
-    _manage(env, "migrate", "--verbosity=0")
-    made = _manage(env, "shell", "--no-imports", "--command", _FILL)
+    manage(env, "migrate", "--verbosity=0", root=root)
+    made = manage(env, "shell", "--no-imports", "--command", _FILL, root=root)
     rows = [line.split() for line in made.splitlines() if line]
     aliases = {address: destinations for address, *destinations in rows}
     assert len(aliases) == ALIASES, rows
@@ -225,20 +225,22 @@ def with_contacts(database: Database) -> dict[str, list[str]]:
     """Make contacts of the aliases; for each reverse address, who is behind it."""
     with tempfile.TemporaryDirectory(prefix="anonmail-faults-") as directory:
         env = environment(database.url, Path(directory), CONTACTS_PER_DAY="1000")
-        made = _manage(env, "shell", "--no-imports", "--command", _MEET)
+        made = manage(env, "shell", "--no-imports", "--command", _MEET)
     return {reverse: [address] for reverse, address in map(str.split, made.splitlines())}
 
 
-def _manage(env: Mapping[str, str], *words: str) -> str:
+def manage(env: Mapping[str, str], *words: str, root: Path = ROOT) -> str:
+    """What `manage.py` prints with these arguments."""
     command = [sys.executable, "manage.py", *words]
-    return subprocess.run(command, cwd=ROOT, env=env, check=True, text=True, stdout=subprocess.PIPE).stdout
+    return subprocess.run(command, cwd=root, env=env, check=True, text=True, stdout=subprocess.PIPE).stdout
 
 
 class MailServer:
     """`manage.py mailserver` as a process of its own."""
 
-    def __init__(self, env: Mapping[str, str], log: Path) -> None:
-        self.env, self.log = dict(env), log
+    def __init__(self, env: Mapping[str, str], log: Path, root: Path = ROOT) -> None:
+        """`root`: the project's files, which may be another revision's."""
+        self.env, self.log, self.root = dict(env), log, root
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -256,7 +258,7 @@ class MailServer:
                 with self.log.open("ab") as log:
                     self.process = subprocess.Popen(
                         [sys.executable, "manage.py", "mailserver"],
-                        cwd=ROOT,
+                        cwd=self.root,
                         env=self.env,
                         stdout=log,
                         stderr=subprocess.STDOUT,

@@ -1,5 +1,6 @@
 """Letters that many senders hand to Postfix at once, and the account of those that arrived."""
 
+import itertools
 import re
 import smtplib
 import threading
@@ -59,9 +60,19 @@ def letters_to(recipients: Sequence[str], number: int = LETTERS, **more: Any) ->
 class Senders:
     """Send letters to Postfix over a few connections at once; what is not accepted is tried again."""
 
-    def __init__(self, port: int, letters: list[Letter], destinations: Mapping[str, list[str]]) -> None:
-        """`destinations`: of each recipient, where its copies arrive."""
-        self.port, self.letters, self.destinations = port, letters, destinations
+    def __init__(
+        self,
+        port: int,
+        letters: list[Letter],
+        destinations: Mapping[str, list[str]],
+        *,
+        others: Sequence[int] = (),
+        pause: float = 0.0,
+    ) -> None:
+        """`destinations`: of each recipient, where its copies arrive. `others`: ports that are as good as the
+        first, like the hosts of an MX record. `pause`: seconds after each letter of a connection."""
+        self.letters, self.destinations = letters, destinations
+        self._ports, self._has_others, self._pause = itertools.cycle([port, *others]), bool(others), pause
         self._waiting = deque(self.letters)
         self._end = threading.Event()
         # When each one was accepted, in time.monotonic(); and each answer but 250
@@ -116,6 +127,7 @@ class Senders:
                 client.sendmail(letter.sender, [letter.recipient], letter.content)
                 sent += 1
                 self.accepted.append(time.monotonic())
+                self._end.wait(self._pause)
             except (OSError, smtplib.SMTPException) as error:
                 code, words = said(error)
                 if code >= 500:
@@ -123,7 +135,8 @@ class Senders:
                 else:
                     self.deferred[str(code or words)] += 1
                     self._waiting.append(letter)
-                if not isinstance(error, smtplib.SMTPRecipientsRefused) or code == 421:
+                is_kept = isinstance(error, smtplib.SMTPRecipientsRefused) and code != 421
+                if not is_kept or self._has_others:
                     if client is not None:
                         client.close()
                     client = None
@@ -132,7 +145,7 @@ class Senders:
             _quit(client)
 
     def _connect(self) -> smtplib.SMTP:
-        return smtplib.SMTP("127.0.0.1", self.port, local_hostname="sender.test", timeout=60)
+        return smtplib.SMTP("127.0.0.1", next(self._ports), local_hostname="sender.test", timeout=60)
 
 
 def _quit(client: smtplib.SMTP) -> None:

@@ -1,4 +1,5 @@
-"""Django's PostgreSQL backend, whose pool lends no connection that has ended, and which keeps plans."""
+"""Django's PostgreSQL backend, whose pool lends no connection that has ended, and which keeps plans where
+nothing stands between it and the server."""
 
 import select
 from typing import Any
@@ -18,6 +19,15 @@ def has_ended(connection: psycopg.Connection[Any]) -> bool:
         return True  # closed on our side
 
 
+def has_pooler(connection: psycopg.Connection[Any]) -> bool:
+    """Whether a pooler such as PgBouncer answers, which may run each transaction in another server process.
+
+    It cannot know that process when it greets a client, and announces a process id that it has made up.
+    """
+    ((process,),) = connection.execute("SELECT pg_backend_pid()").fetchall()
+    return bool(process != connection.info.backend_pid)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """Replaces the pool's own check (Django's CONN_HEALTH_CHECKS), which costs a round trip for each
     request and, with a growing pause after each connection that fails it, up to half a minute after the
@@ -26,6 +36,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _configure_connection(self, connection: Any) -> bool:
         has_changed: bool = super()._configure_connection(connection)  # type: ignore[misc]
         if connection.prepare_threshold is None:
+            return has_changed
+        if has_pooler(connection):
+            # Neither a prepared statement nor a SET would be where the next transaction runs.
+            connection.prepare_threshold = None
             return has_changed
         # Planning a kept statement anew for its values takes several times as long as running it. A plan that
         # is kept must not scan a table because it is small as yet; PostgreSQL's 4.0 for a page read by an
@@ -36,6 +50,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _set_autocommit(self, autocommit: bool) -> None:
         if self.connection.autocommit != autocommit:
             super()._set_autocommit(autocommit)  # type: ignore[misc]
+
+    def chunked_cursor(self) -> Any:
+        """A cursor of the server's, or one that fetches all rows at once if there may be a pooler: between
+        two transactions, the server's cursor would stay behind in another process."""
+        self.ensure_connection()
+        if self.connection.prepare_threshold is None:
+            return self.cursor()
+        return super().chunked_cursor()
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         connection = super().get_new_connection(conn_params)
