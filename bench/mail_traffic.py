@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 
 from bench import rig
+from bench.cpu import children
 from bench.fill import CORRESPONDENT
 
 DOMAIN = "d0.example.com"
@@ -47,6 +48,16 @@ def cpu_of_tree(root: int) -> float:
         total += ticks.get(pid, 0)
         waiting += parents.get(pid, [])
     return total / TICK
+
+
+def memory(root: int, what: str) -> list[int]:
+    """`VmRSS` or `VmHWM` (the most so far) of a mail server's processes, in MiB."""
+    found = []
+    for pid in (root, *children(root)):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(f"{what}:"):
+                found.append(int(line.split()[1]) // 1024)
+    return found
 
 
 def source(

@@ -109,16 +109,19 @@ class Load:
 
 
 @asynccontextmanager
-async def served(door: str, sessions: int, sink_port: int) -> AsyncIterator[Load]:
-    """A door that is open in this process, and what sends to it."""
+async def served(door: str, sessions: int, sink_port: int, *, is_bare: bool) -> AsyncIterator[Load]:
+    """A door that is open in this process, and what sends to it. `is_bare`: nothing is behind the door."""
     from django.conf import settings
 
+    from bench.bare_doors import without_rules
     from mail.delivery.next_hop import SmtpHop
     from mail.server.listening import endpoint, listening_socket
     from mail.server.processes import Doors
 
     place = f"unix:{settings.VAR_DIR}/{door}"
     doors = Doors({door: listening_socket(endpoint(place))}, SmtpHop("127.0.0.1", sink_port))
+    if is_bare:
+        without_rules(doors)
     await doors.open()
     command = [sys.executable, "-m", "bench.mail_load", door, place, str(sessions)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -144,7 +147,7 @@ def cpu_of_threads() -> dict[str, float]:
 async def cpu(door: str, sessions: int, sink_port: int, given: argparse.Namespace) -> list[dict[str, float]]:
     """CPU milliseconds a message, by thread, of each turn."""
     turns = []
-    async with served(door, sessions, sink_port) as load:
+    async with served(door, sessions, sink_port, is_bare=given.bare) as load:
         for _ in range(given.turns):
             before = cpu_of_threads()
             await load.send(given.messages)
@@ -154,13 +157,13 @@ async def cpu(door: str, sessions: int, sink_port: int, given: argparse.Namespac
     return turns
 
 
-async def calls(door: str, sessions: int, sink_port: int, messages: int) -> Counts:
+async def calls(door: str, sessions: int, sink_port: int, given: argparse.Namespace) -> Counts:
     """The calls of so many messages."""
     counter = CallCounter()
     try:
-        async with served(door, sessions, sink_port) as load:
+        async with served(door, sessions, sink_port, is_bare=given.bare) as load:
             before = counter.counts()
-            await load.send(messages)
+            await load.send(given.messages)
             return counter.counts() - before
     finally:
         counter.close()
@@ -205,7 +208,7 @@ def report(given: argparse.Namespace) -> None:
                 totals = sorted(sum(turn.values()) for turn in turns)
                 least = min(turns, key=lambda turn: sum(turn.values()))
                 by_thread = ", ".join(f"{name} {spent:.3f}" for name, spent in least.items())
-                counted = asyncio.run(calls(door, sessions, sink_port, given.messages))
+                counted = asyncio.run(calls(door, sessions, sink_port, given))
                 print(f"\n{given.database}, {door}, {sessions} sessions: CPU ms a message: ", end="")
                 print(f"least {totals[0]:.3f} ({by_thread}), median {statistics.median(totals):.3f}")
                 print(table(counted, given.messages, given.functions), flush=True)
@@ -222,6 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--messages", type=int, default=500, help="of a turn (default 500)")
     parser.add_argument("--turns", type=int, default=8, help="turns (default 8)")
     parser.add_argument("--functions", type=int, default=0, help="functions to list")
+    parser.add_argument("--bare", action="store_true", help="the doors alone, without Anonmail's rules")
     given = parser.parse_args(arguments)
     filling = ("--far", FAR, "--numbered", str(NUMBERED))
     return rig.measured_here(given.database, given.aliases, lambda _keys: report(given), *filling)
