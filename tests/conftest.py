@@ -61,6 +61,7 @@ ONE_ROUND = {
     "aliases/test_local_parts.py",
     "aliases/test_naming.py",
     "anonmail_site/test_checks.py",
+    "anonmail_site/test_containers.py",
     "anonmail_site/test_kubernetes.py",
     "anonmail_site/test_slow_clients.py",
     "anonmail_site/test_start.py",

@@ -1,0 +1,91 @@
+# Two images: `anonmail` (the last, so the default), and `postfix`, which has Postfix too (compose.yaml).
+# Every dependency comes as a wheel for amd64 and arm64, so nothing is compiled.
+
+ARG DEBIAN=debian:trixie-slim
+
+# hadolint ignore=DL3006
+FROM ${DEBIAN} AS build
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3-pip python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /source
+# A layer of its own, which a change of Anonmail's code leaves as it is.
+COPY requirements.txt .
+RUN python3 -m venv --without-pip /opt/anonmail \
+    && pip --python /opt/anonmail/bin/python install --no-cache-dir --requirement requirements.txt
+COPY . .
+# Translations into languages that Anonmail does not have, their sources, and tests are not used when it runs.
+RUN pip --python /opt/anonmail/bin/python install --no-cache-dir --no-deps . \
+    && find /opt/anonmail -path '*/locale/*' -name 'django*.?o' -not -path '*/de/*.mo' -not -path '*/en/*.mo' -delete \
+    && find /opt/anonmail -type d -name tests -prune -exec rm -r {} +
+
+# Debian with Python and Anonmail's user.
+# hadolint ignore=DL3006
+FROM ${DEBIAN} AS debian
+# The ids are fixed, because volumes keep them.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates python3 \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --system --gid 990 anonmail \
+    && useradd --system --uid 990 --gid anonmail --home-dir /var/lib/anonmail --shell /usr/sbin/nologin anonmail \
+    && install -d -m 0700 -o anonmail -g anonmail /var/lib/anonmail
+
+FROM debian AS postfix
+# hadolint ignore=DL3008
+RUN groupadd --system --gid 991 postfix \
+    && groupadd --system --gid 992 postdrop \
+    && useradd --system --uid 991 --gid postfix --home-dir /var/spool/postfix --shell /usr/sbin/nologin postfix \
+    && apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends postfix \
+    && rm -rf /var/lib/apt/lists/* \
+    && install -d -m 2750 -o anonmail -g postfix /var/spool/postfix/anonmail
+COPY --from=build /opt/anonmail /opt/anonmail
+COPY container/start-postfix /usr/local/bin/
+ENV PATH=/opt/anonmail/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    ANONMAIL_DIR=/var/lib/anonmail \
+    MAIL_LISTEN=0.0.0.0:2525
+USER 990:990
+WORKDIR /var/lib/anonmail
+ENTRYPOINT ["anonmail"]
+
+# Of that, what Python needs: no shell, no package manager.
+FROM debian AS small
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+# Some files that packages list, such as manuals, are not there.
+RUN dpkg --listfiles \
+        base-files ca-certificates libbz2-1.0 libc6 libexpat1 libffi8 libgcc-s1 liblzma5 libpython3.13-minimal \
+        libpython3.13-stdlib libsqlite3-0 libssl3t64 libuuid1 libzstd1 media-types netbase openssl python3-minimal \
+        python3.13-minimal tzdata zlib1g \
+    | sort --unique \
+    | while read -r path; do if [ -e "$path" ] || [ -L "$path" ]; then printf '%s\n' "$path"; fi; done \
+    | tar --create --no-recursion --files-from=- \
+    | tar --extract --preserve-permissions --directory "$(mktemp -d /small.XXX)" \
+    && mv /small.* /small \
+    && chmod 0755 /small \
+    && cp --archive --parents /etc/passwd /etc/group /etc/nsswitch.conf /etc/ssl/certs /var/lib/anonmail /small \
+    && python3 -m compileall -q /small/usr/lib/python3.13 -s /small \
+    && rm -rf /small/usr/share/doc /small/usr/share/man
+
+FROM scratch AS anonmail
+COPY --from=small /small /
+COPY --from=build /opt/anonmail /opt/anonmail
+ENV PATH=/opt/anonmail/bin:/usr/bin \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    ANONMAIL_DIR=/var/lib/anonmail \
+    HOST=0.0.0.0 \
+    MAIL_LISTEN=0.0.0.0:2525
+# Fails if a library is missing.
+RUN ["anonmail", "help"]
+USER 990:990
+WORKDIR /var/lib/anonmail
+VOLUME /var/lib/anonmail
+EXPOSE 8000 2525
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/health/ready', timeout=8)"]
+ENTRYPOINT ["anonmail"]
+CMD ["run"]
