@@ -38,11 +38,12 @@ test: $(VENV)/.dev ## run all tests on SQLite, then on PostgreSQL
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 	$(BIN)/python -m tests.rig.postgresql $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-check: $(VENV)/.dev ## check style, types, imports, templates, migrations and deployment settings
+check: $(VENV)/.dev ## check style, types, imports, the Dockerfile, templates, migrations and deployment settings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/hadolint Dockerfile
 	git ls-files -z 'templates/*.html' 'templates/*.txt' | xargs -0r $(BIN)/djade --check --target-version 5.2
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
