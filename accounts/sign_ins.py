@@ -17,6 +17,7 @@ from accounts.models import User
 from core.client_address import neighbourhood_of
 from core.mails import absolute_url, send_template
 from core.ratelimit import Limit, count_within
+from core.secret_keys import secret_keys
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +29,10 @@ PEOPLE_MAX = 10
 AGENT_MAX = 300
 
 
-def _mark(user: User) -> str:
+def _mark(user: User, secret_key: str | None = None) -> str:
     """The value that a browser keeps for a user who signed in there; valid until the password changes."""
-    value = f"{user.pk}:{user.get_session_auth_hash()}"
-    return salted_hmac("accounts.sign_ins.browser", value, algorithm="sha256").hexdigest()
+    value = f"{user.pk}:{user._get_session_auth_hash(secret_key)}"
+    return salted_hmac("accounts.sign_ins.browser", value, secret=secret_key, algorithm="sha256").hexdigest()
 
 
 def _marks(request: HttpRequest) -> list[str]:
@@ -40,8 +41,8 @@ def _marks(request: HttpRequest) -> list[str]:
 
 def is_known(request: HttpRequest, user: User) -> bool:
     """Whether the user signed in from this browser before, with the present password."""
-    mark = _mark(user)
-    return any(constant_time_compare(mark, kept) for kept in _marks(request))
+    marks = [_mark(user, key) for key in secret_keys()]
+    return any(constant_time_compare(mark, kept) for mark in marks for kept in _marks(request))
 
 
 def remember(request: HttpRequest, user: User) -> None:

@@ -29,9 +29,28 @@ def make_private(path: Path) -> None:
 
 def make_secret_key(path: Path) -> None:
     """Write a new secret key that only its owner can read. Raises FileExistsError if there is one."""
+    _write_privately(path, _new_secret_key())
+
+
+def replace_secret_key(path: Path) -> None:
+    """Put a new secret key on top of those in the file, which become earlier ones. Raises OSError."""
+    beside = path.with_name(f"{path.name}.new")
+    beside.unlink(missing_ok=True)
+    _write_privately(beside, _new_secret_key() + path.read_text())
+    beside.replace(path)
+
+
+def _new_secret_key() -> str:
+    return get_random_secret_key() + get_random_secret_key() + "\n"
+
+
+def _write_privately(path: Path, text: str) -> None:
+    """Write a file that only its owner can read. Raises FileExistsError if there is one."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(get_random_secret_key() + get_random_secret_key() + "\n")
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from api.views import ApiView, SignInView
 from core.addresses import AddressError, normalise_address
 from core.converters import KEY_DIGITS_MAX
 from core.exceptions import RateLimited, RuleError
+from core.secret_keys import secret_keys
 from tokens.models import Token
 from tokens.scopes import ANY_TOKEN, EVERY_CALL
 
@@ -315,13 +316,9 @@ class Mfa(PasswordView):
         number = key.partition(":")[0]
         is_key = number.isascii() and number.isdigit() and len(number) <= KEY_DIGITS_MAX
         user = User.objects.filter(pk=int(number), is_active=True).first() if is_key else None
-        try:
-            if user is not None:
-                _signer(user).unsign(key, max_age=timedelta(seconds=MFA_VALID))
-                return user
-        except BadSignature:
-            pass
-        raise WrongCredentials(gettext("Invalid mfa_key: sign in again."), to_addy=self.speaks_addy)
+        if user is None or not _is_signed(user, key):
+            raise WrongCredentials(gettext("Invalid mfa_key: sign in again."), to_addy=self.speaks_addy)
+        return user
 
 
 class DeviceInput(Input):
@@ -345,6 +342,17 @@ def too_often() -> RateLimited:
     return RateLimited(gettext("Too many attempts to sign in. Try again later."), retry_after=RETRY_AFTER)
 
 
-def _signer(user: User) -> TimestampSigner:
+def _signer(user: User, secret_key: str | None = None) -> TimestampSigner:
     """Signs for as long as the user's sessions would last: not beyond a new password."""
-    return TimestampSigner(salt=f"aliases.api.mfa:{user.get_session_auth_hash()}")
+    return TimestampSigner(salt=f"aliases.api.mfa:{user._get_session_auth_hash(secret_key)}")
+
+
+def _is_signed(user: User, key: str) -> bool:
+    """Whether we gave this key to the user, not too long ago."""
+    for secret_key in secret_keys():
+        try:
+            _signer(user, secret_key).unsign(key, max_age=timedelta(seconds=MFA_VALID))
+        except BadSignature:
+            continue
+        return True
+    return False

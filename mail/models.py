@@ -156,7 +156,7 @@ class ReturnedMessage(models.Model):
 
     @property
     def content(self) -> bytes:
-        """The message. Raises CannotUnseal if SECRET_KEY has changed since."""
+        """The message. Raises CannotUnseal if its secret key is no longer known."""
         return unseal(_PURPOSE, self.sealed)
 
     @classmethod

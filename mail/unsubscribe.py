@@ -12,13 +12,15 @@ from django.views.decorators.http import require_http_methods
 
 from aliases.models import Alias
 
-_signer = signing.Signer(salt="mail.unsubscribe")
+
+def _signer() -> signing.Signer:
+    return signing.Signer(salt="mail.unsubscribe")
 
 
 def unsubscribe_path(alias_id: int) -> str:
     """The link's path, whose signed part can only disable this alias."""
     before, after = _around_token()
-    return f"{before}{_signer.sign(str(alias_id))}{after}"
+    return f"{before}{_signer().sign(str(alias_id))}{after}"
 
 
 @cache
@@ -34,7 +36,7 @@ def _around_token() -> tuple[str, str]:
 def alias_unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     """A page that asks, if there is anything to disable; a POST, from that page or a mail client, does it."""
     try:
-        alias_id = int(_signer.unsign(token))
+        alias_id = int(_signer().unsign(token))
     except signing.BadSignature as error:
         raise Http404 from error
     alias = get_object_or_404(Alias.objects.present(), pk=alias_id)

@@ -15,7 +15,7 @@ from aliases.choosing import Choice, choose
 from aliases.issuing import NEEDS_SUFFIX, needs_suffix
 from aliases.models import Alias, AliasPreferences
 from api.addy import objects
-from api.addy.ids import public_id
+from api.addy.ids import public_id, public_ids
 from api.addy.inputs import ChoiceField, Query
 from api.addy.schema import AddyCall
 from api.answers import Answer
@@ -271,7 +271,7 @@ class OneRecipient(AccountView):
     @AddyCall("One of your own addresses", {"data": objects.RecipientObject})
     def get(self, request: Request, uuid: UUID) -> Answer:
         for row in EmailAddress.objects.filter(user=self.caller):
-            if public_id("recipient", row.pk) == uuid:
+            if uuid in public_ids("recipient", row.pk):
                 return Answer({"data": objects.recipient_object(row, self.caller)})
         raise NotFound(gettext("There is no such recipient."))
 

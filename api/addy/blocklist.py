@@ -9,7 +9,7 @@ from django.utils.translation import gettext, ngettext
 from rest_framework.request import Request
 
 from accounts.models import User
-from api.addy.ids import public_id
+from api.addy.ids import public_id, public_ids
 from api.addy.inputs import (
     EXAMPLE_ID,
     ChoiceField,
@@ -220,8 +220,9 @@ class UnblockingView(BlockedView):
         """Take mail of the addresses of these ids again, and return those that there are. Raises NotFound."""
         blocked = self.contacts().filter(blocked=True)
         all_ids = {
-            public_id("blocked", address): address
+            key: address
             for address in blocked.order_by().values_list("address", flat=True).distinct()
+            for key in public_ids("blocked", address)
         }
         found = {uuid: all_ids[uuid] for uuid in ids if uuid in all_ids}
         if not found:

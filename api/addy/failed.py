@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
 
 from accounts.models import AddressChange, User
-from api.addy.ids import public_id
+from api.addy.ids import public_id, public_ids
 from api.addy.inputs import EXAMPLE_RECIPIENT_ID, ChoiceField, Input, RecipientIdsField, own_addresses
 from api.addy.lists import COUNTED_MAX, Page, PageLinks, PageMeta, PageQuery, example_page
 from api.addy.objects import SINCE, example_address, example_alias, example_user, stamp
@@ -131,7 +131,7 @@ class FailedView(ApiView):
     def one(self, uuid: UUID) -> FailedDelivery:
         """The caller's failed delivery of this id. Raises NotFound."""
         for key in self.mine().values_list("pk", flat=True):
-            if public_id("failed delivery", key) == uuid:
+            if uuid in public_ids("failed delivery", key):
                 return self.mine().newest_first().get(pk=key)
         raise NotFound(gettext("There is no such failed delivery."))
 

@@ -18,7 +18,7 @@ from aliases import exceptions as refusals
 from aliases import naming
 from aliases.validation import clean_name, clean_note
 from api import inputs
-from api.addy.ids import UUIDInAnyCase, public_id
+from api.addy.ids import UUIDInAnyCase, public_ids
 from api.errors import Unprocessable
 from core.exceptions import RuleError
 
@@ -246,7 +246,7 @@ def own_addresses(user: User, recipient_ids: list[str] | None) -> list[str] | No
     if not recipient_ids:
         return None
     rows = EmailAddress.objects.filter(user=user, verified=True)
-    mine: dict[UUID | None, str] = {public_id("recipient", row.pk): row.email for row in rows}
+    mine: dict[UUID | None, str] = {key: row.email for row in rows for key in public_ids("recipient", row.pk)}
     try:
         return [mine[parse_id(value)] for value in recipient_ids]
     except KeyError as error:

@@ -14,7 +14,7 @@ from drf_spectacular.utils import extend_schema_serializer
 from accounts.models import User
 from aliases.exceptions import InvalidValue
 from aliases.models import Alias, AliasQuerySet
-from api.addy.ids import public_id
+from api.addy.ids import public_ids
 from api.addy.inputs import ChoiceField, Query, TextField, WholeField, parse_id
 from api.addy.objects import (
     LISTED,
@@ -123,7 +123,7 @@ def filtered(user: User, query: dict[str, Any]) -> AliasQuerySet:
 def _with_id(kind: str, keys: Iterable[int], text: str) -> list[int]:
     """Those of the keys that have this public id."""
     wanted = parse_id(text)
-    return [key for key in keys if public_id(kind, key) == wanted]
+    return [key for key in keys if wanted in public_ids(kind, key)]
 
 
 def ordered(aliases: AliasQuerySet, sort: str | None, *, activity: bool) -> AliasQuerySet:

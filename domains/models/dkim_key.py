@@ -12,13 +12,13 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_der_private_key,
 )
-from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from core.db.compiled import CompiledQuery
-from core.sealing import CannotUnseal, seal, unseal
+from core.sealing import CannotUnseal, seal, sealed_by_present_key, unseal
+from core.secret_keys import secret_keys
 from domains.models.domain import Domain
 
 PURPOSE = "DKIM key"
@@ -88,8 +88,8 @@ class DkimKey(models.Model):
 
     @property
     def private(self) -> PrivateKey:
-        """The private key. Raises CannotUnseal if it was made under another SECRET_KEY."""
-        return _load(self.sealed, settings.SECRET_KEY)
+        """The private key. Raises CannotUnseal if it was made under a secret key that is no longer known."""
+        return _load(self.sealed, secret_keys())
 
     @property
     def is_readable(self) -> bool:
@@ -98,6 +98,18 @@ class DkimKey(models.Model):
         except CannotUnseal:
             return False
         return True
+
+    def reseal(self) -> bool:
+        """Seal the private key under the present secret key, and return whether it was under an earlier one.
+
+        Raises CannotUnseal.
+        """
+        sealed = sealed_by_present_key(PURPOSE, self.sealed)
+        is_new = sealed != self.sealed
+        if is_new:
+            self.sealed = sealed
+            self.save(update_fields=["sealed"])
+        return is_new
 
 
 def _public_octets(private: PrivateKey) -> bytes:
@@ -109,7 +121,7 @@ def _public_octets(private: PrivateKey) -> bytes:
 
 
 @lru_cache(maxsize=2000)
-def _load(sealed: str, secret_key: str) -> PrivateKey:
+def _load(sealed: str, known: tuple[str, ...]) -> PrivateKey:
     """The private key. Loading takes longer than signing, so keys are kept."""
     # We wrote it, and the seal shows that it is unchanged. Validating it would take 30 ms.
     key = load_der_private_key(unseal(PURPOSE, sealed), None, unsafe_skip_rsa_key_validation=True)

@@ -16,6 +16,8 @@ from functools import lru_cache
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from django.conf import settings
 
+from core.secret_keys import secret_keys
+
 PREFIX = "b."
 VALID = timedelta(days=14)
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
@@ -46,12 +48,25 @@ class Tag:
         return f"{self.alias_id}-{self.day}-{self.message}"
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _keys(secret: str) -> tuple[Cipher[modes.ECB], bytes]:
     """What encrypts (AES-128), and a key to sign with, from the installation's secret."""
     material = hashlib.sha512(b"anonmail return path\0" + secret.encode()).digest()
     # One block, never two alike: a permutation is all that is needed here.
     return Cipher(algorithms.AES(material[:16]), modes.ECB()), material[16:48]  # noqa: S305
+
+
+def _mac(signing: bytes, block: bytes, domain: str) -> bytes:
+    return hmac.digest(signing, block + domain.encode(), "sha256")[:_MAC_OCTETS]
+
+
+def _cipher_of(block: bytes, mac: bytes, domain: str) -> Cipher[modes.ECB] | None:
+    """What decrypts the block; None if none of our secret keys has signed it."""
+    for secret in secret_keys():
+        cipher, signing = _keys(secret)
+        if hmac.compare_digest(mac, _mac(signing, block, domain)):
+            return cipher
+    return None
 
 
 def _day(now: datetime) -> int:
@@ -69,8 +84,7 @@ def return_path(alias_id: int, destination_id: int, domain: str, now: datetime, 
     plain = struct.pack(">QIHH", message << _ALIAS_BITS | alias_id, low, high, _day(now))
     encryptor = cipher.encryptor()
     block = encryptor.update(plain) + encryptor.finalize()
-    mac = hmac.digest(signing, block + domain.encode(), "sha256")[:_MAC_OCTETS]
-    tag = base64.b32encode(block + mac).decode("ascii").rstrip("=").lower()
+    tag = base64.b32encode(block + _mac(signing, block, domain)).decode("ascii").rstrip("=").lower()
     return f"{PREFIX}{tag}@{domain}"
 
 
@@ -93,10 +107,9 @@ def read_return_path(local_part: str, domain: str, now: datetime) -> Tag | None:
         octets = base64.b32decode(tag.upper() + "=" * (-len(tag) % 8))
     except ValueError:
         return None
-    cipher, signing = _keys(settings.SECRET_KEY)
     block, mac = octets[:16], octets[16:]
-    expected = hmac.digest(signing, block + domain.lower().encode(), "sha256")[:_MAC_OCTETS]
-    if not hmac.compare_digest(mac, expected):
+    cipher = _cipher_of(block, mac, domain.lower())
+    if cipher is None:
         return None
     decryptor = cipher.decryptor()
     first, low, high, day = struct.unpack(">QIHH", decryptor.update(block) + decryptor.finalize())

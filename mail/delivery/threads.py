@@ -15,6 +15,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from django.conf import settings
 
+from core.secret_keys import secret_keys
+
 # Most Message-IDs are shorter than this: what is padded to a multiple of it does not show its length.
 _BLOCK_OCTETS = 96
 # Octets of a Message-ID, and how many of a thread are kept: the first and the last ones.
@@ -24,7 +26,7 @@ _ID = re.compile(r"<[^<>\s]+>")
 _OURS = re.compile(r"<m\.([A-Za-z0-9_-]+)@[A-Za-z0-9.-]+>")
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _cipher(secret: str) -> AESSIV:
     return AESSIV(hashlib.sha512(b"anonmail message id\0" + secret.encode()).digest())
 
@@ -50,10 +52,15 @@ def original_id(alias: str, message_id: str) -> str | None:
         return None
     try:
         tag = base64.urlsafe_b64decode(match[1] + "=" * (-len(match[1]) % 4))
-        plain = _cipher(settings.SECRET_KEY).decrypt(tag, [alias.encode()])
-    except (BadBase64, ValueError, InvalidTag):
+    except (BadBase64, ValueError):
         return None
-    return plain.rstrip(b"\0").decode("utf-8", "replace")
+    for key in secret_keys():
+        try:
+            plain = _cipher(key).decrypt(tag, [alias.encode()])
+        except (ValueError, InvalidTag):
+            continue
+        return plain.rstrip(b"\0").decode("utf-8", "replace")
+    return None
 
 
 def for_owner(alias: str, field: str, text: str) -> str:

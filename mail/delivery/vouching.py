@@ -13,6 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from core.addresses import address_or_none
+from core.secret_keys import secret_keys
 from mail.delivery.message import HEADER_END, HEADER_MAX, Fields
 
 FIELD = "X-Anonmail-Client"
@@ -37,7 +38,7 @@ def voucher(recipient: str, client: Client) -> tuple[str, str]:
     """The field, as (name, text), for a message to this reverse address or alias."""
     day = timezone.now().toordinal()
     text = f"{day} {client.address or _NONE} {quote(client.login, safe='@') or _NONE}"
-    return FIELD, f"{text} {_mac(recipient, text)}"
+    return FIELD, f"{text} {_mac(recipient, text, settings.SECRET_KEY)}"
 
 
 def vouched_client(fields: Fields, recipient: str) -> Client:
@@ -45,7 +46,7 @@ def vouched_client(fields: Fields, recipient: str) -> Client:
     today = timezone.now().toordinal()
     for name, text in fields:
         match = _TEXT.fullmatch(text) if name == _NAME else None
-        if match is None or not hmac.compare_digest(match[4], _mac(recipient, text.rpartition(" ")[0])):
+        if match is None or not _is_ours(match[4], recipient, text.rpartition(" ")[0]):
             continue
         if 0 <= today - int(match[1]) <= _DAYS:
             address, login = ("" if each == _NONE else each for each in (match[2], match[3]))
@@ -62,6 +63,10 @@ def without_vouchers(message: bytes, fields: Fields) -> bytes:
     return _IN_HEADER.sub(b"", message[:split]) + message[split:]
 
 
-def _mac(recipient: str, text: str) -> str:
+def _is_ours(mac: str, recipient: str, text: str) -> bool:
+    return any(hmac.compare_digest(mac, _mac(recipient, text, key)) for key in secret_keys())
+
+
+def _mac(recipient: str, text: str, secret_key: str) -> str:
     signed = f"client:{address_or_none(recipient) or recipient}:{text}"
-    return hmac.digest(settings.SECRET_KEY.encode(), signed.encode(), "sha256").hex()
+    return hmac.digest(secret_key.encode(), signed.encode(), "sha256").hex()

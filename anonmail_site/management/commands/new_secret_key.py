@@ -1,0 +1,22 @@
+import os
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from anonmail_site.first_steps import replace_secret_key
+
+
+class Command(BaseCommand):
+    help = "Replace the secret key in var/secret_key. The present one stays in the file as an earlier one."
+
+    def handle(self, *args: Any, **options: Any) -> str:
+        if os.environ.get("SECRET_KEY") or os.environ.get("SECRET_KEY_FILE"):
+            raise CommandError(
+                "SECRET_KEY is set in the environment. Put it into SECRET_KEY_FALLBACKS and set another one."
+            )
+        try:
+            replace_secret_key(settings.SECRET_KEY_PATH)
+        except OSError as error:
+            raise CommandError(f"{settings.SECRET_KEY_PATH} is not replaced: {error.strerror}.") from error
+        return "There is a new secret key. Restart everything; after 14 days, delete the lines below it."
