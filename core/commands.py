@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db import InterfaceError, OperationalError
 
 from core.audit import AuditEntry
+from core.db.availability import UNAVAILABLE, is_unavailable
+from core.db.locks import claim
 from core.exceptions import RuleError
 
 
@@ -17,7 +18,9 @@ class DatabaseCommand(BaseCommand):
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
             return super().execute(*args, **options)
-        except (OperationalError, InterfaceError) as error:
+        except UNAVAILABLE as error:
+            if not is_unavailable(error):
+                raise
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise CommandError(f"The database cannot be used: {reason}.") from error
 
@@ -47,3 +50,13 @@ class RuleCommand(DatabaseCommand):
                 None, f"command.{type(self).__module__.rpartition('.')[2]}", detail=detail
             )
         return sentence
+
+
+class DailyCommand(RuleCommand):
+    """A daily task: one process at a time does it, on whatever host, so that nobody gets a mail twice."""
+
+    def handle(self, *args: Any, **options: Any) -> str:
+        with claim(type(self).__module__.rpartition(".")[2]) as is_ours:
+            if not is_ours:
+                return "Another process is doing this."
+            return super().handle(*args, **options)

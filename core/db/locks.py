@@ -4,11 +4,11 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections
+from django.db import DEFAULT_DB_ALIAS, Error, OperationalError, connection, connections
 
 # PostgreSQL's SQLSTATEs (Appendix A): lock_not_available, deadlock_detected.
 _WAITED_IN_VAIN = {"55P03", "40P01"}
@@ -36,7 +36,7 @@ def write_turn() -> Iterator[None]:
     SQLite itself sleeps for up to 100 ms between two tries, and finds its lock taken again each time where
     another process always has more to write.
     """
-    file = _turn_file()
+    file = _open_beside_database("turn")
     if file is None:
         yield
         return
@@ -47,16 +47,67 @@ def write_turn() -> Iterator[None]:
         os.close(file)
 
 
-def _turn_file() -> int | None:
-    """The file whose lock is the turn, open; None if there is none."""
+def _open_beside_database(name: str) -> int | None:
+    """The file of this name beside an SQLite database, to be locked; None if there is none."""
     database: Any = connections[DEFAULT_DB_ALIAS]
     if database.vendor != "sqlite" or database.is_in_memory_db():
         return None
     try:
-        return os.open(f"{database.settings_dict['NAME']}-turn", os.O_WRONLY | os.O_CREAT, 0o600)
+        return os.open(f"{database.settings_dict['NAME']}-{name}", os.O_WRONLY | os.O_CREAT, 0o600)
     except OSError:
         # In a directory that cannot be written, the database will say so.
         return None
+
+
+@contextmanager
+def claim(name: str) -> Iterator[bool]:
+    """Whether no other process, on any host, has claimed this name; if so, it is ours until the block ends.
+
+    It ends with the process too, and with a lost connection. Nobody waits.
+    """
+    if connection.vendor == "postgresql":
+        with _claim_on_postgresql(name) as is_ours:
+            yield is_ours
+        return
+    file = _open_beside_database(name)
+    if file is None:
+        yield True
+        return
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def _claim_on_postgresql(name: str) -> Iterator[bool]:
+    """An advisory lock, held by a transaction that does nothing else: a pooler may give every transaction
+    another connection, and what the block does has transactions of its own."""
+    own = connections.create_connection(DEFAULT_DB_ALIAS)
+    try:
+        with _transaction_of(own), own.cursor() as cursor:
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext(%s))", [f"anonmail {name}"])
+            yield bool(cursor.fetchone()[0])
+    finally:
+        own.close()
+
+
+@contextmanager
+def _transaction_of(own: Any) -> Iterator[None]:
+    """A transaction of a connection that is not among Django's."""
+    own.set_autocommit(False)
+    try:
+        yield
+    finally:
+        with suppress(Error):  # The server may have gone meanwhile.
+            own.rollback()
+            own.set_autocommit(True)
 
 
 def _wait_for(file: int) -> None:

@@ -3,10 +3,10 @@ from typing import Any
 from django.core.management import call_command
 
 from accounts.sessions import prune_sessions
-from core.commands import RuleCommand
+from core.commands import DailyCommand
 
 
-class Command(RuleCommand):
+class Command(DailyCommand):
     help = "Delete sessions that have ended, and the records of their sign-ins. Run it once a day."
 
     def act(self, **options: Any) -> str:

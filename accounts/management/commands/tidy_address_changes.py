@@ -2,10 +2,10 @@ from typing import Any
 
 from accounts.address_mail import send_change
 from accounts.models import AddressChange
-from core.commands import RuleCommand
+from core.commands import DailyCommand
 
 
-class Command(RuleCommand):
+class Command(DailyCommand):
     help = (
         "Send the mails about address changes that could not be sent, and delete old changes. Run it daily."
     )

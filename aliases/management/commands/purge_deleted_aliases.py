@@ -1,10 +1,10 @@
 from typing import Any
 
 from aliases.models import Alias
-from core.commands import RuleCommand
+from core.commands import DailyCommand
 
 
-class Command(RuleCommand):
+class Command(DailyCommand):
     help = "Strip deleted aliases whose time for restoring is over. Run it once a day."
 
     def act(self, **options: Any) -> str:

@@ -17,6 +17,7 @@ CHORES = (
     "forget_imports",
     "tidy_address_changes",
     "report_mail_faults",
+    "reseal_dkim_keys",
     "check_dns",
     "prune_activity",
     "prune_counters",

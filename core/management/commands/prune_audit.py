@@ -1,10 +1,10 @@
 from typing import Any
 
 from core.audit import AuditEntry
-from core.commands import RuleCommand
+from core.commands import DailyCommand
 
 
-class Command(RuleCommand):
+class Command(DailyCommand):
     help = "Delete audit entries older than AUDIT_DAYS. Run it once a day."
 
     def act(self, **options: Any) -> str:

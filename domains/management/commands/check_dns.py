@@ -1,12 +1,12 @@
 from typing import Any
 
-from core.commands import RuleCommand
+from core.commands import DailyCommand
 from domains.dns.checking import check
 from domains.models import Domain
 from domains.models.dns_check import WRONG, State
 
 
-class Command(RuleCommand):
+class Command(DailyCommand):
     help = "Ask the DNS what it says about the domains' records (daily)."
 
     def act(self, **options: Any) -> str:

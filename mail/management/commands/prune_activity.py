@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from aliases.models import SenderDomain
 from contacts.models import Contact
-from core.commands import RuleCommand
+from core.commands import DailyCommand
 from mail.models import RETURNED_DAYS, Activity, Bounce, Delivery, ReturnedMessage, SiteFault
 
 # A message that is handed over again within this time is recognised: longer than queues keep mail.
@@ -20,7 +20,7 @@ STRANGER_MEMORY = timedelta(days=30)
 _MAIL_FROM_IT = Activity.objects.filter(alias=OuterRef("alias"), sender_domain=OuterRef("domain"))
 
 
-class Command(RuleCommand):
+class Command(DailyCommand):
     help = (
         "Delete activity older than ACTIVITY_DAYS, old deliveries, returned messages, strangers who have "
         "waited in vain, and senders who have not written again. Run it once a day."

@@ -2,11 +2,11 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from core.commands import RuleCommand
+from core.commands import DailyCommand
 from mail.delivery.faults import report_faults
 
 
-class Command(RuleCommand):
+class Command(DailyCommand):
     help = "Mail the global admins if other servers refuse this site's mail, and why. Run it once a day."
 
     def act(self, **options: Any) -> str:

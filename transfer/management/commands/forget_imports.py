@@ -1,10 +1,10 @@
 from typing import Any
 
-from core.commands import RuleCommand
+from core.commands import DailyCommand
 from transfer.models import PendingImport
 
 
-class Command(RuleCommand):
+class Command(DailyCommand):
     help = "Delete files that were uploaded for an import at least a day ago. Run it once a day."
 
     def act(self, **options: Any) -> str:
