@@ -10,8 +10,6 @@ from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db import (
     IntegrityError,
-    InterfaceError,
-    OperationalError,
     connection,
     models,
     transaction,
@@ -32,6 +30,7 @@ from aliases.validation import clean_destinations, clean_name, clean_note
 from aliases.websites import parse_site
 from core.addresses import AddressError
 from core.batch_writer import BatchWriter
+from core.db.availability import is_unavailable
 from core.db.compiled import CompiledInsert, insert_unless_present
 from core.db.locks import has_waited_in_vain, limit_lock_wait, write_turn
 from core.db.violations import is_dangling
@@ -262,7 +261,7 @@ def _insert_in_turn(every: Sequence[NewAlias]) -> None:
 
 def _is_common(error: Exception) -> bool:
     """Whether the database is away for all, or nobody knows whether it has committed."""
-    return isinstance(error, OperationalError | InterfaceError) and not has_waited_in_vain(error)
+    return is_unavailable(error) and not has_waited_in_vain(error)
 
 
 # A transaction for one waits for locks without a limit, as an import may hold its owner's counters.

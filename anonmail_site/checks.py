@@ -58,6 +58,9 @@ def check_secret_key() -> Iterator[CheckMessage]:
     if len(settings.SECRET_KEY) < 50:
         hint = "Remove it and run `manage.py prepare`, which creates one, or set a longer random one."
         yield Error("SECRET_KEY is shorter than 50 characters.", hint=hint, id="anonmail.E001")
+    if any(len(key) < 50 for key in settings.SECRET_KEY_FALLBACKS):
+        hint = "Write whole keys, with commas between them and nothing else."
+        yield Error("SECRET_KEY_FALLBACKS has a key that is too short.", hint=hint, id="anonmail.E001")
 
 
 @_site
@@ -75,6 +78,7 @@ def check_trusted_networks() -> Iterator[CheckMessage]:
     dangers = {
         "TRUSTED_PROXIES": "any client can choose its own address.",
         "MAIL_TRUSTED_CLIENTS": "any client can use a whole listener for itself.",
+        "HEALTH_CLIENTS": "any client learns which part of the site does not work.",
     }
     for name, danger in dangers.items():
         for entry in getattr(settings, name):

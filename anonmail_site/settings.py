@@ -95,8 +95,12 @@ DEBUG = env.bool("DEBUG", default=False)
 # `manage.py prepare` creates a key if none is set. Without a key, Django does not start.
 SECRET_KEY_PATH = VAR_DIR / "secret_key"
 SECRET_KEY = env.str("SECRET_KEY", default="")
+# Earlier keys: what was made under them is still accepted (docs/operations.md, "A new secret key").
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 if not SECRET_KEY and SECRET_KEY_PATH.is_file():
-    SECRET_KEY = SECRET_KEY_PATH.read_text().strip()
+    # The present key is the first line, and earlier ones are those below it.
+    SECRET_KEY, *_earlier_keys = SECRET_KEY_PATH.read_text().split() or [""]
+    SECRET_KEY_FALLBACKS += _earlier_keys
 
 # The public URL of this server, without a trailing slash. https turns on secure cookies, HSTS and the
 # redirect from http. Browsers allow passkeys over https and at localhost, not at 127.0.0.1.
@@ -111,6 +115,8 @@ CSRF_TRUSTED_ORIGINS = [SITE_URL]
 
 # Networks (CIDR) of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted.
 TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=[])
+# Networks (CIDR; `unix` for a UNIX socket) of monitors that /health/ready tells what is wrong.
+HEALTH_CLIENTS = env.list("HEALTH_CLIENTS", default=["127.0.0.0/8", "::1/128", "unix"])
 
 # --- Limits and policies ------------------------------------------------------------------------
 
@@ -175,6 +181,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "anonmail_site.health.HealthMiddleware",
     "core.client_address.TrustedProxyMiddleware",
     "api.middleware.ApiMiddleware",
     "django.middleware.security.SecurityMiddleware",

@@ -26,6 +26,8 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 to_new_password: Any = RedirectView.as_view(pattern_name="account_change_password")
 admin.site.password_change = admin.site.password_change_done = to_new_password  # type: ignore[method-assign]
 
+handler500 = "anonmail_site.errors.crashed"
+
 
 def leads_to(name: str) -> Any:
     """A redirect from a SimpleLogin page that clients open to the corresponding page here."""
@@ -37,7 +39,6 @@ urlpatterns = [
     re_path("^api/docs/?$", docs_page, name="api-docs"),
     path("api/", include("api.urls")),
     path("", views.home, name="home"),
-    path("health", views.health, name="health"),
     # What browsers ask for where a page names no icon, such as one of JSON.
     path("manifest.webmanifest", manifest, name="manifest"),
     path("favicon.ico", views.icon, name="icon"),

@@ -7,7 +7,6 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_not_required
-from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
@@ -42,19 +41,6 @@ OWN_NAMES = [(code, translation.get_language_info(code)["name_local"]) for code,
 def home(request: HttpRequest) -> HttpResponse:
     """A redirect to the alias list."""
     return redirect("alias-list")
-
-
-@login_not_required
-@require_safe
-@never_cache
-def health(request: HttpRequest) -> HttpResponse:
-    """200 and `success`, like SimpleLogin's, for load balancers and monitors; 503 without the database."""
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except Error:
-        return HttpResponse("no database", status=503, content_type="text/plain")
-    return HttpResponse("success", content_type="text/plain")
 
 
 @login_not_required

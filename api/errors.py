@@ -5,20 +5,18 @@ import re
 from typing import Any
 
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig
-from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import APIException, MethodNotAllowed, NotAuthenticated
 
 from api.answers import Answer
+from core.db.availability import RETRY_AFTER, is_unavailable
 from core.exceptions import RuleError
+from core.sparing_logs import warn_sparingly
 from tokens.authentication import WRONG_CREDENTIALS
 
 logger = logging.getLogger(__name__)
-
-# Seconds after which a client may hope for the database again.
-DATABASE_RETRY_AFTER = 5
 
 # Sentences for answers that Django itself would give as HTML, by status.
 SENTENCES = {
@@ -83,11 +81,11 @@ def answer_error(error: Exception, context: dict[str, Any]) -> Answer | None:
             headers["WWW-Authenticate"] = "Bearer"
         if retry_after := getattr(error, "retry_after", None):
             headers["Retry-After"] = str(retry_after)
-    elif isinstance(error, OperationalError | InterfaceError):
-        logger.warning("database away: %s", type(error).__name__)
+    elif is_unavailable(error):
+        warn_sparingly(logger, "database away: %s", type(error).__name__)
         # Temporary.
         sentence, status = sentence_for(503), 503
-        headers["Retry-After"] = str(DATABASE_RETRY_AFTER)
+        headers["Retry-After"] = str(RETRY_AFTER)
     elif isinstance(error, Http404):
         sentence, status = sentence_for(404), 404
     elif isinstance(error, PermissionDenied):
@@ -104,7 +102,10 @@ def answer_error(error: Exception, context: dict[str, Any]) -> Answer | None:
     if getattr(context["view"], "speaks_addy", False):
         body = {"message": sentence}
     body |= getattr(error, "fields", {})
-    return Answer(body, status=status, headers=headers)
+    answer = Answer(body, status=status, headers=headers)
+    # Django would log each of them.
+    answer._has_been_logged = is_unavailable(error)  # type: ignore[attr-defined]
+    return answer
 
 
 def _words(error: APIException) -> str:

@@ -1,4 +1,5 @@
 from core.audit import AuditEntry
+from core.heartbeats import Heartbeat
 from core.ratelimit import Counter
 
-__all__ = ["AuditEntry", "Counter"]
+__all__ = ["AuditEntry", "Counter", "Heartbeat"]

@@ -16,6 +16,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from aliases.models import AliasPreferences
+from core import sparing_logs
 from domains.models import Domain
 from mail.delivery.resolve import our_domains
 from tokens.models import Token
@@ -119,6 +120,7 @@ def _no_loop_of_other_tests(request: pytest.FixtureRequest) -> Iterator[None]:
 def _no_memory_of_other_tests() -> None:
     """The sign-in pages' rate limits count in the cache, which a test's roll-back does not reach."""
     cache.clear()
+    sparing_logs.forget()
     our_domains.forget()
     # A request leaves its language with the thread.
     translation.deactivate()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import IntegrityError, models
 
 # PostgreSQL's SQLSTATEs (Appendix A) and SQLite's extended result codes.
@@ -24,7 +25,7 @@ def is_duplicate(error: IntegrityError, field: "models.Field[Any, Any] | None" =
 
 def is_dangling(error: IntegrityError) -> bool:
     """Whether a row that is referred to has gone."""
-    return _code(error) in _FOREIGN_KEY
+    return _code(error) in _FOREIGN_KEY or isinstance(error.__cause__, ObjectDoesNotExist)
 
 
 def is_conflict(error: IntegrityError) -> bool:

@@ -21,6 +21,7 @@ from aliases.models import Alias
 from contacts.models import Contact
 from core.db.compiled import CompiledChange, insert_rows
 from core.db.statements import pipelined
+from core.sparing_logs import warn_sparingly
 from mail.delivery.database import call_with_database
 from mail.models import Activity, Event, readable
 
@@ -113,7 +114,7 @@ class Blocks:
                 try:
                     call_with_database(self.write)
                 except (DatabaseError, InterfaceError) as error:
-                    logger.warning("blocks not counted yet: %s", type(error).__name__)
+                    warn_sparingly(logger, "blocks not counted yet: %s", type(error).__name__)
                     wait = PAUSE
                 with self._lock:
                     if not self._gathered and not self._more:

@@ -1,21 +1,18 @@
 """The database as the mail servers use it: over connections that work, within time limits."""
 
-import sqlite3
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from django.db import InterfaceError, InternalError, OperationalError, connections
+from django.db import OperationalError, connections
 
+from core.db.availability import UNAVAILABLE
 from core.db.postgresql.base import has_ended
 
 Result = TypeVar("Result")
 
 # Seconds that a write waits for somebody else's lock.
 WRITE_TIMEOUT = 3.0
-
-# The database is away, full, locked, or takes no changes (PostgreSQL raises InternalError for those).
-UNAVAILABLE = (OperationalError, InterfaceError, InternalError)
 
 
 class TooLate(OperationalError):
@@ -26,16 +23,6 @@ def refuse_late(deadline: float | None) -> None:
     """Raise TooLate if this moment of time.monotonic() is over."""
     if deadline is not None and time.monotonic() > deadline:
         raise TooLate
-
-
-def is_locked(error: Exception) -> bool:
-    """Whether another SQLite writer holds the database."""
-    cause = error.__cause__
-    # The lower octet is the primary code; SQLite adds others to it.
-    return isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", 0) & 0xFF in {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-    }
 
 
 def call_with_database(function: Callable[..., Result], *args: Any) -> Result:

@@ -93,12 +93,20 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Alive:
+    """A mail process that serves, or one that stops (core.heartbeats)."""
+
+    name: str
+    is_stopping: bool = False
+
+
+@dataclass(frozen=True)
 class Retry:
     """Nothing new: what could not be written before is tried again."""
 
 
 RETRY = Retry()
-Entry = Begun | Settled | Released | Forgotten | Redirected | Returned | Fault | Retry
+Entry = Begun | Settled | Released | Forgotten | Redirected | Returned | Fault | Alive | Retry
 
 
 class Batch:
@@ -115,6 +123,7 @@ class Batch:
         self.without_alias: list[Settled | Released | Forgotten] = []
         self.returned: list[Returned] = []
         self.faults: list[Fault] = []
+        self.alive: list[Alive] = []
         for entry in entries:
             match entry:
                 case Begun():
@@ -137,6 +146,8 @@ class Batch:
                     self.returned.append(entry)
                 case Fault():
                     self.faults.append(entry)
+                case Alive():
+                    self.alive.append(entry)
 
     @property
     def contacts(self) -> set[int]:

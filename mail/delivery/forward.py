@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import IntegrityError
 from django.utils import timezone
 
+from core.db.violations import is_conflict
 from mail.delivery import record
 from mail.delivery.blocks import blocks
 from mail.delivery.bounce import read_bounce
@@ -236,7 +237,9 @@ class _Sending:
         if due:
             try:
                 pending += await self._send_all(due)
-            except IntegrityError:
+            except IntegrityError as error:
+                if not is_conflict(error):
+                    raise
                 # Another process was faster, or the alias is gone: the next try finds out.
                 pending += len(due)
         if pending:

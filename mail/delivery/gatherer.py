@@ -11,8 +11,9 @@ from typing import Generic, TypeVar
 
 from django.db import OperationalError, connections
 
+from core.db.availability import UNAVAILABLE, is_locked
 from core.db.locks import has_waited_in_vain
-from mail.delivery.database import UNAVAILABLE, WRITE_TIMEOUT, TooLate, call_with_database, is_locked
+from mail.delivery.database import WRITE_TIMEOUT, TooLate, call_with_database
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")

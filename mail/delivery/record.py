@@ -23,6 +23,9 @@ from contacts.models import Contact
 from core.db.compiled import CompiledChange, insert_rows
 from core.db.locks import limit_lock_wait
 from core.db.statements import pipelined
+from core.db.violations import is_conflict
+from core.heartbeats import Heartbeat
+from core.sparing_logs import warn_sparingly
 from mail.delivery.bounce import count_returned, note_bounce
 from mail.delivery.database import WRITE_TIMEOUT
 from mail.delivery.entries import (
@@ -161,6 +164,9 @@ def _write_all(entries: Sequence[Entry], noted: NotedSenders | None = None) -> N
             count_returned(*returned)
         for fault in batch.faults:
             transaction.on_commit(partial(note_fault, fault.what))
+        for process in batch.alive:
+            write = Heartbeat.objects.end if process.is_stopping else Heartbeat.objects.leave
+            write(Heartbeat.Kind.MAIL, process.name)
         batch.refuse_late()
     noted.remember(heard)
 
@@ -290,25 +296,26 @@ class Ledger(Gatherer[Entry | Wanted, Found | None]):
         written now is remembered, and written later."""
         try:
             await self.ask(copy)
-        except IntegrityError:
-            _log_gone(copy)
         except Exception as error:
+            if isinstance(error, IntegrityError) and is_conflict(error):
+                _log_gone(copy)
+                return
             self._unwritten[copy.alias_id, copy.destination_id, copy.digest] = copy
-            logger.warning("alias %s not settled yet: %s", copy.alias_id, type(error).__name__)
+            warn_sparingly(logger, "alias %s not settled yet: %s", copy.alias_id, type(error).__name__)
 
     async def release(self, copies: Released) -> None:
         """Write that these copies were not sent. If that fails, they count as underway until LEASE ends."""
         try:
             await self.ask(copies)
         except Exception as error:
-            logger.warning("alias %s not released: %s", copies.alias_id, type(error).__name__)
+            warn_sparingly(logger, "alias %s not released: %s", copies.alias_id, type(error).__name__)
 
     async def note_fault(self, what: str) -> None:
         """Note a fault of this site (mail.delivery.faults.note_fault). Raises nothing."""
         try:
             await self.ask(Fault(what))
         except Exception as error:
-            logger.warning("mail fault not noted: %s", type(error).__name__)
+            warn_sparingly(logger, "mail fault not noted: %s", type(error).__name__)
 
     def unwritten_outcome(self, alias_id: int, destination_id: int, digest: str) -> bool | None:
         """Whether the copy was accepted, if this process knows it and the database does not yet; else
@@ -340,7 +347,9 @@ class Ledger(Gatherer[Entry | Wanted, Found | None]):
             if not _deliveries(copy).filter(accepted__isnull=False).exists():
                 try:
                     _write_all([copy], self._noted_senders)
-                except IntegrityError:
+                except IntegrityError as error:
+                    if not is_conflict(error):
+                        raise
                     _log_gone(copy)
             self._unwritten.pop(key, None)
 

@@ -13,8 +13,10 @@ from django.utils import timezone
 
 from contacts.addresses import correspondent_address, correspondent_in_tag, is_reverse_address
 from core.addresses import AddressError, domain_or_none
+from core.db.violations import is_conflict
 from core.mailboxes import Mailbox
 from core.public_suffixes import registrable_domain
+from core.sparing_logs import warn_sparingly
 from domains.models.dkim_key import DkimKey
 from mail.delivery import record
 from mail.delivery.blocks import blocks
@@ -278,9 +280,11 @@ class Replies:
         stale = () if known.delivery_id is None else (known.delivery_id,)
         try:
             await self.ledger.write(Begun(NO_ALIAS, digest, (0,), stale))
-        except IntegrityError:
+        except IntegrityError as error:
             # Another process was faster.
             await self.lookups.ask(replace(turn, is_given_back=True))
+            if not is_conflict(error):
+                raise
             return Answer.LATER
         sender = return_path_of_reply(
             owner.alias_id, addressee.contact_id, owner.domain, timezone.now(), digest
@@ -326,7 +330,7 @@ class Replies:
                 try:
                     await self.lookups.ask(StillSending(digest))
                 except Exception as error:
-                    logger.warning("delivery not renewed: %s", type(error).__name__)
+                    warn_sparingly(logger, "delivery not renewed: %s", type(error).__name__)
 
         renewing = asyncio.create_task(renew())
         try:

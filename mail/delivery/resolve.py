@@ -22,6 +22,7 @@ from contacts.models import Contact
 from core.addresses import Address, AddressError, domain_to_ascii, parse_without_tag
 from core.db.compiled import CompiledQuery
 from core.public_suffixes import registrable_domain
+from core.sparing_logs import warn_sparingly
 from domains.models import Domain
 from mail.delivery.database import call_with_database
 from mail.delivery.return_path import looks_like_one, read_return_path
@@ -150,7 +151,7 @@ class OurDomains:
             try:
                 call_with_database(self._ask)
             except Exception as error:
-                logger.warning("domains not read: %s", type(error).__name__)
+                warn_sparingly(logger, "domains not read: %s", type(error).__name__)
             time.sleep(DOMAINS_REMEMBERED)
 
     def _remember(self, found: dict[str, bool]) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from django.conf import settings
 
+from core.sparing_logs import warn_sparingly
 from mail.delivery.forward import Forwarder
 from mail.delivery.handover import Answer, Head
 from mail.delivery.message import HEADER_MAX
@@ -198,7 +199,7 @@ class MilterDoor(QuestionDoor):
         try:
             found = await self.forwarder.redirect(head, alias, alias.alias_id or 0)
         except Exception as error:
-            logger.warning("message not forwarded: %s", type(error).__name__)
+            warn_sparingly(logger, "message not forwarded: %s", type(error).__name__)
             return protocol.reply(Answer.LATER.value)
         if isinstance(found, Answer):
             return protocol.reply(_in_postfixs_form(found.value, recipient))

@@ -20,8 +20,11 @@ from typing import Any
 from django.conf import settings
 from django.db import connections
 
+from core.heartbeats import EVERY
+from core.sparing_logs import warn_sparingly
 from mail.delivery.blocks import blocks
 from mail.delivery.database import WRITE_TIMEOUT
+from mail.delivery.entries import Alive
 from mail.delivery.forward import Forwarder
 from mail.delivery.gatherer import Gatherer
 from mail.delivery.lookups import Lookups
@@ -74,6 +77,8 @@ class Doors:
         self.connections: list[Connections] = []
         # Only where there is a door at which people sign in.
         self.sign_ins: SignIns | None = None
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self._shows_life_at = 0.0
 
     async def open(self) -> None:
         """Serve at every listening socket."""
@@ -116,7 +121,20 @@ class Doors:
         try:
             await self.ledger.write_unwritten()
         except Exception as error:
-            logger.warning("outcomes not written yet: %s", type(error).__name__)
+            warn_sparingly(logger, "outcomes not written yet: %s", type(error).__name__)
+
+    async def show_life(self) -> None:
+        """Say in the database now and then that this process serves."""
+        now = time.monotonic()
+        if now >= self._shows_life_at:
+            self._shows_life_at = now + EVERY.total_seconds()
+            await self._write_life(Alive(self.name))
+
+    async def _write_life(self, life: Alive) -> None:
+        try:
+            await self.ledger.write(life)
+        except Exception as error:
+            warn_sparingly(logger, "sign of life not written: %s", type(error).__name__)
 
     async def keep_domain_table(self) -> None:
         """Write our domains for Postfix if they have changed."""
@@ -134,6 +152,7 @@ class Doors:
         while self._is_busy() and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         await self.write_outcomes()
+        await self._write_life(Alive(self.name, is_stopping=True))
         for gatherer in self.gatherers:
             gatherer.close()
         await self.forwarder.next_hop.close()
@@ -195,6 +214,7 @@ def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> 
         keep_for_good()
         while not stop.is_set() and os.getppid() == parent:
             await doors.write_outcomes()
+            await doors.show_life()
             await doors.keep_domain_table()
             if certificate:
                 certificate.follow_files()

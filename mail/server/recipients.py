@@ -4,6 +4,7 @@ import logging
 from typing import NamedTuple
 
 from core.client_address import parse_ip
+from core.sparing_logs import warn_sparingly
 from mail.delivery import screening
 from mail.delivery.lookups import Lookups
 from mail.delivery.resolve import Kind, Resolution, is_in_our_domains
@@ -54,7 +55,7 @@ async def answer_for(
     try:
         resolution = await screening.recipient(lookups, recipient, sender)
     except Exception as error:
-        logger.warning("recipient not resolved: %s", type(error).__name__)
+        warn_sparingly(logger, "recipient not resolved: %s", type(error).__name__)
         return None
     if limit.is_over(client):
         return Decision(TOO_MANY_UNKNOWN if is_in_our_domains(recipient) else None)

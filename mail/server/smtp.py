@@ -18,6 +18,7 @@ import aiosmtpd.smtp
 from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
 from django.conf import settings
 
+from core.sparing_logs import warn_sparingly
 from mail.delivery.entries import Forgotten
 from mail.delivery.forward import Forwarder, recognised_by
 from mail.delivery.handover import Answer, Message, Said
@@ -140,7 +141,7 @@ class SmtpHandler:
         try:
             found = self.judge(await recipient(self.forwarder.lookups, address, envelope.sender), envelope)
         except Exception as error:
-            logger.warning("recipient not resolved: %s", type(error).__name__)
+            warn_sparingly(logger, "recipient not resolved: %s", type(error).__name__)
             return AWAY
         if found.refusal:
             if found.refusal == UNKNOWN:
@@ -190,7 +191,7 @@ class SmtpHandler:
         try:
             return await self.forwarder.take(message, resolution)
         except Exception as error:
-            logger.warning("message not forwarded: %s", type(error).__name__)
+            warn_sparingly(logger, "message not forwarded: %s", type(error).__name__)
             return Answer.LATER
 
     def forget_when_read(self, message: Message, resolution: Resolution) -> asyncio.Future[bool]:
@@ -204,7 +205,7 @@ class SmtpHandler:
                 if await is_read:
                     await self.forwarder.ledger.write(Forgotten(*recognised_by(message, resolution)))
             except Exception as error:
-                logger.warning("delivery not forgotten: %s", type(error).__name__)
+                warn_sparingly(logger, "delivery not forgotten: %s", type(error).__name__)
 
         task = loop.create_task(forget_if_read())
         self._forgetting[task] = resolution.alias_id

@@ -6,6 +6,7 @@ import logging
 
 from django.conf import settings
 
+from core.sparing_logs import warn_sparingly
 from mail.delivery.lookups import Lookups
 from mail.delivery.resolve import Kind, Resolution, needs_database, resolve
 from mail.server.limits import Connections
@@ -72,7 +73,7 @@ class SocketmapDoor(QuestionDoor):
         try:
             return _answer(key, await self.lookups.resolve(key))
         except Exception as error:
-            logger.warning("socket map not answered: %s", type(error).__name__)
+            warn_sparingly(logger, "socket map not answered: %s", type(error).__name__)
             return _netstring(AWAY)
 
 

@@ -14,6 +14,7 @@ from contacts.addresses import correspondent_address
 from contacts.book import PER_MESSAGE
 from core.addresses import AddressError
 from core.client_address import parse_ip
+from core.sparing_logs import warn_sparingly
 from mail.delivery.cleaning import Unsendable
 from mail.delivery.handover import Answer, Message
 from mail.delivery.reply import refused
@@ -95,7 +96,7 @@ class SubmissionHandler(SmtpHandler):
         try:
             found = await self.sign_ins.ask(SignIn(name, password, session.client))
         except Exception as error:
-            logger.warning("not signed in: %s", type(error).__name__)
+            warn_sparingly(logger, "not signed in: %s", type(error).__name__)
             return CANNOT_SIGN_IN_NOW
         if isinstance(found, Person):
             session.person = found
@@ -127,7 +128,7 @@ class SubmissionHandler(SmtpHandler):
         try:
             found = await self.sign_ins.ask(SenderOf(session.person, session.client, address))
         except Exception as error:
-            logger.warning("sender not looked up: %s", type(error).__name__)
+            warn_sparingly(logger, "sender not looked up: %s", type(error).__name__)
             return AWAY
         if not isinstance(found, Alias):
             return str(found)
@@ -160,7 +161,7 @@ class SubmissionHandler(SmtpHandler):
         except Unsendable as reason:
             answer = refused(reason)
         except Exception as error:
-            logger.warning("message not sent: %s", type(error).__name__)
+            warn_sparingly(logger, "message not sent: %s", type(error).__name__)
             answer = Answer.LATER
         return answer.value
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,11 @@ def fill(owner: User, address: EmailAddress, number: int) -> Alias:
 class Caller:
     """Makes one call in a world with so many aliases."""
 
+    answer: Any
+
     def __init__(self, alice: User, api: Callable[[User], APIClient]) -> None:
+        # What holds while the call is made.
+        self.during: Callable[[], AbstractContextManager[None]] = nullcontext
         self.alice, self.api, self.number = alice, api, 0
         self.client = self.signed_in()
         self.primary = EmailAddress.objects.get(user=alice)
@@ -164,8 +169,8 @@ class Caller:
                 content,
             )
             content = content.replace(f"{{{name}}}", str(word))
-        with CaptureQueriesContext(connection) as queries:
-            answer = self.client.generic(method, path, content, "application/json")
+        with self.during(), CaptureQueriesContext(connection) as queries:
+            self.answer = answer = self.client.generic(method, path, content, "application/json")
             answer.getvalue()  # exports are streamed
         self.statements = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
         return answer.status_code, len(self.statements)

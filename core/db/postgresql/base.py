@@ -59,6 +59,18 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return self.cursor()
         return super().chunked_cursor()
 
+    def is_usable(self) -> bool:
+        """Asked at the end of a request in which an error occurred. A connection that takes no changes may
+        lead to a replica, or to a primary that has been replaced: the pool makes a new one instead."""
+        if not super().is_usable():
+            return False
+        assert self.connection is not None
+        shown = self.connection.execute("SHOW transaction_read_only").fetchone()
+        if shown is None or shown[0] != "on":
+            return True
+        self.connection.close()
+        return False
+
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         connection = super().get_new_connection(conn_params)
         pool = self.pool
