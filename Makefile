@@ -18,7 +18,7 @@ $(VENV)/.run: requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements.txt requirements-dev.txt requirements-clients.txt tests/clients/package.json $(VENV)/.run
+$(VENV)/.dev: requirements.txt requirements-sentry.txt requirements-dev.txt requirements-clients.txt tests/clients/package.json $(VENV)/.run
 	@echo "Installing requirements-dev.txt."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@echo "Installing the published API clients for the tests."

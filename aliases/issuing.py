@@ -35,6 +35,7 @@ from core.db.compiled import CompiledInsert, insert_unless_present
 from core.db.locks import has_waited_in_vain, limit_lock_wait, write_turn
 from core.db.violations import is_dangling
 from core.ratelimit import Counter, Limit, count_or_refuse
+from core.tallies import Count
 from domains.models import Domain
 
 # Each try is from a wider space than the last, so that a second collision is already a rarity.
@@ -43,6 +44,7 @@ NAME_TRIES = 30
 # After that, each waits alone.
 LOCK_PATIENCE = timedelta(milliseconds=200)
 _ADDRESS = Alias._meta.get_field("address")
+CREATED = Count("aliases_created", "Aliases that were created, by apps, by people and by imports", "by")
 TOO_MANY = _("You have created too many aliases for now. Try again in %(minutes)s minutes.")
 
 # `needs_suffix` as a condition on an alias.
@@ -164,6 +166,7 @@ def _issue_first(
             raise refusals.DestinationForbidden(
                 gettext("A destination was removed just now. Try again.")
             ) from error
+        CREATED.add("app" if made_by_app else "person")
         return alias
     raise refusals.AddressTaken(gettext("This address is taken. Choose another name."))
 

@@ -1,4 +1,9 @@
+from contextlib import suppress
+
 from django.apps import AppConfig
+from django.conf import settings
+
+from anonmail_site.error_reports import report_errors
 
 
 class AnonmailSiteConfig(AppConfig):
@@ -6,3 +11,7 @@ class AnonmailSiteConfig(AppConfig):
 
     def ready(self) -> None:
         import anonmail_site.checks  # noqa: F401 - registers the system checks
+
+        if settings.SENTRY_DSN:
+            with suppress(ImportError, ValueError):  # A system check says it.
+                report_errors(settings.SENTRY_DSN)

@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ LIMITS = """
     MAIL_LEAST_RATE MAIL_PATIENCE ACTIVITY_DAYS AUDIT_DAYS
 """.split()  # noqa: SIM905
 ENGINES = ("django.db.backends.sqlite3", "core.db.postgresql")
+
+METRICS_TOKEN_MIN = 32
 
 Check = Callable[[], Iterator[CheckMessage]]
 # The tag of these checks. Django's own load every page to look at it.
@@ -162,6 +165,23 @@ def check_dns() -> Iterator[CheckMessage]:
     except ValueError:
         hint = "Write IP addresses, with a port if it is not 53, as 192.0.2.53,127.0.0.1:5353,[::1]:5353."
         yield Error("DNS_RESOLVERS is invalid.", hint=hint, id="anonmail.E009")
+
+
+@_site
+def check_monitoring() -> Iterator[CheckMessage]:
+    """Nobody can guess the token for /metrics, and errors can be reported where they should be."""
+    if settings.METRICS_TOKEN and len(settings.METRICS_TOKEN) < METRICS_TOKEN_MIN:
+        hint = "Make a random one: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
+        sentence = f"METRICS_TOKEN is shorter than {METRICS_TOKEN_MIN} characters."
+        yield Error(sentence, hint=hint, id="anonmail.E020")
+    if not settings.SENTRY_DSN:
+        return
+    if find_spec("sentry_sdk") is None:
+        hint = "Run: pip install sentry-sdk (requirements-sentry.txt has the version that was tried)."
+        yield Error("SENTRY_DSN is set, but sentry-sdk is not installed.", hint=hint, id="anonmail.E021")
+    elif not urlsplit(settings.SENTRY_DSN).username:
+        hint = "Copy it from the project's settings, as https://key@sentry.example.com/1."
+        yield Error("SENTRY_DSN is invalid.", hint=hint, id="anonmail.E021")
 
 
 @_site

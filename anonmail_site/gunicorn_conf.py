@@ -22,7 +22,7 @@ graceful_timeout = 20
 control_socket_disable = True
 # An access log would contain client addresses and query strings.
 accesslog = None
-logconfig_dict = logging_config(os.environ.get("LOG_LEVEL", "INFO"))
+logconfig_dict = logging_config(os.environ.get("LOG_LEVEL", "INFO"), os.environ.get("LOG_FORMAT", "text"))
 
 
 def on_starting(server: Any) -> None:

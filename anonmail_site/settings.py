@@ -426,7 +426,7 @@ SECURE_HSTS_SECONDS = number("HSTS_SECONDS", 365 * 24 * 3600 if HTTPS else 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = env.bool("HSTS_INCLUDE_SUBDOMAINS", default=False)
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=HTTPS)
 # A redirect breaks every API client: a POST would become a GET.
-SECURE_REDIRECT_EXEMPT = [r"^/*api(/|$)"]
+SECURE_REDIRECT_EXEMPT = [r"^/*api(/|$)", "^metrics$"]
 SECURE_REFERRER_POLICY = "same-origin"
 # Only a trusted proxy's header survives TrustedProxyMiddleware.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -542,6 +542,16 @@ DNS_RESOLVERS = env.list("DNS_RESOLVERS", default=[])
 # Days for which mail activity (when, what, who wrote) is kept.
 ACTIVITY_DAYS = number("ACTIVITY_DAYS", 30)
 
+# --- Monitoring (docs/monitoring.md) ------------------------------------------------------------
+
+# The token with which a monitoring system reads /metrics. Empty: nothing is counted, and the page is absent.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+# The DSN of a Sentry project to which errors are reported, without what they were about. Empty: none is sent.
+SENTRY_DSN = env.str("SENTRY_DSN", default="")
+
 # --- Logs: ids and codes, never addresses, tokens, query strings or bodies ----------------------
 
-LOGGING = logging_config(env.str("LOG_LEVEL", default="INFO"))
+LOG_FORMAT = env.str("LOG_FORMAT", default="text")
+if LOG_FORMAT not in {"text", "json"}:
+    MISREAD["LOG_FORMAT"] = "Write text or json."
+LOGGING = logging_config(env.str("LOG_LEVEL", default="INFO"), LOG_FORMAT)

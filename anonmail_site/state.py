@@ -77,9 +77,14 @@ def _faults() -> Need | None:
     )
 
 
-def _dns() -> Need | None:
+def domains_to_correct() -> list[Domain]:
+    """The domains whose DNS records are not as they should be."""
     checks = DnsCheck.objects.filter(domain__anonmail_enabled=True).select_related("domain")
-    wrong = [check.domain for check in checks[:DOMAINS_MAX] if check.state in WRONG]
+    return [check.domain for check in checks[:DOMAINS_MAX] if check.state in WRONG]
+
+
+def _dns() -> Need | None:
+    wrong = domains_to_correct()
     sentence = ngettext(
         "%(count)s domain has DNS records to correct.",
         "%(count)s domains have DNS records to correct.",

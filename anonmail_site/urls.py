@@ -9,6 +9,7 @@ from django.views.generic import RedirectView
 
 from anonmail_site import views
 from anonmail_site.manifest import manifest
+from anonmail_site.metrics import metrics
 from api.docs_page import docs_page, schema
 from core.converters import KeyConverter
 from mail.figures import domain_figures, own_figures
@@ -39,6 +40,7 @@ urlpatterns = [
     re_path("^api/docs/?$", docs_page, name="api-docs"),
     path("api/", include("api.urls")),
     path("", views.home, name="home"),
+    path("metrics", metrics, name="metrics"),
     # What browsers ask for where a page names no icon, such as one of JSON.
     path("manifest.webmanifest", manifest, name="manifest"),
     path("favicon.ico", views.icon, name="icon"),

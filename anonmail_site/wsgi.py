@@ -1,19 +1,45 @@
 """The WSGI application that gunicorn serves."""
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from django.core.wsgi import get_wsgi_application
+import django
+from django.core.handlers.wsgi import WSGIHandler
+from django.http import HttpRequest, HttpResponseBase
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "anonmail_site.settings")
 
 # Files below var/, such as mailed links, are private to this user, whatever the server is.
 os.umask(0o077)
 
-_django = get_wsgi_application()
+django.setup(set_prefix=False)
 
 from anonmail_site.bodies import body_limit  # noqa: E402 - needs the settings
+from anonmail_site.tallies import REQUEST_TIMES  # noqa: E402
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Handler(WSGIHandler):
+    """Django, and how long it takes."""
+
+    def get_response(self, request: HttpRequest) -> HttpResponseBase:
+        began = time.perf_counter()
+        response = super().get_response(request)
+        match = request.resolver_match
+        REQUEST_TIMES.observe(
+            time.perf_counter() - began,
+            match.view_name if match else "none",
+            # Clients can write anything there.
+            str(request.method) if request.method in METHODS else "other",
+            str(response.status_code),
+        )
+        return response
+
+
+_django = Handler()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -14,10 +14,12 @@ from api.answers import Answer
 from core.db.availability import RETRY_AFTER, is_unavailable
 from core.exceptions import RuleError
 from core.sparing_logs import warn_sparingly
+from core.tallies import Count
 from tokens.authentication import WRONG_CREDENTIALS
 
 logger = logging.getLogger(__name__)
 
+REFUSED = Count("api_refusals", "API calls that were refused, by the rule or the kind of error", "reason")
 # Sentences for answers that Django itself would give as HTML, by status.
 SENTENCES = {
     400: _("The request is malformed."),
@@ -76,7 +78,7 @@ def answer_error(error: Exception, context: dict[str, Any]) -> Answer | None:
     """The API's exception handler. None lets the error go on and become a 500, in the middleware."""
     headers: dict[str, str] = {}
     if isinstance(error, RuleError):
-        sentence, status = str(error), error.status
+        sentence, status, reason = str(error), error.status, error.code
         if status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         if retry_after := getattr(error, "retry_after", None):
@@ -84,20 +86,21 @@ def answer_error(error: Exception, context: dict[str, Any]) -> Answer | None:
     elif is_unavailable(error):
         warn_sparingly(logger, "database away: %s", type(error).__name__)
         # Temporary.
-        sentence, status = sentence_for(503), 503
+        sentence, status, reason = sentence_for(503), 503, "database_away"
         headers["Retry-After"] = str(RETRY_AFTER)
     elif isinstance(error, Http404):
-        sentence, status = sentence_for(404), 404
+        sentence, status, reason = sentence_for(404), 404, "not_found"
     elif isinstance(error, PermissionDenied):
-        sentence, status = sentence_for(403), 403
+        sentence, status, reason = sentence_for(403), 403, "forbidden"
     elif isinstance(error, BadRequest | RequestDataTooBig):
-        sentence, status = sentence_for(400), 400
+        sentence, status, reason = sentence_for(400), 400, "malformed"
     elif isinstance(error, APIException):
-        sentence, status = _words(error), error.status_code
+        sentence, status, reason = _words(error), error.status_code, error.default_code
         if challenge := getattr(error, "auth_header", None):
             headers["WWW-Authenticate"] = challenge
     else:
         return None
+    REFUSED.add(reason)
     body = error_body(context["request"].path_info, sentence, status)
     if getattr(context["view"], "speaks_addy", False):
         body = {"message": sentence}

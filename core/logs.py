@@ -1,7 +1,9 @@
 """A safety net: logs must hold ids, never addresses (of mail or IP), tokens or query strings."""
 
+import json
 import logging
 import re
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
 
@@ -54,8 +56,24 @@ class RedactingFormatter(logging.Formatter):
         return redact(super().format(record))
 
 
-def logging_config(level: str) -> dict[str, Any]:
-    """For `logging.config.dictConfig`: everything to standard error, redacted.
+class JsonFormatter(logging.Formatter):
+    """Formats a record as one line of JSON, each of its texts redacted."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "process": record.process,
+            "message": redact(record.getMessage()),
+        }
+        if record.exc_info:
+            line["traceback"] = redact(self.formatException(record.exc_info))
+        return json.dumps(line, ensure_ascii=False)
+
+
+def logging_config(level: str, form: str = "text") -> dict[str, Any]:
+    """For `logging.config.dictConfig`: everything to standard error, redacted. `form`: text or json.
 
     Django and gunicorn both configure logging, one after the other, so both get the same.
     """
@@ -63,13 +81,19 @@ def logging_config(level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "redacted": {
+            "text": {
                 "()": "core.logs.RedactingFormatter",
                 "format": "{asctime} {levelname} {name} {message}",
                 "style": "{",
+            },
+            "json": {"()": "core.logs.JsonFormatter"},
+        },
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "json" if form == "json" else "text",
             }
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "redacted"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             # Django's own handlers would print to the console a second time, unredacted.

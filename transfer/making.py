@@ -6,6 +6,7 @@ domain does. Figures and dates begin anew.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
@@ -14,6 +15,7 @@ from django.utils.translation import gettext
 
 from accounts.models import User
 from aliases.creation_limits import hold_creations
+from aliases.issuing import CREATED
 from aliases.models import Admits, Alias, AliasDestination, AliasExpiry, AliasPreferences
 from contacts.addresses import new_reverse_address
 from contacts.models import Contact
@@ -54,7 +56,9 @@ def make(rows: Sequence[Row], owner_of: OwnerOf, *, by_admin: bool = False) -> i
     """
     try:
         with transaction.atomic():
-            return _make(Check(rows, owner_of, by_admin=by_admin))
+            number = _make(Check(rows, owner_of, by_admin=by_admin))
+            transaction.on_commit(partial(CREATED.add, "import", number=number))
+            return number
     except IntegrityError as error:
         if not is_conflict(error):
             raise

@@ -23,6 +23,7 @@ from core.db.compiled import CompiledChange, insert_rows
 from core.db.statements import pipelined
 from core.sparing_logs import warn_sparingly
 from mail.delivery.database import call_with_database
+from mail.delivery.tallies import MESSAGES
 from mail.models import Activity, Event, readable
 
 logger = logging.getLogger(__name__)
@@ -96,6 +97,7 @@ class Blocks:
                     self._gathered = gathered + self._gathered
                     self._more += more
                 raise
+            MESSAGES.add(Event.BLOCK.value, number=len(gathered) + more.total())
 
     def write_last(self) -> None:
         """The same when the process ends: blocks that cannot be written are lost, which is logged."""

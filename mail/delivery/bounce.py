@@ -23,6 +23,7 @@ from mail.delivery.reply_notices import tell_of_return
 from mail.delivery.report import Report, read_report
 from mail.delivery.return_path import VALID, Tag, read_return_path
 from mail.delivery.returned import as_the_owner_wrote_it, returned_part
+from mail.delivery.tallies import MESSAGES
 from mail.models import STATUS_MAX, Activity, Bounce, Event, PausedDestination, ReturnedMessage, readable
 
 logger = logging.getLogger(__name__)
@@ -112,6 +113,7 @@ def count_returned(tag: Tag, report: Report, sender: str = "", content: bytes = 
         status=report.status[:STATUS_MAX],
         reason=report.words,
     )
+    transaction.on_commit(_count_for_monitoring)
     _keep_if_wanted(activity, destination.user_id, content)
     status = report.status or "unknown"
     logger.info("alias %s destination %s bounced: %s", tag.alias_id, destination.pk, status)
@@ -148,6 +150,11 @@ def _tell_of_reply(alias_id: int, contact_id: int, copy: str, report: Report, co
     reader = owner.email, owner.language
     tell = partial(tell_of_return, *reader, alias, contact.address, report.status, report.words)
     transaction.on_commit(tell)
+    transaction.on_commit(_count_for_monitoring)
+
+
+def _count_for_monitoring() -> None:
+    MESSAGES.add(Event.BOUNCE.value)
 
 
 def is_no_mailbox(status: str) -> bool:

@@ -33,6 +33,7 @@ from mail.delivery.report import in_one_line
 from mail.delivery.resolve import Kind, Resolution, needs_database
 from mail.delivery.return_path import return_path
 from mail.delivery.screening import NOT_SCREENED, Screened, screen
+from mail.delivery.tallies import MESSAGE_TIMES
 from mail.models import readable
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,15 @@ class Forwarder:
         Raises what the database raises while it is away or takes no changes: then nothing was sent, and the
         sender tries again.
         """
+        began, said = time.perf_counter(), "failed"
+        try:
+            answer = await self._take_in_turn(message, resolution)
+            said = answer.name.lower() if isinstance(answer, Answer) else "said"
+        finally:
+            MESSAGE_TIMES.observe(time.perf_counter() - began, resolution.kind.value, said)
+        return answer
+
+    async def _take_in_turn(self, message: Message, resolution: Resolution) -> Answer | Said:
         if resolution.asks_for_proof and resolution.correspondent:
             async with self._proofs:
                 answer = await self._take_tagged(message, resolution)
@@ -186,6 +196,15 @@ class Forwarder:
         Nothing recognises the message if it comes again. The mail server in front may fail to queue it after
         our answer; a second try that was swallowed then would be a message lost.
         """
+        began, said = time.perf_counter(), "failed"
+        try:
+            found = await self._redirect(head, alias, alias_id)
+            said = found.name.lower() if isinstance(found, Answer) else "redirected" if found else "queued"
+        finally:
+            MESSAGE_TIMES.observe(time.perf_counter() - began, alias.kind.value, said)
+        return found
+
+    async def _redirect(self, head: Head, alias: Resolution, alias_id: int) -> "Redirection | Answer | None":
         if not _is_ascii(head) or is_looping(head.fields, alias_id):
             return None
         deadline = time.monotonic() + ANSWER_TIMEOUT

@@ -43,6 +43,7 @@ from mail.delivery.entries import (
 from mail.delivery.faults import note_fault
 from mail.delivery.gatherer import Gatherer
 from mail.delivery.senders import NotedSenders
+from mail.delivery.tallies import MESSAGES
 from mail.models import STATUS_MAX, Activity, Delivery, Event
 
 logger = logging.getLogger(__name__)
@@ -169,6 +170,15 @@ def _write_all(entries: Sequence[Entry], noted: NotedSenders | None = None) -> N
             write(Heartbeat.Kind.MAIL, process.name)
         batch.refuse_late()
     noted.remember(heard)
+    _count_for_monitoring(batch)
+
+
+def _count_for_monitoring(batch: Batch) -> None:
+    forwards, replies = (sum(each.is_accepted for each in kind) for kind in (batch.forwards, batch.replied))
+    bounces = len(batch.forwards) + len(batch.replied) - forwards - replies
+    for event, number in ((_FORWARD, forwards), (_REPLY, replies), (_BOUNCE, bounces)):
+        if number:
+            MESSAGES.add(event, number=number)
 
 
 # The columns of what is inserted.

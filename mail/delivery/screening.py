@@ -1,6 +1,7 @@
 """Whose mail an alias takes: its owner can block a contact or a domain, or take mail only from people they
 know."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
@@ -16,6 +17,7 @@ from mail.delivery.lookups import Lookups
 from mail.delivery.message import received_at
 from mail.delivery.resolve import Kind, Resolution
 from mail.delivery.senders import Sender, author_of, sender_of
+from mail.delivery.tallies import RECIPIENT_TIMES
 
 # How long a stranger's message may wait in the queue of the mail server in front. After five days
 # (maximal_queue_lifetime), that would report to whoever is named as the sender.
@@ -47,6 +49,16 @@ async def recipient(lookups: Lookups, address: str, sender: str) -> Resolution:
 
     One statement, and another one only if the alias has blocked contacts.
     """
+    began, what = time.perf_counter(), "unanswered"
+    try:
+        found = await _recipient(lookups, address, sender)
+        what = found.kind.value
+    finally:
+        RECIPIENT_TIMES.observe(time.perf_counter() - began, what)
+    return found
+
+
+async def _recipient(lookups: Lookups, address: str, sender: str) -> Resolution:
     found = await lookups.resolve(address)
     if found.kind is not Kind.FORWARD or found.alias_id is None or not (found.has_blocked and sender):
         return found

@@ -20,6 +20,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connections
 
+from core import tallies
 from core.heartbeats import EVERY
 from core.sparing_logs import warn_sparingly
 from mail.delivery.blocks import blocks
@@ -157,6 +158,7 @@ class Doors:
             gatherer.close()
         await self.forwarder.next_hop.close()
         await asyncio.to_thread(blocks.write_last)
+        await asyncio.to_thread(tallies.write_last)
 
     @property
     def gatherers(self) -> list[Gatherer[Any, Any]]:

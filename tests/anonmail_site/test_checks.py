@@ -53,6 +53,8 @@ def test_the_defaults_pass() -> None:
         ("MAIL_SUBMISSION_LISTEN", "587", "anonmail.E007"),
         ("MAIL_SUBMISSION_LISTEN", "0.0.0.0:587", "anonmail.E010"),
         ("MAIL_SUBMISSION_TLS_LISTEN", "127.0.0.1:465", "anonmail.E010"),
+        ("METRICS_TOKEN", "x" * 31, "anonmail.E020"),
+        ("SENTRY_DSN", "https://sentry.example.com/1", "anonmail.E021"),
     ],
 )
 def test_a_wrong_setting_is_named(settings: Settings, name: str, value: object, expected: str) -> None:
@@ -70,6 +72,7 @@ def test_a_wrong_setting_is_named(settings: Settings, name: str, value: object, 
             checks.check_mail,
             checks.check_submission,
             checks.check_dns,
+            checks.check_monitoring,
             checks.check_passwords,
         )
         for message in check()

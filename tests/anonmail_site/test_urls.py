@@ -94,8 +94,9 @@ ELSEWHERE = ("api/", "admin/", "accounts/")
 # The links in mails about addresses, and the page for a first password: tests/accounts/test_takeover.py.
 # The schema and the page that shows it are for everybody: tests/api/test_schema.py.
 # What browsers ask for by themselves is too: test_manifest.py and test_icon.py beside this one.
+# What monitors ask: test_health.py and test_metrics.py.
 # So is the choice of a theme and a language: tests/accounts/test_appearance.py.
-SIGNED = {"appearance", "manifest", "alias-unsubscribe", "api-docs", "api-schema", "icon"}
+SIGNED = {"appearance", "manifest", "alias-unsubscribe", "api-docs", "api-schema", "icon", "metrics"}
 SIGNED |= {"account_confirm_email", "account_set_password", "address-undo"}
 
 

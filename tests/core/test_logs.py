@@ -1,13 +1,15 @@
 """The net below the rule that logs carry ids only."""
 
+import json
 import logging
+import os
 import sys
 from typing import Any
 
 import pytest
 from django.conf import settings
 
-from core.logs import RedactingFormatter, redact
+from core.logs import JsonFormatter, RedactingFormatter, logging_config, redact
 
 TOKEN = "aB3" * 16
 
@@ -68,6 +70,39 @@ def test_tracebacks_and_arguments_are_redacted_too() -> None:
     assert "ValueError: no alias [address]" in text
 
 
+def test_json_is_one_line_with_nothing_that_text_would_not_show() -> None:
+    try:
+        raise ValueError('no "alias"\nalice@example.com')
+    except ValueError:
+        record = logging.LogRecord(
+            "mail.x", logging.ERROR, "f", 1, 'to "%s"\nüber %s', ("bob@x.test", 7), sys.exc_info()
+        )
+    record.created = 1_800_000_000.25
+
+    line = JsonFormatter().format(record)
+    found = json.loads(line)
+
+    assert "\n" not in line
+    assert "@" not in line
+    assert {name: found[name] for name in ("time", "level", "logger", "process", "message")} == {
+        "time": "2027-01-15T08:00:00.250+00:00",
+        "level": "ERROR",
+        "logger": "mail.x",
+        "process": os.getpid(),
+        "message": 'to "[address]"\nüber 7',
+    }
+    assert found["traceback"].endswith('ValueError: no "alias"\n[address]')
+
+
+@pytest.mark.parametrize(
+    ("form", "formatter"), [("text", "core.logs.RedactingFormatter"), ("json", "core.logs.JsonFormatter")]
+)
+def test_the_form_is_that_of_the_setting(form: str, formatter: str) -> None:
+    config = logging_config("INFO", form)
+
+    assert config["formatters"][config["handlers"]["stderr"]["formatter"]]["()"] == formatter
+
+
 def test_everything_that_is_logged_goes_through_the_net() -> None:
     def handlers(section: dict[str, Any]) -> set[str]:
         return set(section.get("handlers", []))
@@ -85,7 +120,7 @@ def test_the_web_server_keeps_no_access_log_and_its_errors_go_through_the_net() 
     assert gunicorn_conf.accesslog is None
     config = gunicorn_conf.logconfig_dict
     assert config["loggers"]["gunicorn.error"]["propagate"]
-    assert config["formatters"]["redacted"]["()"] == "core.logs.RedactingFormatter"
+    assert config["formatters"]["text"]["()"] == "core.logs.RedactingFormatter"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from anonmail_site.backup.archive import BackupError
 from anonmail_site.backup.making import make_backup
+from anonmail_site.tallies import BACKUP_DONE
 from core.commands import DatabaseCommand
 
 
@@ -24,5 +25,6 @@ class Command(DatabaseCommand):
             backup = make_backup(options["target"])
         except BackupError as error:
             raise CommandError(str(error)) from error
+        BACKUP_DONE.is_now()
         octets, rows = backup.path.stat().st_size, sum(backup.manifest.rows.values())
         self.stdout.write(f"Wrote {backup.path}: {rows} rows, {len(backup.files)} files, {octets} octets.")

@@ -1,4 +1,5 @@
 import time
+from contextlib import suppress
 from io import StringIO
 from typing import Any
 
@@ -6,6 +7,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
 from django.db import Error, connections
 
+from anonmail_site.tallies import HOUSEKEEPING_DONE
 from core.commands import DatabaseCommand
 from core.supervised import end_with_supervisor
 
@@ -47,6 +49,9 @@ class Command(DatabaseCommand):
                     reason = str(error) if isinstance(error, CommandError) else type(error).__name__
                     self.stderr.write(f"{chore} failed: {reason}")
                     failed.append(chore)
+            if not failed:
+                with suppress(Error):
+                    HOUSEKEEPING_DONE.is_now()
             if not options["forever"]:
                 if failed:
                     raise CommandError(f"Not done: {', '.join(failed)}.")
