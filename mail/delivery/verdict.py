@@ -66,9 +66,11 @@ def after_queue(found: Verdict) -> Verdict:
 
 
 def _is_for_this_machine(resolution: Resolution) -> bool:
-    """Whether an unknown recipient is at our own host's name, where strangers' mail was refused before; if
-    that is a domain of aliases too, only root, which can never be an alias."""
+    """Whether an unknown recipient is at our own host's name, where strangers' mail was refused before; in a
+    domain of aliases, which a Postfix may add to cron's `root`, only root, which can never be an alias."""
     address: Address | None = resolution.address
-    if resolution.kind is not Kind.UNKNOWN or address is None or address.domain != settings.MAIL_HOSTNAME:
+    if resolution.kind is not Kind.UNKNOWN or address is None:
         return False
-    return address.local_part.lower() == "root" or address.domain not in our_domains.shared()
+    if address.local_part.lower() == "root":
+        return address.domain == settings.MAIL_HOSTNAME or not resolution.is_shared
+    return address.domain == settings.MAIL_HOSTNAME and address.domain not in our_domains.shared()

@@ -12,10 +12,10 @@ from allauth.account.models import EmailAddress
 from django.conf import settings
 
 from domains.models import Domain
-from mail.postfix.parameters import Configuration, Parameter
-from mail.postfix.running import Running, split_list
+from mail.postfix.parameters import CLEANUP, Configuration, Parameter
+from mail.postfix.running import Parameters, Running, split_list
 from mail.server.domain_table import NAME, table_text
-from mail.server.listening import DOORS, Endpoint, connect, endpoints
+from mail.server.listening import DOORS, Endpoint, connect, endpoint, endpoints
 
 # The services that connect to our listeners.
 CLIENTS = frozenset({"smtpd", "lmtp", "cleanup"})
@@ -26,17 +26,12 @@ def missing(configuration: Configuration, running: Running) -> list[str]:
     found = [*configuration.problems, *_unreachable_own_addresses()]
     for parameter in configuration.parameters:
         found += _differs(parameter, configuration, running)
-    if not any(service[:2] == [configuration.reinjection, "inet"] for service in running.services):
-        found.append(
-            f"master.cf has no service at {configuration.reinjection} to send out what is forwarded."
-        )
-    if f"smtp://{configuration.reinjection}" != settings.MAIL_NEXT_HOP:
-        found.append(f"MAIL_NEXT_HOP should be smtp://{configuration.reinjection}.")
-    limit = int(running["message_size_limit"] or 0)
-    if limit == 0 or limit > settings.MAIL_SIZE_LIMIT:
-        found.append(
-            f"Postfix accepts larger messages than MAIL_SIZE_LIMIT allows ({settings.MAIL_SIZE_LIMIT})."
-        )
+    place = configuration.reinjection.listen
+    if not any(service[:2] == [place, "inet"] for service in running.services):
+        found.append(f"master.cf has no service at {place} to send out what is forwarded.")
+    if not configuration.keeps_senders and not any(service[0] == CLEANUP for service in running.services):
+        found.append(f"master.cf has no service {CLEANUP}, which leaves our envelope senders alone.")
+    found += settings_that_differ(configuration, running)
     found += _unreachable_doors(running)
     found += _too_few_connections(running)
     if configuration.directory:
@@ -48,6 +43,15 @@ def missing(configuration: Configuration, running: Running) -> list[str]:
         if not _has_text(path := Path(settings.MAIL_POSTFIX_DIRECTORY) / NAME, table_text(domains)):
             found.append(f"{path} is not up to date: `manage.py mailserver`, which writes it, logs why.")
     return found
+
+
+def settings_that_differ(configuration: Configuration, there: Parameters) -> Iterator[str]:
+    """A sentence for each setting of ours that does not fit that Postfix."""
+    if configuration.reinjection.next_hop != settings.MAIL_NEXT_HOP:
+        yield f"MAIL_NEXT_HOP should be {configuration.reinjection.next_hop}."
+    limit = int(there["message_size_limit"] or 0)
+    if limit == 0 or limit > settings.MAIL_SIZE_LIMIT:
+        yield f"Postfix accepts larger messages than MAIL_SIZE_LIMIT allows ({settings.MAIL_SIZE_LIMIT})."
 
 
 def _has_text(path: Path, content: str) -> bool:
@@ -74,6 +78,24 @@ def _unreachable_doors(running: Running) -> Iterator[str]:
                 )
             case _:
                 yield f"Nothing answers at {name}: start `manage.py mailserver`."
+
+
+def unanswered(configuration: Configuration) -> Iterator[str]:
+    """A sentence for each listener of ours, and the one of Postfix for us, that does not answer."""
+    there = endpoints()
+    for setting in ("lmtp", "policy", "socketmap"):
+        if not _answers(there[setting]):
+            yield f"Nothing answers at {DOORS[setting]} ({there[setting]}): start `manage.py mailserver`."
+    if not _answers(place := endpoint(configuration.reinjection.next_hop.removeprefix("smtp://"))):
+        yield f"Nothing answers at {place}, where Postfix takes back mail: restart its container."
+
+
+def _answers(place: Endpoint) -> bool:
+    try:
+        connect(place, 3).close()
+    except OSError:
+        return False
+    return True
 
 
 def _too_few_connections(running: Running) -> Iterator[str]:
@@ -122,10 +144,12 @@ def _unreachable_own_addresses() -> list[str]:
 
 def _differs(parameter: Parameter, configuration: Configuration, running: Running) -> Iterator[str]:
     name, there, wanted = f"main.cf: {parameter.name}", running[parameter.name], parameter.value
-    service = f"smtp/inet/{parameter.name}"
-    if configuration.directory and service in running.overrides:
-        # A parameter of the public service overrides main.cf.
-        name, there = f"master.cf: {service}", running.overrides[service]
+    # The public service, and the one behind postscreen.
+    for public in ("smtp/inet", "smtpd/pass"):
+        service = f"{public}/{parameter.name}"
+        if configuration.directory and service in running.overrides:
+            # Its parameter overrides main.cf.
+            name, there = f"master.cf: {service}", running.overrides[service]
     if parameter.own_entries is not None:
         own = [entry for entry in split_list(there) if configuration.is_own(entry)]
         if lacking := [entry for entry in parameter.own_entries if entry not in own]:
@@ -134,5 +158,5 @@ def _differs(parameter: Parameter, configuration: Configuration, running: Runnin
             yield f"{name} has {', '.join(stale)} from an earlier run."
         return
     wanted = running.expanded(wanted)
-    if split_list(there) != split_list(wanted):
+    if running.as_written(parameter.name) != parameter.value and split_list(there) != split_list(wanted):
         yield f"{name} should be “{wanted}”, and is “{there}”."

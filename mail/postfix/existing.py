@@ -10,69 +10,63 @@ would do without, but smtpd remembers a failed routing for as long as its proces
 opens no socket map in virtual_mailbox_maps.
 """
 
+import re
 from pathlib import Path
 
 from core.addresses import domain_forms
 from domains.models import Domain
 from mail.delivery.resolve import ROUTE
+from mail.postfix.merging import privacy
 from mail.postfix.parameters import (
-    DEFAULT_REINJECTION,
     NO_ANSWER,
     POLICY_TIMEOUT,
-    PRIVACY,
     Configuration,
     NotPossible,
     Parameter,
+    Reinjection,
     door,
     lmtp_transport,
     socketmap,
-    unchanged_content,
 )
-from mail.postfix.running import Running
+from mail.postfix.running import Parameters
 
 CLASS = "anonmail_policy"
-# These would change other people's mail: warnings about delayed mail, and headers completed for local
-# users. None of them can reveal a destination: what waits for one has an envelope sender of ours, and the
-# re-injection service keeps headers as they are.
-LEFT_ALONE = frozenset(
-    {
-        "delay_warning_time",
-        "notify_classes",
-        "smtpd_helo_required",
-        "message_size_limit",
-        "local_header_rewrite_clients",
-        "message_drop_headers",
-    }
-)
+# The names of our tables, by which our entries are recognised, wherever the tables of an earlier run are.
+PREFIX = "anonmail-"
 # The classes of addresses that Postfix looks for, in its order (ADDRESS_CLASS_README).
 CLASSES = ("mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains")
 
 
-def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJECTION) -> Configuration:
-    """What that Postfix needs. `directory`: where the tables will be. Raises NotPossible."""
+def is_own(entry: str) -> bool:
+    """Whether an entry of a list is ours."""
+    return CLASS in entry or re.search(f":[^ ,{{}}]*/{PREFIX}", entry) is not None
+
+
+def existing(
+    running: Parameters, directory: str, reinjection: Reinjection | None = None, sockets: str = ""
+) -> Configuration:
+    """What that Postfix needs. `directory`: where it will find the tables; `sockets`: where it sees
+    MAIL_POSTFIX_DIRECTORY, if that is elsewhere than here. Raises NotPossible."""
     if set(directory) & set(" ,{}$"):
         raise NotPossible(f"Postfix cannot name a table in {directory}: choose a --directory without spaces.")
     domains = dict(Domain.objects.order_by("name").values_list("name", "is_shared"))
     alone = domain_forms(name for name, is_shared in domains.items() if not is_shared)
     shared = domain_forms(name for name, is_shared in domains.items() if is_shared)
-
-    def is_own(entry: str) -> bool:
-        return f":{directory}/" in entry or CLASS in entry
-
+    place = f"{directory}/{PREFIX}"
     others = {name: running.words(name, without=is_own) for name in (*CLASSES, *_TABLES)}
     members = {name: running.members(others[name], [*alone, *shared]) for name in CLASSES}
     local = [name for name in shared if name in members["mydestination"]]
-    asked = _unless_mailbox(others, directory, has_accounts=bool(local))
+    asked = _unless_mailbox(others, place, has_accounts=bool(local))
 
     def with_others(name: str, reason: str, *own: str) -> Parameter:
         own = tuple(filter(None, own))
         rest = running.written(name, without=is_own)
         return Parameter(name, ", ".join((*own, *rest)), reason, own)
 
-    policy = door("MAIL_POLICY_LISTEN")
-    alone_table = f"texthash:{directory}/alone" if alone else ""
-    by_policy = f"regexp:{directory}/policy" if alone else ""
-    recipients = f"pipemap:{{{asked},{socketmap()},regexp:{directory}/route}}" if shared else ""
+    policy = door("MAIL_POLICY_LISTEN", sockets)
+    alone_table = f"texthash:{place}alone" if alone else ""
+    by_policy = f"regexp:{place}policy" if alone else ""
+    recipients = f"pipemap:{{{asked},{socketmap(sockets)},regexp:{place}route}}" if shared else ""
     parameters = [
         with_others(
             "smtpd_restriction_classes", "The policy service of Anonmail, and what follows it:", CLASS
@@ -104,15 +98,15 @@ def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJE
         with_others(
             "transport_maps",
             "such mail goes to Anonmail, as does all mail for domains that are Anonmail's alone.",
-            f"regexp:{directory}/transport" if domains else "",
+            f"regexp:{place}transport" if domains else "",
         ),
-        *(parameter for parameter in (*PRIVACY, *unchanged_content()) if parameter.name not in LEFT_ALONE),
+        *privacy(running),
     ]
     tables = {
         "policy": "".join(f"/@{_pattern(name)}$/ {CLASS}\n" for name in alone),
         "alone": "".join(f"{name} anonmail\n" for name in alone),
         "transport": "".join(
-            f"/{pattern}$/ {lmtp_transport()}\n"
+            f"/{pattern}$/ {lmtp_transport(sockets)}\n"
             for pattern in (*(f"@{_pattern(name)}" for name in alone), _pattern(ROUTE))
         ),
         "shared": "".join(f"/^([^@]+@{_pattern(name)})$/ ${{1}}\n" for name in shared),
@@ -133,18 +127,19 @@ def existing(running: Running, directory: str, reinjection: str = DEFAULT_REINJE
             for parameter in parameters
             if parameter.own_entries != () or any(map(is_own, running.words(parameter.name)))
         ],
-        reinjection,
-        tables,
+        reinjection or Reinjection(),
+        keeps_senders=not running["sender_canonical_maps"],
+        tables={f"{PREFIX}{name}": content for name, content in tables.items()},
         directory=Path(directory),
         is_own=is_own,
-        problems=_problems(domains, members),
+        problems=_problems(domains, members, running),
     )
 
 
 _TABLES = ("virtual_alias_maps", "virtual_mailbox_maps", "relay_recipient_maps", "local_recipient_maps")
 
 
-def _unless_mailbox(others: dict[str, list[str]], directory: str, *, has_accounts: bool) -> str:
+def _unless_mailbox(others: dict[str, list[str]], place: str, *, has_accounts: bool) -> str:
     """The start of a pipemap that lets an address of a shared domain through unless it is a mailbox."""
     filters = dict.fromkeys(_TABLES, ["tagged", "bare"])
     if has_accounts:
@@ -156,23 +151,29 @@ def _unless_mailbox(others: dict[str, list[str]], directory: str, *, has_account
         del filters["local_recipient_maps"]
     # static: knows nobody, and would make a mailbox of every alias.
     known = [
-        f"pipemap:{{regexp:{directory}/{each},{table},static:mailbox}}"
+        f"pipemap:{{regexp:{place}{each},{table},static:mailbox}}"
         for name, its_filters in filters.items()
         for table in others[name]
         if not table.startswith("static:")
         for each in its_filters
     ]
-    bare = f"regexp:{directory}/bare"
-    unless = f"unionmap:{{{','.join(known)},{bare}}},regexp:{directory}/alias" if known else bare
-    return f"regexp:{directory}/shared,{unless}"
+    bare = f"regexp:{place}bare"
+    unless = f"unionmap:{{{','.join(known)},{bare}}},regexp:{place}alias" if known else bare
+    return f"regexp:{place}shared,{unless}"
 
 
-def _problems(domains: dict[str, bool], members: dict[str, set[str]]) -> list[str]:
+def _problems(domains: dict[str, bool], members: dict[str, set[str]], running: Parameters) -> list[str]:
     found = []
+    alone = domain_forms(name for name, is_shared in domains.items() if not is_shared)
+    if origin := running.members([running["myorigin"]], alone):
+        found.append(
+            f"myorigin is {origin.pop()}, which is Anonmail's alone: what this machine sends to its own users"
+            " (www-data, say) is refused. Set myorigin = $myhostname."
+        )
     for name, is_shared in domains.items():
         forms = set(domain_forms([name]))
         there = next((each for each in CLASSES if forms & members[each]), None)
-        if is_shared and there is None:
+        if is_shared and there is None and running.knows_tables:
             found.append(
                 f"{name} is marked as shared with ordinary mailboxes, but is in none of {', '.join(CLASSES)}."
             )

@@ -1,11 +1,15 @@
 """Writing a configuration into a directory: main.cf, master.cf, tables and a README."""
 
+import shlex
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 from django.conf import settings
 
-from mail.postfix.parameters import Configuration, reinjection_service
+from mail.postfix.parameters import Configuration, service_names, services
+
+_ETC = Path("/etc/postfix")
 
 _README = """\
 Anonmail with {title}
@@ -16,16 +20,16 @@ docs/mail.md explains the rest: DNS, ports, TLS, upgrading.
 
 1. Let Anonmail hand what it forwards back to Postfix. In Anonmail's settings (.env):
 
-       MAIL_NEXT_HOP=smtp://{reinjection}
+       MAIL_NEXT_HOP={next_hop}
 {directory}
    Restart `manage.py mailserver` (or runall), before Postfix is configured.
 
-2. Configure Postfix. As root, in this directory:
+2. Configure Postfix. As root:
 
 {commands}
 3. Check the running Postfix, as root; this names what is missing:
 
-       manage.py postfix_config {variant} --check
+       manage.py postfix_config {arguments} --check
 
 {notes}"""
 
@@ -50,50 +54,69 @@ def main_cf(configuration: Configuration) -> str:
 def master_cf(configuration: Configuration) -> str:
     """The text of master.cf."""
     return (
-        "# Anonmail: takes back what Anonmail forwards, from this machine only, and sends it out.\n"
+        "# Anonmail: takes back what Anonmail forwards, and sends it out.\n"
         "# Nothing is checked again here. If a destination refuses, the bounce goes to Anonmail.\n"
-        + reinjection_service(configuration.reinjection)
+        + services(configuration)
     )
 
 
-def readme(configuration: Configuration, variant: str) -> str:
-    """The README: what to do with the files, as commands."""
-    if variant.startswith("fresh"):
-        commands = [
-            "cp /etc/postfix/main.cf /etc/postfix/main.cf.before-anonmail",
-            "cp main.cf /etc/postfix/main.cf",
+def readme(configuration: Configuration, arguments: str, directory: Path, etc: Path | None) -> str:
+    """The README: what to do with the files, as commands.
+
+    `arguments`: of `postfix_config`, as they were given. `etc`: Postfix's configuration directory, if it is
+    not the usual one.
+    """
+    where = f" -c {shlex.quote(str(etc))}" if etc else ""
+    postconf, postfix = f"postconf{where}", f"postfix{where}"
+    main, master = (shlex.quote(str((etc or _ETC) / name)) for name in ("main.cf", "master.cf"))
+    commands = [f"cd {shlex.quote(str(directory))}"]
+    if arguments.startswith("fresh"):
+        # Debian's “No configuration” has no main.cf yet. Every program that sends mail has to read it.
+        backup = shlex.quote(f"{(etc or _ETC) / 'main.cf'}.before-anonmail")
+        commands += [
+            f"[ -e {backup} ] || [ ! -e {main} ] || cp -p {main} {backup}",
+            f"install -m 644 main.cf {main}",
         ]
     else:
-        commands = ["grep -v '^#' main.cf | grep . | while IFS= read -r line; do postconf -e \"$line\"; done"]
-    commands += [
-        # Otherwise the service of an earlier run would be there twice.
-        f"postconf -MX {configuration.reinjection}/inet",
-        "cat master.cf >> /etc/postfix/master.cf",
-        "postfix check && postfix reload",
-    ]
+        commands.append(
+            f"grep -v '^#' main.cf | grep . | while IFS= read -r line; do {postconf} -e \"$line\"; done"
+        )
+    # Otherwise the services of an earlier run would be there twice.
+    commands += [f"{postconf} -MX {name}" for name in service_names(configuration)]
+    commands += [f"cat master.cf >> {master}", f"{postfix} check && {postfix} reload || {postfix} start"]
     shared = settings.MAIL_POSTFIX_DIRECTORY
     notes = [textwrap.fill(f"Note: {problem}", 98) + "\n" for problem in configuration.problems]
     return _README.format(
         title=configuration.title,
         underline="=" * (14 + len(configuration.title)),
         tables_too=" or domains" if configuration.tables else "",
-        reinjection=configuration.reinjection,
+        next_hop=configuration.reinjection.next_hop,
         directory=_DIRECTORY.format(owner=settings.VAR_DIR.owner(), directory=shared) if shared else "",
         commands="".join(f"       {command}\n" for command in commands) + "\n",
-        variant=variant,
+        arguments=arguments,
         notes="\n".join(notes),
     )
 
 
-def write(configuration: Configuration, variant: str, directory: Path) -> list[Path]:
+def write(
+    configuration: Configuration, arguments: str, directory: Path, etc: Path | None = None
+) -> list[Path]:
     """Write everything into the directory, and return the paths. Raises OSError."""
-    directory.mkdir(parents=True, exist_ok=True)
     contents = {
         "main.cf": main_cf(configuration),
         "master.cf": master_cf(configuration),
-        "README": readme(configuration, variant),
+        "README": readme(configuration, arguments, directory, etc),
         **configuration.tables,
     }
-    for name, content in contents.items():
-        (directory / name).write_text(content, encoding="utf-8")
-    return [directory / name for name in contents]
+    return write_files({directory / name: content for name, content in contents.items()})
+
+
+def write_files(contents: Mapping[Path, str]) -> list[Path]:
+    """Write files that Postfix, or the administrator of a container, can read. Raises OSError."""
+    for path, content in contents.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        path.write_text(content, encoding="utf-8")
+        if is_new:
+            path.chmod(0o755 if content.startswith("#!") else 0o644)
+    return list(contents)

@@ -7,13 +7,13 @@ from django.conf import settings
 from core.addresses import AddressError, domain_to_ascii
 from mail.delivery.message import HOPS_MAX
 from mail.postfix.parameters import (
-    DEFAULT_REINJECTION,
     NO_ANSWER,
     POLICY_TIMEOUT,
     PRIVACY,
     Configuration,
     NotPossible,
     Parameter,
+    Reinjection,
     door,
     lmtp_transport,
     milter,
@@ -29,7 +29,7 @@ NO_POSTMASTER = (
 )
 
 
-def fresh(reinjection: str = DEFAULT_REINJECTION, *, with_milter: bool = False) -> Configuration:
+def fresh(reinjection: Reinjection | None = None, *, with_milter: bool = False) -> Configuration:
     """The configuration of a Postfix that is Anonmail's alone. Raises NotPossible."""
     host = settings.MAIL_HOSTNAME
     try:
@@ -94,7 +94,7 @@ def fresh(reinjection: str = DEFAULT_REINJECTION, *, with_milter: bool = False) 
     return Configuration(
         title,
         [*mail_for_us, *asked, *PRIVACY, *unchanged_content(), *rest],
-        reinjection,
+        reinjection or Reinjection(),
         is_own=lambda entry: with_milter and entry == milter(),
         problems=[] if settings.MAIL_POSTMASTER else [NO_POSTMASTER],
     )

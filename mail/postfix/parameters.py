@@ -12,6 +12,10 @@ from mail.server.socketmap import RECIPIENTS
 # Octets of the trace fields that we add before a message comes back to be sent out.
 TRACE_ROOM = 64 * 1024
 DEFAULT_REINJECTION = "127.0.0.1:10026"
+LOOPBACK = "127.0.0.0/8,[::1]/128"
+_EVERY_ADDRESS = frozenset({"", "0.0.0.0", "[::]", "*"})  # noqa: S104 - refused, not bound
+# The cleanup service of what comes back, where Postfix rewrites senders.
+CLEANUP = "anonmail-cleanup"
 # Relative to it, a path is the same for services that run chrooted.
 QUEUE_DIRECTORY = "/var/spool/postfix"
 # How long Postfix waits for an answer. It asks the policy twice (smtpd_policy_service_try_limit): a client
@@ -29,9 +33,40 @@ class Parameter:
     own_entries: tuple[str, ...] | None = None  # ours, of a list that an existing Postfix may have filled
 
 
+@dataclass(frozen=True)
+class Reinjection:
+    """The service of master.cf that takes back what we forward. Raises NotPossible.
+
+    `reached_at`: where we find it, if that is not where it listens (a container's port that is published, or
+    an address that stands for all of them). `clients`: the networks that may bring mail; without them, this
+    machine at a loopback address, and mynetworks at others.
+    """
+
+    listen: str = DEFAULT_REINJECTION
+    reached_at: str = ""
+    clients: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.reached_at and self.listen.rpartition(":")[0] in _EVERY_ADDRESS:
+            raise NotPossible(
+                f"{self.listen} says where Postfix listens, not how Anonmail reaches it: add --reached-at, as"
+                " --reached-at 192.0.2.1:10026."
+            )
+
+    @property
+    def next_hop(self) -> str:
+        """What MAIL_NEXT_HOP has to be."""
+        return f"smtp://{self.reached_at or self.listen}"
+
+    @property
+    def networks(self) -> str:
+        """The service's mynetworks; empty for main.cf's."""
+        return self.clients or (LOOPBACK if self.listen.startswith(("127.", "[::1]")) else "")
+
+
 @dataclass
 class Configuration:
-    """What is written: parameters, the re-injection service of master.cf, and tables by their file name.
+    """What is written: parameters, the services of master.cf, and tables by their file name.
 
     `is_own` recognises our entries of shared lists, also those of an earlier run. `problems` are sentences
     about what no parameter can put right.
@@ -39,7 +74,8 @@ class Configuration:
 
     title: str
     parameters: list[Parameter]
-    reinjection: str
+    reinjection: Reinjection
+    keeps_senders: bool = True  # of what comes back: this Postfix rewrites none
     tables: dict[str, str] = field(default_factory=dict)
     directory: Path | None = None
     is_own: Callable[[str], bool] = lambda _entry: False
@@ -60,16 +96,23 @@ def shared_directory() -> str:
     return str(settings.MAIL_POSTFIX_DIRECTORY)
 
 
-def door(setting: str) -> str:
+def door(setting: str, sockets: str = "") -> str:
     """A door as Postfix writes it: `unix:anonmail/lmtp`, `inet:127.0.0.1:2526`. Raises NotPossible if Postfix
-    cannot reach it."""
+    cannot reach it.
+
+    `sockets`: where Postfix sees MAIL_POSTFIX_DIRECTORY, if it runs in a container.
+    """
     text = getattr(settings, setting)
     if not text:
         raise NotPossible(f"{setting} is empty, but Postfix needs this listener: remove the line.")
     place = endpoint(text)
     if not place.path:
         return f"inet:{place}"
-    shared_directory()
+    shared = shared_directory()
+    if sockets:
+        if place.path.parent != Path(shared):
+            raise NotPossible(f"{setting} is not in {shared}, all that Postfix sees: remove the line.")
+        return f"unix:{sockets}/{place.path.name}"
     return str(place).replace(f"unix:{QUEUE_DIRECTORY}/", "unix:")
 
 
@@ -80,14 +123,14 @@ def milter() -> str:
     return f"{{ {place}, {waits}, content_timeout={POLICY_TIMEOUT}, default_action=tempfail }}"
 
 
-def socketmap() -> str:
+def socketmap(sockets: str = "") -> str:
     """Our socket map (mail.server.socketmap), as Postfix writes it."""
-    return f"socketmap:{door('MAIL_SOCKETMAP_LISTEN')}:{RECIPIENTS}"
+    return f"socketmap:{door('MAIL_SOCKETMAP_LISTEN', sockets)}:{RECIPIENTS}"
 
 
-def lmtp_transport() -> str:
+def lmtp_transport(sockets: str = "") -> str:
     """Our LMTP door, as a transport of Postfix (transport(5))."""
-    return f"lmtp:{door('MAIL_LMTP_LISTEN')}"
+    return f"lmtp:{door('MAIL_LMTP_LISTEN', sockets)}"
 
 
 def parameters_in(text: str) -> list[Parameter]:
@@ -149,18 +192,19 @@ def unchanged_content() -> list[Parameter]:
 NO_ANSWER = "451 4.3.0 Try again later"
 
 
-def reinjection_service(place: str) -> str:
-    """The service of master.cf that takes back what we forward, from this machine only, to send it out.
+def services(configuration: Configuration) -> str:
+    """The services of master.cf: what takes back what we forward, to send it out.
 
     Filters and header checks saw it on its way in: it must not change any more. Mail that did not come in
     through this Postfix may have an end that only this one sees: what follows it would count as from this
     machine, which may relay.
     """
-    is_here = place.startswith(("127.", "[::1]"))
-    networks = "\n  -o mynetworks=127.0.0.0/8,[::1]/128" if is_here else ""
-    return f"""\
-{place} inet n - n - - smtpd
-  -o syslog_name=postfix/anonmail-out{networks}
+    place = configuration.reinjection
+    networks = f"\n  -o mynetworks={place.networks}" if place.networks else ""
+    cleanup = "" if configuration.keeps_senders else f"\n  -o cleanup_service_name={CLEANUP}"
+    service = f"""\
+{place.listen} inet n - n - - smtpd
+  -o syslog_name=postfix/anonmail-out{networks}{cleanup}
   -o smtpd_client_restrictions=permit_mynetworks,reject
   -o smtpd_helo_restrictions=
   -o smtpd_sender_restrictions=
@@ -182,3 +226,15 @@ def reinjection_service(place: str) -> str:
   -o smtpd_error_sleep_time=0
   -o message_size_limit={settings.MAIL_SIZE_LIMIT + TRACE_ROOM}
 """
+    if configuration.keeps_senders:
+        return service
+    # SRS would make a longer return path of ours than RFC 5321 §4.5.3.1.1 allows.
+    return f"{service}{CLEANUP} unix n - n - 0 cleanup\n  -o sender_canonical_maps=\n"
+
+
+def service_names(configuration: Configuration) -> list[str]:
+    """Of these services, as postconf -M names them."""
+    return [
+        f"{configuration.reinjection.listen}/inet",
+        *([] if configuration.keeps_senders else [f"{CLEANUP}/unix"]),
+    ]

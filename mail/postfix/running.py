@@ -1,11 +1,12 @@
-"""A running Postfix's configuration, as postconf prints it."""
+"""The configuration of a Postfix: as its postconf prints it, or as a main.cf has it."""
 
 import re
 import subprocess
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from mail.server.programs import postfix_program
 
 # Restrictions that have an argument (access lists, DNS lists).
 _TAKES_ARGUMENT = re.compile(r"check_\w+|reject_r\w*bl_\w+|permit_\w+wl_\w+")
@@ -15,31 +16,25 @@ class PostfixMissing(Exception):
     """There is no postconf, or it fails."""
 
 
-class Running:
-    """The parameters in a configuration directory; an unknown one is empty."""
+class Parameters:
+    """The parameters of a Postfix; an unknown one is empty.
 
-    def __init__(self, directory: Path | None) -> None:
-        self._where = ["-c", str(directory)] if directory else []
-        self.main = _pairs(self._ask("-x"))
-        self._written = _pairs(self._ask())
-        # The fields of each service (master(5)), with its options behind them.
-        self.services = [line.split() for line in self._ask("-M").splitlines()]
-        # By `service/type/parameter`.
-        self.overrides = _pairs(self._ask("-P"))
+    `main`: with each `$other_parameter` expanded; `as_written`: without. `services`: the fields of each
+    service (master(5)), with its options behind them; `overrides`: those options by `service/type/parameter`.
+    """
 
-    def _run(self, program: str, *options: str, **more: Any) -> str:
-        # Postfix's own program, from PATH; the options are ours, the tables the administrator's.
-        command = [program, *self._where, *options]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, **more)  # noqa: S603
-        return str(done.stdout)
+    # Whether `members` can look into tables.
+    knows_tables = False
 
-    def _ask(self, *options: str) -> str:
-        try:
-            return self._run("postconf", *options, check=True)
-        except FileNotFoundError as error:
-            raise PostfixMissing("postconf was not found: is Postfix installed?") from error
-        except (subprocess.SubprocessError, OSError) as error:
-            raise PostfixMissing(f"postconf does not answer: {error}") from error
+    def __init__(
+        self,
+        main: Mapping[str, str],
+        as_written: Mapping[str, str],
+        services: Sequence[Sequence[str]] = (),
+        overrides: Mapping[str, str] | None = None,
+    ) -> None:
+        self.main, self._as_written = main, as_written
+        self.services, self.overrides = services, overrides or {}
 
     def __getitem__(self, name: str) -> str:
         return self.main.get(name, "")
@@ -48,26 +43,77 @@ class Running:
         """A value with each `$other_parameter` expanded."""
         return re.sub(r"\$(\w+)", lambda found: self[found[1]], value)
 
+    def as_written(self, name: str) -> str:
+        """The value as main.cf has it, with each `$other_parameter` as it is."""
+        return self._as_written.get(name, "")
+
     def words(self, name: str, without: Callable[[str], bool] = lambda _entry: False) -> list[str]:
         """The entries of a list, with each `$other_parameter` expanded."""
         return [entry for entry in split_list(self[name]) if not without(entry)]
 
     def written(self, name: str, without: Callable[[str], bool]) -> list[str]:
         """The entries as main.cf has them, with each `$other_parameter` as it is."""
-        return [entry for entry in split_list(self._written.get(name, "")) if not without(entry)]
+        return [entry for entry in split_list(self.as_written(name)) if not without(entry)]
 
     def members(self, entries: Sequence[str], domains: Sequence[str]) -> set[str]:
         """The domains that are in a list of domains, which may also name files and tables."""
         found: set[str] = set()
         for entry in entries:
             if entry.startswith("/"):
-                with suppress(OSError):
-                    found.update(Path(entry).read_text(encoding="utf-8").replace(",", " ").lower().split())
+                found.update(self._lines(Path(entry)).replace(",", " ").lower().split())
             elif ":" in entry:
                 found |= self._keys(entry, domains)
             else:
                 found.add(entry.lower())
         return found & set(domains)
+
+    def _lines(self, file: Path) -> str:
+        return ""
+
+    def _keys(self, table: str, keys: Sequence[str]) -> set[str]:
+        return set()
+
+
+class Running(Parameters):
+    """The parameters in a configuration directory of this machine, as its postconf tells them.
+
+    Raises PostfixMissing.
+    """
+
+    knows_tables = True
+
+    def __init__(self, directory: Path | None) -> None:
+        self._where = ["-c", str(directory)] if directory else []
+        super().__init__(
+            _pairs(self._ask("-x")),
+            _pairs(self._ask()),
+            [line.split() for line in self._ask("-M").splitlines()],
+            _pairs(self._ask("-P")),
+        )
+
+    def _run(self, program: str, *options: str, **more: Any) -> str:
+        # Postfix's own program; the options are ours, the tables the administrator's.
+        command = [postfix_program(program), *self._where, *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, **more)  # noqa: S603
+        return str(done.stdout)
+
+    def _ask(self, *options: str) -> str:
+        try:
+            return self._run("postconf", *options, check=True)
+        except FileNotFoundError as error:
+            raise PostfixMissing(
+                f"{error}: is Postfix installed on this machine? For one in a container, add --for."
+            ) from error
+        except subprocess.CalledProcessError as error:
+            raise PostfixMissing(f"postconf does not answer: {str(error.stderr).strip()}") from error
+        except (subprocess.SubprocessError, OSError) as error:
+            raise PostfixMissing(f"postconf does not answer: {error}") from error
+
+    def _lines(self, file: Path) -> str:
+        try:
+            return file.read_text(encoding="utf-8")
+        except OSError:
+            return ""
 
     def _keys(self, table: str, keys: Sequence[str]) -> set[str]:
         """The keys that a table holds; none if the table cannot be read."""
@@ -78,6 +124,39 @@ class Running:
         except (subprocess.SubprocessError, OSError):
             return set()
         return {line.partition("\t")[0] for line in said.splitlines()}
+
+
+# Postfix's own values of the parameters that we look at (postconf(5), 3.6 and later).
+_DEFAULTS = {
+    "mydestination": "$myhostname, localhost.$mydomain, localhost",
+    "myorigin": "$myhostname",
+    "local_recipient_maps": "proxy:unix:passwd.byname $alias_maps",
+    "virtual_alias_domains": "$virtual_alias_maps",
+    "virtual_mailbox_domains": "$virtual_mailbox_maps",
+    "message_size_limit": "10240000",
+    "smtpd_soft_error_limit": "10",
+    "smtpd_hard_error_limit": "${stress?{1}:{20}}",
+    "smtpd_error_sleep_time": "1s",
+    "smtpd_forbid_bare_newline": "no",
+}
+_REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)\}|\((\w+)\))")
+# `$one` leads to `$another`: more than any main.cf has.
+_DEPTH = 10
+
+
+def parameters_of(main_cf: str) -> Parameters:
+    """The parameters in the text of a main.cf that Postfix of another machine or container reads."""
+    written = {**_DEFAULTS}
+    for line in re.sub(r"\n[ \t]+", " ", re.sub(r"(?m)^\s*(#.*)?\n", "", main_cf)).splitlines():
+        name, equals, value = line.partition("=")
+        if equals:
+            written[name.strip()] = value.strip()
+    expanded = {}
+    for name, value in written.items():
+        for _step in range(_DEPTH):
+            value = _REFERENCE.sub(lambda found: written.get(found[found.lastindex or 0], ""), value)
+        expanded[name] = value
+    return Parameters(expanded, written)
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from django.conf import settings
 
 from core.addresses import domain_forms
+from mail.server.programs import postfix_program
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +60,9 @@ class DomainTable:
         with tempfile.TemporaryDirectory(dir=self.directory) as made:
             new = Path(made) / NAME
             new.write_text(text, encoding="utf-8")
-            # Postfix's own program, from PATH, for a path of our own.
-            subprocess.run(["postmap", str(new)], check=True, capture_output=True, timeout=30)  # noqa: S603, S607
+            # Postfix's own program, for a path of our own.
+            command = [postfix_program("postmap"), str(new)]
+            subprocess.run(command, check=True, capture_output=True, timeout=30)  # noqa: S603
             # The text comes last: where it is, its table is too.
             for file in sorted(Path(made).iterdir(), key=lambda file: file.name == NAME):
                 file.replace(self.directory / file.name)

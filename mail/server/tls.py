@@ -35,13 +35,21 @@ class Certificate:
             self._loaded()
             self.context.load_cert_chain(*self._files)
         except OSError as error:
-            logger.warning("the changed certificate is not used: %s", type(error).__name__)
+            logger.warning("the changed certificate is not used: %s", error)
         else:
             logger.info("the certificate was read again")
 
     def _loaded(self) -> ssl.SSLContext:
+        for file in self._files:
+            # OpenSSL does not say which of the two it cannot read.
+            with open(file, "rb"):
+                pass
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(*self._files)
+        try:
+            context.load_cert_chain(*self._files)
+        except ssl.SSLError as error:
+            files = " and ".join(dict.fromkeys(self._files))
+            raise ssl.SSLError(f"{files}: {error.reason or error}") from error
         return context
 
     def _state(self) -> list[tuple[int, int] | None]:

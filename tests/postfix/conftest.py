@@ -73,7 +73,7 @@ def run_postfix(make: Callable[[], Configuration], **more: str) -> Iterator[Runn
             with override_settings(**ports.settings()), queue_directory(queue):
                 configuration = make()
             reinjection = f"127.0.0.1:{ports.reinjection}"
-            services = master_cf(configuration).replace(configuration.reinjection, reinjection)
+            services = master_cf(configuration).replace(configuration.reinjection.listen, reinjection)
             mta.install(directory, main_cf(configuration), services, ports, more, {})
             write_domains(directory, ports)
         except mta.Missing as reason:

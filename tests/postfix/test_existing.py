@@ -112,7 +112,7 @@ class Existing:
         return out.getvalue()
 
     def apply(self) -> None:
-        """Write the files, and do what the README says, word for word but for the directory."""
+        """Write the files, and do what the README says, word for word."""
         self.command()
         follow_readme(self.written, self.postfix.directory)
 
@@ -151,17 +151,17 @@ class Existing:
 
 
 def follow_readme(written: Path, directory: Path) -> None:
-    """Run the commands of a README in its directory, for a Postfix in another place than /etc/postfix."""
+    """Run the commands of a README, word for word."""
     steps = (written / "README").read_text().partition("3. ")[0]
     lines = [line.strip() for line in steps.splitlines() if line.startswith(" " * 7)]
     # The first one is a line of .env.
     commands = lines[1:]
+    # Postfix waits while main.cf is younger than two seconds.
     script = f"""\
 set -e
-postconf() {{ command postconf -c {directory} "$@"; }}
-postfix() {{ touch -d -60seconds {directory}/main.cf; command postfix -c {directory} "$@"; }}
-""" + "\n".join(commands).replace("/etc/postfix", str(directory))
-    done = subprocess.run(["sh"], input=script, cwd=written, capture_output=True, text=True, timeout=60)
+postfix() {{ touch -d -60seconds {directory}/main.cf; command postfix "$@"; }}
+""" + "\n".join(commands)
+    done = subprocess.run(["sh"], input=script, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
 
@@ -370,6 +370,21 @@ def test_without_anonmail_everybody_elses_mail_goes_on_and_that_for_aliases_come
         arrived = site.sink.wait_for(2)
     assert [answers.codes for answers in told.values()] == [["250"]] * 2
     assert [message.recipient for message in arrived] == ["anne@home.test"] * 2
+
+
+def test_what_this_machine_sends_to_root_in_a_domain_of_ours_reaches_the_postmaster(
+    existing: Existing,
+) -> None:
+    # Debian's cron, where /etc/mailname is that domain.
+    root = "root@example.com"
+    with existing.open() as site:
+        told = send(site, root)
+        command = ["/usr/sbin/sendmail", "-C", str(site.postfix.directory), "-f", root, root]
+        subprocess.run(command, input=b"Subject: Cron\n\ncron\n", check=True, timeout=30)
+        (arrived,) = site.sink.wait_for(1)
+
+    assert told.codes == ["550"]
+    assert (arrived.sender, arrived.recipient) == ("", "boss@boss.test")
 
 
 def test_outgoing_mail_goes_on_without_anonmail(existing: Existing) -> None:

@@ -1,3 +1,4 @@
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -5,10 +6,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mail.postfix.checking import missing
+from mail.postfix.containers import SERVERS, Server, missing_in_files
 from mail.postfix.existing import existing
-from mail.postfix.files import write
+from mail.postfix.files import write, write_files
 from mail.postfix.fresh import fresh
-from mail.postfix.parameters import DEFAULT_REINJECTION, NotPossible
+from mail.postfix.parameters import DEFAULT_REINJECTION, Configuration, NotPossible, Reinjection
 from mail.postfix.running import PostfixMissing, Running
 
 
@@ -18,17 +20,38 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "variant",
+            nargs="?",
             choices=["fresh", "existing"],
             help="fresh: a Postfix for Anonmail alone; existing: one that has mailboxes already",
         )
-        parser.add_argument("--directory", help="where to write (default: postfix/ in VAR_DIR)")
         parser.add_argument(
-            "--postfix", help="the running Postfix's configuration directory (default: postconf's own)"
+            "--for",
+            dest="server",
+            choices=SERVERS,
+            help="instead of a variant: the files that this mail server in containers takes its changes from",
+        )
+        parser.add_argument(
+            "--directory",
+            help="where to write (default: postfix/ in VAR_DIR); with --for, the directory of the server's"
+            " compose file",
+        )
+        parser.add_argument(
+            "--postfix",
+            help="the running Postfix's configuration directory (default: postconf's own); with --for, where"
+            " a copy of the container's main.cf is",
         )
         parser.add_argument(
             "--reinjection",
-            default=DEFAULT_REINJECTION,
             help=f"where Postfix takes back forwarded mail (default: {DEFAULT_REINJECTION})",
+        )
+        parser.add_argument(
+            "--reached-at",
+            help="where Anonmail finds that, if not at the same address, as HOST:PORT",
+        )
+        parser.add_argument(
+            "--clients",
+            help="the networks that may bring mail there (default: this machine; elsewhere, Postfix's"
+            " mynetworks)",
         )
         parser.add_argument(
             "--milter",
@@ -36,36 +59,57 @@ class Command(BaseCommand):
             help="with fresh: Anonmail as a milter, so that Postfix queues most mail only once",
         )
         parser.add_argument(
-            "--check", action="store_true", help="compare with the running Postfix, write nothing"
+            "--check", action="store_true", help="compare with what is there now, write nothing"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        directory = Path(options["directory"] or settings.VAR_DIR / "postfix").resolve()
-        variant, place = options["variant"], Path(options["postfix"]) if options["postfix"] else None
+        variant, server = options["variant"], options["server"]
+        for name in ("directory", "postfix"):
+            options[name] = Path(options[name]).resolve() if options[name] else None
+        if (variant is None) == (server is None):
+            raise CommandError("Name fresh or existing, or a server with --for.")
+        if options["milter"] and variant != "fresh":
+            raise CommandError("--milter is for fresh only: elsewhere it would see everybody's mail.")
         try:
-            if variant == "fresh":
-                configuration = fresh(
-                    options["reinjection"],
-                    with_milter=options["milter"],
-                )
-            elif options["milter"]:
-                raise CommandError("--milter is for fresh only: elsewhere it would see everybody's mail.")
+            if server:
+                self._for_server(SERVERS[server], options)
             else:
-                configuration = existing(Running(place), str(directory), options["reinjection"])
-            if options["check"]:
-                self._say(missing(configuration, Running(place)))
-                return
-            variant += " --milter" if options["milter"] else ""
-            paths = write(configuration, variant, directory)
+                self._for_postfix(variant, options)
         except (NotPossible, PostfixMissing) as error:
             raise CommandError(str(error)) from error
         except OSError as error:
-            raise CommandError(f"{directory} cannot be written: {error.strerror}") from error
+            raise CommandError(f"{error.filename} cannot be read or written: {error.strerror}") from error
+
+    def _for_postfix(self, variant: str, options: dict[str, Any]) -> None:
+        directory, etc = options["directory"] or settings.VAR_DIR / "postfix", options["postfix"]
+        reinjection = _reinjection(options, Reinjection())
+        if variant == "fresh":
+            configuration = fresh(reinjection, with_milter=options["milter"])
+        else:
+            configuration = existing(Running(etc), str(directory), reinjection)
+        if options["check"]:
+            self._say(missing(configuration, Running(etc)))
+            return
+        self._wrote(write(configuration, _arguments(variant, options), directory, etc), configuration)
+        self.stdout.write(f"{directory / 'README'} says what to do with these files.")
+
+    def _for_server(self, server: Server, options: dict[str, Any]) -> None:
+        directory = options["directory"] or Path(server.usual_directory)
+        there = server.parameters(directory, options["postfix"])
+        reinjection = _reinjection(options, server.reinjection(directory))
+        configuration = server.configuration(there, directory, reinjection)
+        files = server.files(configuration, there, directory, _arguments(f"--for {server.name}", options))
+        if options["check"]:
+            self._say(missing_in_files(configuration, there, files))
+            return
+        self._wrote(write_files(files), configuration)
+        self.stdout.write(f"{server.shared(directory) / 'README'} says what comes next, and how to undo it.")
+
+    def _wrote(self, paths: list[Path], configuration: Configuration) -> None:
         for path in paths:
             self.stdout.write(str(path))
         for problem in configuration.problems:
             self.stderr.write(f"- {problem}")
-        self.stdout.write(f"{directory / 'README'} says what to do with these files.")
 
     def _say(self, found: list[str]) -> None:
         for sentence in found:
@@ -75,3 +119,20 @@ class Command(BaseCommand):
                 "1 thing is missing." if len(found) == 1 else f"{len(found)} things are missing."
             )
         self.stdout.write("Postfix and Anonmail agree: nothing is missing.")
+
+
+def _reinjection(options: dict[str, Any], usual: Reinjection) -> Reinjection:
+    """Where the options say, or else where it usually is."""
+    if listen := options["reinjection"]:
+        return Reinjection(listen, options["reached_at"] or "", options["clients"] or "")
+    return Reinjection(
+        usual.listen, options["reached_at"] or usual.reached_at, options["clients"] or usual.clients
+    )
+
+
+def _arguments(variant: str, options: dict[str, Any]) -> str:
+    """What to write on the command line for the same again."""
+    names = ("directory", "postfix", "reinjection", "reached_at", "clients")
+    given = [(f"--{name.replace('_', '-')}", str(options[name])) for name in names if options[name]]
+    milter = " --milter" if options["milter"] else ""
+    return variant + milter + "".join(f" {name} {shlex.quote(value)}" for name, value in given)

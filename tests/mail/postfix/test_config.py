@@ -16,6 +16,7 @@ from pytest_django import Settings
 from accounts.models import User
 from domains.models import Domain
 from mail.postfix.running import Running, split_list
+from mail.server import programs
 from mail.server.domain_table import table_text
 from mail.server.listening import endpoints, listening_socket
 from tests.conftest import missing
@@ -371,10 +372,10 @@ def test_a_relay_domains_of_another_kind_is_named(fresh: Place, doors: None) -> 
 
 
 def test_tables_that_are_out_of_date_are_named(existing: Place, doors: None) -> None:
-    (existing.written / "alone").write_text("other.test anonmail\n")
+    (existing.written / "anonmail-alone").write_text("other.test anonmail\n")
 
     assert existing.check() == [
-        f"{existing.written / 'alone'} is not up to date: write it again, and reload Postfix."
+        f"{existing.written / 'anonmail-alone'} is not up to date: write it again, and reload Postfix."
     ]
 
 
@@ -382,8 +383,8 @@ def test_an_entry_of_a_list_that_is_missing_or_old_is_named(existing: Place, doo
     existing.edit("main.cf", "transport_maps = regexp:", "transport_maps = texthash:")
 
     assert existing.check() == [
-        f"main.cf: transport_maps lacks regexp:{existing.written}/transport.",
-        f"main.cf: transport_maps has texthash:{existing.written}/transport from an earlier run.",
+        f"main.cf: transport_maps lacks regexp:{existing.written}/anonmail-transport.",
+        f"main.cf: transport_maps has texthash:{existing.written}/anonmail-transport from an earlier run.",
     ]
 
 
@@ -406,12 +407,14 @@ def test_a_domain_that_stops_being_shared_changes_places(existing: Place, doors:
     before = existing.check()
     apply(existing)
 
-    assert f"main.cf: virtual_alias_maps has pipemap:{{regexp:{existing.written}/shared" in "".join(before)
+    assert f"main.cf: virtual_alias_maps has pipemap:{{regexp:{existing.written}/anonmail-shared" in "".join(
+        before
+    )
     assert existing.check() == []
     running = Running(existing.etc)
     assert running["virtual_alias_maps"] == ""
     assert running.words("smtpd_recipient_restrictions") == [
-        f"check_recipient_access regexp:{existing.written}/policy",
+        f"check_recipient_access regexp:{existing.written}/anonmail-policy",
         "reject_rbl_client dnsbl.test",
         "reject_unauth_destination",
     ]
@@ -471,10 +474,19 @@ def test_without_postfix_the_check_says_so(
     variant: str, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(place.etc))
+    monkeypatch.setattr(programs, "_ADMINISTRATORS", str(place.etc))
     place.variant = (variant,)
 
-    with pytest.raises(CommandError, match=r"postconf was not found: is Postfix installed\?"):
+    with pytest.raises(CommandError, match=r"postconf is neither in PATH nor in .*: is Postfix installed"):
         place.command("--check")
+
+
+def test_postfix_is_found_by_users_without_its_directory_in_their_path(
+    existing: Place, doors: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+
+    assert existing.check() == []
 
 
 def test_a_milter_is_for_a_postfix_of_its_own(place: Place) -> None:

@@ -3,6 +3,7 @@
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -91,6 +92,16 @@ def test_half_of_a_renewal_replaces_nothing(
 
     assert (half, gone, shown(certificate)) == ("old.test", "old.test", "new.test")
     assert caplog.text.count("the changed certificate is not used") == 2
+
+
+@pytest.mark.parametrize("spoil", [lambda key: key.unlink(), lambda key: key.write_text("no key")])
+def test_a_key_that_cannot_be_read_is_named(
+    spoil: Callable[[Path], object], files: tuple[Path, Path]
+) -> None:
+    spoil(files[1])
+
+    with pytest.raises(OSError, match=str(files[1])):
+        Certificate(*map(str, files))
 
 
 def test_unchanged_files_are_not_read(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
