@@ -39,7 +39,7 @@ CLASSES = ("mydestination", "virtual_alias_domains", "virtual_mailbox_domains", 
 
 def is_own(entry: str) -> bool:
     """Whether an entry of a list is ours."""
-    return CLASS in entry or re.search(f":[^ ,{{}}]*/{PREFIX}", entry) is not None
+    return CLASS in entry or re.search(rf":[^ ,{{}}]*/{PREFIX}[a-z]+(?![\w/-])", entry) is not None
 
 
 def existing(

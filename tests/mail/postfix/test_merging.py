@@ -100,6 +100,14 @@ def test_a_second_run_changes_nothing() -> None:
     }
 
 
+def test_a_table_of_theirs_in_a_directory_of_such_a_name_stays() -> None:
+    theirs = "relay_recipient_maps = texthash:/srv/anonmail-mail/relayed\n"
+
+    written = values(existing(parameters_of(theirs), "/srv/tables", sockets="/srv/anonmail"))
+
+    assert written["relay_recipient_maps"].endswith(", texthash:/srv/anonmail-mail/relayed")
+
+
 @pytest.mark.parametrize(
     ("name", "theirs", "merged"),
     [
