@@ -193,8 +193,13 @@ def install(
     for name in ("dynamicmaps.cf.d", "postfix-files.d"):
         if (Path("/etc/postfix") / name).is_dir():
             shutil.copytree(Path("/etc/postfix") / name, directory / name, dirs_exist_ok=True)
+    back_date(directory)
+
+
+def back_date(directory: Path) -> None:
+    """Make an instance's main.cf old enough to be read at once."""
     past = time.time() - BACK_DATE
-    os.utime(main, (past, past))
+    os.utime(directory / "main.cf", (past, past))
 
 
 @contextmanager
