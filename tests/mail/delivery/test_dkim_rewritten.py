@@ -2,8 +2,10 @@
 them that are not ours: over all of Python's own e-mail test data."""
 
 import re
+import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from mail.delivery.cleaning import Draft, Unsendable, Writer, cleaned
 from mail.delivery.dkim import sign_with
 from mail.delivery.hiding import Incoming
 from mail.delivery.message import Octets, trace_fields, written
+from mail.delivery.smtp_client import stuffed
 from tests.mail.delivery.test_dkim import as_received, corpus, verified_by_dkimpy, verified_by_opendkim
 from tests.rig.dkim_keys import published_keys
 
@@ -106,3 +109,25 @@ def test_what_is_rewritten_is_what_is_signed(keys: list[DkimKey]) -> None:
 
         for old, new in ((b"\nFrom: ", b"\nFrom: x"), (b"\nTo: ", b"\nTo: z@z.test, ")):
             assert verified_by_dkimpy(whole.replace(old, new), keys) == [False, False]
+
+
+def _cleaned(content: bytes) -> tuple[bytes, Octets]:
+    writer = replace(WRITER, cleans_text=False)
+    return cleaned(Draft(content), writer, "<1@laptop.home.test>", lambda _message_id: True)
+
+
+@pytest.mark.parametrize("write", [forwarded, _cleaned])
+def test_a_large_body_is_not_copied_to_be_signed_and_sent(keys: list[DkimKey], write: Write) -> None:
+    content = b"From: Eve <eve@sender.test>\r\nTo: x@y.test\r\n\r\n" + (b"x" * 76 + b"\r\n") * 200_000
+
+    tracemalloc.start()
+    try:
+        header, body = write(content)
+        assert sign_with(keys, "example.com", header, body)
+        sent = sum(map(len, stuffed(body, header)))
+        _now, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert sent > len(content)
+    assert most < len(content) / 2
