@@ -6,16 +6,21 @@ Nothing that was answered is forgotten, no letter is lost, and none arrives twic
 import os
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import missing
 from tests.ha.conftest import Start
+from tests.rig import mta
 from tests.rig.availability.databases import Pair
+from tests.rig.availability.proxies import pgbouncer
 from tests.rig.availability.requests import Load
 from tests.rig.availability.site import Outcome, under_load
 from tests.rig.faults import FullDisk, full, small_disk
 from tests.rig.letters import Senders, wait_until
+from tests.rig.postgresql import Missing
 
 # The suite proves that the rig works and that the commonest fault is survived; the rest takes minutes.
 REHEARSAL = pytest.mark.skipif(not os.environ.get("FAULT_TABLE"), reason="part of `make failover`")
@@ -60,6 +65,41 @@ def test_the_primary_is_killed_and_the_standby_promoted(start: Start, databases:
         assert outcome.lost == 0
         assert outcome.doubles <= UNDERWAY_AT_ONCE * len(site.mail)
         assert kind == "asynchronous" or not outcome.forgotten
+
+
+@REHEARSAL
+def test_the_primary_is_killed_behind_pgbouncer(start: Start, databases: Pair) -> None:
+    databases.start(is_synchronous=True)
+    assert databases.standby is not None
+    primary, standby = databases.primary.port, databases.standby.port
+
+    def bouncer(name: str, server: int, port: int | None = None) -> AbstractContextManager[int]:
+        return pgbouncer(place / name, server, "anonmail", databases.password, 20, port)
+
+    def fault(load: Load, senders: Senders) -> None:
+        # One that goes on without its server goes on announcing that the server takes changes.
+        behind_primary.close()
+        lose_the_primary(databases)
+        # This one would go on announcing that its server takes none.
+        behind_standby.close()
+        behind_standby.enter_context(bouncer("standby", standby, ports[1]))
+        answered_again(load, time.monotonic())
+
+    with ExitStack() as stack:
+        try:
+            place = stack.enter_context(mta.directory())
+            behind_primary, behind_standby = (stack.enter_context(ExitStack()) for _ in range(2))
+            ports = [
+                behind_primary.enter_context(bouncer("primary", primary)),
+                behind_standby.enter_context(bouncer("standby", standby)),
+            ]
+        except Missing as reason:
+            missing(str(reason))
+        site = stack.enter_context(start(databases.url(*ports, target_session_attrs="read-write")))
+        name = "primary killed, standby promoted, behind PgBouncer (synchronous)"
+        outcome = under_load(site, fault, name, lambda: databases.standby or databases.primary)
+
+        nothing_is_lost(outcome, doubles=UNDERWAY_AT_ONCE * len(site.mail))
 
 
 @REHEARSAL
@@ -186,14 +226,7 @@ def test_postfix_is_killed_on_a_mail_host(start: Start, databases: Pair) -> None
 @REHEARSAL
 def test_everything_is_restarted_in_turn(start: Start, databases: Pair) -> None:
     def fault(load: Load, senders: Senders) -> None:
-        for web in site.web:
-            web.end()
-            web.start()
-            # Until the proxy has noticed.
-            time.sleep(AWAY)
-        for mail in site.mail:
-            mail.anonmail.end()
-            mail.anonmail.start()
+        site.restart_in_turn()
 
     databases.start()
     with start() as site:

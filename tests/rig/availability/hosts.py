@@ -87,10 +87,14 @@ class MailHost:
 
     def upgrade(self, root: Path) -> None:
         """Stop Anonmail here, and start another revision of it."""
-        self.anonmail.end()
+        self.end()
         self.root = root
         self.anonmail = self._server()
         self.anonmail.start()
+
+    def end(self) -> None:
+        """Stop Anonmail here, whichever revision runs."""
+        self.anonmail.end()
 
     def kill_postfix(self) -> None:
         """End all of Postfix in an instant."""

@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -27,13 +28,17 @@ def _program(name: str) -> str:
     return found
 
 
-def haproxy_configuration(port: int, web: Sequence[int], probe: str) -> str:
-    """deploy/haproxy.cfg for web hosts at these ports of this machine, served over plain http."""
+def haproxy_configuration(directory: Path, port: int, web: Sequence[int], probe: str) -> str:
+    """deploy/haproxy.cfg for web hosts at these ports of this machine, served over plain http.
+
+    Its socket is in the directory.
+    """
     text = (DEPLOY / "haproxy.cfg").read_text()
     text = re.sub(r"\n    bind :80\n    bind :443 .*", f"\n    bind 127.0.0.1:{port}", text)
     text = re.sub(r"\n    http-request redirect .*", "", text)
     servers = "".join(f"    server web{n} 127.0.0.1:{each}\n" for n, each in enumerate(web, start=1))
     text = re.sub(r"(    server .*\n)+", servers, text)
+    text = text.replace("/run/haproxy", str(directory))
     return text.replace("mail.example.com", "localhost").replace("/health/ready", probe)
 
 
@@ -44,17 +49,27 @@ def haproxy(directory: Path, web: Sequence[int], probe: str) -> Iterator[int]:
     program = _program("haproxy")
     (port,) = free_ports(1)
     configuration = directory / "haproxy.cfg"
-    configuration.write_text(haproxy_configuration(port, web, probe))
+    configuration.write_text(haproxy_configuration(directory, port, web, probe))
     with _running([program, "-db", "-f", str(configuration)], directory / "haproxy.log", port):
         yield port
 
 
+def tell_haproxy(directory: Path, web: int, state: str) -> None:
+    """Give the web host of this number that state: `drain` takes it out, `ready` puts it back."""
+    with socket.socket(socket.AF_UNIX) as admin:
+        admin.connect(str(directory / "admin.sock"))
+        admin.sendall(f"set server anonmail/web{web} state {state}\n".encode())
+        assert not admin.recv(4096).strip()
+
+
 @contextmanager
-def pgbouncer(directory: Path, server: int, user: str, password: str, pool_size: int) -> Iterator[int]:
-    """The port at which PgBouncer, in transaction mode, leads to the server's at that port while the block
-    runs. Raises Missing."""
+def pgbouncer(
+    directory: Path, server: int, user: str, password: str, pool_size: int, port: int | None = None
+) -> Iterator[int]:
+    """The port, or a free one, at which PgBouncer in transaction mode leads to the server's at that port
+    while the block runs. Raises Missing."""
     program = _program("pgbouncer")
-    (port,) = free_ports(1)
+    port = port or free_ports(1)[0]
     directory.mkdir(exist_ok=True)
     values = {
         "listen_addr": "127.0.0.1",

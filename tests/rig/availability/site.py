@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.rig import mta
 from tests.rig.availability.databases import Pair
 from tests.rig.availability.hosts import MailHost, WebHost
-from tests.rig.availability.proxies import haproxy
+from tests.rig.availability.proxies import haproxy, tell_haproxy
 from tests.rig.availability.requests import Load, longest_pause
 from tests.rig.faults import ROOT, environment, report
 from tests.rig.letters import Senders, account, letters_to, wait_until
@@ -23,11 +23,14 @@ LETTERS = 400
 LETTER_PAUSE = 0.3
 # So many requests and letters have been answered when the fault begins.
 UNDERWAY = 40
+# Seconds that requests have to end on a web host that gets no more, and after which HAProxy has noticed
+# that one is back.
+DRAINING, NOTICED = 2.0, 5.0
 # Seconds until everything has arrived.
 DRAINED = 300.0
 NO_LIMIT = "1000000000"
 # deploy/haproxy.cfg's
-PROBE = "/health"
+PROBE = "/health/ready"
 
 
 @dataclass
@@ -39,6 +42,8 @@ class Site:
     mail: list[MailHost]
     sink: Sink
     proxy: int
+    # Where HAProxy listens for its administrator
+    place: Path
 
     def load(self) -> Load:
         """Requests to the proxy, not sent yet."""
@@ -50,6 +55,19 @@ class Site:
         aliases = self.databases.aliases
         letters = letters_to(list(aliases), LETTERS)
         return Senders(first, letters, aliases, others=others, pause=LETTER_PAUSE)
+
+    def restart_in_turn(self, root: Path = ROOT) -> None:
+        """Restart Anonmail on each host, in the order of docs/high-availability.md, over these files."""
+        for mail in self.mail:
+            mail.upgrade(root)
+        for number, web in enumerate(self.web, start=1):
+            tell_haproxy(self.place, number, "drain")
+            time.sleep(DRAINING)
+            web.end()
+            web.root = root
+            web.start()
+            tell_haproxy(self.place, number, "ready")
+            time.sleep(NOTICED)
 
     def wait_until_delivered(self) -> None:
         """Wait until no Postfix has anything left."""
@@ -164,10 +182,10 @@ def running(
         for each in mail:
             stack.callback(each.postfix.empty)
             stack.enter_context(mta.far_end(sink, each.ports.sink))
-            stack.callback(each.anonmail.end)
+            stack.callback(each.end)
             each.anonmail.start()
         proxy = stack.enter_context(haproxy(place, [host.port for host in web], probe))
-        site = Site(databases, web, mail, sink, proxy)
+        site = Site(databases, web, mail, sink, proxy, place)
         wait_until(lambda: answers(site), 30, "an answer through HAProxy")
         yield site
 
