@@ -1,5 +1,6 @@
 """HAProxy and PgBouncer with the configuration in `deploy/`, at free ports."""
 
+import csv
 import os
 import pwd
 import re
@@ -56,10 +57,22 @@ def haproxy(directory: Path, web: Sequence[int], probe: str) -> Iterator[int]:
 
 def tell_haproxy(directory: Path, web: int, state: str) -> None:
     """Give the web host of this number that state: `drain` takes it out, `ready` puts it back."""
+    assert not _asked(directory, f"set server anonmail/web{web} state {state}").strip()
+
+
+def is_up(directory: Path, web: int) -> bool:
+    """Whether HAProxy sends requests to the web host of this number."""
+    head, *lines = _asked(directory, "show stat").removeprefix("# ").splitlines()
+    rows = csv.DictReader([head, *lines])
+    return any(row["svname"] == f"web{web}" and row["status"].startswith("UP") for row in rows)
+
+
+def _asked(directory: Path, command: str) -> str:
     with socket.socket(socket.AF_UNIX) as admin:
         admin.connect(str(directory / "admin.sock"))
-        admin.sendall(f"set server anonmail/web{web} state {state}\n".encode())
-        assert not admin.recv(4096).strip()
+        admin.sendall(f"{command}\n".encode())
+        with admin.makefile() as answer:
+            return answer.read()
 
 
 @contextmanager

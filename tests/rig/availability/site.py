@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.rig import mta
 from tests.rig.availability.databases import Pair
 from tests.rig.availability.hosts import MailHost, WebHost
-from tests.rig.availability.proxies import haproxy, tell_haproxy
+from tests.rig.availability.proxies import haproxy, is_up, tell_haproxy
 from tests.rig.availability.requests import Load, longest_pause
 from tests.rig.faults import ROOT, environment, report
 from tests.rig.letters import Senders, account, letters_to, wait_until
@@ -23,9 +23,8 @@ LETTERS = 400
 LETTER_PAUSE = 0.3
 # So many requests and letters have been answered when the fault begins.
 UNDERWAY = 40
-# Seconds that requests have to end on a web host that gets no more, and after which HAProxy has noticed
-# that one is back.
-DRAINING, NOTICED = 2.0, 5.0
+# Seconds that requests have to end on a web host that gets no more, and for which one may take to come back.
+DRAINING, RETURN = 2.0, 60.0
 # Seconds until everything has arrived.
 DRAINED = 300.0
 NO_LIMIT = "1000000000"
@@ -67,7 +66,7 @@ class Site:
             web.root = root
             web.start()
             tell_haproxy(self.place, number, "ready")
-            time.sleep(NOTICED)
+            wait_until(lambda number=number: is_up(self.place, number), RETURN, "the web host's return")
 
     def wait_until_delivered(self) -> None:
         """Wait until no Postfix has anything left."""
