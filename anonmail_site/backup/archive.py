@@ -58,7 +58,8 @@ class Backup:
 
     path: Path
     manifest: Manifest
-    secret_key: str
+    # The present one first, then earlier ones.
+    secret_keys: tuple[str, ...]
     settings: str | None
     files: tuple[str, ...]  # below var/, as in mail/new/1
     database_octets: int
@@ -88,12 +89,14 @@ def read_backup(path: Path) -> Backup:
         for needed in (name, SECRET_KEY):
             if needed not in members:
                 raise BackupError(f"{path} is damaged: {needed} is missing.")
+        if not (keys := tuple(_small(archive, members, SECRET_KEY).split())):
+            raise BackupError(f"{path} is damaged: {SECRET_KEY} is empty.")
         if broken := archive.testzip():
             raise BackupError(f"{path} is damaged: {broken} is not what was written.")
         return Backup(
             path=path,
             manifest=manifest,
-            secret_key=_small(archive, members, SECRET_KEY),
+            secret_keys=keys,
             settings=_small(archive, members, SETTINGS) if SETTINGS in members else None,
             files=tuple(member.removeprefix("var/") for member in members if member.startswith("var/")),
             database_octets=members[name].file_size,

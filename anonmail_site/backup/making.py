@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from anonmail_site.backup import archive, database
 from anonmail_site.backup.archive import Backup, BackupError, Manifest, read_backup
+from core.secret_keys import secret_keys
 
 # How often the directories are looked through again because a file went away meanwhile: a mail program
 # renames a message when it has been read.
@@ -54,7 +55,7 @@ def _write(file: IO[bytes], beside: Path) -> None:
         made = timezone.now().isoformat(timespec="seconds")
         manifest = Manifest(made, connection.vendor, copied.migrations, copied.rows)
         written.writestr(archive.MANIFEST, manifest.as_json())
-        written.writestr(archive.SECRET_KEY, settings.SECRET_KEY)
+        written.writestr(archive.SECRET_KEY, "\n".join(secret_keys()))
         if settings.ENV_FILE and Path(settings.ENV_FILE).is_file():
             written.write(settings.ENV_FILE, archive.SETTINGS)
         written.write(copy, copy.name)

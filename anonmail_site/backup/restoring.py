@@ -28,10 +28,7 @@ def refuse_used_machine(backup: Backup) -> None:
     for name in DIRECTORIES:
         if any(path.is_file() for path in (Path(settings.VAR_DIR) / name).rglob("*")):
             found = found or f"{Path(settings.VAR_DIR) / name} contains files"
-    if (
-        settings.SECRET_KEY_PATH.is_file()
-        and settings.SECRET_KEY_PATH.read_text().strip() != backup.secret_key
-    ):
+    if _keys_in_file() not in ((), backup.secret_keys):
         found = found or f"{settings.SECRET_KEY_PATH} is another key"
     if found:
         raise BackupError(
@@ -54,20 +51,18 @@ def write_settings(backup: Backup) -> bool:
 
 
 def settle_secret_key(backup: Backup) -> bool:
-    """Make the backup's secret key this installation's, and return whether the settings were read with
-    another one, or none. Raises BackupError if the key is set elsewhere."""
-    current = _secret_key()
-    if current == backup.secret_key:
+    """Make the backup's secret keys this installation's, and return whether the settings were read with
+    others, or none. Raises BackupError if another key is set elsewhere."""
+    current, in_file = _present_key(), _keys_in_file()
+    is_set_elsewhere = bool(current) and in_file[:1] != (current,)
+    if in_file == backup.secret_keys or (is_set_elsewhere and current == backup.secret_keys[0]):
         return False
-    is_from_file = (
-        settings.SECRET_KEY_PATH.is_file() and current == settings.SECRET_KEY_PATH.read_text().strip()
-    )
-    if current and not is_from_file:
+    if is_set_elsewhere:
         raise BackupError(
             "SECRET_KEY is set, and is not the backup's: its DKIM keys could not be read. Remove the "
             f"setting: the backup's key is then used, from {settings.SECRET_KEY_PATH}."
         )
-    _write_private(settings.SECRET_KEY_PATH, backup.secret_key + "\n")
+    _write_private(settings.SECRET_KEY_PATH, "\n".join(backup.secret_keys) + "\n")
     return True
 
 
@@ -82,7 +77,12 @@ def restore(backup: Backup) -> None:
     call_command("migrate", interactive=False, verbosity=0)
 
 
-def _secret_key() -> str:
+def _keys_in_file() -> tuple[str, ...]:
+    path = settings.SECRET_KEY_PATH
+    return tuple(path.read_text().split()) if path.is_file() else ()
+
+
+def _present_key() -> str:
     try:
         return str(settings.SECRET_KEY)
     except ImproperlyConfigured:

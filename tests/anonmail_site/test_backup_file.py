@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pytest_django import Settings
 
 from anonmail_site.backup import archive
 from anonmail_site.backup.archive import BackupError, Manifest, read_backup
+from anonmail_site.backup.restoring import settle_secret_key
 
 MANIFEST = Manifest("2026-11-27T03:00:00+00:00", "sqlite", ["accounts.0001_initial"], {"accounts_user": 1})
 DATABASE = b"SQLite format 3\0" + bytes(range(256)) * 40
@@ -44,7 +46,7 @@ def test_a_whole_backup_gives_back_what_is_in_it(tmp_path: Path) -> None:
     backup.unpack_files(tmp_path / "var")
 
     assert backup.manifest == MANIFEST
-    assert backup.secret_key == "k" * 50
+    assert backup.secret_keys == ("k" * 50,)
     assert backup.settings is None
     assert (tmp_path / "copy").read_bytes() == DATABASE
     assert (tmp_path / "var/mail/new/1").read_bytes() == b"Subject: hello\n"
@@ -87,6 +89,7 @@ def test_no_octet_of_the_database_can_change_unnoticed(tmp_path: Path) -> None:
         ({archive.MANIFEST: manifest(rows=[1])}, "manifest is invalid"),
         ({archive.MANIFEST: manifest(more=1)}, "manifest is invalid"),
         ({archive.SECRET_KEY: None}, "secret_key is missing"),
+        ({archive.SECRET_KEY: b"\n"}, "secret_key is empty"),
         ({"database.sqlite3": None}, "database.sqlite3 is missing"),
         ({"database.sqlite3": None, "database.dump": DATABASE}, "database.sqlite3 is missing"),
         ({archive.SECRET_KEY: b"k" * (archive.SMALL + 1)}, "secret_key is too large"),
@@ -194,3 +197,40 @@ def test_a_nested_archive_is_data(tmp_path: Path) -> None:
     backup.unpack_files(tmp_path / "var")
 
     assert (tmp_path / "var/mail/new/1").read_bytes() == inner.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("present", "in_file", "is_written"),
+    [
+        ("", None, True),
+        ("new", "new\nold\n", False),
+        ("new", "new\n", True),
+        ("other", "other\n", True),
+        # Set in the environment.
+        ("new", None, False),
+    ],
+)
+def test_earlier_secret_keys_come_back_with_the_present_one(
+    tmp_path: Path, settings: Settings, present: str, in_file: str | None, is_written: bool
+) -> None:
+    path = settings.SECRET_KEY_PATH = tmp_path / "secret_key"
+    if in_file is not None:
+        path.write_text(in_file)
+    settings.SECRET_KEY = present
+    backup = read_backup(written(tmp_path / "backup.zip", whole(**{archive.SECRET_KEY: b"new\nold"})))
+
+    assert settle_secret_key(backup) is is_written
+
+    if is_written or in_file:
+        assert path.read_text() == "new\nold\n"
+
+
+def test_another_key_that_is_set_elsewhere_is_left(tmp_path: Path, settings: Settings) -> None:
+    settings.SECRET_KEY_PATH = tmp_path / "secret_key"
+    settings.SECRET_KEY = "other"
+    backup = read_backup(written(tmp_path / "backup.zip", whole()))
+
+    with pytest.raises(BackupError, match="SECRET_KEY is set, and is not the backup's"):
+        settle_secret_key(backup)
+
+    assert not settings.SECRET_KEY_PATH.exists()
