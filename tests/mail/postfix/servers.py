@@ -74,7 +74,7 @@ myorigin = $mydomain
 message_size_limit = 50000000
 mynetworks = 127.0.0.1/32 192.168.203.0/24
 alias_maps =
-podop = {podop}
+podop = {podop_table}
 compatibility_level=3.6
 smtpd_forbid_bare_newline=yes
 mydestination =
@@ -121,7 +121,7 @@ AS_THERE = {
         "header_checks": "pcre:/etc/postfix/maps/header_checks.pcre",
     },
     "mailu": {
-        "podop": "socketmap:unix:/tmp/podop.socket:",
+        "podop_table": "socketmap:unix:/tmp/podop.socket:",
         "transport_map": "lmdb:/etc/postfix/transport.map",
         "transport": "lmtp:inet:192.168.203.4:2525",
     },
