@@ -62,10 +62,13 @@ def shared_host(*texts: str) -> str:
 
 def _clean_host(host: str) -> str:
     host = host.strip().rstrip(".").lower()
-    try:
-        return str(ip_address(host.partition("%")[0]))
-    except ValueError:
-        pass
+    literal = host.partition("%")[0]
+    # To try takes longer than all the rest: an IPv6 literal has colons, an IPv4 one ends in a digit.
+    if ":" in literal or literal[-1:].isdigit():
+        try:
+            return str(ip_address(literal))
+        except ValueError:
+            pass
     try:
         return domain_to_ascii(host)
     except AddressError:

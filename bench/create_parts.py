@@ -24,13 +24,13 @@ def parts(keys: Sequence[str]) -> dict[str, Part]:
     from django.core.wsgi import get_wsgi_application
     from django.db import connection
 
+    application = get_wsgi_application()
     from aliases.choosing import choose
     from aliases.issuing import NewAlias, insert_all, issue
     from aliases.models import Alias
     from tokens.authentication import parse_credentials
     from tokens.credentials import find_token
 
-    application = get_wsgi_application()
     credentials = [found for key in keys if (found := parse_credentials(key))]
     tokens = [token for each in credentials if (token := find_token(each, with_domain=True))]
     asking, owners = cycle(credentials), cycle([token.owner for token in tokens])

@@ -10,7 +10,7 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_totp_secret, hotp_value
 from django.core import mail
 from django.core.management import call_command
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.utils import timezone
 from django.utils.translation import trans_real
 from pytest_django import Settings
@@ -20,6 +20,7 @@ from time_machine import TimeMachineFixture
 from accounts.models import User
 from aliases.issuing import issue
 from api import docs_page
+from api.middleware import ApiHandler
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db
@@ -247,3 +248,12 @@ def test_a_search_looks_for_no_more_than_a_person_types(alice: User, api: Api) -
     answer = api(alice).post("/api/v2/aliases?page_id=0", {"query": "a" * 200 + "b" * 200}, format="json")
 
     assert [row["id"] for row in answer.json()["aliases"]] == [alias.pk]
+
+
+def test_only_paths_in_which_nothing_varies_are_remembered(rf: RequestFactory) -> None:
+    handler = ApiHandler()
+    handler.load_middleware()
+    for path in ("/api/user_info", "/api/user_info/", "/api/aliases/1", "/api/aliases/2", "/api/nothing/3"):
+        handler.get_response(rf.get(path))
+
+    assert list(handler.fixed_paths) == ["/api/user_info"]
