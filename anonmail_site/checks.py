@@ -1,6 +1,7 @@
 """System checks: invalid or missing settings, and how to correct them."""
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -14,19 +15,26 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
+from anonmail_site.first_steps import trouble_as_root
 from core.client_address import UNIX
+from core.listening import endpoint
 from domains.dns.lookup import resolver_from
 from mail.delivery.next_hop import next_hop_from
-from mail.server.listening import DOORS, endpoint
+from mail.server.listening import DOORS
 
 LIMITS = """
     ALIASES_PER_HOUR ALIASES_PER_DAY AUTH_FAILURES_PER_ADDRESS_PER_HOUR
     AUTH_FAILURES_PER_ACCOUNT_PER_HOUR ADDRESSES_PER_HOUR TAKEN_PER_DAY GRANTS_PER_HOUR
-    DNS_CHECKS_PER_HOUR ALIAS_RESTORE_DAYS DATABASE_POOL_SIZE WEB_THREADS PASSWORD_HASHES_AT_ONCE
+    DNS_CHECKS_PER_HOUR ALIAS_RESTORE_DAYS DATABASE_POOL_SIZE WEB_WORKERS WEB_THREADS PASSWORD_HASHES_AT_ONCE
     MAIL_MESSAGES_AT_ONCE
     MAIL_PROCESSES MAIL_CONNECTIONS MAIL_CONNECTIONS_PER_CLIENT MAIL_SIZE_LIMIT MAIL_MEMORY
     MAIL_LEAST_RATE MAIL_PATIENCE ACTIVITY_DAYS AUDIT_DAYS
 """.split()  # noqa: SIM905
+# What must stay secret in `.env`: a key or a password, or a URL with a password.
+SECRET = re.compile(
+    r"^(?:export )?(?:\w*(?:SECRET|PASSWORD|TOKEN|DSN)\w*(?<!_FILE)=.|\w+=\S*://[^/\s@]*:[^/\s@]+@)",
+    re.MULTILINE,
+)
 ENGINES = ("django.db.backends.sqlite3", "core.db.postgresql")
 
 METRICS_TOKEN_MIN = 32
@@ -211,6 +219,22 @@ def _is_here(host: str) -> bool:
 
 
 @_site
+def check_user() -> Iterator[CheckMessage]:
+    """Commands run as the user whose the installation is."""
+    if trouble := trouble_as_root():
+        yield Warning("This is root.", hint=trouble, id="anonmail.W005")
+
+
+@_site
+def check_env_file() -> Iterator[CheckMessage]:
+    """Only its owner and group can read the file with the settings if it holds a password or a key."""
+    path = settings.ENV_FILE
+    if path and os.stat(path).st_mode & stat.S_IROTH and SECRET.search(Path(path).read_text("utf-8-sig")):
+        sentence = f"Other users of this machine can read {path}, which holds a password or a key."
+        yield Warning(sentence, hint=f"Run: chmod o-rwx {path}", id="anonmail.W004")
+
+
+@_site
 def check_privacy() -> Iterator[CheckMessage]:
     """Only their owner can read the secret key, the SQLite database and the mailed links."""
     database = settings.DATABASES["default"]
@@ -218,6 +242,6 @@ def check_privacy() -> Iterator[CheckMessage]:
     if database.get("ENGINE") == ENGINES[0]:
         paths.append(Path(database["NAME"]))
     for path in paths:
-        if path.exists() and os.stat(path).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if os.path.exists(path) and os.stat(path).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             sentence = f"Other users of this machine can open {path.name}."
             yield Warning(sentence, hint=f"Run: chmod go-rwx {path}", id="anonmail.W002")

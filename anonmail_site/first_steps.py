@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from django.core.management.base import CommandError
 from django.core.management.utils import get_random_secret_key
 from django.db import transaction
 
 from accounts.models import User
+from core.disk import owner_of, user_name
 from domains.models import Domain
 from tokens.models import Token
 
@@ -45,12 +47,41 @@ def _new_secret_key() -> str:
 
 
 def _write_privately(path: Path, text: str) -> None:
-    """Write a file that only its owner can read. Raises FileExistsError if there is one."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    """Write a file that only its owner can read. Raises OSError; FileExistsError if there is one.
+
+    It has its name once it is whole: a full disk would leave an empty one behind.
+    """
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists() and path.stat().st_size == 0:
+            path.unlink()
+        os.link(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def trouble_as_root() -> str:
+    """Why root should not create files here, or "": they would lock out the user whose installation it is."""
+    if os.geteuid() != 0:
+        return ""
+    place, owner = owner_of(settings.VAR_DIR)
+    if owner == user_name():
+        return ""
+    return (
+        f"{place} belongs to {owner}, who could not use what root creates there. "
+        f"Run this as {owner}, for example with sudo -u {owner}."
+    )
+
+
+def refuse_root() -> None:
+    """Raises CommandError if this is root, but the installation is another user's."""
+    if trouble := trouble_as_root():
+        raise CommandError(trouble)
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,45 @@
-"""gunicorn's settings (`gunicorn -c python:anonmail_site.gunicorn_conf anonmail_site.wsgi`)."""
+"""gunicorn's settings (`gunicorn -c python:anonmail_site.gunicorn_conf anonmail_site.wsgi`).
+
+If `manage.py serve` or systemd gives it sockets, gunicorn serves at those instead of at `bind`.
+"""
 
 import os
 from typing import Any
 
+from anonmail_site.environment import LOG_FORMAT, LOG_LEVEL, MISREAD, WEB_PLACE, WEB_THREADS, WEB_WORKERS
+from core.listening import SOCKET_MODE
 from core.logs import logging_config
-from core.supervised import end_with_supervisor
+from core.supervised import end_with_supervisor, report_serving
 
 # Files that this process and its workers write are private to this user.
 os.umask(0o077)
 
-bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
-workers = int(os.environ.get("WEB_WORKERS", "2"))
+if MISREAD:
+    raise SystemExit("\n".join(f"{name} is invalid. {hint}" for name, hint in MISREAD.items()))
+
+bind = str(WEB_PLACE)
+# A UNIX socket's mode.
+umask = 0o777 & ~SOCKET_MODE
+workers = WEB_WORKERS
 # Threads, so that a request that waits for a commit does not block the worker's other requests.
 worker_class = "anonmail_site.web_worker.WebWorker"
 # Clients that one worker serves at the same time.
 worker_connections = 2000
-threads = int(os.environ.get("WEB_THREADS", "16"))
+threads = WEB_THREADS
 keepalive = 5
 graceful_timeout = 20
 # gunicorn is not controlled from outside.
 control_socket_disable = True
 # An access log would contain client addresses and query strings.
 accesslog = None
-logconfig_dict = logging_config(os.environ.get("LOG_LEVEL", "INFO"), os.environ.get("LOG_FORMAT", "text"))
+logconfig_dict = logging_config(LOG_LEVEL, LOG_FORMAT)
 
 
 def on_starting(server: Any) -> None:
-    """Make gunicorn stop when `runall` ends, however it ends."""
+    """Make gunicorn stop when its supervisor ends, however it ends."""
     end_with_supervisor()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Tell the supervisor that a worker has loaded the site."""
+    report_serving()

@@ -1,52 +1,31 @@
 """All of Anonmail's settings.
 
-They are read from the environment and from a file `.env` in BASE_DIR (see `.env.example`). Each NAME can
-also be given as NAME_FILE, the path of a file that contains the value.
+They are read from the environment and from a file `.env` in BASE_DIR (see `.env.example` and
+`environment.py`).
 """
 
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from email.utils import parseaddr
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import django_stubs_ext
-import environ
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
+from anonmail_site import environment
+from anonmail_site.environment import env, number, read_text
 from core.logs import logging_config
 
 # Allows generic types such as ModelForm[User] at run time.
 django_stubs_ext.monkeypatch()
 
-env = environ.FileAwareEnv()
-
-_package = Path(__file__).resolve().parent
-# The wheel has templates, static files and translations inside this package, a checkout beside it.
-_is_installed = (_package / "resources").is_dir()
-RESOURCES = _package / "resources" if _is_installed else _package.parent
-# The installation's directory, with `.env` and VAR_DIR: ANONMAIL_DIR, or else the checkout, or the directory
-# in which the installed command is run.
-BASE_DIR = Path(env.str("ANONMAIL_DIR", default="") or (Path.cwd() if _is_installed else RESOURCES)).resolve()
-
-ENV_FILE = env.str("ENV_FILE", default=str(BASE_DIR / ".env"))
-if ENV_FILE and Path(ENV_FILE).is_file():
-    env.read_env(ENV_FILE)
-
-# Settings with an invalid value, and what to write instead. A system check reports them all at once.
-MISREAD: dict[str, str] = {}
-
-
-def number(name: str, default: int) -> int:
-    """The whole number in the environment, or the default. An invalid value is noted in MISREAD."""
-    try:
-        return int(env.str(name, default="") or default)
-    except ValueError:
-        MISREAD[name] = "Write a whole number."
-        return default
-
+RESOURCES = environment.RESOURCES
+BASE_DIR = environment.BASE_DIR
+ENV_FILE = environment.ENV_FILE
+MISREAD = environment.MISREAD
 
 # URL schemes of files, and the key under which the parsed URL has the path.
 FILE_PATHS = {"sqlite": "NAME", "filemail": "EMAIL_FILE_PATH"}
@@ -97,15 +76,15 @@ SECRET_KEY_PATH = VAR_DIR / "secret_key"
 SECRET_KEY = env.str("SECRET_KEY", default="")
 # Earlier keys: what was made under them is still accepted (docs/operations.md, "A new secret key").
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
-if not SECRET_KEY and SECRET_KEY_PATH.is_file():
-    # The present key is the first line, and earlier ones are those below it.
-    SECRET_KEY, *_earlier_keys = SECRET_KEY_PATH.read_text().split() or [""]
-    SECRET_KEY_FALLBACKS += _earlier_keys
+if not SECRET_KEY:
+    with suppress(FileNotFoundError):
+        # The present key is the first line, and earlier ones are those below it.
+        SECRET_KEY, *_earlier_keys = read_text(SECRET_KEY_PATH).split() or [""]
+        SECRET_KEY_FALLBACKS += _earlier_keys
 
 # The public URL of this server, without a trailing slash. https turns on secure cookies, HSTS and the
 # redirect from http. Browsers allow passkeys over https and at localhost, not at 127.0.0.1.
-PORT = number("PORT", 8000)
-SITE_URL = env.str("SITE_URL", default=f"http://localhost:{PORT}").rstrip("/")
+SITE_URL = env.str("SITE_URL", default=f"http://localhost:{environment.PORT}").rstrip("/")
 _site = urlsplit(SITE_URL)
 HTTPS = _site.scheme == "https"
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
@@ -287,8 +266,9 @@ CACHES = {
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.backends.PrimaryAddressBackend"]
+WEB_WORKERS: int = environment.WEB_WORKERS
 # Threads of each web process.
-WEB_THREADS = number("WEB_THREADS", 16)
+WEB_THREADS: int = environment.WEB_THREADS
 # Passwords that each process checks at the same time. Each takes 100 MiB.
 PASSWORD_HASHES_AT_ONCE = number("PASSWORD_HASHES_AT_ONCE", 1)
 PASSWORD_HASHERS = [
@@ -501,8 +481,6 @@ MAIL_MILTER_LISTEN = env.str("MAIL_MILTER_LISTEN", default=_unix and _unix + "mi
 # Without a certificate, only this machine can sign in.
 MAIL_SUBMISSION_LISTEN = env.str("MAIL_SUBMISSION_LISTEN", default="127.0.0.1:2587")
 MAIL_SUBMISSION_TLS_LISTEN = env.str("MAIL_SUBMISSION_TLS_LISTEN", default="")
-# The owner and group of a UNIX socket can connect to it.
-MAIL_SOCKET_MODE = 0o660
 # maildir:///path, smtp://host:port, smtps://… or smtp+starttls://user:password@host:port
 MAIL_NEXT_HOP = env.str("MAIL_NEXT_HOP", default=f"maildir://{VAR_DIR / 'mail'}")
 # A PEM file of authorities for the next hop's certificate. Default: the system's authorities.
@@ -551,7 +529,5 @@ SENTRY_DSN = env.str("SENTRY_DSN", default="")
 
 # --- Logs: ids and codes, never addresses, tokens, query strings or bodies ----------------------
 
-LOG_FORMAT = env.str("LOG_FORMAT", default="text")
-if LOG_FORMAT not in {"text", "json"}:
-    MISREAD["LOG_FORMAT"] = "Write text or json."
-LOGGING = logging_config(env.str("LOG_LEVEL", default="INFO"), LOG_FORMAT)
+LOG_FORMAT = environment.LOG_FORMAT
+LOGGING = logging_config(environment.LOG_LEVEL, LOG_FORMAT)

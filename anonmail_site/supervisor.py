@@ -1,59 +1,269 @@
-"""Runs several processes together: if one ends, all stop."""
+"""Runs Anonmail's processes: starts them again when they end, replaces them at SIGHUP, and stops them.
 
+`manage.py serve` opens the sockets and then becomes this process, which holds nothing of Django. The sockets
+stay open here, so that connections wait while a process is replaced. A process is told to stop when the one
+that takes its place serves; if that one fails, the old one goes on.
+"""
+
+import fcntl
+import json
+import logging
+import logging.config
 import os
+import select
 import signal
-import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
-from types import FrameType
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from core.supervised import SUPERVISOR
+from gunicorn.systemd import sd_notify
 
-# Seconds that a process has to finish what it is doing.
+from core.listening import FIRST_GIVEN
+from core.logs import logging_config
+from core.supervised import REPORT, SUPERVISOR
+
+logger = logging.getLogger("anonmail_site.supervisor")
+
+GUNICORN = ["-m", "gunicorn", "-c", "python:anonmail_site.gunicorn_conf", "anonmail_site.wsgi"]
+# What each part runs, after the name of Python.
+PARTS = {
+    "web": GUNICORN,
+    "mail": ["-m", "django", "mailserver"],
+    "housekeeping": ["-m", "django", "housekeeping", "--verbosity=0"],
+}
+# Runs once a day, and needs no sockets.
+DAILY = "housekeeping"
+DAY = 24 * 60 * 60
+# Seconds that a process has to finish what it is doing, and to begin to serve.
 STOP_TIMEOUT = 25
+START_TIMEOUT = 120
+# Seconds before a process that ended is started again: doubled each time, until it has lived for a while.
+PAUSE_MIN, PAUSE_MAX = 1, 30
+LONG_LIFE = 60
 _POLL = 0.2
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+# Descriptors from here on are ours; those below are numbered anew for each process.
+_OURS = 100
+# A process id is known only after the fork, and sd_listen_fds(3) asks for it.
+_WITH_OWN_ID = ["/bin/sh", "-c", 'export LISTEN_PID=$$; exec "$@"', "sh"]
+
+
+@dataclass
+class Part:
+    """What is to run: its command line, and the sockets that it is given, as (name, descriptor)."""
+
+    name: str
+    command: Sequence[str]
+    sockets: Sequence[tuple[str, int]]
+    has_served: bool = False
+    pause: float = PAUSE_MIN
+    # When to start it, if it does not run.
+    due: float | None = 0
+
+
+@dataclass
+class Child:
+    """A process. It writes into a pipe, whose other end is `report`, when it serves."""
+
+    part: Part
+    process: int
+    report: int
+    started: float = field(default_factory=time.monotonic)
+    is_serving: bool = False
+    # When it is killed, if it has been told to stop.
+    stop_by: float | None = None
 
 
 class Supervisor:
-    """Starts the given command lines and waits until one ends or this process receives a signal."""
+    """Runs the parts, each with its sockets."""
 
-    def __init__(self, commands: Mapping[str, Sequence[str]]) -> None:
-        self.commands = commands
-        self.running: dict[str, subprocess.Popen[bytes]] = {}
-        self.stopping = False
+    def __init__(self, parts: Mapping[str, Sequence[tuple[str, int]]]) -> None:
+        self.parts = [
+            Part(name, [sys.executable, *PARTS[name]], [(label, _moved(number)) for label, number in sockets])
+            for name, sockets in parts.items()
+        ]
+        self.children: dict[int, Child] = {}
+        self.failed = ""
+        self.has_told = False
+        self.survives_terminal = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        self.has_terminal = _has_terminal()
 
-    def run(self) -> str | None:
-        """None after SIGINT or SIGTERM, or the name of the process that ended by itself. All have stopped."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
+    def run(self) -> str:
+        """Run until SIGTERM, SIGINT or a closed terminal (""), or until a part fails to start at first (its
+        name). All processes have ended."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
-            # The id is passed on, because this process may have ended by the time the others look for it.
-            environment = os.environ | {SUPERVISOR: str(os.getpid())}
-            for name, command in self.commands.items():
-                # In a session of its own, so that Ctrl-C reaches only this process, which stops the others.
-                self.running[name] = subprocess.Popen(  # noqa: S603
-                    command, start_new_session=True, env=environment
-                )
-            while not self.stopping:
-                for name, process in self.running.items():
-                    if process.poll() is not None:
-                        return name
-                time.sleep(_POLL)
-            return None
+            while not self.failed:
+                self._start_due()
+                arrived = signal.sigtimedwait(_SIGNALS, _POLL)
+                number = arrived.si_signo if arrived else 0
+                if number in (signal.SIGTERM, signal.SIGINT) or (number == signal.SIGHUP and self._hang_up()):
+                    break
+                self._reap()
+                self._hear()
+                self._kill_overdue()
+            return self.failed
         finally:
-            self._end_all()
+            sd_notify("STOPPING=1", logger)
+            self._stop()
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self.stopping = True
+    def _start_due(self) -> None:
+        for part in self.parts:
+            is_first = part.name == DAILY and not self._have_served()
+            if part.due is not None and time.monotonic() >= part.due and not is_first:
+                part.due = None
+                self._start(part)
 
-    def _end_all(self) -> None:
-        for process in self.running.values():
-            if process.poll() is None:
-                process.terminate()
-        deadline = time.monotonic() + STOP_TIMEOUT
-        for process in self.running.values():
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+    def _have_served(self) -> bool:
+        return all(part.has_served for part in self.parts if part.name != DAILY)
+
+    def _is_starting(self) -> bool:
+        return any(
+            not child.is_serving for part in self.parts if part.name != DAILY for child in self._of(part)
+        )
+
+    def _start(self, part: Part) -> None:
+        report, its_end = os.pipe()
+        its_end = _moved(its_end)
+        descriptors = [number for _label, number in part.sockets] + [its_end]
+        environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"} | {
+            # The id is passed on, because this process may have ended by the time the others look for it.
+            SUPERVISOR: str(os.getpid()),
+            "LISTEN_FDS": str(len(part.sockets)),
+            "LISTEN_FDNAMES": ":".join(label for label, _number in part.sockets),
+            REPORT: str(FIRST_GIVEN + len(part.sockets)),
+        }
+        process = os.posix_spawn(
+            _WITH_OWN_ID[0],
+            [*_WITH_OWN_ID, *part.command],
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, number, FIRST_GIVEN + position)
+                for position, number in enumerate(descriptors)
+            ],
+            # In a session of its own, so that Ctrl-C reaches only this process, which stops the others.
+            setsid=True,
+            setsigmask=[],
+        )
+        os.close(its_end)
+        self.children[process] = Child(part, process, report)
+
+    def _hang_up(self) -> bool:
+        """Whether SIGHUP means to stop, because the terminal was closed. Otherwise, reload."""
+        # The kernel may be about to take the terminal away.
+        time.sleep(_POLL)
+        if self.has_terminal and not _has_terminal():
+            self.has_terminal = False
+            return not self.survives_terminal
+        logger.info("reloading")
+        sd_notify("RELOADING=1", logger)
+        self.has_told = False
+        for part in self.parts:
+            if part.name == DAILY:
+                continue
+            for child in self._of(part):
+                if not child.is_serving:
+                    self._end(child)
+            part.due = None
+            self._start(part)
+        return False
+
+    def _of(self, part: Part) -> Iterator[Child]:
+        """The part's processes that have not been told to stop."""
+        return (child for child in self.children.values() if child.part is part and child.stop_by is None)
+
+    def _reap(self) -> None:
+        while self.children:
+            process, status = os.waitpid(-1, os.WNOHANG)
+            if not process:
+                return
+            if child := self.children.pop(process, None):
+                os.close(child.report)
+                self._ended(child, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, child: Child, status: int) -> None:
+        part, now = child.part, time.monotonic()
+        if child.stop_by is not None:
+            return
+        if part.name == DAILY:
+            part.due = now + DAY
+        elif any(other.is_serving for other in self._of(part)):
+            logger.error("the new %s process failed (status %s); the old one goes on", part.name, status)
+        elif not part.has_served:
+            self.failed = part.name
+        else:
+            if now - child.started > LONG_LIFE:
+                part.pause = PAUSE_MIN
+            logger.error("the %s process ended (status %s); it is started again", part.name, status)
+            part.due = now + part.pause
+            part.pause = min(2 * part.pause, PAUSE_MAX)
+
+    def _hear(self) -> None:
+        """Let those that serve by now take the place of those before them."""
+        waiting = {child.report: child for child in self.children.values() if not child.is_serving}
+        for report in select.select(list(waiting), [], [], 0)[0]:
+            child = waiting[report]
+            if not os.read(report, 100):
+                # It has ended; or it runs once a day, and has nothing to say.
+                continue
+            child.is_serving = child.part.has_served = True
+            for other in self._of(child.part):
+                if other is not child:
+                    logger.info("the new %s process serves, and the old one stops", child.part.name)
+                    self._end(other)
+        if not self.has_told and self._have_served() and not self._is_starting():
+            sd_notify("READY=1", logger)
+            self.has_told = True
+
+    def _end(self, child: Child) -> None:
+        child.stop_by = time.monotonic() + STOP_TIMEOUT
+        os.kill(child.process, signal.SIGTERM)
+
+    def _kill_overdue(self) -> None:
+        now = time.monotonic()
+        for child in self.children.values():
+            is_late = (
+                child.part.name != DAILY and not child.is_serving and now > child.started + START_TIMEOUT
+            )
+            if is_late or (child.stop_by is not None and now > child.stop_by):
+                os.killpg(child.process, signal.SIGKILL)
+
+    def _stop(self) -> None:
+        for child in list(self.children.values()):
+            if child.stop_by is None:
+                self._end(child)
+        while self.children:
+            signal.sigtimedwait([signal.SIGCHLD], _POLL)
+            self._reap()
+            self._kill_overdue()
+
+
+def _moved(number: int) -> int:
+    """The same file under a descriptor of our own range."""
+    moved = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _OURS)
+    os.close(number)
+    return moved
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a terminal that closes with its window."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def main() -> None:
+    """Run what `manage.py serve` has put into the command line."""
+    # Files that these processes create are private to this user.
+    os.umask(0o077)
+    logging.config.dictConfig(logging_config("INFO", sys.argv[2]))
+    if failed := Supervisor(json.loads(sys.argv[1])).run():
+        sys.exit(f"The {failed} process could not start, so everything was stopped.")
+    sys.stdout.write("Stopped.\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -189,7 +189,16 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if self.request is not None:
             self.idle_since = now
             return bool(now - self.request.began > patience + self.request.body_bytes_received / LEAST_RATE)
-        return now - self.idle_since > keep_alive
+        return now - self.idle_since > keep_alive and not self.has_arrivals()
+
+    def has_arrivals(self) -> bool:
+        """Whether the client has sent something that has not been read yet.
+
+        A connection that seems idle may be one that a busy worker has not looked at for a while.
+        """
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        return bool(poll.poll(0))
 
 
 class Settings(Adjustments):  # type: ignore[misc]
@@ -297,7 +306,8 @@ class WebWorker(Worker):  # type: ignore[misc]
             channels = [channel for server in servers for channel in server.active_channels.values()]
             for channel in channels:
                 has_work = channel.requests or channel.total_outbufs_len or channel.request is not None
-                if not has_work and (waited > STOP_LINGER or channel.lingers_since is not None):
+                is_silent = waited > STOP_LINGER and not channel.has_arrivals()
+                if not has_work and (is_silent or channel.lingers_since is not None):
                     channel.handle_close()
             if not any(server.active_channels for server in servers):
                 return

@@ -26,7 +26,7 @@ from bench.create import RESULTS, machine, say
 from bench.mail_designs import COMPONENTS, DESIGNS, DOORS, FAR, STATIC, Bench, Design
 from bench.mail_traffic import MESSAGE_OCTETS, SESSIONS, memory, writers_of
 from bench.paced import ALIASES
-from mail.server.listening import connect, endpoint
+from core.listening import connect, endpoint
 from tests.rig import mta
 from tests.rig.postgresql import Missing
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from mail.server.listening import connect, endpoint
+from core.listening import connect, endpoint
 
 DOMAIN = "d0.example.com"
 ALIASES = 1000

@@ -114,8 +114,8 @@ async def served(door: str, sessions: int, sink_port: int, *, is_bare: bool) -> 
     from django.conf import settings
 
     from bench.bare_doors import without_rules
+    from core.listening import endpoint, listening_socket
     from mail.delivery.next_hop import SmtpHop
-    from mail.server.listening import endpoint, listening_socket
     from mail.server.processes import Doors
 
     place = f"unix:{settings.VAR_DIR}/{door}"

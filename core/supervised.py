@@ -1,11 +1,14 @@
-"""Ends a process when the process that supervises it has ended, in whatever way."""
+"""What a process owes its supervisor: to say that it serves, and to end when the supervisor has ended."""
 
 import os
 import signal
+from contextlib import suppress
 from types import FrameType
 
 # In the environment of a supervised process: its supervisor's process id.
 SUPERVISOR = "ANONMAIL_SUPERVISOR"
+# The same: the file descriptor of a pipe to it.
+REPORT = "ANONMAIL_REPORT"
 # Seconds between checks.
 _EVERY = 0.5
 
@@ -30,3 +33,11 @@ def end_with_supervisor() -> None:
     # A timer, not a thread: gunicorn and the mail server fork, and a fork should find no other thread.
     signal.signal(signal.SIGALRM, look)
     signal.setitimer(signal.ITIMER_REAL, _EVERY, _EVERY)
+
+
+def report_serving() -> None:
+    """Tell the supervisor that this process serves, so that the one that it replaces can stop."""
+    if number := os.environ.get(REPORT):
+        # A second worker may have nobody to tell.
+        with suppress(OSError):
+            os.write(int(number), b"serving")

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
+from core.listening import Endpoint, endpoint
 from domains.dns.services import Service
-from mail.server.listening import Endpoint, endpoint
 
 # The doors' settings, the one that RFC 8314 §3.3 prefers first, and whether TLS comes before the greeting.
 _LISTENERS = (("MAIL_SUBMISSION_TLS_LISTEN", True), ("MAIL_SUBMISSION_LISTEN", False))

@@ -10,7 +10,7 @@ from email.utils import formatdate, make_msgid
 from django.core.management.base import CommandError
 
 from aliases.models import Alias
-from mail.server.listening import connect, endpoint
+from core.listening import connect, endpoint
 
 
 def newest_alias() -> Alias:

@@ -11,11 +11,12 @@ from pathlib import Path
 from allauth.account.models import EmailAddress
 from django.conf import settings
 
+from core.listening import Endpoint, connect, endpoint
 from domains.models import Domain
 from mail.postfix.parameters import CLEANUP, Configuration, Parameter
 from mail.postfix.running import Parameters, Running, split_list
 from mail.server.domain_table import NAME, table_text
-from mail.server.listening import DOORS, Endpoint, connect, endpoint, endpoints
+from mail.server.listening import DOORS, endpoints
 
 # The services that connect to our listeners.
 CLIENTS = frozenset({"smtpd", "lmtp", "cleanup"})

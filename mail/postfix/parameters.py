@@ -6,7 +6,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from mail.server.listening import endpoint
+from core.listening import endpoint
 from mail.server.socketmap import RECIPIENTS
 
 # Octets of the trace fields that we add before a message comes back to be sent out.

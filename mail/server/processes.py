@@ -22,7 +22,9 @@ from django.db import connections
 
 from core import tallies
 from core.heartbeats import EVERY
+from core.listening import BACKLOG
 from core.sparing_logs import warn_sparingly
+from core.supervised import report_serving
 from mail.delivery.blocks import blocks
 from mail.delivery.database import WRITE_TIMEOUT
 from mail.delivery.entries import Alive
@@ -34,7 +36,7 @@ from mail.delivery.record import Ledger
 from mail.delivery.resolve import our_domains
 from mail.server.domain_table import DomainTable
 from mail.server.limits import Connections, UnknownRecipientLimit
-from mail.server.listening import BACKLOG, stop_accepting
+from mail.server.listening import stop_accepting
 from mail.server.lmtp import LmtpDoor, LmtpHandler
 from mail.server.milter import MilterDoor
 from mail.server.policy import PolicyDoor
@@ -197,10 +199,15 @@ def return_large_blocks() -> None:
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
+def signals_to_stop() -> tuple[signal.Signals, ...]:
+    """SIGTERM, SIGINT, and SIGHUP, which a closed terminal sends; not if the command was run by nohup."""
+    survives = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return (signal.SIGTERM, signal.SIGINT) if survives else (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
 def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> None:
-    """Serve in this process until SIGTERM or SIGINT, or until the parent (its process id from before this
-    process was forked; it may have ended by now) is gone."""
-    parent = parent or os.getppid()
+    """Serve in this process until a signal to stop, or, if it was forked, until the parent (its process id
+    from before; it may have ended by now) is gone."""
     configure_database()
     our_domains.keep(settings.VAR_DIR / "our_domains.json")
     hop = configured_next_hop()
@@ -208,13 +215,14 @@ def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> 
 
     async def until_stopped() -> None:
         stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signals_to_stop():
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         doors = Doors(listeners, hop, certificate.context if certificate else None)
         await doors.open()
         return_large_blocks()
         keep_for_good()
-        while not stop.is_set() and os.getppid() == parent:
+        report_serving()
+        while not stop.is_set() and parent in (None, os.getppid()):
             await doors.write_outcomes()
             await doors.show_life()
             await doors.keep_domain_table()
@@ -241,8 +249,8 @@ class Processes:
         self.stopping = False
 
     def run(self) -> None:
-        """Run them until SIGTERM or SIGINT."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        """Run them until a signal to stop."""
+        for number in signals_to_stop():
             signal.signal(number, self._stop)
         while not self.stopping:
             while len(self.running) < self.number:
@@ -263,7 +271,7 @@ class Processes:
         if process:
             self.running.add(process)
             return
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signals_to_stop():
             signal.signal(number, signal.SIG_DFL)
         try:
             serve(self.listeners, parent)

@@ -57,10 +57,9 @@ class Machine:
     def __init__(self, directory: Path, database_url: str) -> None:
         self.directory = directory
         self.env_file = directory / "settings.env"
-        self.environment = {
+        self._environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(directory),
-            "ENV_FILE": str(self.env_file),
             "VAR_DIR": str(directory / "var"),
             "DJANGO_SETTINGS_MODULE": "anonmail_site.settings",
             "ALIASES_PER_HOUR": "1000000",
@@ -68,6 +67,10 @@ class Machine:
             **({"DATABASE_URL": database_url} if database_url else {}),
         }
         directory.mkdir()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return self._environment | {"ENV_FILE": str(self.env_file) if self.env_file.is_file() else ""}
 
     @property
     def var(self) -> Path:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from core.listening import Endpoint, listening_socket
 from mail.delivery.forward import Forwarder
 from mail.delivery.handover import Answer, Message
 from mail.delivery.lookups import Lookups
@@ -15,7 +16,6 @@ from mail.delivery.message import Octets
 from mail.delivery.next_hop import Accepted, NextHop, Outcome
 from mail.delivery.record import Ledger
 from mail.delivery.resolve import Resolution, our_domains
-from mail.server.listening import Endpoint, listening_socket
 from mail.server.processes import Doors
 
 

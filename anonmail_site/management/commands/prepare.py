@@ -1,15 +1,17 @@
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from anonmail_site import first_steps
 from core.commands import DatabaseCommand
+from core.disk import why
 
 
 class Command(DatabaseCommand):
@@ -28,6 +30,13 @@ class Command(DatabaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        first_steps.refuse_root()
+        try:
+            self._prepare(*args, **options)
+        except OSError as error:
+            raise CommandError(why(error, settings.VAR_DIR)) from error
+
+    def _prepare(self, *args: Any, **options: Any) -> None:
         # Everything created here, such as the database, is private to this user.
         os.umask(0o077)
         settings.VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -40,11 +49,22 @@ class Command(DatabaseCommand):
         self.check()
         call_command("migrate", interactive=False, verbosity=0)
         self._make_database_private()
-        call_command("collectstatic", interactive=False, verbosity=0)
+        self._collect_static_files()
         if options["no_first_account"]:
             return
         if account := first_steps.make_first_account():
             self.stdout.write(str(account))
+
+    def _collect_static_files(self) -> None:
+        started = time.time()
+        try:
+            call_command("collectstatic", interactive=False, verbosity=0)
+        except OSError:
+            # The next try would take half a file for a whole one, because it is newer than its source.
+            for path in Path(settings.STATIC_ROOT).rglob("*"):
+                if path.is_file() and path.stat().st_mtime > started - 1:
+                    path.unlink()
+            raise
 
     def _make_database_private(self) -> None:
         database = settings.DATABASES["default"]

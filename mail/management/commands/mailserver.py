@@ -4,9 +4,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from core.listening import given_sockets
 from core.supervised import end_with_supervisor
 from mail.delivery.next_hop import configured_next_hop
-from mail.server.listening import endpoints, listening_socket
+from mail.server.listening import open_doors
 from mail.server.processes import Processes, serve
 from mail.server.tls import configured_certificate
 
@@ -25,9 +26,9 @@ class Command(BaseCommand):
             try:
                 configured_next_hop()
                 configured_certificate()
-                listeners = {
-                    name: stack.enter_context(listening_socket(place)) for name, place in endpoints().items()
-                }
+                listeners = open_doors(given_sockets())
+                for listener in listeners.values():
+                    stack.enter_context(listener)
             except (OSError, ValueError) as error:
                 raise CommandError(f"The mail server cannot start: {error}") from error
             if not listeners:

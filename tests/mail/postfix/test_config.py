@@ -14,11 +14,12 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from accounts.models import User
+from core.listening import listening_socket
 from domains.models import Domain
 from mail.postfix.running import Running, split_list
 from mail.server import programs
 from mail.server.domain_table import table_text
-from mail.server.listening import endpoints, listening_socket
+from mail.server.listening import endpoints
 from tests.conftest import missing
 from tests.rig.mta import Ports, directory
 

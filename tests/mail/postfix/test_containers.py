@@ -10,11 +10,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
+from core.listening import Endpoint, endpoint, listening_socket
 from domains.models import Domain
 from mail.postfix import running
 from mail.postfix.containers import SERVERS
 from mail.postfix.running import Running, split_list
-from mail.server.listening import Endpoint, endpoint, listening_socket
 from tests.conftest import missing
 from tests.mail.postfix.servers import main_cf
 from tests.rig import container_steps

@@ -25,6 +25,7 @@ from pytest_django import Settings
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
+from core.listening import Endpoint, listening_socket
 from mail.delivery.blocks import blocks
 from mail.delivery.message import Octets, without_first_received
 from mail.delivery.next_hop import Outcome, Pending, Refused
@@ -32,7 +33,6 @@ from mail.delivery.report import read_report
 from mail.delivery.return_path import return_path
 from mail.models import Activity, Bounce, Delivery
 from mail.server.limits import UnknownRecipientLimit, client_address, limited_client
-from mail.server.listening import Endpoint, listening_socket
 from tests.rig.mail_doors import Hop, running_doors
 
 # On PostgreSQL the doors have all their threads.

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mail.server.listening import Endpoint, connect, listening_socket, stop_accepting
+from core.listening import Endpoint, connect, listening_socket
+from mail.server.listening import stop_accepting
 
 
 class _Greeting(asyncio.Protocol):

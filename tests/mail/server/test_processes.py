@@ -5,6 +5,8 @@ import signal
 import smtplib
 import socket
 import stat
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig.mail_process import DOORS, Server, is_soon, manage
+from tests.rig.mail_process import DOORS, ROOT, Server, is_soon, manage
 
 MESSAGE = b"From: Bob <bob@sender.test>\r\nSubject: Hi\r\n\r\nHello\r\n"
 
@@ -177,6 +179,34 @@ def test_a_process_that_dies_is_replaced_and_none_outlives_the_parent(server: Se
     process.wait(5)
     assert is_soon(lambda: not server.children(), 8)
     assert not server.is_serving()
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_with_nohup_it_outlives_its_shell(server: Server, processes: str) -> None:
+    """`nohup manage.py mailserver &` in a terminal that is then closed."""
+    line = f"nohup {sys.executable} manage.py mailserver >/dev/null 2>&1 & echo $!"
+    shell = subprocess.Popen(
+        ["sh", "-c", f"{line}; sleep 60"],
+        cwd=ROOT,
+        env={**server.environment, "MAIL_PROCESSES": processes},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert shell.stdout
+    with shell, shell.stdout:
+        process = int(shell.stdout.readline())
+        try:
+            assert is_soon(server.is_serving)
+
+            shell.kill()
+            os.killpg(shell.pid, signal.SIGHUP)
+            time.sleep(3)
+
+            assert server.is_serving()
+        finally:
+            os.kill(process, signal.SIGTERM)
+    assert is_soon(lambda: not server.is_serving())
 
 
 def resident(process: int) -> int:

@@ -1,0 +1,349 @@
+"""`manage.py serve` under load, in a terminal that closes, with broken settings, and under systemd."""
+
+import os
+import pty
+import re
+import shutil
+import signal
+import smtplib
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from email import message_from_bytes
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+import pytest
+
+from tests.anonmail_site.test_start import (
+    BASE,
+    Start,
+    ask,
+    descendants,
+    environment,
+    free_port,
+    is_running,
+    running,
+)
+from tests.conftest import missing
+from tests.rig.mail_process import is_soon
+
+IDLE_MAX = 250 * 1024
+ROOMY = {"ALIASES_PER_HOUR": "100000", "ALIASES_PER_DAY": "100000"}
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    with running(tmp_path, free_port(), ENV_FILE=str(env_file(tmp_path)), **ROOMY) as started:
+        ask(started.port, "GET", "/accounts/login/", timeout=60)
+        with smtplib.SMTP("127.0.0.1", started.mail_port, timeout=60) as client:
+            client.noop()
+        # The supervisor has heard of it.
+        time.sleep(0.5)
+        yield started
+
+
+def env_file(directory: Path, text: str = "WEB_WORKERS=2\n") -> Path:
+    """The file with the settings."""
+    file = directory / "env"
+    file.write_text(text)
+    return file
+
+
+def children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def command(process: int) -> str:
+    return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
+def parts(start: Start) -> dict[str, int]:
+    """The web server's and the mail server's process."""
+    found = {}
+    for child in children(start.process.pid):
+        with suppress(OSError):
+            for name, word in (("web", "gunicorn"), ("mail", "mailserver")):
+                if word in command(child):
+                    found[name] = child
+    return found
+
+
+def credentials(start: Start) -> str:
+    found = re.search(r"'Authentication: (.*?)'", start.said)
+    assert found
+    return found[1]
+
+
+def new_alias(start: Start) -> str:
+    status, _headers, body = ask(
+        start.port, "POST", "/api/alias/random/new", Authentication=credentials(start)
+    )
+    assert status == 201, body
+    found = re.search(rb'"email": ?"([^"]+)"', body)
+    assert found
+    return found[1].decode()
+
+
+@pytest.mark.parametrize("part", ["web", "mail"])
+def test_a_process_that_dies_is_started_again_and_nobody_is_turned_away(start: Start, part: str) -> None:
+    before = parts(start)
+    os.kill(before[part], signal.SIGKILL)
+
+    # Whoever comes in between waits.
+    assert ask(start.port, "GET", "/accounts/login/")[0] == 200
+    with smtplib.SMTP("127.0.0.1", start.mail_port, timeout=60) as client:
+        assert client.noop()[0] == 250
+
+    assert f"the {part} process ended (status -9); it is started again" in start.said
+    after = parts(start)
+    assert after.pop(part) != before.pop(part)
+    assert after == before
+
+
+class Load:
+    """Threads that ask the web server, create aliases and deliver mail, until told to stop."""
+
+    def __init__(self, start: Start, alias: str) -> None:
+        self.start, self.alias, self.key = start, alias, credentials(start)
+        self.stop = threading.Event()
+        self.failed: list[str] = []
+        self.answered, self.put_off = Counter[str](), 0
+        self.delivered: list[str] = []
+        jobs = (self.read, self.read_kept, self.create, self.deliver)
+        self.threads = [threading.Thread(target=self.run, args=[job]) for job in jobs]
+
+    def __enter__(self) -> "Load":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(60)
+
+    def run(self, job: "threading.Thread | object") -> None:
+        while not self.stop.is_set():
+            try:
+                job()  # type: ignore[operator]
+            except (OSError, HTTPException, smtplib.SMTPException) as error:
+                self.failed.append(f"{job.__name__}: {error!r}")  # type: ignore[attr-defined]
+
+    def request(self, connection: HTTPConnection, method: str, path: str, expected: int) -> bool:
+        """Whether the connection can be used again."""
+        connection.request(method, path, headers={"Authentication": self.key})
+        answer = connection.getresponse()
+        answer.read()
+        self.answered[path] += 1
+        if answer.status != expected:
+            self.failed.append(f"{path}: {answer.status}")
+        return not answer.will_close
+
+    def read(self) -> None:
+        with closing(HTTPConnection("127.0.0.1", self.start.port, timeout=60)) as connection:
+            self.request(connection, "GET", "/api/user_info", 200)
+
+    def read_kept(self) -> None:
+        with closing(HTTPConnection("127.0.0.1", self.start.port, timeout=60)) as connection:
+            while self.request(connection, "GET", "/api/v2/aliases?page_id=0", 200):
+                if self.stop.is_set():
+                    return
+
+    def create(self) -> None:
+        with closing(HTTPConnection("127.0.0.1", self.start.port, timeout=60)) as connection:
+            self.request(connection, "POST", "/api/alias/random/new", 201)
+
+    def deliver(self) -> None:
+        """A message, as a mail server delivers it: tried again if it is put off."""
+        name = f"message {len(self.delivered)}"
+        text = (
+            f"From: bob@sender.test\r\nSubject: {name}\r\nMessage-ID: <{name[8:]}@sender.test>\r\n\r\nHi\r\n"
+        )
+        while True:
+            try:
+                with smtplib.SMTP("127.0.0.1", self.start.mail_port, timeout=60) as client:
+                    client.sendmail("bob@sender.test", [self.alias], text)
+                self.delivered.append(name)
+                return
+            except (smtplib.SMTPServerDisconnected, smtplib.SMTPResponseException) as error:
+                if isinstance(error, smtplib.SMTPResponseException) and error.smtp_code >= 500:
+                    raise
+                self.put_off += 1
+                time.sleep(0.05)
+
+
+def test_reloads_under_load_fail_no_request_and_lose_no_mail(start: Start, tmp_path: Path) -> None:
+    """New processes with the present settings take over; what the old ones have begun, they finish."""
+    alias = new_alias(start)
+    with Load(start, alias) as load:
+        generations = [parts(start)]
+        for workers in (1, 3):
+            env_file(tmp_path, f"WEB_WORKERS={workers}\n")
+            os.kill(start.process.pid, signal.SIGHUP)
+            old = generations[-1]
+            assert is_soon(lambda old=old: not any(map(is_running, old.values())), 90), start.said
+            generations.append(parts(start))
+            assert is_soon(lambda workers=workers: len(children(generations[-1]["web"])) == workers, 30), (
+                start.said
+            )
+        time.sleep(1)
+
+    arrived = [
+        message_from_bytes(file.read_bytes()).get("Subject")
+        for file in (tmp_path / "var" / "mail" / "new").iterdir()
+    ]
+    assert load.failed == []
+    assert Counter(arrived) == Counter(load.delivered)
+    assert len(load.delivered) > 20
+    assert all(load.answered[path] > 20 for path in ("/api/user_info", "/api/alias/random/new"))
+    # Nobody had to come again: a connection waits for whoever serves next.
+    assert load.put_off == 0
+    processes = [process for generation in generations for process in generation.values()]
+    assert len(set(processes)) == 6
+    assert "Traceback" not in start.said
+
+
+def test_a_reload_that_fails_leaves_the_old_processes(start: Start, tmp_path: Path) -> None:
+    before = parts(start)
+
+    env_file(tmp_path, "this is not a setting\n")
+    os.kill(start.process.pid, signal.SIGHUP)
+    for part in before:
+        assert is_soon(
+            lambda part=part: f"the new {part} process failed (status 1); the old one" in start.said
+        )
+
+    assert ask(start.port, "GET", "/accounts/login/")[0] == 200
+    assert parts(start) == before
+    assert f"Line 1 of {tmp_path}/env is not NAME=value" in start.said
+
+    env_file(tmp_path)
+    os.kill(start.process.pid, signal.SIGHUP)
+    assert is_soon(lambda: not any(map(is_running, before.values())), 60)
+    assert ask(start.port, "GET", "/accounts/login/")[0] == 200
+
+
+def test_a_part_that_cannot_start_at_first_stops_everything(tmp_path: Path) -> None:
+    start = Start(tmp_path, free_port(), MAIL_TLS_CERTIFICATE="/nowhere")
+
+    start.process.wait(90)
+
+    assert start.process.returncode == 1
+    assert start.said.strip().endswith("The mail process could not start, so everything was stopped.")
+    assert "The mail server cannot start" in start.said
+    assert "Traceback" not in start.said
+
+
+def proportional_kibibytes(process: int) -> int:
+    """The process's memory, where what several share is divided among them."""
+    text = Path(f"/proc/{process}/smaps_rollup").read_text()
+    found = re.search(r"^Pss: +(\d+) kB", text, re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
+def test_when_nothing_happens_little_memory_is_in_use(start: Start) -> None:
+    """The daily tasks have run by then; their process is gone until the next day."""
+    supervisor = start.process.pid
+    assert is_soon(lambda: "housekeeping" not in " ".join(map(command, children(supervisor))), 60)
+    assert is_soon(lambda: len(descendants(supervisor)) == 4, 60)
+
+    used = sum(map(proportional_kibibytes, {supervisor, *descendants(supervisor)}))
+
+    assert used < IDLE_MAX
+
+
+class Terminal:
+    """A terminal window in which a command runs."""
+
+    def __init__(self, tmp_path: Path, *prefix: str) -> None:
+        self.port, self.log = free_port(), tmp_path / "log"
+        env = environment(tmp_path, self.port, free_port(), free_port())
+        line = [*prefix, sys.executable, "manage.py", "runall"]
+        self.process, self.window = pty.fork()
+        if not self.process:
+            os.chdir(BASE)
+            log = os.open(self.log, os.O_WRONLY | os.O_CREAT)
+            for stream in (1, 2):
+                os.dup2(log, stream)
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            os.execvpe(line[0], line, env)
+
+    def serves(self) -> bool:
+        with suppress(OSError, HTTPException):
+            return ask(self.port, "GET", "/accounts/login/")[0] == 200
+        return False
+
+    def end(self) -> None:
+        for process in {self.process, *descendants(self.process)}:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        os.waitpid(self.process, 0)
+
+
+def test_a_closed_terminal_leaves_nothing_behind(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    try:
+        assert is_soon(terminal.serves, 120), terminal.log.read_text()
+        started = descendants(terminal.process)
+
+        os.close(terminal.window)
+
+        assert len(started) >= 4
+        assert is_soon(lambda: not any(map(is_running, {terminal.process, *started})), 40)
+    finally:
+        terminal.end()
+
+
+def test_with_nohup_a_closed_terminal_changes_nothing_and_a_reload_works(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, "nohup")
+    try:
+        assert is_soon(terminal.serves, 120), terminal.log.read_text()
+        web = next(child for child in children(terminal.process) if "gunicorn" in command(child))
+
+        os.close(terminal.window)
+        time.sleep(3)
+
+        assert terminal.serves()
+        assert is_running(web)
+        assert "reloading" not in terminal.log.read_text()
+        os.kill(terminal.process, signal.SIGHUP)
+        assert is_soon(lambda: not is_running(web), 60), terminal.log.read_text()
+        assert terminal.serves()
+    finally:
+        terminal.end()
+
+
+@pytest.mark.parametrize(
+    "line", ["manage.py serve web", "-m gunicorn -c python:anonmail_site.gunicorn_conf anonmail_site.wsgi"]
+)
+def test_systemd_can_hold_the_sockets(tmp_path: Path, line: str) -> None:
+    """As anonmail-web.socket does: the first connection starts the server, and finds it."""
+    activate = shutil.which("systemd-socket-activate") or missing("systemd-socket-activate")
+    port, place, closed = free_port(), tmp_path / "web", free_port()
+    env = environment(tmp_path, closed)
+    prepare = [sys.executable, "manage.py", "prepare"]
+    subprocess.run(prepare, cwd=BASE, env=env, check=True, capture_output=True)
+    passed = [f"--setenv={name}" for name in env if name != "PATH"]
+    sockets = [f"--listen=127.0.0.1:{port}", f"--listen={place}", "--fdname=web:web"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [str(activate), *sockets, *passed, sys.executable, *line.split()], cwd=BASE, env=env, stderr=log
+        )
+    try:
+        assert is_soon(lambda: place.exists())
+        answers = [ask(port, "GET", "/accounts/login/", timeout=60)[0] for _ in range(4)]
+        refused = pytest.raises(OSError, match="refused")
+        with refused:
+            ask(closed, "GET", "/health")
+    finally:
+        process.terminate()
+        process.wait(40)
+
+    assert answers == [200] * 4
+    assert "Traceback" not in (tmp_path / "log").read_text()

@@ -1,0 +1,49 @@
+"""The units in deploy/systemd: systemd understands them, and they may do little besides their work."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import missing
+
+UNITS = Path(__file__).resolve().parents[2] / "deploy" / "systemd"
+SERVICES = sorted(path.name for path in UNITS.glob("*.service"))
+# 0 is closed, 10 is open.
+EXPOSURE_MAX = 3.0
+
+
+def analyze(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    program = shutil.which("systemd-analyze") or missing("systemd-analyze")
+    return subprocess.run(
+        [str(program), *arguments],
+        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_systemd_understands_every_line(tmp_path: Path) -> None:
+    """With a program in the place of ours, which is not installed here."""
+    for unit in UNITS.iterdir():
+        text = unit.read_text().replace("/srv/anonmail/.venv/bin/python", "/bin/true")
+        (tmp_path / unit.name).write_text(text)
+
+    found = analyze("verify", *map(str, sorted(tmp_path.iterdir())))
+
+    assert len(list(tmp_path.iterdir())) == 5
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_can_do_little_besides_its_work(service: str) -> None:
+    found = analyze("security", "--offline=true", "--no-pager", str(UNITS / service))
+
+    level = re.search(r"Overall exposure level for \S+: ([\d.]+) ", found.stdout)
+    assert level, found.stderr
+    assert float(level[1]) < EXPOSURE_MAX
