@@ -12,13 +12,14 @@ import signal
 
 from bench import rig
 from core.addresses import Address
+from core.listening import listening_socket
 from mail.delivery.forward import Forwarder, Redirection
 from mail.delivery.handover import Answer, Head, Message, Said
 from mail.delivery.lookups import Lookups
 from mail.delivery.message import written
 from mail.delivery.next_hop import Accepted, configured_next_hop
 from mail.delivery.resolve import Kind, Resolution
-from mail.server.listening import endpoints, listening_socket
+from mail.server.listening import endpoints
 from mail.server.processes import Doors, keep_for_good, return_large_blocks
 
 DOMAIN = "d0.example.com"
