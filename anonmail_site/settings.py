@@ -76,7 +76,8 @@ SECRET_KEY_PATH = VAR_DIR / "secret_key"
 SECRET_KEY = env.str("SECRET_KEY", default="")
 # Earlier keys: what was made under them is still accepted (docs/operations.md, "A new secret key").
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
-if not SECRET_KEY:
+SECRET_KEY_IS_IN_FILE = not SECRET_KEY
+if SECRET_KEY_IS_IN_FILE:
     with suppress(FileNotFoundError):
         # The present key is the first line, and earlier ones are those below it.
         SECRET_KEY, *_earlier_keys = read_text(SECRET_KEY_PATH).split() or [""]

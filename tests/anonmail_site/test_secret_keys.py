@@ -267,17 +267,15 @@ def test_a_new_key_goes_on_top_of_the_file_and_the_settings_know_both(tmp_path: 
     assert said.stdout.split() == [second, first]
 
 
-def test_a_key_in_the_environment_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SECRET_KEY", "x" * 60)
+def test_a_key_in_the_environment_is_not_replaced(settings: Settings) -> None:
+    settings.SECRET_KEY_IS_IN_FILE = False
 
     with pytest.raises(CommandError, match="SECRET_KEY_FALLBACKS"):
         call_command("new_secret_key")
 
 
-def test_a_key_file_is_replaced_by_the_command(
-    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("SECRET_KEY", raising=False)
+def test_a_key_file_is_replaced_by_the_command(tmp_path: Path, settings: Settings) -> None:
+    settings.SECRET_KEY_IS_IN_FILE = True
     settings.SECRET_KEY_PATH = tmp_path / "secret_key"
 
     with pytest.raises(CommandError, match="No such file"):

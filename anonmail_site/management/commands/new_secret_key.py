@@ -1,4 +1,3 @@
-import os
 from typing import Any
 
 from django.conf import settings
@@ -11,9 +10,10 @@ class Command(BaseCommand):
     help = "Replace the secret key in var/secret_key. The present one stays in the file as an earlier one."
 
     def handle(self, *args: Any, **options: Any) -> str:
-        if os.environ.get("SECRET_KEY") or os.environ.get("SECRET_KEY_FILE"):
+        if not settings.SECRET_KEY_IS_IN_FILE:
             raise CommandError(
-                "SECRET_KEY is set in the environment. Put it into SECRET_KEY_FALLBACKS and set another one."
+                "SECRET_KEY is set in the environment or in .env. Put it into SECRET_KEY_FALLBACKS "
+                "and set another one."
             )
         try:
             replace_secret_key(settings.SECRET_KEY_PATH)
