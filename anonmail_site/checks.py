@@ -229,7 +229,9 @@ def check_user() -> Iterator[CheckMessage]:
 def check_env_file() -> Iterator[CheckMessage]:
     """Only its owner and group can read the file with the settings if it holds a password or a key."""
     path = settings.ENV_FILE
-    if path and os.stat(path).st_mode & stat.S_IROTH and SECRET.search(Path(path).read_text("utf-8-sig")):
+    if not path or not path.is_file():
+        return
+    if path.stat().st_mode & stat.S_IROTH and SECRET.search(path.read_text("utf-8-sig")):
         sentence = f"Other users of this machine can read {path}, which holds a password or a key."
         yield Warning(sentence, hint=f"Run: chmod o-rwx {path}", id="anonmail.W004")
 

@@ -63,17 +63,13 @@ RESOURCES = _package / "resources" if _is_installed else _package.parent
 BASE_DIR = Path(env.str("ANONMAIL_DIR", default="") or (Path.cwd() if _is_installed else RESOURCES)).resolve()
 
 
-def _read_env_file() -> Path | None:
-    """Add the values of ENV_FILE (default: `.env` in BASE_DIR) to those of the environment, which win."""
-    named = os.environ.get("ENV_FILE")
-    if named == "":
-        return None
-    path = Path(named or BASE_DIR / ".env")
+def _read_env_file(path: Path) -> None:
+    """Add the file's values to those of the environment, which win."""
     try:
         text = read_text(path)
     except FileNotFoundError as error:
-        if named is None:
-            return None
+        if "ENV_FILE" not in os.environ:
+            return
         raise SystemExit(f"There is no file {path}, which ENV_FILE names.") from error
     lines = text.splitlines()
     values = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
@@ -83,10 +79,13 @@ def _read_env_file() -> Path | None:
             number = lines.index(line) + 1
             raise SystemExit(f"Line {number} of {path} is not NAME=value (without spaces around the =).")
     env.read_env(io.StringIO("\n".join(values)))
-    return path
 
 
-ENV_FILE = _read_env_file()
+_named = os.environ.get("ENV_FILE")
+# Where the settings file is, or would be; None if there is to be none.
+ENV_FILE = None if _named == "" else Path(_named or BASE_DIR / ".env")
+if ENV_FILE:
+    _read_env_file(ENV_FILE)
 
 # Settings with an invalid value, and what to write instead. A system check reports them all at once.
 MISREAD: dict[str, str] = {}

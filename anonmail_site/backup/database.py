@@ -4,12 +4,12 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.backends.postgresql.client import DatabaseClient
 from django.db.migrations.loader import MigrationLoader
 
@@ -18,6 +18,8 @@ from anonmail_site.backup.archive import BackupError
 from core.db.locks import write_turn
 from domains.models import Domain
 
+# The schema that has the present tables while others are restored.
+ASIDE = "anonmail_before_restore"
 # Where Debian keeps the programs of each version of PostgreSQL.
 DEBIAN_PROGRAMS = "/usr/lib/postgresql"
 # What libpq reads from the environment and Django's client does not set.
@@ -98,11 +100,12 @@ def check_copy(copy: Path, rows: Mapping[str, int]) -> None:
 
 
 def restore_from(copy: Path, rows: Mapping[str, int]) -> None:
-    """Put a copy in the database's place; whatever Anonmail has there is lost. Raises BackupError."""
+    """Put a copy in the database's place; whatever Anonmail has there is lost. Raises BackupError; then, on
+    PostgreSQL, everything is there as before."""
     if connection.vendor == "postgresql":
-        _drop_tables()
-        _run("pg_restore", ["--single-transaction", "--exit-on-error", *_OF_ANYBODY], copy)
-        _compare(_rows_of(_tables()), rows)
+        with _tables_aside():
+            _run("pg_restore", ["--single-transaction", "--exit-on-error", *_OF_ANYBODY], copy)
+            _compare(_rows_of(_tables()), rows)
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")
         return
@@ -114,11 +117,41 @@ def restore_from(copy: Path, rows: Mapping[str, int]) -> None:
     _compare(_rows_of(_tables()), rows)
 
 
-def _drop_tables() -> None:
-    if tables := _tables():
-        names = ", ".join(map(connection.ops.quote_name, tables))
-        with connection.cursor() as cursor:
-            cursor.execute(f"DROP TABLE {names} CASCADE")
+@contextmanager
+def _tables_aside() -> Iterator[None]:
+    """Anonmail's tables are in another schema meanwhile. They are dropped in the end, or come back if what
+    was done failed. Raises BackupError."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_schema()")
+        ((schema,),) = cursor.fetchall()
+    tables, schema = _tables(), connection.ops.quote_name(schema)
+    try:
+        _execute(
+            f"CREATE SCHEMA {ASIDE}", *(f"ALTER TABLE {each} SET SCHEMA {ASIDE}" for each in _quoted(tables))
+        )
+    except DatabaseError as error:
+        raise BackupError(f"The present tables cannot be put aside: {str(error).splitlines()[0]}.") from error
+    try:
+        yield
+    except BaseException:
+        _execute(
+            *(f"DROP TABLE {each} CASCADE" for each in _quoted(_tables())),
+            *(f"ALTER TABLE {ASIDE}.{each} SET SCHEMA {schema}" for each in _quoted(tables)),
+            f"DROP SCHEMA {ASIDE}",
+        )
+        raise
+    _execute(f"DROP SCHEMA {ASIDE} CASCADE")
+
+
+def _quoted(names: Iterable[str]) -> list[str]:
+    return list(map(connection.ops.quote_name, names))
+
+
+def _execute(*statements: str) -> None:
+    """Run these in one transaction."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
 
 
 def _tables() -> list[str]:

@@ -56,7 +56,7 @@ def _write(file: IO[bytes], beside: Path) -> None:
         manifest = Manifest(made, connection.vendor, copied.migrations, copied.rows)
         written.writestr(archive.MANIFEST, manifest.as_json())
         written.writestr(archive.SECRET_KEY, "\n".join(secret_keys()))
-        if settings.ENV_FILE and Path(settings.ENV_FILE).is_file():
+        if settings.ENV_FILE and settings.ENV_FILE.is_file():
             written.write(settings.ENV_FILE, archive.SETTINGS)
         written.write(copy, copy.name)
         _add_files(written, Path(settings.VAR_DIR))

@@ -43,7 +43,7 @@ def write_settings(backup: Backup) -> bool:
         raise BackupError("The backup contains no settings file.")
     if not settings.ENV_FILE:
         raise BackupError("ENV_FILE is empty: nothing says where the settings file belongs.")
-    path = Path(settings.ENV_FILE)
+    path: Path = settings.ENV_FILE
     if path.is_file() and path.read_text() == backup.settings:
         return False
     _write_private(path, backup.settings, is_new=True)
@@ -51,23 +51,26 @@ def write_settings(backup: Backup) -> bool:
 
 
 def settle_secret_key(backup: Backup) -> bool:
-    """Make the backup's secret keys this installation's, and return whether the settings were read with
-    others, or none. Raises BackupError if another key is set elsewhere."""
-    current, in_file = _present_key(), _keys_in_file()
+    """Make the backup's secret keys this installation's, before those that it has, and return whether the
+    settings were read with others, or none. Raises BackupError if another key is set elsewhere."""
+    current, in_file, keys = _present_key(), _keys_in_file(), backup.secret_keys
     is_set_elsewhere = bool(current) and in_file[:1] != (current,)
-    if in_file == backup.secret_keys or (is_set_elsewhere and current == backup.secret_keys[0]):
+    if in_file[: len(keys)] == keys or (is_set_elsewhere and current == keys[0]):
         return False
     if is_set_elsewhere:
         raise BackupError(
             "SECRET_KEY is set, and is not the backup's: its DKIM keys could not be read. Remove the "
             f"setting: the backup's key is then used, from {settings.SECRET_KEY_PATH}."
         )
-    _write_private(settings.SECRET_KEY_PATH, "\n".join(backup.secret_keys) + "\n")
+    # What is in the database now needs them until it is replaced.
+    earlier = (key for key in in_file if key not in keys)
+    _write_keys(*keys, *earlier)
     return True
 
 
 def restore(backup: Backup) -> None:
-    """Put the database and the files in place, and bring the tables up to date. Raises BackupError."""
+    """Put the database and the files in place, bring the tables up to date, and forget the secret keys that
+    were there before. Raises BackupError."""
     with tempfile.TemporaryDirectory(dir=settings.VAR_DIR, prefix=".anonmail-restore-") as scratch:
         copy = Path(scratch, "database")
         backup.unpack_database(copy)
@@ -75,11 +78,18 @@ def restore(backup: Backup) -> None:
         database.restore_from(copy, backup.manifest.rows)
     backup.unpack_files(Path(settings.VAR_DIR))
     call_command("migrate", interactive=False, verbosity=0)
+    keys = backup.secret_keys
+    if _keys_in_file()[: len(keys)] == keys:
+        _write_keys(*keys)
 
 
 def _keys_in_file() -> tuple[str, ...]:
     path = settings.SECRET_KEY_PATH
     return tuple(path.read_text().split()) if path.is_file() else ()
+
+
+def _write_keys(*keys: str) -> None:
+    _write_private(settings.SECRET_KEY_PATH, "\n".join(keys) + "\n")
 
 
 def _present_key() -> str:

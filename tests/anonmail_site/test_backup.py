@@ -56,21 +56,17 @@ class Machine:
 
     def __init__(self, directory: Path, database_url: str) -> None:
         self.directory = directory
-        self.env_file = directory / "settings.env"
-        self._environment = {
+        self.env_file = directory / ".env"
+        self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(directory),
-            "VAR_DIR": str(directory / "var"),
+            "ANONMAIL_DIR": str(directory),
             "DJANGO_SETTINGS_MODULE": "anonmail_site.settings",
             "ALIASES_PER_HOUR": "1000000",
             "ALIASES_PER_DAY": "1000000",
             **({"DATABASE_URL": database_url} if database_url else {}),
         }
         directory.mkdir()
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return self._environment | {"ENV_FILE": str(self.env_file) if self.env_file.is_file() else ""}
 
     @property
     def var(self) -> Path:
@@ -211,20 +207,25 @@ def test_restoring_over_data_needs_a_flag_and_loses_nothing_if_the_backup_is_bro
     first, second = machines
     for machine in machines:
         assert not machine.manage("prepare").returncode
-    file, broken = tmp_path / "backup.zip", tmp_path / "broken.zip"
+        assert not machine.manage("dkim_key", "example.com", "--make").returncode
+    file, broken, other = (tmp_path / f"{name}.zip" for name in ("backup", "broken", "other"))
     assert not first.manage("backup", file).returncode
     rewrite(file, broken, lambda name, content: (name, damaged(content) if "database." in name else content))
+    rewrite(file, other, with_manifest(lambda known: known | {"rows": known["rows"] | {"accounts_user": 7}}))
     before = second.read()
 
     refused = second.manage("restore", file)
-    failed = second.manage("restore", broken, "--replace")
+    failed = [second.manage("restore", path, "--replace") for path in (broken, other)]
     unchanged = second.read()
     replaced = second.manage("restore", file, "--replace")
 
     assert refused.returncode == 1
     assert "With --replace, the backup takes their place." in refused.stderr
-    assert failed.returncode == 1
+    assert [each.returncode for each in failed] == [1, 1]
+    assert failed[1].stderr.strip() == "CommandError: accounts_user should have 7 rows, but it has 1."
     assert unchanged == before
+    assert len(before["keys"]) > 0
+    assert (second.var / "secret_key").read_text() == (first.var / "secret_key").read_text()
     assert not replaced.returncode, replaced.stderr
     assert second.read() == first.read() != before
 
