@@ -120,27 +120,35 @@ def restore_from(copy: Path, rows: Mapping[str, int]) -> None:
 @contextmanager
 def _tables_aside() -> Iterator[None]:
     """Anonmail's tables are in another schema meanwhile. They are dropped in the end, or come back if what
-    was done failed. Raises BackupError."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT current_schema()")
-        ((schema,),) = cursor.fetchall()
-    tables, schema = _tables(), connection.ops.quote_name(schema)
+    was done failed, or if it was interrupted and begins anew. Raises BackupError."""
     try:
-        _execute(
-            f"CREATE SCHEMA {ASIDE}", *(f"ALTER TABLE {each} SET SCHEMA {ASIDE}" for each in _quoted(tables))
-        )
+        _bring_back()
+        moves = (f"ALTER TABLE {each} SET SCHEMA {ASIDE}" for each in _quoted(_tables()))
+        _execute(f"CREATE SCHEMA {ASIDE}", *moves)
     except DatabaseError as error:
         raise BackupError(f"The present tables cannot be put aside: {str(error).splitlines()[0]}.") from error
     try:
         yield
     except BaseException:
-        _execute(
-            *(f"DROP TABLE {each} CASCADE" for each in _quoted(_tables())),
-            *(f"ALTER TABLE {ASIDE}.{each} SET SCHEMA {schema}" for each in _quoted(tables)),
-            f"DROP SCHEMA {ASIDE}",
-        )
+        _bring_back()
         raise
     _execute(f"DROP SCHEMA {ASIDE} CASCADE")
+
+
+def _bring_back() -> None:
+    """Put the tables that are aside in the place of those that are there, if they are."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_schema() FROM pg_namespace WHERE nspname = %s", [ASIDE])
+        if not (found := cursor.fetchone()):
+            return
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [ASIDE])
+        aside = [table for (table,) in cursor.fetchall()]
+    schema = connection.ops.quote_name(found[0])
+    _execute(
+        *(f"DROP TABLE {each} CASCADE" for each in _quoted(_tables())),
+        *(f"ALTER TABLE {ASIDE}.{each} SET SCHEMA {schema}" for each in _quoted(aside)),
+        f"DROP SCHEMA {ASIDE}",
+    )
 
 
 def _quoted(names: Iterable[str]) -> list[str]:

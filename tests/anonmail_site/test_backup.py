@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 
+from accounts.models import User
 from anonmail_site.backup import database
 from anonmail_site.backup.archive import BackupError
 from tests.rig.postgresql import run_as_owner
@@ -284,3 +286,24 @@ def test_without_postgresqls_programs_the_command_says_what_to_install(
 
     with pytest.raises(BackupError, match="pg_dump was not found. On Debian and Ubuntu: apt install"):
         database._program("pg_dump")
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_tables_that_an_interrupted_restore_has_put_aside_come_back() -> None:
+    User.objects.create(email="me@example.org")
+    interrupted = database._tables_aside()
+    interrupted.__enter__()
+    call_command("migrate", interactive=False, verbosity=0)
+    had_data = database.has_data()
+
+    def fail() -> None:
+        with database._tables_aside():
+            raise BackupError("no space")
+
+    with pytest.raises(BackupError, match="no space"):
+        fail()
+
+    assert not had_data
+    assert database.has_data()
+    assert "accounts_user" in connection.introspection.table_names()
