@@ -45,8 +45,11 @@ _POLL = 0.2
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 # Descriptors from here on are ours; those below are numbered anew for each process.
 _OURS = 100
-# A process id is known only after the fork, and sd_listen_fds(3) asks for it.
-_WITH_OWN_ID = ["/bin/sh", "-c", 'export LISTEN_PID=$$; exec "$@"', "sh"]
+# A process id is known only after the fork, and sd_listen_fds(3) asks for it. There may be no shell.
+_SET_OWN_ID = (
+    "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); os.execv(sys.argv[1], sys.argv[1:])"
+)
+_WITH_OWN_ID = [sys.executable, "-I", "-S", "-c", _SET_OWN_ID]
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 from django.core import mail
 from django.core.cache import cache
 from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.test import Client
 from django.utils import translation
 from rest_framework.test import APIClient
@@ -106,6 +109,26 @@ def _no_connection_left(django_db_setup: None, django_db_blocker: Any) -> Iterat
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _threads_close_their_connections() -> Iterator[None]:
+    """Django never closes a connection to SQLite in memory, because the database goes with the last one.
+
+    That is the main thread's. Python 3.13 warns of each other one that nobody closes.
+    """
+    main = threading.get_ident()
+
+    def close(self: DatabaseWrapper) -> None:
+        if self._thread_ident == threading.get_ident() != main:
+            BaseDatabaseWrapper.close(self)
+        else:
+            original(self)
+
+    original = DatabaseWrapper.close
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseWrapper, "close", close)
+        yield
 
 
 @pytest.fixture(autouse=True)

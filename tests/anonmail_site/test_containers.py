@@ -1,12 +1,16 @@
 """The files for containers agree with the project, and with each other."""
 
 import tomllib
+from collections.abc import Iterator
+from io import StringIO
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from django.core.management import call_command, get_commands, load_command_class
+from pytest_django import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -33,6 +37,45 @@ def test_an_image_is_built_from_all_that_the_wheel_needs() -> None:
     let_in = {line.removeprefix("!") for line in lines if line.startswith("!")}
 
     assert needed | {"pyproject.toml", "README.md", "container"} == let_in
+
+
+def commands() -> list[list[str]]:
+    """What runs as `anonmail …` in a container."""
+    manifests = [
+        document
+        for path in sorted((ROOT / "deploy" / "kubernetes").glob("*.yaml"))
+        for document in yaml.safe_load_all(path.read_text())
+    ]
+    texts = [
+        each["command"] for each in SERVICES.values() if each.get("command") and "entrypoint" not in each
+    ]
+    return texts + [each["args"] for each in containers(manifests) if each["image"].startswith("anonmail")]
+
+
+def containers(found: Any) -> Iterator[dict[str, Any]]:
+    for each in found.values() if isinstance(found, dict) else found if isinstance(found, list) else ():
+        yield from containers(each)
+    if isinstance(found, dict) and "args" in found:
+        yield found
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_what_a_container_runs_is_a_command(command: list[str]) -> None:
+    name, *arguments = command
+    loaded = load_command_class(get_commands()[name], name)
+
+    assert loaded.create_parser("anonmail", name).parse_args(arguments)
+
+
+@pytest.mark.django_db
+def test_postfix_is_configured_as_compose_wants_it(tmp_path: Path, settings: Settings) -> None:
+    settings.MAIL_HOSTNAME = "mx.example.com"
+    name, *arguments, directory = SERVICES["postfix-configuration"]["command"]
+    assert directory == "--directory=var/postfix"
+
+    call_command(name, *arguments, f"--directory={tmp_path}", stdout=StringIO())
+
+    assert "0.0.0.0:10026" in (tmp_path / "master.cf").read_text()
 
 
 def test_only_anonmails_own_containers_may_send_mail_out() -> None:
