@@ -70,7 +70,9 @@ def test_what_a_container_runs_is_a_command(command: list[str]) -> None:
 @pytest.mark.django_db
 def test_postfix_is_configured_as_compose_wants_it(tmp_path: Path, settings: Settings) -> None:
     settings.MAIL_HOSTNAME = "mx.example.com"
-    name, *arguments, directory = SERVICES["postfix-configuration"]["command"]
+    service = SERVICES["postfix-configuration"]
+    settings.MAIL_POSTFIX_DIRECTORY = service["environment"]["MAIL_POSTFIX_DIRECTORY"]
+    name, *arguments, directory = service["command"]
     assert directory == "--directory=var/postfix"
 
     call_command(name, *arguments, f"--directory={tmp_path}", stdout=StringIO())
