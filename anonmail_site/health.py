@@ -123,6 +123,8 @@ class HealthMiddleware:
             return HttpResponseNotAllowed(["GET", "HEAD"])
         response = answer(request)
         response.headers["Cache-Control"] = "no-store"
+        # Without it, the web server closes the connection after the answer.
+        response.headers["Content-Length"] = str(len(response.content))
         # Django would log each 503.
         response._has_been_logged = True  # type: ignore[attr-defined]
         return response

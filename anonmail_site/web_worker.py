@@ -90,6 +90,15 @@ class Task(WSGITask):  # type: ignore[misc]
     If the worker is stopping, the answer also closes the connection.
     """
 
+    def write(self, data: bytes) -> None:
+        """Send a piece of the body. The answer to HEAD has none (RFC 9110 §9.3.2): waitress leaves that to
+        Django, and Django to the server."""
+        if self.request.command != "HEAD":
+            super().write(data)
+            return
+        super().write(b"")
+        self.content_bytes_written += len(data)
+
     def finish(self) -> None:
         super().finish()
         self.channel.flush()

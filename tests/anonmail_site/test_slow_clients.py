@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -276,6 +277,18 @@ def test_a_refused_upload_hears_its_answer_while_it_goes_on_sending(web: Web) ->
 
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"can have at most 1024 KB" in answer
+
+
+@pytest.mark.parametrize("path", ["/health", "/accounts/login/", "/static/robots.txt", "/nowhere"])
+def test_the_answer_to_head_has_no_body(web: Web, path: str) -> None:
+    """On a kept connection, it would be taken for the next answer."""
+    with closing(socket.create_connection(("127.0.0.1", web.port), 20)) as client:
+        client.sendall(f"HEAD {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode() + NOT_CLOSED)
+        received = b"".join(iter(partial(client.recv, 65536), b""))
+
+    head, following, _rest = received.split(b"\r\n\r\n")
+    assert int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]) > 0
+    assert following.startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_worker_that_stops_finishes_what_was_begun(web: Web) -> None:
