@@ -152,7 +152,7 @@ def test_imported_aliases_are_counted_if_they_were_made(
     assert values(read(client)["anonmail_aliases_created"]) == {("import",): 2}
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("method", "path", "expected"),
     [
