@@ -97,15 +97,6 @@ def tables(server: str, etc: Path, mailboxes: int) -> dict[str, str]:
         "recipients",
     )
     proxied += ("custom_transport", "local_transport", "relay_transport")
-    proxied = (
-        "relay_domains",
-        "relay_recipients",
-        "resources",
-        "spam_aliases",
-        "alias_domains",
-        "recipients",
-    )
-    proxied += ("custom_transport", "local_transport", "relay_transport")
     there = dict.fromkeys(proxied, f"proxy:texthash:{etc}/empty")
     there |= dict.fromkeys(("mx_access", "tls_enforced"), f"texthash:{etc}/empty")
     maps = {name: f"proxy:texthash:{etc}/{name}" for name in ("domains", "mailboxes", "aliases")}
