@@ -8,15 +8,11 @@ from typing import Any
 import dns.asyncresolver
 import dns.exception
 import dns.name
-import dns.nameserver
 import dns.resolver
 from django.conf import settings
 
-# Seconds for one server's answer, and for all questions of a check together: a page waits for them.
-SERVER_TIMEOUT = 1.0
-DEADLINE = 2.5
-# Octets that a server may send in one UDP datagram (dnsflagday.net/2020).
-_PAYLOAD = 1232
+from core.resolving import DEADLINE, configure
+
 # Octets of a TXT record that are looked at.
 TEXT_MAX = 4096
 
@@ -92,20 +88,7 @@ def resolver_from(servers: list[str]) -> dns.asyncresolver.Resolver:
 
     Raises ValueError if one of them is not valid, and dnspython's NoResolverConfiguration.
     """
-    resolver = dns.asyncresolver.Resolver(configure=not servers)
-    if servers:
-        resolver.nameservers = [_server(text) for text in servers]
-    resolver.timeout, resolver.lifetime = SERVER_TIMEOUT, DEADLINE
-    resolver.use_edns(0, 0, _PAYLOAD)
-    return resolver
-
-
-def _server(text: str) -> dns.nameserver.Nameserver:
-    address, port = text, "53"
-    if text.startswith("[") or text.count(":") == 1:
-        address, _colon, port = text.rpartition(":")
-    address = address.removeprefix("[").removesuffix("]")
-    return dns.nameserver.Do53Nameserver(str(ip_address(address)), int(port))
+    return configure(dns.asyncresolver.Resolver(configure=not servers), servers)
 
 
 def _host(name: dns.name.Name) -> str:
