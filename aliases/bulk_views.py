@@ -35,7 +35,7 @@ def _enable(keys: list[int], _moment: datetime) -> None:
 
 
 def _disable(keys: list[int], _moment: datetime) -> None:
-    Alias.objects.filter(pk__in=keys).update(enabled=False)
+    Alias.objects.disable_all(keys)
 
 
 def _delete(keys: list[int], moment: datetime) -> None:

@@ -15,8 +15,10 @@ from accounts.models import User
 from aliases import exceptions as refusals
 from aliases.models import Alias, AliasExpiry
 from aliases.models.expiry import DAYS_MAX, WARNING_DAYS
+from aliases.telling import tell_of
 from core.batches import batches
 from core.mails import send_template
+from hooks.models import HookEvent, is_heard
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +87,11 @@ def expire() -> int:
     now = timezone.now()
     warned = AliasExpiry.objects.running().filter(warned_at__lte=now - timedelta(days=WARNING_DAYS))
     ended = warned.filter(Q(expires_at__lte=now) | Q(warned_at__gte=F("alias__active_at"))).due(now)
-    keys = list(ended.values_list("pk", flat=True))
+    found = dict(ended.values_list("pk", is_heard("alias__owner")))
+    keys = list(found)
     for batch in batches(keys, BATCH):
         Alias.objects.filter(pk__in=batch).update(enabled=False)
         AliasExpiry.objects.filter(pk__in=batch).update(expired_at=now)
+        if heard := [key for key in batch if found[key]]:
+            tell_of(HookEvent.ALIAS_ENDED, Alias.objects.filter(pk__in=heard).order_by("pk"))
     return len(keys)

@@ -26,6 +26,7 @@ from aliases.destinations import FIELDS, primary_unless_taken, values_of, verifi
 from aliases.local_parts import check_local_part
 from aliases.models import Alias, AliasDestination, AliasExpiry
 from aliases.models.alias import check_quota
+from aliases.telling import tell_of
 from aliases.validation import clean_destinations, clean_name, clean_note
 from aliases.websites import parse_site
 from core.addresses import AddressError
@@ -37,6 +38,7 @@ from core.db.violations import is_dangling
 from core.ratelimit import Counter, Limit, count_or_refuse
 from core.tallies import Count
 from domains.models import Domain
+from hooks.models import HookEvent, is_heard_sql
 
 # Each try is from a wider space than the last, so that a second collision is already a rarity.
 NAME_TRIES = 30
@@ -237,7 +239,9 @@ def insert_all(every: Sequence[NewAlias]) -> None:
     for new in every:
         check_quota(new.owner, new.alias.domain)
     by_address = sorted(every, key=lambda new: new.alias.address)
-    insert_unless_present([new.alias for new in by_address], _ADDRESS)
+    heard = insert_unless_present(
+        [new.alias for new in by_address], _ADDRESS, also=is_heard_sql(f'"{Alias._meta.db_table}"."owner_id"')
+    )
     inserted = [new for new in every if new.alias.pk]
     if not inserted:
         raise _taken()
@@ -254,6 +258,8 @@ def insert_all(every: Sequence[NewAlias]) -> None:
             AliasExpiry(alias=new.alias, idle_days=new.idle_days, unused_days=new.unused_days).save(
                 force_insert=True
             )
+    if heard:
+        tell_of(HookEvent.ALIAS_CREATED, [new.alias for new in inserted if new.alias in heard])
 
 
 def _insert_in_turn(every: Sequence[NewAlias]) -> None:

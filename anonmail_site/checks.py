@@ -2,6 +2,7 @@
 
 import os
 import re
+import ssl
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -173,6 +174,18 @@ def check_dns() -> Iterator[CheckMessage]:
     except ValueError:
         hint = "Write IP addresses, with a port if it is not 53, as 192.0.2.53,127.0.0.1:5353,[::1]:5353."
         yield Error("DNS_RESOLVERS is invalid.", hint=hint, id="anonmail.E009")
+
+
+@_site
+def check_hooks() -> Iterator[CheckMessage]:
+    """The authorities for web hooks can be read."""
+    if not settings.WEBHOOK_CA:
+        return
+    try:
+        ssl.create_default_context(cafile=settings.WEBHOOK_CA)
+    except OSError:
+        hint = "Enter the path of a PEM file that this process can read."
+        yield Error("WEBHOOK_CA contains no certificates.", hint=hint, id="anonmail.E030")
 
 
 @_site

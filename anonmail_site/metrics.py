@@ -25,11 +25,14 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 import anonmail_site.tallies  # noqa: F401 - what is counted there is known then
+import hooks.tallies  # noqa: F401 - and there
 import mail.delivery.tallies  # noqa: F401 - and there
 from accounts.models import User
 from anonmail_site.state import domains_to_correct
 from core.tallies import BUCKETS, Metric, Moment, Tally, Times
 from domains.models import Domain
+from hooks.models import HookMessage
+from hooks.sending import stopped_by_us
 from mail.models import Delivery, PausedDestination, SiteFault
 
 PREFIX = "anonmail_"
@@ -115,6 +118,8 @@ def _present() -> Iterator[GaugeMetricFamily]:
         ("domains_with_wrong_dns", "Domains with DNS records to correct", len(domains_to_correct())),
         ("destinations_paused", "Destinations that are paused", PausedDestination.objects.count()),
         ("mail_faults", "Faults of this site's mail in the last day", faults.count()),
+        ("hook_messages_waiting", "Messages that wait for web hooks", HookMessage.objects.waiting().count()),
+        ("hooks_stopped", "Web hooks that were stopped because of failures", stopped_by_us().count()),
         ("deliveries_underway", "Copies of messages that are being sent", underway["number"]),
         ("deliveries_underway_oldest_seconds", "Age of the oldest of them", max(age, 0)),
     ):

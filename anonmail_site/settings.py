@@ -153,6 +153,7 @@ INSTALLED_APPS = [
     "core",
     "accounts",
     "domains",
+    "hooks",
     "aliases",
     "contacts",
     "tokens",
@@ -518,6 +519,17 @@ MAIL_DKIM = env.str("MAIL_DKIM", default="ours")
 # The DNS servers that are asked about the domains' records, as 192.0.2.53 or 127.0.0.1:5353. Default: the
 # system's (/etc/resolv.conf).
 DNS_RESOLVERS = env.list("DNS_RESOLVERS", default=[])
+
+# --- Web hooks (docs/hooks.md) ------------------------------------------------------------------
+
+# Whether hooks may lead into private networks (10.0.0.0/8 and the like) and to this machine. Never to
+# link-local addresses.
+WEBHOOK_PRIVATE_NETWORKS = env.bool("WEBHOOK_PRIVATE_NETWORKS", default=False)
+# A PEM file of authorities for the certificates of hooks' servers. Default: the system's authorities.
+WEBHOOK_CA = env.str("WEBHOOK_CA", default="")
+
+# --- Activity -----------------------------------------------------------------------------------
+
 # Days for which mail activity (when, what, who wrote) is kept.
 ACTIVITY_DAYS = number("ACTIVITY_DAYS", 30)
 

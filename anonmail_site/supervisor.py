@@ -30,11 +30,8 @@ GUNICORN = ["-m", "gunicorn", "-c", "python:anonmail_site.gunicorn_conf", "anonm
 PARTS = {
     "web": GUNICORN,
     "mail": ["-m", "django", "mailserver"],
-    "housekeeping": ["-m", "django", "housekeeping", "--verbosity=0"],
+    "worker": ["-m", "django", "worker", "--settings=anonmail_site.worker_settings"],
 }
-# Runs once a day, and needs no sockets.
-DAILY = "housekeeping"
-DAY = 24 * 60 * 60
 # Seconds that a process has to finish what it is doing, and to begin to serve.
 STOP_TIMEOUT = 25
 START_TIMEOUT = 120
@@ -113,18 +110,15 @@ class Supervisor:
 
     def _start_due(self) -> None:
         for part in self.parts:
-            is_first = part.name == DAILY and not self._have_served()
-            if part.due is not None and time.monotonic() >= part.due and not is_first:
+            if part.due is not None and time.monotonic() >= part.due:
                 part.due = None
                 self._start(part)
 
     def _have_served(self) -> bool:
-        return all(part.has_served for part in self.parts if part.name != DAILY)
+        return all(part.has_served for part in self.parts)
 
     def _is_starting(self) -> bool:
-        return any(
-            not child.is_serving for part in self.parts if part.name != DAILY for child in self._of(part)
-        )
+        return any(not child.is_serving for part in self.parts for child in self._of(part))
 
     def _start(self, part: Part) -> None:
         report, its_end = os.pipe()
@@ -163,8 +157,6 @@ class Supervisor:
         sd_notify("RELOADING=1", logger)
         self.has_told = False
         for part in self.parts:
-            if part.name == DAILY:
-                continue
             for child in self._of(part):
                 if not child.is_serving:
                     self._end(child)
@@ -189,9 +181,7 @@ class Supervisor:
         part, now = child.part, time.monotonic()
         if child.stop_by is not None:
             return
-        if part.name == DAILY:
-            part.due = now + DAY
-        elif any(other.is_serving for other in self._of(part)):
+        if any(other.is_serving for other in self._of(part)):
             logger.error("the new %s process failed (status %s); the old one goes on", part.name, status)
         elif not part.has_served:
             self.failed = part.name
@@ -208,7 +198,7 @@ class Supervisor:
         for report in select.select(list(waiting), [], [], 0)[0]:
             child = waiting[report]
             if not os.read(report, 100):
-                # It has ended; or it runs once a day, and has nothing to say.
+                # It has ended.
                 continue
             child.is_serving = child.part.has_served = True
             for other in self._of(child.part):
@@ -226,9 +216,7 @@ class Supervisor:
     def _kill_overdue(self) -> None:
         now = time.monotonic()
         for child in self.children.values():
-            is_late = (
-                child.part.name != DAILY and not child.is_serving and now > child.started + START_TIMEOUT
-            )
+            is_late = not child.is_serving and now > child.started + START_TIMEOUT
             if is_late or (child.stop_by is not None and now > child.stop_by):
                 os.killpg(child.process, signal.SIGKILL)
 

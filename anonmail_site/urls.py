@@ -52,6 +52,7 @@ urlpatterns = [
     path("addresses/<key:pk>/resume/", address_resume, name="address-resume"),
     path("failed-deliveries/", include("mail.urls")),
     path("tokens/", include("tokens.urls")),
+    path("hooks/", include("hooks.urls")),
     path("domains/<str:name>/figures/", domain_figures, name="domain-figures"),
     path("domains/", include("domains.urls")),
     path("account/", views.account, name="account"),

@@ -8,6 +8,7 @@ from accounts.models import AddressChange, User
 from aliases.models import AliasPreferences, SenderDomain
 from contacts.models import Contact
 from domains.models import AccessGrant
+from hooks.models import Hook
 from tokens.models import Token
 from transfer.formats.anonmail import alias_rows
 
@@ -81,6 +82,15 @@ def everything(user: User) -> dict[str, Any]:
                 "networks": token.networks,
             }
             for token in Token.objects.owned_by(user).order_by("pk")
+        ],
+        "web_hooks": [
+            {
+                "url": hook.url,
+                "events": hook.events.split(),
+                "created": hook.created.isoformat(),
+                "stopped": hook.stopped_at.isoformat() if hook.stopped_at else None,
+            }
+            for hook in Hook.objects.owned_by(user)
         ],
         "aliases": list(alias_rows(user)),
         "contacts": [

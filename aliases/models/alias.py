@@ -22,6 +22,7 @@ from aliases.destinations import verified_addresses
 from aliases.local_parts import resolved_form
 from aliases.models.expiry import WARNING_DAYS, AliasExpiry
 from aliases.models.sender import SenderAnswer, SenderDomain
+from aliases.telling import tell_of
 from aliases.validation import NAME_MAX_CHARACTERS, clean_destinations, clean_name, clean_note, storable
 from aliases.websites import bare_host
 from core.addresses import (
@@ -36,6 +37,7 @@ from core.db.compiled import insert_row
 from core.db.fields import ByteOrderedField
 from core.public_suffixes import registrable_domain
 from domains.models import Domain
+from hooks.models import HookEvent, is_heard
 
 if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager
@@ -132,11 +134,33 @@ class AliasQuerySet(models.QuerySet["Alias"]):
             ).items()
         }
 
+    def disable_all(self, keys: Sequence[int]) -> None:
+        """Disable the aliases with these keys, and tell the hooks; in one statement if none hears of them."""
+        named = self.filter(pk__in=keys)
+        if named.exclude(is_heard("owner")).update(enabled=False) < len(keys):
+            _disable_heard(named)
+
     @transaction.atomic
     def strip(self) -> int:
         """Strip these aliases of everything but the address, which stays taken. Returns how many."""
         keys = self.select_for_update().values_list("pk", flat=True)
         return sum(map(_strip_rows, batches(keys, STRIP_BATCH)))
+
+
+@transaction.atomic
+def _disable_heard(aliases: AliasQuerySet) -> None:
+    switched = list(aliases.filter(enabled=True).order_by("pk").select_for_update(no_key=True))
+    Alias.objects.filter(pk__in=[alias.pk for alias in switched]).update(enabled=False)
+    tell_of(HookEvent.ALIAS_DISABLED, switched)
+
+
+@transaction.atomic
+def _toggle_heard(aliases: AliasQuerySet) -> None:
+    for alias in aliases.select_for_update(no_key=True):
+        if alias.enabled:
+            _disable_heard(aliases)
+        else:
+            aliases.update(enabled=True)
 
 
 def _has_new_senders() -> Exists:
@@ -318,13 +342,15 @@ class Alias(models.Model):
 
     def disable(self) -> None:
         """Refuse mail, from the next message on."""
+        Alias.objects.disable_all([self.pk])
         self.enabled = False
-        self.save(update_fields=["enabled"])
 
     def toggle(self) -> bool:
         """Switch over and return whether the alias is enabled now. Two at once cancel out."""
         flipped = Case(When(enabled=True, then=Value(False)), default=Value(True))
-        Alias.objects.filter(pk=self.pk).update(enabled=flipped)
+        this = Alias.objects.filter(pk=self.pk)
+        if not this.exclude(is_heard("owner")).update(enabled=flipped):
+            _toggle_heard(this)
         self.refresh_from_db(fields=["enabled"])
         if self.enabled:
             AliasExpiry.objects.forget_ended([self.pk])

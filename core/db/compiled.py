@@ -137,22 +137,32 @@ def insert_row(instance: models.Model) -> None:
     instance._state.db = DEFAULT_DB_ALIAS
 
 
-def insert_unless_present(instances: Sequence[models.Model], unique: "models.Field[Any, Any]") -> None:
+def insert_unless_present(
+    instances: Sequence[models.Model], *unique: "models.Field[Any, Any]", also: str = ""
+) -> list[models.Model]:
     """Insert new instances of one model in one statement.
 
-    One whose value of the field `unique` is in a row already, or in an instance before it, stays without a
+    One whose values of the fields `unique` are in a row already, or in an instance before it, stays without a
     key. Sends no signals. Raises IntegrityError as the database does.
+
+    `also`: a condition on a new row, as SQL with qualified columns. Those that fulfil it are returned.
     """
     connection = connections[DEFAULT_DB_ALIAS]
     sql, columns = _insert_unless_present_statement(
-        type(instances[0]), connection.vendor, rows_in_statement(len(instances), connection), unique
+        type(instances[0]), connection.vendor, rows_in_statement(len(instances), connection), unique, also
     )
     rows = [[column.of(instance, connection) for column in columns] for instance in instances]
-    keys: dict[Any, Any] = dict(run(connection, sql, params_of_rows(rows, connection)))
+    found = run(connection, sql, params_of_rows(rows, connection))
+    inserted = {tuple(values): (key, fulfils) for *values, key, fulfils in found}
+    fulfilling = []
     for instance in instances:
-        instance.pk = keys.pop(getattr(instance, unique.attname), None)
+        names = tuple(getattr(instance, field.attname) for field in unique)
+        instance.pk, fulfils = inserted.pop(names, (None, False))
         instance._state.adding = instance.pk is None
         instance._state.db = DEFAULT_DB_ALIAS
+        if fulfils:
+            fulfilling.append(instance)
+    return fulfilling
 
 
 class CompiledInsert:
@@ -321,12 +331,17 @@ def _insert_statement(
 
 @cache
 def _insert_unless_present_statement(
-    model: type[models.Model], vendor: str, number: int | None, unique: "models.Field[Any, Any]"
+    model: type[models.Model],
+    vendor: str,
+    number: int | None,
+    unique: "tuple[models.Field[Any, Any], ...]",
+    also: str,
 ) -> tuple[str, list[Column]]:
     sql, columns = _insert_statement(model, vendor, number)
     insert, _returning, key = sql.rpartition(" RETURNING ")
-    column = connections[DEFAULT_DB_ALIAS].ops.quote_name(str(unique.column))
-    return f"{insert} ON CONFLICT ({column}) DO NOTHING RETURNING {column}, {key}", columns
+    quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
+    names = ", ".join(quote(str(field.column)) for field in unique)
+    return f"{insert} ON CONFLICT ({names}) DO NOTHING RETURNING {names}, {key}, {also or 'FALSE'}", columns
 
 
 @cache

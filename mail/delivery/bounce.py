@@ -17,6 +17,7 @@ from contacts.addresses import is_reverse_address
 from contacts.models import Contact
 from core.addresses import Address
 from core.ratelimit import Limit, count_within
+from hooks.models import is_heard
 from mail.delivery.faults import note_fault
 from mail.delivery.message import author, header_fields, went_through
 from mail.delivery.reply_notices import tell_of_return
@@ -24,6 +25,7 @@ from mail.delivery.report import Report, read_report
 from mail.delivery.return_path import VALID, Tag, read_return_path
 from mail.delivery.returned import as_the_owner_wrote_it, returned_part
 from mail.delivery.tallies import MESSAGES
+from mail.delivery.telling import tell_of_failure
 from mail.models import STATUS_MAX, Activity, Bounce, Event, PausedDestination, ReturnedMessage, readable
 
 logger = logging.getLogger(__name__)
@@ -90,7 +92,7 @@ def count_returned(tag: Tag, report: Report, sender: str = "", content: bytes = 
     if tag.contact_id is not None:
         _tell_of_reply(tag.alias_id, tag.contact_id, tag.report, report, content)
         return
-    destinations = EmailAddress.objects.select_for_update(of=("self",))
+    destinations = EmailAddress.objects.select_for_update(of=("self",)).annotate(is_heard=is_heard("user"))
     destination = destinations.filter(pk=tag.destination_id, alias_links__alias=tag.alias_id).first()
     if destination is None:
         return
@@ -114,6 +116,8 @@ def count_returned(tag: Tag, report: Report, sender: str = "", content: bytes = 
         reason=report.words,
     )
     transaction.on_commit(_count_for_monitoring)
+    if destination.is_heard:
+        tell_of_failure(tag.alias_id, destination.pk, report.status)
     _keep_if_wanted(activity, destination.user_id, content)
     status = report.status or "unknown"
     logger.info("alias %s destination %s bounced: %s", tag.alias_id, destination.pk, status)
@@ -127,7 +131,10 @@ def _keep_if_wanted(activity: Activity, user_id: int, content: bytes) -> None:
 def _tell_of_reply(alias_id: int, contact_id: int, copy: str, report: Report, content: bytes) -> None:
     """Tell the owner that a reply came back: once for each, and a few times a day about a correspondent."""
     contact = (
-        Contact.objects.filter(pk=contact_id, alias=alias_id).select_related("alias", "alias__owner").first()
+        Contact.objects.filter(pk=contact_id, alias=alias_id)
+        .select_related("alias", "alias__owner")
+        .annotate(is_heard=is_heard("alias__owner"))
+        .first()
     )
     if contact is None or contact.alias.owner is None:
         return
@@ -145,6 +152,8 @@ def _tell_of_reply(alias_id: int, contact_id: int, copy: str, report: Report, co
         reason=report.words,
     )
     logger.info("alias %s contact %s bounced: %s", alias_id, contact_id, report.status or "unknown")
+    if contact.is_heard:
+        tell_of_failure(alias_id, None, report.status)
     owner, alias = contact.alias.owner, contact.alias.address
     _keep_if_wanted(activity, owner.pk, as_the_owner_wrote_it(alias, content))
     reader = owner.email, owner.language

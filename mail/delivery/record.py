@@ -26,6 +26,7 @@ from core.db.statements import pipelined
 from core.db.violations import is_conflict
 from core.heartbeats import Heartbeat
 from core.sparing_logs import warn_sparingly
+from hooks.models import is_heard
 from mail.delivery.bounce import count_returned, note_bounce
 from mail.delivery.database import WRITE_TIMEOUT
 from mail.delivery.entries import (
@@ -44,6 +45,7 @@ from mail.delivery.faults import note_fault
 from mail.delivery.gatherer import Gatherer
 from mail.delivery.senders import NotedSenders
 from mail.delivery.tallies import MESSAGES
+from mail.delivery.telling import tell_of_failure
 from mail.models import STATUS_MAX, Activity, Delivery, Event
 
 logger = logging.getLogger(__name__)
@@ -154,10 +156,15 @@ def _write_all(entries: Sequence[Entry], noted: NotedSenders | None = None) -> N
         for copy in batch.settled:
             if not copy.is_accepted:
                 try:
-                    note_bounce(EmailAddress.objects.get(pk=copy.destination_id), copy.status)
+                    refusing = EmailAddress.objects.annotate(is_heard=is_heard("user")).get(
+                        pk=copy.destination_id
+                    )
                 except EmailAddress.DoesNotExist as error:
                     # As the database itself says it, at the end of the transaction.
                     raise IntegrityError from error
+                note_bounce(refusing, copy.status)
+                if refusing.is_heard:
+                    tell_of_failure(copy.alias_id, refusing.pk, copy.status)
                 logger.info(
                     "alias %s destination %s refused: %s", copy.alias_id, copy.destination_id, copy.status
                 )

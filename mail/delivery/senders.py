@@ -5,17 +5,19 @@ what a message is about.
 """
 
 import time
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from django.db import models
 from django.utils import timezone
 
-from aliases.models import SenderDomain
+from aliases.models import Alias, SenderDomain
 from aliases.models.sender import SENDERS_MAX
+from aliases.telling import tell_more
 from core.addresses import domain_or_none
-from core.db.compiled import CompiledQuery
+from core.db.compiled import CompiledQuery, insert_unless_present
 from core.public_suffixes import registrable_domain
+from hooks.models import HookEvent, is_heard_sql
 from mail.delivery.authentication import results
 from mail.delivery.handover import Head
 
@@ -70,8 +72,25 @@ _NOTED = CompiledQuery(
     ),
     alias_ids=models.BigIntegerField(),
 )
+_ONCE = (SenderDomain._meta.get_field("alias"), SenderDomain._meta.get_field("domain"))
+# The owner of a new row's alias, as SQL.
+_OWNER = (
+    f'(SELECT owner_id FROM {Alias._meta.db_table} WHERE id = "{SenderDomain._meta.db_table}"."alias_id")'  # noqa: S608
+)
 # An alias, and a sender to it.
 Pair = tuple[int, str]
+
+
+def _tell(senders: Sequence[Any]) -> None:
+    """Tell hooks of these senders, who are new to their aliases."""
+    aliases = Alias.objects.in_bulk([sender.alias_id for sender in senders])
+    tell_more(
+        HookEvent.SENDER_NEW,
+        (
+            (aliases[each.alias_id], {"sender": {"domain": each.domain, "verified": each.is_proven}})
+            for each in senders
+        ),
+    )
 
 
 class NotedSenders:
@@ -105,8 +124,8 @@ class NotedSenders:
                         alias_id=alias_id, domain=domain, is_proven=unsure[pair], first_at=timezone.now()
                     )
                 )
-        if new:
-            SenderDomain.objects.bulk_create(new, ignore_conflicts=True)
+        if new and (heard := insert_unless_present(new, *_ONCE, also=is_heard_sql(_OWNER))):
+            _tell(heard)
 
     def remember(self, heard: Mapping[Pair, bool]) -> None:
         """Do not ask about these again for a while."""

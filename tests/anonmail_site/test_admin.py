@@ -16,12 +16,21 @@ from contacts.book import add_contact
 from contacts.models import Contact
 from core.audit import AuditEntry
 from domains.models import AccessGrant, Domain
+from hooks.messages import write_test
+from hooks.models import Hook, HookMessage
 from mail.models import FailedDelivery, SiteFault
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db
 
-READ_ONLY = {"TokenAdmin", "AuditAdmin", "SiteFaultAdmin", "FailedDeliveryAdmin", "ContactAdmin"}
+READ_ONLY = {
+    "TokenAdmin",
+    "AuditAdmin",
+    "SiteFaultAdmin",
+    "FailedDeliveryAdmin",
+    "ContactAdmin",
+    "HookMessageAdmin",
+}
 
 
 def admin_pages(user: User, alias: Alias, token: Token, grant: AccessGrant) -> list[str]:
@@ -30,6 +39,8 @@ def admin_pages(user: User, alias: Alias, token: Token, grant: AccessGrant) -> l
     rows[AuditEntry] = entry
     rows[Contact] = add_contact(alias, "jane@shop.test")[0]
     rows[FailedDelivery] = FailedDelivery.objects.create(alias=alias, event="bounce", status="5.1.1")
+    rows[Hook], _secret = Hook.objects.make(owner=None, url="https://hooks.test/x", events=["alias.created"])
+    rows[HookMessage] = write_test(rows[Hook])
     rows[SiteFault] = SiteFault.objects.create(what="next hop: RCPT 530")
     pages = [reverse("admin:index")]
     for model, model_admin in admin.site._registry.items():
@@ -87,6 +98,8 @@ def test_no_form_of_another_package_is_left_that_shows_secrets_or_breaks_rules()
         "AuditEntry",
         "SiteFault",
         "FailedDelivery",
+        "Hook",
+        "HookMessage",
     }
 
 

@@ -84,7 +84,7 @@ def test_only_anonmails_own_containers_may_send_mail_out() -> None:
     _program, _directory, *may_send = SERVICES["postfix"]["entrypoint"]
     [network] = COMPOSE["networks"]["default"]["ipam"]["config"]
 
-    assert may_send == [address(name) for name in ("web", "housekeeping", "mail")]
+    assert may_send == [address(name) for name in ("web", "worker", "mail")]
     assert {address(name) for name in SERVICES} - {None} == set(may_send)
     # Other containers get an address from the range when they start, and clients can appear as the gateway.
     assert all(ip_address(one) not in ip_network(network["ip_range"]) for one in may_send)

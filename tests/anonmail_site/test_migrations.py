@@ -7,7 +7,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-APPS = ("transfer", "mail", "tokens", "contacts", "aliases", "domains", "core")
+APPS = ("transfer", "mail", "tokens", "contacts", "aliases", "domains", "hooks", "core")
 
 
 def manage(directory: Path, *words: str) -> str:

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import smtplib
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -63,11 +64,11 @@ def command(process: int) -> str:
 
 
 def parts(start: Start) -> dict[str, int]:
-    """The web server's and the mail server's process."""
+    """The process of each part."""
     found = {}
     for child in children(start.process.pid):
         with suppress(OSError):
-            for name, word in (("web", "gunicorn"), ("mail", "mailserver")):
+            for name, word in (("web", "gunicorn"), ("mail", "mailserver"), ("worker", "django worker")):
                 if word in command(child):
                     found[name] = child
     return found
@@ -89,7 +90,7 @@ def new_alias(start: Start) -> str:
     return found[1].decode()
 
 
-@pytest.mark.parametrize("part", ["web", "mail"])
+@pytest.mark.parametrize("part", ["web", "mail", "worker"])
 def test_a_process_that_dies_is_started_again_and_nobody_is_turned_away(start: Start, part: str) -> None:
     before = parts(start)
     os.kill(before[part], signal.SIGKILL)
@@ -99,7 +100,8 @@ def test_a_process_that_dies_is_started_again_and_nobody_is_turned_away(start: S
     with smtplib.SMTP("127.0.0.1", start.mail_port, timeout=60) as client:
         assert client.noop()[0] == 250
 
-    assert f"the {part} process ended (status -9); it is started again" in start.said
+    assert is_soon(lambda: f"the {part} process ended (status -9); it is started again" in start.said, 60)
+    assert is_soon(lambda: set(parts(start)) == set(before), 60)
     after = parts(start)
     assert after.pop(part) != before.pop(part)
     assert after == before
@@ -210,7 +212,7 @@ def test_reloads_under_load_fail_no_request_and_lose_no_mail(start: Start, tmp_p
     # Nobody had to come again: a connection waits for whoever serves next.
     assert load.put_off == 0
     processes = [process for generation in generations for process in generation.values()]
-    assert len(set(processes)) == 6
+    assert len(set(processes)) == 9
     assert "Traceback" not in start.said
 
 
@@ -253,11 +255,21 @@ def proportional_kibibytes(process: int) -> int:
     return int(found[1])
 
 
-def test_when_nothing_happens_little_memory_is_in_use(start: Start) -> None:
+def has_kept_house(directory: Path) -> bool:
+    """Whether the daily tasks have been done."""
+    with closing(sqlite3.connect(directory / "var" / "anonmail.sqlite3")) as database:
+        done = "SELECT 1 FROM core_tally WHERE name = 'housekeeping_success'"
+        return database.execute(done).fetchone() is not None
+
+
+def test_when_nothing_happens_little_memory_is_in_use(start: Start, tmp_path: Path) -> None:
     """The daily tasks have run by then; their process is gone until the next day."""
     supervisor = start.process.pid
-    assert is_soon(lambda: "housekeeping" not in " ".join(map(command, children(supervisor))), 60)
-    assert is_soon(lambda: len(descendants(supervisor)) == 4, 60)
+    # Beside gunicorn with its two workers, and the mail server.
+    (worker,) = (child for child in children(supervisor) if "django worker" in command(child))
+    assert is_soon(lambda: has_kept_house(tmp_path), 90)
+    assert is_soon(lambda: not children(worker), 60)
+    assert len(descendants(supervisor)) == 5
 
     used = sum(map(proportional_kibibytes, {supervisor, *descendants(supervisor)}))
 

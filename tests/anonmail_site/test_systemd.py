@@ -36,7 +36,7 @@ def test_systemd_understands_every_line(tmp_path: Path) -> None:
 
     found = analyze("verify", *map(str, sorted(tmp_path.iterdir())))
 
-    assert len(list(tmp_path.iterdir())) == 5
+    assert len(list(tmp_path.iterdir())) == 4
     assert (found.returncode, found.stderr) == (0, "")
 
 

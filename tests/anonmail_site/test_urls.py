@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -15,6 +16,8 @@ from contacts.book import add_contact
 from contacts.models import Contact
 from domains.dkim_keys import make_keys
 from domains.models import AccessGrant, DkimKey, Domain
+from hooks.messages import write_test
+from hooks.models import Hook, HookMessage
 from mail.models import Activity, ReturnedMessage
 from tokens.models import Token
 
@@ -25,7 +28,14 @@ pytestmark = pytest.mark.django_db
 # sign-in page.
 OK, GONE, NO, AWAY = 200, 404, 405, 302
 # Where a signed-out reader may be sent: to the sign-in page, or to a page that sends there.
-SIGNED_OUT = ("/accounts/login/?next=", "/accounts/signup/", "/addresses/", "/aliases/", "/tokens/")
+SIGNED_OUT = (
+    "/accounts/login/?next=",
+    "/accounts/signup/",
+    "/addresses/",
+    "/aliases/",
+    "/tokens/",
+    "/hooks/",
+)
 ROWS = {
     # name: (owner, stranger, admin, POST)
     "home": (AWAY, AWAY, AWAY, False),
@@ -74,6 +84,16 @@ ROWS = {
     "token-list": (OK, OK, OK, False),
     "token-new": (OK, OK, OK, True),
     "token-revoke": (OK, GONE, GONE, True),
+    "hook-list": (OK, OK, OK, False),
+    "hook-new": (OK, OK, OK, True),
+    "hook": (OK, GONE, GONE, False),
+    "hook-edit": (OK, GONE, GONE, True),
+    "hook-test": (NO, NO, NO, True),
+    "hook-secret": (OK, GONE, GONE, True),
+    "hook-start": (NO, NO, NO, True),
+    "hook-stop": (NO, NO, NO, True),
+    "hook-remove": (OK, GONE, GONE, True),
+    "hook-message-retry": (NO, NO, NO, True),
     "domain-list": (OK, GONE, OK, False),
     "domain-access": (OK, GONE, OK, True),
     "domain-revoke": (OK, GONE, OK, True),
@@ -123,6 +143,8 @@ class Things:
     sender: SenderDomain
     grant: AccessGrant
     key: DkimKey
+    hook: Hook
+    message: HookMessage
 
     def url(self, name: str) -> str:
         if name.startswith("domain-") and name != "domain-list":
@@ -142,6 +164,10 @@ class Things:
             return reverse(name, args=[self.sender.pk])
         if name in {"failed-download", "failed-delete"}:
             return reverse(name, args=[self.failed.pk])
+        if name == "hook-message-retry":
+            return reverse(name, args=[self.message.pk])
+        if name == "hook" or (name.startswith("hook-") and name not in {"hook-list", "hook-new"}):
+            return reverse(name, args=[self.hook.pk])
         if name == "token-revoke":
             return reverse(name, args=[self.token.pk])
         return reverse(name)
@@ -157,6 +183,7 @@ def things(alice: User, mallory: User, root: User, example_com: Domain, other_or
     alias = issue(owner=alice)
     failed = Activity.objects.create(alias=alias, event="bounce", status="5.1.1")
     ReturnedMessage.keep(failed, b"Subject: x")
+    hook, _secret = Hook.objects.make(owner=alice, url="https://hooks.test/x", events=["alias.created"])
     return Things(
         alias=alias,
         failed=failed,
@@ -167,6 +194,8 @@ def things(alice: User, mallory: User, root: User, example_com: Domain, other_or
         token=Token.objects.issue(owner=alice, name="phone")[0],
         grant=other_org.grant(mallory, granted_by=alice),
         key=make_keys(other_org)[0],
+        hook=hook,
+        message=write_test(hook),
     )
 
 
@@ -217,13 +246,17 @@ def test_nobody_who_is_signed_out_gets_anything(things: Things) -> None:
                 assert answer["Location"].startswith(SIGNED_OUT), name
 
 
+def everything() -> list[list[Any]]:
+    return [list(model.objects.values()) for model in (Alias, EmailAddress, Token, Hook, HookMessage)]
+
+
 def test_a_stranger_who_posts_changes_nothing(things: Things, mallory: User) -> None:
     """Every URL that names a row of alice's is 404 to mallory, whatever the method."""
     stranger = browser(mallory, "mallory-password-1")
     named = [
         name for name, (*_answers, takes_post) in ROWS.items() if takes_post and has_key(things.url(name))
     ]
-    before = list(Alias.objects.values()), list(EmailAddress.objects.values()), list(Token.objects.values())
+    before = everything()
 
     for name in [*named, "domain-access", "domain-dns", "domain-dkim-make"]:
         assert stranger.post(things.url(name)).status_code == 404, name
@@ -231,8 +264,7 @@ def test_a_stranger_who_posts_changes_nothing(things: Things, mallory: User) -> 
     stranger.post(reverse("alias-undo"), {"moment": things.deleted.deleted_at})
 
     assert len(named) >= 12
-    after = list(Alias.objects.values()), list(EmailAddress.objects.values()), list(Token.objects.values())
-    assert after == before
+    assert everything() == before
     assert AccessGrant.objects.count() == DkimKey.objects.count() == 2
 
 

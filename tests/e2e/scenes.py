@@ -19,6 +19,7 @@ from contacts.book import add_contact
 from contacts.models import Contact
 from domains.dkim_keys import make_keys
 from domains.models import DkimKey, DnsCheck, Domain
+from hooks.models import Hook, HookEvent, HookMessage, Stopped
 from mail.models import Activity, Event, ReturnedMessage
 from tests.rig.signing_in import PHONE, give_second_factors, half_signed_in, signed_in
 from tokens.models import Token
@@ -235,6 +236,7 @@ def set_stage() -> Stage:
     added = EmailAddress.objects.create(user=alice, email="alice@phone.test", verified=True)
     DestinationOnly.objects.create(address=added)
     change = AddressChange.objects.record(alice, AddressChange.Kind.ADDED, added, by_api=True)
+    set_hooks(alice)
     signed_in(alice, headers={"User-Agent": PHONE})
     careful = User.objects.create_user("careful@example.com", "careful-password-1")
     give_second_factors(careful)
@@ -242,6 +244,30 @@ def set_stage() -> Stage:
     passkey_holder = User.objects.create_user("passkeys@example.com")
     undo = urlsplit(change.link).path
     return Stage(*people, aliases[0], deleted, token, second, undo, careful, passkey_holder, passkey)
+
+
+def set_hooks(owner: User) -> None:
+    """Two web hooks: one with messages in every state, and one that was stopped."""
+    working, _secret = Hook.objects.make(
+        owner=owner, url="https://automation.home.test/hooks/anonmail", events=HookEvent.values
+    )
+    stopped, _secret = Hook.objects.make(
+        owner=owner, url="https://chat.home.test/in?key=1", events=["sender.new", "delivery.failed"]
+    )
+    for event, values in (
+        ("alias.created", {"state": "delivered", "attempts": 1, "status": 204}),
+        ("delivery.failed", {"state": "dead", "attempts": 10, "status": 500}),
+        ("sender.new", {"attempts": 3, "problem": "timeout"}),
+        ("hook.test", {}),
+    ):
+        HookMessage.objects.create(hook=working, event=event, body="{}", **values)
+    stopped.stop(Stopped.FAILED)
+    Hook.objects.filter(pk=stopped.pk).update(missed=3)
+
+
+def hook(number: int) -> int:
+    """The key of alice's first or second web hook."""
+    return Hook.objects.owned_by(User.objects.get(email="alice@example.com"))[number].pk
 
 
 def verification_key() -> str:
@@ -300,6 +326,14 @@ SCENES = [
     Scene("tokens-empty", "newcomer", lambda stage: "/tokens/"),
     Scene("token-new", "alice", lambda stage: "/tokens/new/"),
     Scene("token-revoke", "alice", lambda stage: f"/tokens/{stage.token.pk}/revoke/"),
+    Scene("hooks", "alice", lambda stage: "/hooks/"),
+    Scene("hooks-empty", "newcomer", lambda stage: "/hooks/"),
+    Scene("hook-new", "alice", lambda stage: "/hooks/new/"),
+    Scene("hook", "alice", lambda stage: f"/hooks/{hook(0)}/"),
+    Scene("hook-stopped", "alice", lambda stage: f"/hooks/{hook(1)}/"),
+    Scene("hook-edit", "alice", lambda stage: f"/hooks/{hook(0)}/edit/"),
+    Scene("hook-secret", "alice", lambda stage: f"/hooks/{hook(0)}/secret/"),
+    Scene("hook-remove", "alice", lambda stage: f"/hooks/{hook(0)}/remove/"),
     Scene("addresses", "alice", lambda stage: "/addresses/"),
     Scene("address-remove", "alice", lambda stage: f"/addresses/{stage.second.pk}/remove/"),
     Scene("address-verify", "alice", lambda stage: f"/accounts/confirm-email/{verification_key()}/"),

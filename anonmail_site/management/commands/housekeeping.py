@@ -19,8 +19,11 @@ CHORES = (
     "tidy_address_changes",
     "report_mail_faults",
     "reseal_dkim_keys",
+    "reseal_hook_secrets",
+    "report_stopped_hooks",
     "check_dns",
     "prune_activity",
+    "prune_hook_messages",
     "prune_counters",
     "prune_audit",
     "prune_sessions",
@@ -35,7 +38,6 @@ class Command(DatabaseCommand):
         failed = []
         for chore in CHORES:
             try:
-                # The supervisor does not print this every day.
                 said = self.stdout if options["verbosity"] else StringIO()
                 call_command(chore, stdout=said, stderr=self.stderr)
             except (CommandError, Error) as error:

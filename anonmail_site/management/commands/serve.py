@@ -23,9 +23,9 @@ Named = list[tuple[str, socket.socket]]
 
 class Command(BaseCommand):
     help = (
-        "Serve in this terminal: the web server, the mail server and the daily tasks, or those that are "
-        "named. A process that ends is started again. SIGHUP reloads the code and the settings; SIGTERM and "
-        "Ctrl-C stop everything."
+        "Serve in this terminal: the web server, the mail server and the worker (web hooks and daily tasks), "
+        "or those that are named. A process that ends is started again. SIGHUP reloads the code and the "
+        "settings; SIGTERM and Ctrl-C stop everything."
     )
     # The site's own, which need no pages.
     requires_system_checks = ("anonmail",)
@@ -76,7 +76,7 @@ def deeds(parts: Sequence[str]) -> list[str]:
         f"serves {settings.SITE_URL}/": "web" in parts,
         f"receives mail at {doors.get('smtp')}": "smtp" in doors,
         f"sends mail from aliases at {doors.get('submission')}": "submission" in doors,
-        "runs the daily tasks": "housekeeping" in parts,
+        "sends web hooks and runs the daily tasks": "worker" in parts,
     }
     return [deed for deed, is_done in found.items() if is_done]
 
