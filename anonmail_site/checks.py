@@ -178,7 +178,10 @@ def check_dns() -> Iterator[CheckMessage]:
 
 @_site
 def check_hooks() -> Iterator[CheckMessage]:
-    """The authorities for web hooks can be read."""
+    """The authorities for web hooks can be read, and no stranger can reach into private networks."""
+    if settings.WEBHOOK_PRIVATE_NETWORKS and settings.SIGNUP_OPEN:
+        sentence = "WEBHOOK_PRIVATE_NETWORKS and SIGNUP_OPEN: anybody can send requests into your network."
+        yield Warning(sentence, hint="Turn one of them off.", id="anonmail.W030")
     if not settings.WEBHOOK_CA:
         return
     try:

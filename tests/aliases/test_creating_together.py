@@ -101,9 +101,9 @@ def test_addresses_are_inserted_in_a_fixed_order_so_that_no_two_transactions_wai
     inserted: list[list[str]] = []
     insert = issuing.insert_unless_present
 
-    def insert_and_note(aliases: Sequence[Alias], field: Any) -> None:
+    def insert_and_note(aliases: Sequence[Alias], field: Any, **more: Any) -> Any:
         inserted.append([alias.address for alias in aliases])
-        insert(aliases, field)
+        return insert(aliases, field, **more)
 
     monkeypatch.setattr(issuing, "insert_unless_present", insert_and_note)
 
@@ -200,8 +200,8 @@ def test_a_database_that_goes_away_in_the_middle_refuses_all_of_them_and_then_wo
 ) -> None:
     insert = issuing.insert_unless_present
 
-    def insert_and_lose_the_connection(*args: Any) -> None:
-        insert(*args)
+    def insert_and_lose_the_connection(*args: Any, **more: Any) -> None:
+        insert(*args, **more)
         with another_connection() as other:
             key = connection.connection.info.backend_pid
             other.execute("SELECT pg_terminate_backend(%s, 5000)", [key])

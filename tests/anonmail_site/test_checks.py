@@ -50,6 +50,7 @@ def test_the_defaults_pass() -> None:
         ("MAIL_DKIM", "yes", "anonmail.E009"),
         ("DNS_RESOLVERS", ["dns.example.com"], "anonmail.E009"),
         ("DNS_RESOLVERS", ["127.0.0.1:dns"], "anonmail.E009"),
+        ("WEBHOOK_CA", "/nowhere.pem", "anonmail.E030"),
         ("MAIL_SUBMISSION_LISTEN", "587", "anonmail.E007"),
         ("MAIL_SUBMISSION_LISTEN", "0.0.0.0:587", "anonmail.E010"),
         ("MAIL_SUBMISSION_TLS_LISTEN", "127.0.0.1:465", "anonmail.E010"),
@@ -107,6 +108,14 @@ def test_a_password_leaves_this_machine_over_tls_alone(
     settings.MAIL_NEXT_HOP = next_hop
 
     assert ids() == expected
+
+
+def test_strangers_may_not_send_into_private_networks(settings: Settings) -> None:
+    settings.WEBHOOK_PRIVATE_NETWORKS = True
+    assert "anonmail.W030" not in ids()
+
+    settings.SIGNUP_OPEN = True
+    assert "anonmail.W030" in ids()
 
 
 def test_the_same_holds_for_the_sites_own_mail(settings: Settings) -> None:

@@ -26,9 +26,12 @@ from anonmail_site import metrics
 from anonmail_site.wsgi import application
 from core import tallies
 from core.tallies import Sums
+from hooks.messages import write_test
+from hooks.models import Stopped
 from mail.delivery.blocks import blocks
 from mail.delivery.next_hop import Refused
 from mail.models import PausedDestination, SiteFault
+from tests.rig.hooking import make
 from tests.rig.mail_doors import Hop, running_doors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -215,6 +218,10 @@ def test_messages_and_recipients_are_counted(
 def test_what_needs_attention_is_shown(client: Client, alice: User) -> None:
     PausedDestination.objects.create(destination=alice.emailaddress_set.get())
     SiteFault.objects.create(what="next hop: RCPT 530")
+    hooks = [make(owner).hook for owner in (alice, alice, None)]
+    hooks[0].stop(Stopped.FAILED)
+    hooks[1].stop(Stopped.OWNER)
+    write_test(hooks[2])
     call_command("housekeeping")
 
     found = read(client)
@@ -226,6 +233,8 @@ def test_what_needs_attention_is_shown(client: Client, alice: User) -> None:
     }
     assert values(found["anonmail_destinations_paused"]) == {(): 1}
     assert values(found["anonmail_deliveries_underway"]) == {(): 0}
+    assert values(found["anonmail_hook_messages_waiting"]) == {(): 1}
+    assert values(found["anonmail_hooks_stopped"]) == {(): 1}
     assert values(found["anonmail_housekeeping_success_timestamp_seconds"])[()] > 1_700_000_000
 
 

@@ -18,7 +18,9 @@ from standardwebhooks import WebhookVerificationError
 
 from accounts.models import User
 from aliases.issuing import issue
+from core import tallies
 from core.ratelimit import Counter
+from core.tallies import Sums, Tally
 from hooks import sending
 from hooks.courier import Courier
 from hooks.messages import write_test
@@ -440,3 +442,25 @@ def test_a_courier_sends_to_several_at_once_and_says_when_one_was_stopped(
 
     assert courier.hooks_stopped.is_set()
     assert set(HookMessage.objects.values_list("state", flat=True)) == {"dead"}
+
+
+def test_tries_are_counted_and_timed_for_monitoring(
+    made: Made, receiver: Receiver, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.METRICS_TOKEN = "t" * 40
+    monkeypatch.setattr(tallies, "start", lambda write: None)
+    monkeypatch.setattr(tallies, "_sums", Sums())
+    receiver.answers = [500, 204, 410]
+    for _number in range(3):
+        write_test(made.hook)
+        while deliver():
+            pass
+    tallies._sums.write()
+
+    found = {
+        (each.labels, each.bucket): each.value
+        for each in Tally.objects.filter(name__in=["hook_messages", "hook_request_seconds"])
+        if each.name == "hook_messages" or each.bucket == ""
+    }
+    assert Tally.objects.filter(name="hook_request_seconds", bucket="").count() == 2
+    assert [found["delivered", ""] > 0, found["failed", ""] > 0, found["dead", ""]] == [True, True, 1]

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from aliases.issuing import NewAlias, insert_all, issue
-from aliases.models import Alias
+from aliases.models import Alias, SenderDomain
 from core.db.compiled import CompiledInsert, insert_unless_present
 from core.ratelimit import Counter, Limit
 from domains.models import Domain
@@ -50,6 +50,30 @@ def test_a_value_that_is_there_already_leaves_its_instance_without_a_key(
 
     assert [alias.pk is None for alias in made] == [True, False, True]
     assert Alias.objects.count() == 2
+
+
+def test_those_of_the_new_rows_are_told_that_fulfil_a_condition(alice: User, example_com: Domain) -> None:
+    there = issue(owner=alice)
+    made = [_alias(alice, example_com, f"a{n}", note) for n, note in enumerate(("yes", "no", "yes"))]
+    made.append(_alias(alice, example_com, there.address.partition("@")[0], "yes"))
+    address = Alias._meta.get_field("address")
+
+    told = insert_unless_present(made, address, also='"aliases_alias"."note" = \'yes\'')
+
+    assert told == [made[0], made[2]]
+    assert insert_unless_present([_alias(alice, example_com, "b")], address) == []
+
+
+def test_rows_are_unique_by_several_fields(alice: User) -> None:
+    alias = issue(owner=alice)
+    SenderDomain.objects.create(alias=alias, domain="old.test")
+    new = [SenderDomain(alias=alias, domain=domain) for domain in ("old.test", "new.test")]
+    fields = [SenderDomain._meta.get_field(name) for name in ("alias", "domain")]
+
+    insert_unless_present(new, *fields)
+
+    assert [each.pk is None for each in new] == [True, False]
+    assert SenderDomain.objects.count() == 2
 
 
 def test_a_query_with_a_number_and_percent_signs_inserts_what_it_finds_for_each(alice: User) -> None:
