@@ -56,6 +56,11 @@ class HookAdmin(QuickAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Hook]:
         return Hook.objects.of_installation()
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """What a deletion names: the hooks, without their messages, which may be thousands."""
+        hooks = [str(hook) for hook in objs]
+        return hooks, {self.opts.verbose_name_plural: len(hooks)}, set(), []
+
     def save_model(self, request: HttpRequest, obj: Hook, form: Any, change: bool) -> None:
         """A new one gets its secret, which `response_add` shows."""
         if change:

@@ -37,7 +37,7 @@ def tell(event: HookEvent, happened: Sequence[Happened]) -> None:
     messages wait for a hook, it misses some, and counts them.
     """
     owners = {each.owner_id for each in happened}
-    hooks = (
+    hooks: Any = (
         Hook.objects.live()
         .filter(Q(owner=None) | Q(owner__in=owners), events__contains=event.value)
         .annotate(number=Count("messages", filter=Q(messages__state=HookMessage.State.WAITING)))

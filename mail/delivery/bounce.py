@@ -6,7 +6,7 @@ A bounce to one of our return paths goes no further. A fault of this site pauses
 import logging
 from datetime import timedelta
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from allauth.account.models import EmailAddress
 from django.db import transaction
@@ -130,7 +130,7 @@ def _keep_if_wanted(activity: Activity, user_id: int, content: bytes) -> None:
 
 def _tell_of_reply(alias_id: int, contact_id: int, copy: str, report: Report, content: bytes) -> None:
     """Tell the owner that a reply came back: once for each, and a few times a day about a correspondent."""
-    contact = (
+    contact: Any = (
         Contact.objects.filter(pk=contact_id, alias=alias_id)
         .select_related("alias", "alias__owner")
         .annotate(is_heard=is_heard("alias__owner"))

@@ -124,8 +124,8 @@ class NotedSenders:
                         alias_id=alias_id, domain=domain, is_proven=unsure[pair], first_at=timezone.now()
                     )
                 )
-        if new and (heard := insert_unless_present(new, *_ONCE, also=is_heard_sql(_OWNER))):
-            _tell(heard)
+        if new and (told := insert_unless_present(new, *_ONCE, also=is_heard_sql(_OWNER))):
+            _tell(told)
 
     def remember(self, heard: Mapping[Pair, bool]) -> None:
         """Do not ask about these again for a while."""

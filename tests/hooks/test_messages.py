@@ -123,10 +123,10 @@ def test_without_hooks_disabling_is_one_statement(
     make(mallory)
     alias = issue(owner=alice)
 
+    with django_assert_num_queries(2):  # the update, and what it has led to
+        assert alias.toggle() is False
     with django_assert_num_queries(1):  # the update
         alias.disable()
-    with django_assert_num_queries(2):  # the update, and what it has led to
-        alias.toggle()
     with django_assert_num_queries(1):
         Alias.objects.disable_all([alias.pk])
 
