@@ -20,7 +20,7 @@ class HookAdminForm(forms.ModelForm[Hook]):
     """A hook of the installation; the model's own rules decide."""
 
     events = forms.MultipleChoiceField(
-        label=_("Send a message when"), choices=HookEvent.choices, widget=forms.CheckboxSelectMultiple
+        label=_("Events"), choices=HookEvent.choices, widget=forms.CheckboxSelectMultiple
     )
 
     class Meta:

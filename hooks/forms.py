@@ -24,7 +24,7 @@ class HookForm(forms.Form):
         widget=forms.URLInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
     events = forms.MultipleChoiceField(
-        label=_("Send a message when"),
+        label=_("Events"),
         choices=HookEvent.choices,
         widget=forms.CheckboxSelectMultiple,
         error_messages={"required": _("Choose at least one of the events.")},

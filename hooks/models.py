@@ -39,11 +39,11 @@ _PURPOSE = "hook secret"
 class HookEvent(models.TextChoices):
     """What hooks are told of. The values are part of the messages: never rename one."""
 
-    ALIAS_CREATED = "alias.created", _("an alias is created")
-    SENDER_NEW = "sender.new", _("somebody new writes to an alias that was made for a website")
-    ALIAS_DISABLED = "alias.disabled", _("an alias is disabled")
-    ALIAS_ENDED = "alias.ended", _("an alias expires")
-    DELIVERY_FAILED = "delivery.failed", _("a delivery fails")
+    ALIAS_CREATED = "alias.created", _("new alias")
+    SENDER_NEW = "sender.new", _("new sender to an alias that was made for a website")
+    ALIAS_DISABLED = "alias.disabled", _("disabled alias")
+    ALIAS_ENDED = "alias.ended", _("expired alias")
+    DELIVERY_FAILED = "delivery.failed", _("failed delivery")
 
 
 # The message that its owner has asked for, to try the hook.
@@ -266,7 +266,7 @@ class HookMessage(models.Model):
     def event_label(self) -> str:
         """What happened, for people."""
         if self.event == TEST:
-            return gettext("a test")
+            return gettext("test message")
         return str(HookEvent(self.event).label) if self.event in HookEvent.values else self.event
 
     def retry(self) -> None:

@@ -73,6 +73,7 @@ def test_a_wrong_setting_is_named(settings: Settings, name: str, value: object, 
             checks.check_mail,
             checks.check_submission,
             checks.check_dns,
+            checks.check_hooks,
             checks.check_monitoring,
             checks.check_passwords,
         )
