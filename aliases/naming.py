@@ -19,7 +19,7 @@ from anyascii import anyascii
 from aliases.local_parts import check_local_part, is_reserved
 from aliases.unwanted_words import UNWANTED
 from aliases.websites import Site
-from core.public_suffixes import extract
+from core.public_suffixes import split_registrable
 
 SITE_MAX = 30
 NO_SITE = Site()
@@ -74,12 +74,12 @@ def _is_misleading(name: str) -> bool:
 
 def _registrable(host: str) -> tuple[str, str]:
     """The (registrable label, public suffix) of a host; a suffix that nobody lists is its last label."""
-    parts = extract.extract_str(host)
-    if parts.suffix and parts.domain:
+    label, suffix = split_registrable(host)
+    if suffix and label:
         # `www.gov.uk`: not somebody's site called www below a suffix, but the suffix's own.
-        own = _site_of_suffix(parts.suffix, parts.domain) if _DOOR.fullmatch(parts.domain) else None
-        return own or (parts.domain, parts.suffix)
-    if parts.suffix:
+        own = _site_of_suffix(suffix, label) if _DOOR.fullmatch(label) else None
+        return own or (label, suffix)
+    if suffix:
         return _site_of_suffix(host) or ("", "")
     labels = host.split(".")
     if labels[-1].isdigit() or (len(labels) == 2 and _DOOR.fullmatch(labels[0])):
@@ -89,10 +89,10 @@ def _registrable(host: str) -> tuple[str, str]:
 
 def _site_of_suffix(suffix: str, door: str = "www") -> tuple[str, str] | None:
     """The (label, suffix) of the site that a public suffix is, as `gov.uk` and `github.io`; or None."""
-    registry = extract.extract_str(suffix, include_psl_private_domains=False)
-    if registry.domain:
+    registry = split_registrable(suffix, with_private=False)
+    if registry[0]:
         # A private one. Its customers may be called `m`.
-        return (registry.domain, registry.suffix) if door.startswith("www") else None
+        return registry if door.startswith("www") else None
     label, _dot, rest = suffix.partition(".")
     # Below a suffix in its own script, only kinds are listed (company, person, government).
     is_site = rest and label not in _KINDS and not label.startswith("xn--")

@@ -1,14 +1,27 @@
 """The Public Suffix List (publicsuffix.org), private domains included. No Django here."""
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
-from tldextract import TLDExtract
+from publicsuffixlist import PublicSuffixList
 
-# The package's own copy: no network, no cache on disk.
-extract = TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
+
+@cache
+def suffixes(*, with_private: bool = True) -> PublicSuffixList:
+    """The package's own copy of the list, which is read at the first call. The private ones are those that
+    companies have put on it."""
+    return PublicSuffixList(accept_unknown=False, only_icann=not with_private)
 
 
 @lru_cache(10_000)
 def registrable_domain(name: str) -> str:
     """The registered domain that the name is in, "" if it is a public suffix or in none."""
-    return extract.extract_str(name).top_domain_under_public_suffix
+    return suffixes().privatesuffix(name) or ""
+
+
+def split_registrable(name: str, *, with_private: bool = True) -> tuple[str, str]:
+    """The label below the name's public suffix, "" if the name is one; and the suffix, "" if nobody lists
+    one."""
+    listed = suffixes(with_private=with_private)
+    suffix = listed.publicsuffix(name) or ""
+    registrable = (listed.privatesuffix(name) if suffix else None) or ""
+    return registrable.removesuffix(f".{suffix}"), suffix

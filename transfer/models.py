@@ -8,7 +8,6 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
-from transfer.formats import MAILU
 from transfer.rows import Document, Problem, Row
 
 KEPT = timedelta(days=1)
@@ -75,6 +74,9 @@ class PendingImport(models.Model):
     @property
     def is_of_server(self) -> bool:
         """Whether it is a whole server's file, with domains and users."""
+        # The readers of files stay out of the memory of mail servers, which load all models.
+        from transfer.formats import MAILU
+
         return self.format == MAILU
 
     @property

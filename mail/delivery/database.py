@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 from django.db import OperationalError, connections
 
 from core.db.availability import UNAVAILABLE
-from core.db.postgresql.base import has_ended
 
 Result = TypeVar("Result")
 
@@ -29,7 +28,7 @@ def call_with_database(function: Callable[..., Result], *args: Any) -> Result:
     """What the function returns, run in this thread over a connection that is not known to be broken."""
     own: Any = connections["default"]
     is_postgresql = own.vendor == "postgresql"
-    if own.connection and (own.errors_occurred or (is_postgresql and has_ended(own.connection))):
+    if own.connection and (own.errors_occurred or (is_postgresql and own.has_ended())):
         own.close()
     try:
         return function(*args)

@@ -23,6 +23,7 @@ from django.db import connections
 from core import tallies
 from core.heartbeats import EVERY
 from core.listening import BACKLOG
+from core.public_suffixes import suffixes
 from core.sparing_logs import warn_sparingly
 from core.supervised import report_serving
 from mail.delivery.blocks import blocks
@@ -210,6 +211,8 @@ def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> 
     from before; it may have ended by now) is gone."""
     configure_database()
     our_domains.keep(settings.VAR_DIR / "our_domains.json")
+    # Reading the list would hold up the first message that needs it, and all others.
+    suffixes()
     hop = configured_next_hop()
     certificate = configured_certificate()
 

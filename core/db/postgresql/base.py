@@ -47,6 +47,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         connection.execute("SET plan_cache_mode = force_generic_plan; SET random_page_cost = 1.1")
         return True
 
+    def has_ended(self) -> bool:
+        """Whether the server has closed our connection, which is idle."""
+        return has_ended(self.connection)
+
     def _set_autocommit(self, autocommit: bool) -> None:
         if self.connection.autocommit != autocommit:
             super()._set_autocommit(autocommit)  # type: ignore[misc]

@@ -275,3 +275,20 @@ def test_many_messages_at_the_limit_leave_no_memory_behind(server: Server, fille
     # Threads and their heaps come one by one; a message kept each time would be four times as much.
     assert resident(process.pid) - before < 9_000_000
     assert len(server.arrived()) == 15
+
+
+def test_nothing_stays_in_memory_that_a_mail_server_does_not_use(server: Server) -> None:
+    """Pages, the API, the readers of imports, an HTTP client, and the driver of another database."""
+    code = (
+        "import django; django.setup(); import mail.management.commands.mailserver, sys; print(*sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+
+    printed = subprocess.run(
+        command, cwd=ROOT, env=server.environment, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    loaded = set(printed.stdout.split())
+    assert "mail.server.processes" in loaded
+    unused = {"anonmail_site.urls", "rest_framework.views", "transfer.formats", "requests", "psycopg"}
+    assert loaded.isdisjoint(unused)
