@@ -33,6 +33,7 @@ from core.addresses import AddressError
 from core.batch_writer import BatchWriter
 from core.db.availability import is_unavailable
 from core.db.compiled import CompiledInsert, insert_unless_present
+from core.db.connecting import give_connection_back
 from core.db.locks import has_waited_in_vain, limit_lock_wait, write_turn
 from core.db.violations import is_dangling
 from core.ratelimit import Counter, Limit, count_or_refuse
@@ -45,6 +46,8 @@ NAME_TRIES = 30
 # What creations that are written together wait for another transaction's locks: longer than commits take.
 # After that, each waits alone.
 LOCK_PATIENCE = timedelta(milliseconds=200)
+# For how long creations wait for the others that are underway: half of what one takes that comes alone.
+GATHERING = timedelta(milliseconds=3)
 _ADDRESS = Alias._meta.get_field("address")
 CREATED = Count("aliases_created", "Aliases that were created, by apps, by people and by imports", "by")
 TOO_MANY = _("You have created too many aliases for now. Try again in %(minutes)s minutes.")
@@ -275,7 +278,12 @@ def _is_common(error: Exception) -> bool:
 
 # A transaction for one waits for locks without a limit, as an import may hold its owner's counters.
 _inserter = BatchWriter(
-    _insert_in_turn, is_common=_is_common, key=lambda new: new.owner.pk, patience=LOCK_PATIENCE
+    _insert_in_turn,
+    is_common=_is_common,
+    key=lambda new: new.owner.pk,
+    patience=LOCK_PATIENCE,
+    gathering=GATHERING,
+    before_waiting=give_connection_back,
 )
 
 

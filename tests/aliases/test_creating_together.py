@@ -10,7 +10,7 @@ from unittest import mock
 import psycopg
 import pytest
 from allauth.account.models import EmailAddress
-from django.db import connection
+from django.db import connection, connections
 from pytest_django import Settings
 
 from accounts.models import User
@@ -62,6 +62,26 @@ def together(deeds: Sequence[Deed], *others: Callable[[], Any]) -> list[Any]:
 
     with mock.patch.object(writer, "patience", None):
         return all_at_once([*deeds, *others, begin])[:-1]
+
+
+def test_whoever_waits_for_another_creation_leaves_the_connection_to_others(
+    people: list[User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_back = issuing._inserter.before_waiting
+    assert give_back
+    kept: list[tuple[bool, bool]] = []
+
+    def give_back_and_look() -> None:
+        had_one = connections["default"].connection is not None
+        give_back()
+        kept.append((had_one, connections["default"].connection is not None))
+
+    monkeypatch.setattr(issuing._inserter, "before_waiting", give_back_and_look)
+
+    made = together([issuing_for(user) for user in people])
+
+    assert outcomes(made) == {"alias": 8}
+    assert kept == [(True, False)] * 8
 
 
 def counted(owner: User) -> list[int]:

@@ -1,10 +1,12 @@
 """Writing together: what fails for one caller, and what for all."""
 
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
+from unittest import mock
 
 import pytest
 from django.db import IntegrityError, OperationalError
@@ -136,3 +138,65 @@ def test_those_that_lose_patience_write_beside_the_one_that_is_held_up_each_item
 
     assert sorted(sum(batches, [])) == ["a1", "a2", "b1", "b2", "c1", "d1"]
     assert (writer._waiting, writer._is_busy) == ([], False)
+
+
+def test_whoever_leads_waits_for_those_that_wrote_or_waited_a_moment_ago() -> None:
+    may_go_on = threading.Event()
+    batches: list[list[str]] = []
+
+    def write_all(items: Sequence[str]) -> None:
+        batches.append(sorted(items))
+        if "a" in items:
+            may_go_on.wait(20)
+
+    writer = BatchWriter(write_all, is_common=bool, gathering=timedelta(seconds=20))
+    with mock.patch("core.batch_writer.FRESH", 20), ThreadPoolExecutor(3) as threads:
+        # Nobody has written before: it waits for nobody.
+        first = threads.submit(writer.write, "a")
+        assert is_soon(lambda: batches == [["a"]])
+        second = threads.submit(writer.write, "b")
+        assert is_soon(lambda: len(writer._waiting) == 1)
+        may_go_on.set()
+        first.result(10)
+        # There were two of them, and the second one waits for another.
+        assert not second.done()
+        threads.submit(writer.write, "c").result(10)
+        second.result(10)
+
+    assert batches == [["a"], ["b", "c"]]
+
+
+@pytest.mark.parametrize(("gathering", "fresh"), [(0.05, 20), (20, 0)], ids=["nobody-comes", "long-ago"])
+def test_nobody_waits_for_long_for_company_that_does_not_come(gathering: float, fresh: float) -> None:
+    batches: list[Sequence[str]] = []
+    writer = BatchWriter(batches.append, is_common=bool, gathering=timedelta(seconds=gathering))
+    writer._company, writer._ended = 2, time.monotonic()
+
+    with mock.patch("core.batch_writer.FRESH", fresh), ThreadPoolExecutor(1) as threads:
+        threads.submit(writer.write, "alone").result(10)
+
+    assert batches == [["alone"]]
+    assert writer._company == 1
+
+
+def test_a_thread_says_before_it_waits_for_another_one() -> None:
+    may_go_on = threading.Event()
+    said: list[str] = []
+
+    def write_all(items: Sequence[str]) -> None:
+        if items == ["first"]:
+            may_go_on.wait(20)
+
+    writer = BatchWriter(
+        write_all, is_common=bool, before_waiting=lambda: said.append(threading.current_thread().name)
+    )
+    with ThreadPoolExecutor(1, "leads") as one, ThreadPoolExecutor(1, "waits") as another:
+        first = one.submit(writer.write, "first")
+        assert is_soon(lambda: writer._is_busy and not writer._waiting)
+        second = another.submit(writer.write, "second")
+        assert is_soon(lambda: said == ["waits_0"])
+        may_go_on.set()
+        first.result(10)
+        second.result(10)
+
+    assert said == ["waits_0"]

@@ -4,12 +4,13 @@ import threading
 
 import pytest
 from allauth.account.models import EmailAddress
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIRequestFactory
 from rest_framework.views import APIView
 
 from accounts.models import User
+from core.db.connecting import give_connection_back
 from tests.rig.postgresql import run_as_owner
 from tokens.authentication import TokenAuthentication
 from tokens.models import Token
@@ -100,3 +101,22 @@ def test_a_small_table_is_not_scanned_by_a_plan_that_stays_when_it_grows() -> No
         plan = "\n".join(line for (line,) in cursor.fetchall())
     assert "Index Scan using tokens_token_digest" in plan, plan
     assert "Seq Scan on account" not in plan, plan
+
+
+def test_a_connection_goes_back_to_the_pool_only_between_transactions_and_if_it_is_sound() -> None:
+    with transaction.atomic():
+        connection.ensure_connection()
+        give_connection_back()
+        assert connection.connection is not None
+    connection.errors_occurred = True
+    give_connection_back()
+    assert connection.connection is not None
+    connection.errors_occurred = False
+
+    give_connection_back()
+
+    assert connection.connection is None
+    give_connection_back()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        assert cursor.fetchone() == (1,)
