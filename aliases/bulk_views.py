@@ -14,7 +14,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_POST
 
-from aliases.filters import listed, mine, query_back
+from aliases.filters import COUNTED_MAX, listed, mine, query_back
 from aliases.models import Alias, AliasExpiry
 from aliases.models.alias import restore_period
 from core.batches import batches
@@ -66,7 +66,7 @@ def alias_bulk(request: HttpRequest) -> HttpResponse:
     shown = request.POST.get("all", "")
     chosen = listed(request) if shown else mine(request).present().filter(pk__in=selected_keys(request))
     keys = list(chosen.order_by().values_list("pk", flat=True))
-    if shown and shown != str(len(keys)):
+    if shown and shown != str(min(len(keys), COUNTED_MAX + 1)):
         messages.warning(
             request, gettext("The list has changed meanwhile, so nothing was done. Look at it again.")
         )

@@ -19,7 +19,7 @@ from aliases import naming
 from aliases.bulk_views import back_to_list, offer_undo, undo_offered
 from aliases.charts import chart_of
 from aliases.choosing import choose_domain
-from aliases.filters import FilterForm, filters_of, is_filtered, listed, mine, query_back, selected
+from aliases.filters import FilterForm, count_of, filters_of, is_filtered, listed, mine, query_back, selected
 from aliases.forms import SITE_MAX_CHARACTERS, AliasForm, NewAliasForm, own_addresses
 from aliases.issuing import issue
 from aliases.models import Alias
@@ -71,7 +71,7 @@ def alias_list(request: HttpRequest) -> HttpResponse:
             query = "&".join(filter(None, (filters, f"rows={rows_shown}")))
             response = replace_url(response, f"{reverse('alias-list')}?{query}")
         return response
-    context |= {"rows_shown": 0 if cursor else len(page.rows), "found": aliases.count()}
+    context |= {"rows_shown": 0 if cursor else len(page.rows), **count_of(aliases)}
     context["shows_steps"] = shows_steps(request.GET, context["found"])
     if is_fragment:
         return render(request, "aliases/_list.html", context)
@@ -160,7 +160,7 @@ def alias_quick(request: HttpRequest) -> HttpResponse:
     if request.htmx:  # type: ignore[attr-defined]
         row = row_of(mine(request).get(pk=alias.pk), is_new=True)
         said = gettext("Your new alias is ready: %(alias)s") % {"alias": alias}
-        counted = count_of(request)
+        counted = count_of(listed(request))
         has_steps = shows_steps(query_back(request), counted["found"])
         context = {"row": row, "said": said, "shows_steps": has_steps, **counted}
         return render(request, "aliases/_created.html", context)
@@ -214,11 +214,6 @@ def alias_detail(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "aliases/detail.html", context, status=422 if form.errors else 200)
 
 
-def count_of(request: HttpRequest) -> dict[str, int]:
-    """How many aliases the list behind a changed row finds now."""
-    return {"found": listed(request).count()}
-
-
 def query_before(request: HttpRequest) -> str:
     """The query string of the list from which the reader came to an alias's page."""
     came_from = urlsplit(request.headers.get("Referer", ""))
@@ -235,7 +230,7 @@ def page_of_alias(request: HttpRequest, pk: int) -> str:
 def row_answer(request: HttpRequest, alias: Alias, said: str) -> HttpResponse:
     """The answer after a change: for htmx the new row, otherwise a redirect to the page with the button."""
     if request.htmx:  # type: ignore[attr-defined]
-        context = {"row": row_of(alias), "said": said, **count_of(request)}
+        context = {"row": row_of(alias), "said": said, **count_of(listed(request))}
         return render(request, "aliases/_row_changed.html", context)
     messages.success(request, said)
     if request.POST.get("next") == "detail" and not alias.is_deleted:
@@ -299,7 +294,7 @@ def alias_delete(request: HttpRequest, pk: int) -> HttpResponse:
     if request.POST.get("next") == "detail":
         offer_undo(request, alias)
         return HttpResponseClientRedirect(reverse("alias-list"))
-    context = {"alias": alias, "said": said, **count_of(request)}
+    context = {"alias": alias, "said": said, **count_of(listed(request))}
     return render(request, "aliases/_row_deleted.html", context)
 
 

@@ -218,8 +218,8 @@ function mark(form) {
       row.checked = row.disabled = all.checked;
     }
   }
-  const count = all.checked ? +all.value : rows.filter((row) => row.checked).length;
-  form.querySelector(".bulk__count").textContent = count.toLocaleString(document.documentElement.lang);
+  const count = rows.filter((row) => row.checked).length.toLocaleString(document.documentElement.lang);
+  form.querySelector(".bulk__count").textContent = all.checked ? all.dataset.number : count;
 }
 
 // After two changes of one row at a time, the list says what it is.

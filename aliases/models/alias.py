@@ -270,6 +270,8 @@ class Alias(models.Model):
             models.Index(
                 F("owner"), F("pinned").desc(), F("id").desc(), F("deleted_at"), name="alias_newest"
             ),
+            # On which domains an owner has any: the list's filter offers these.
+            models.Index(fields=["owner", "domain"], name="alias_domains", condition=Q(deleted_at=None)),
             models.Index(fields=["hostname"], name="alias_hostname"),
             models.Index(
                 fields=["deleted_at"], name="alias_deleted_at", condition=Q(deleted_at__isnull=False)

@@ -1,5 +1,6 @@
 """Filters, orders, and changes of all aliases that were found."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
+from aliases import bulk_views, filters
 from aliases.filters import ORDERS, FilterForm
 from aliases.issuing import issue
 from aliases.models import Alias, AliasExpiry
@@ -23,7 +25,7 @@ def shown(browser: Client, query: str) -> set[str]:
     return {str(alias) for alias in Alias.objects.all() if f'id="alias-{alias.pk}"' in text}
 
 
-def page(browser: Client, query: str) -> str:
+def page(browser: Client, query: str = "") -> str:
     return browser.get(f"/aliases/?{query}").content.decode()
 
 
@@ -103,6 +105,49 @@ def test_a_list_that_has_changed_is_shown_first(browser: Client, alice: User) ->
 
     assert "The list has changed meanwhile, so nothing was done." in text_of(said)
     assert Alias.objects.present().count() == 2
+
+
+def test_a_longer_list_is_not_counted_to_its_end_and_is_changed_as_a_whole(
+    browser: Client, alice: User, example_com: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (filters, bulk_views):
+        monkeypatch.setattr(module, "COUNTED_MAX", 3)
+    many_aliases(alice, example_com, 3)
+    assert 'value="3" data-number="3"' in page(browser)
+    assert "3 aliases" in page(browser)
+
+    many_aliases(alice, example_com, 2)
+    assert 'value="4" data-number="&gt; 3"' in page(browser)
+    assert "more than 3 aliases" in page(browser)
+    assert "more than 3 aliases" in browser.get("/aliases/", headers={"HX-Request": "true"}).content.decode()
+
+    said = browser.post("/aliases/bulk/", {"action": "disable", "all": "3"}, follow=True)
+    assert "The list has changed meanwhile, so nothing was done." in text_of(said)
+    said = browser.post("/aliases/bulk/", {"action": "disable", "all": "4"}, follow=True)
+    assert "5 aliases now refuse mail." in text_of(said)
+    assert not Alias.objects.filter(enabled=True).exists()
+
+
+def test_the_filter_offers_the_domains_on_which_there_are_aliases(
+    browser: Client, alice: User, root: User, example_com: Domain
+) -> None:
+    unused, left = (Domain.objects.create(name=name) for name in ("unused.test", "left.test"))
+    many_aliases(alice, example_com, 1)
+    kept, deleted, hers = (
+        Alias.objects.create(address=f"one@{domain.name}", domain=domain, owner=owner)
+        for owner, domain in (
+            (alice, left),
+            (alice, Domain.objects.create(name="deleted.test")),
+            (root, Domain.objects.create(name="hers.test")),
+        )
+    )
+    deleted.soft_delete()
+
+    select = page(browser).partition('id="id_domain"')[2].partition("</select>")[0]
+
+    assert re.findall(r">([^<>]+)</option>", select) == ["All domains", example_com.name, kept.domain.name]
+    assert unused.name not in select
+    assert hers.domain.name not in select
 
 
 def test_only_what_was_deleted_together_is_restored(
