@@ -4,6 +4,7 @@ import os
 import re
 import ssl
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -36,6 +37,8 @@ SECRET = re.compile(
     r"^(?:export )?(?:\w*(?:SECRET|PASSWORD|TOKEN|DSN)\w*(?<!_FILE)=.|\w+=\S*://[^/\s@]*:[^/\s@]+@)",
     re.MULTILINE,
 )
+# A line of `.env` that sets something.
+SET = re.compile(r"^(?:export )?(\w+)=", re.MULTILINE)
 ENGINES = ("django.db.backends.sqlite3", "core.db.postgresql")
 
 METRICS_TOKEN_MIN = 32
@@ -45,16 +48,19 @@ Check = Callable[[], Iterator[CheckMessage]]
 OURS = "anonmail"
 
 
-def _site(check: Check) -> Callable[[], list[CheckMessage]]:
-    """Register the check, which can be called without Django's arguments too."""
-
-    @register(OURS)
+def _registered(check: Check, tag: str) -> Callable[[], list[CheckMessage]]:
+    @register(tag)
     def registered(
         app_configs: Sequence[AppConfig] | None = None, databases: Sequence[str] | None = None, **kwargs: Any
     ) -> list[CheckMessage]:
         return list(check())
 
     return registered
+
+
+def _site(check: Check) -> Callable[[], list[CheckMessage]]:
+    """Register the check, which can be called without Django's arguments too."""
+    return _registered(check, OURS)
 
 
 @_site
@@ -234,20 +240,28 @@ def _is_here(host: str) -> bool:
     return host in {"localhost", "::1"} or host.startswith("127.")
 
 
-@_site
 def check_user() -> Iterator[CheckMessage]:
     """Commands run as the user whose the installation is."""
     if trouble := trouble_as_root():
         yield Warning("This is root.", hint=trouble, id="anonmail.W005")
 
 
+# Not for commands that are root's to run, which ask for OURS alone.
+_registered(check_user, "user")
+
+
 @_site
 def check_env_file() -> Iterator[CheckMessage]:
-    """Only its owner and group can read the file with the settings if it holds a password or a key."""
+    """The file with the settings sets each once, and others cannot read it if it holds a secret."""
     path = settings.ENV_FILE
     if not path or not path.is_file():
         return
-    if path.stat().st_mode & stat.S_IROTH and SECRET.search(path.read_text("utf-8-sig")):
+    text = path.read_text("utf-8-sig")
+    for name, number in Counter(SET.findall(text)).items():
+        if number > 1:
+            hint = "The last line counts: remove the others."
+            yield Warning(f"{path} sets {name} {number} times.", hint=hint, id="anonmail.W006")
+    if path.stat().st_mode & stat.S_IROTH and SECRET.search(text):
         sentence = f"Other users of this machine can read {path}, which holds a password or a key."
         yield Warning(sentence, hint=f"Run: chmod o-rwx {path}", id="anonmail.W004")
 

@@ -56,7 +56,7 @@ def settings_that_differ(configuration: Configuration, there: Parameters) -> Ite
 
 
 def _has_text(path: Path, content: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == content
+    return path.is_file() and path.read_bytes() == content.encode()
 
 
 def _unreachable_doors(running: Running) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The README beside the tables of a mail server in containers: what comes next, and how to undo it."""
 
+import shlex
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ class Steps:
 
 
 _OURS_OUT = "sed -i '/^# Anonmail begins/,/^# Anonmail ends/d'"
+# A file that is Anonmail's alone was not there before.
+_EMPTY_OUT = "-size 0 -delete"
 STEPS = {
     "mailcow": Steps(
         "mailcow",
@@ -61,6 +64,7 @@ STEPS = {
         ("docker compose up -d --force-recreate mailserver",),
         (
             f"{_OURS_OUT} docker-data/dms/config/user-patches.sh",
+            f"find docker-data/dms/config/user-patches.sh {_EMPTY_OUT}",
             "docker compose up -d --force-recreate mailserver",
         ),
     ),
@@ -69,6 +73,7 @@ STEPS = {
         ("docker compose up -d --force-recreate smtp",),
         (
             f"{_OURS_OUT} overrides/postfix/postfix.cf overrides/postfix/postfix.master",
+            f"find overrides/postfix/postfix.cf overrides/postfix/postfix.master {_EMPTY_OUT}",
             "docker compose up -d --force-recreate smtp",
         ),
     ),
@@ -78,13 +83,17 @@ STEPS = {
 def text(
     server: str,
     configuration: Configuration,
-    directory: Path,
-    shared: Path,
+    places: tuple[Path, Path, Path],
     message_size: str,
     arguments: str,
 ) -> str:
-    """The README for a server. `message_size`: its message_size_limit."""
+    """The README for a server.
+
+    `places`: the directories of its compose file, our sockets and our tables; `message_size`: its
+    message_size_limit.
+    """
     steps = STEPS[server]
+    directory, shared, tables = (shlex.quote(str(place)) for place in places)
     place = configuration.reinjection
     services = f"{place.listen}/inet" + ("" if configuration.keeps_senders else f" {CLEANUP}/unix")
 
@@ -95,11 +104,11 @@ def text(
         title=steps.title,
         underline="=" * (16 + len(steps.title)),
         name=server,
-        shared=shared,
+        shared=places[1],
         next_hop=place.next_hop,
         size=max(int(message_size), settings.MAIL_SIZE_LIMIT),
         restart=commands(steps.restart),
         arguments=arguments,
-        undo=commands((*steps.undo, f"rm -r {shared}")),
+        undo=commands((*steps.undo, f"rm -r {shared} {tables}")),
         notes="\n".join(textwrap.fill(f"Note: {each}", 98) + "\n" for each in configuration.problems),
     )

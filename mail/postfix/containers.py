@@ -1,14 +1,16 @@
 """Mail servers in containers: the files that each takes changes of its Postfix from.
 
-Anonmail runs on the host. Its sockets and tables are in a directory of the server's that the container sees
-anyhow, so that no volume has to be added; what it forwards goes to a port of the container. What is not ours
-in a file that the administrator may use too stays: ours is between two comments.
+Anonmail runs on the host. Its sockets are in a directory of the server's that the container sees anyhow, so
+that no volume has to be added; what it forwards goes to a port of the container. The tables are beside it, in
+a directory of root's: whoever breaks into Anonmail must not decide where everybody's mail goes. What is not
+ours in a file that the administrator may use too stays: ours is between two comments.
 """
 
 import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from django.conf import settings
@@ -16,8 +18,9 @@ from django.conf import settings
 from mail.postfix.checking import settings_that_differ, unanswered
 from mail.postfix.container_readme import text as readme
 from mail.postfix.existing import existing
-from mail.postfix.files import main_cf
+from mail.postfix.files import main_cf, read
 from mail.postfix.parameters import (
+    PORT,
     Configuration,
     NotPossible,
     Reinjection,
@@ -28,7 +31,7 @@ from mail.postfix.running import Parameters, parameters_of
 
 BEGIN = "# Anonmail begins (postfix_config writes what follows)"
 END = "# Anonmail ends"
-PORT = "10026"
+_TABLES = "-tables"
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,12 @@ class Server:
     service: str  # the container's name in the compose file
 
     def shared(self, directory: Path) -> Path:
-        """Where our sockets and tables are."""
+        """Where our sockets are."""
         return directory / self.shared_there
+
+    def tables(self, directory: Path) -> Path:
+        """Where our tables are, and a README."""
+        return directory / f"{self.shared_there}{_TABLES}"
 
     def main_cf(self, directory: Path, postfix: Path | None) -> str:
         """The text of main.cf, without our changes where it can be had. Raises NotPossible, OSError."""
@@ -53,7 +60,7 @@ class Server:
                 f"The container's main.cf is needed: copy it with `docker compose cp {self.service}:"
                 "/etc/postfix/main.cf .`, and name the directory in which the copy is with --postfix."
             )
-        return (postfix / "main.cf").read_text(encoding="utf-8")
+        return read(postfix / "main.cf")
 
     def parameters(self, directory: Path, postfix: Path | None) -> Parameters:
         """Of its Postfix. Raises NotPossible, OSError."""
@@ -70,19 +77,18 @@ class Server:
         shared = self.shared(directory)
         if str(settings.MAIL_POSTFIX_DIRECTORY) != str(shared):
             raise NotPossible(f"Set MAIL_POSTFIX_DIRECTORY={shared}, which the container sees.")
-        return existing(there, self.shared_inside, reinjection, sockets=self.shared_inside)
+        return existing(there, f"{self.shared_inside}{_TABLES}", reinjection, sockets=self.shared_inside)
 
     def files(
         self, configuration: Configuration, there: Parameters, directory: Path, arguments: str
     ) -> dict[Path, str]:
         """The contents of the files that configure it, and a README. Raises OSError."""
-        shared = self.shared(directory)
+        tables, size = self.tables(directory), there["message_size_limit"]
+        places = (directory, self.shared(directory), tables)
         return {
-            **{shared / name: content for name, content in configuration.tables.items()},
+            **{tables / name: content for name, content in configuration.tables.items()},
             **self.changes(configuration, directory),
-            shared / "README": readme(
-                self.name, configuration, directory, shared, there["message_size_limit"], arguments
-            ),
+            tables / "README": readme(self.name, configuration, places, size, arguments),
         }
 
     def changes(self, configuration: Configuration, directory: Path) -> dict[Path, str]:
@@ -96,12 +102,14 @@ class Mailcow(Server):
     def main_cf(self, directory: Path, postfix: Path | None) -> str:
         place = postfix or directory / "data/conf/postfix"
         # What follows is written anew at each start.
-        own = re.split(r"(?m)^.*Overrides", (place / "main.cf").read_text(encoding="utf-8"), maxsplit=1)[0]
-        return own + "\n" + _without_ours(_text(place / "extra.cf"))
+        own = re.split(r"(?m)^.*Overrides", read(place / "main.cf"), maxsplit=1)[0]
+        return own + "\n" + _without_ours(place / "extra.cf")
 
     def reinjection(self, directory: Path) -> Reinjection:
-        network = _setting(directory / "mailcow.conf", "IPV4_NETWORK") or "172.22.1"
-        return Reinjection(PORT, f"{network}.253:{PORT}", f"{network}.1")
+        first = _setting(directory / "mailcow.conf", "IPV4_NETWORK") or "172.22.1"
+        addresses = list(_network(f"{first}.0/24", "IPV4_NETWORK in mailcow.conf").hosts())
+        # Its addresses in docker-compose.yml: the host has the first one, Postfix the last but one.
+        return Reinjection(str(PORT), f"{addresses[252]}:{PORT}", str(addresses[0]))
 
     def changes(self, configuration: Configuration, directory: Path) -> dict[Path, str]:
         extra = directory / "data/conf/postfix/extra.cf"
@@ -113,7 +121,7 @@ class Mailcow(Server):
             "postconf -F smtp_sender_cleanup/unix/chroot=n",
         ]
         return {
-            extra: _with_ours(_text(extra), main_cf(configuration)),
+            extra: _with_ours(extra, main_cf(configuration)),
             directory / "data/hooks/postfix/anonmail.sh": "\n".join(hook) + "\n",
         }
 
@@ -123,7 +131,7 @@ class DockerMailserver(Server):
 
     def reinjection(self, directory: Path) -> Reinjection:
         # The gateway of the container's network: who connects to the published port on the host.
-        return Reinjection(PORT, f"127.0.0.1:{PORT}", "$gateway")
+        return Reinjection(str(PORT), f"127.0.0.1:{PORT}", "$gateway")
 
     def changes(self, configuration: Configuration, directory: Path) -> dict[Path, str]:
         script = directory / "docker-data/dms/config/user-patches.sh"
@@ -144,8 +152,7 @@ class DockerMailserver(Server):
                 own = shlex.quote(", ".join(parameter.own_entries))
                 lines.append(f"  prepend {parameter.name} {own}")
         lines += ["fi", f"chgrp -R postfix {self.shared_inside} && chmod 2750 {self.shared_inside}"]
-        theirs = _text(script) or "#!/bin/bash\n"
-        return {script: _with_ours(theirs, "\n".join(lines))}
+        return {script: _with_ours(script, "\n".join(lines))}
 
 
 class Mailu(Server):
@@ -154,15 +161,15 @@ class Mailu(Server):
     def reinjection(self, directory: Path) -> Reinjection:
         subnet = _setting(directory / "mailu.env", "SUBNET") or "192.168.203.0/24"
         # The gateway of the container's network: who connects to the published port on the host.
-        gateway = re.sub(r"\.\d+/\d+$", ".1", subnet)
-        return Reinjection(PORT, f"127.0.0.1:{PORT}", gateway)
+        gateway = next(_network(subnet, "SUBNET in mailu.env").hosts())
+        return Reinjection(str(PORT), f"127.0.0.1:{PORT}", str(gateway))
 
     def changes(self, configuration: Configuration, directory: Path) -> dict[Path, str]:
         overrides = directory / "overrides/postfix"
         parameters = main_cf(configuration).splitlines()
         return {
             overrides / name: _with_ours(
-                _text(overrides / name),
+                overrides / name,
                 "\n".join(line if line[:1] == "#" else _in_double_quotes(line) for line in lines),
             )
             for name, lines in (
@@ -221,7 +228,7 @@ def _in_double_quotes(line: str) -> str:
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return read(path) if path.is_file() else ""
 
 
 def _setting(file: Path, name: str) -> str:
@@ -229,12 +236,30 @@ def _setting(file: Path, name: str) -> str:
     return found[1].strip("'\"") if found else ""
 
 
-def _without_ours(text: str) -> str:
-    return re.sub(rf"(?ms)^{re.escape(BEGIN)}$.*?^{re.escape(END)}$\n?", "", text)
+def _network(text: str, name: str) -> IPv4Network:
+    """Raises NotPossible."""
+    try:
+        return IPv4Network(text, strict=False)
+    except ValueError as error:
+        raise NotPossible(f"{name} is not understood: {text!r}.") from error
 
 
-def _with_ours(text: str, ours: str) -> str:
-    rest = _without_ours(text)
+_MARK = re.compile(rf"(?m)^({re.escape(BEGIN)}|{re.escape(END)})[ \t\r]*$\n?")
+
+
+def _without_ours(path: Path) -> str:
+    """The text of a file of theirs. Raises NotPossible if it is not clear what in it is ours, and OSError."""
+    # What comes before a mark, and the mark, by turns; then the rest.
+    *parts, rest = _MARK.split(_text(path))
+    if parts[1::2] != [BEGIN, END] * (len(parts) // 4):
+        raise NotPossible(
+            f"{path} has a line “{BEGIN}” or “{END}” without the other: remove by hand what is Anonmail's."
+        )
+    return "".join(parts[::4]) + rest
+
+
+def _with_ours(path: Path, ours: str) -> str:
+    rest = _without_ours(path)
     if rest and not rest.endswith("\n"):
         rest += "\n"
     return f"{rest}{BEGIN}\n{ours.rstrip()}\n{END}\n"

@@ -20,6 +20,7 @@ from mail.postfix.merging import privacy
 from mail.postfix.parameters import (
     NO_ANSWER,
     POLICY_TIMEOUT,
+    PORT,
     Configuration,
     NotPossible,
     Parameter,
@@ -27,19 +28,26 @@ from mail.postfix.parameters import (
     door,
     lmtp_transport,
     socketmap,
+    word,
 )
 from mail.postfix.running import Parameters
 
 CLASS = "anonmail_policy"
 # The names of our tables, by which our entries are recognised, wherever the tables of an earlier run are.
 PREFIX = "anonmail-"
+_TABLE_NAMES = "policy|alone|transport|shared|tagged|bare|account|alias|route"
 # The classes of addresses that Postfix looks for, in its order (ADDRESS_CLASS_README).
 CLASSES = ("mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains")
 
 
 def is_own(entry: str) -> bool:
     """Whether an entry of a list is ours."""
-    return CLASS in entry or re.search(rf":[^ ,{{}}]*/{PREFIX}[a-z]+(?![\w/-])", entry) is not None
+    return CLASS in entry or re.search(rf":[^ ,{{}}]*/{PREFIX}({_TABLE_NAMES})(?![\w/.-])", entry) is not None
+
+
+def usual_reinjection(running: Parameters) -> Reinjection:
+    """Where that Postfix takes back mail, unless the administrator says otherwise: on this machine."""
+    return Reinjection(f"[::1]:{PORT}" if running["inet_protocols"] == "ipv6" else f"127.0.0.1:{PORT}")
 
 
 def existing(
@@ -47,8 +55,9 @@ def existing(
 ) -> Configuration:
     """What that Postfix needs. `directory`: where it will find the tables; `sockets`: where it sees
     MAIL_POSTFIX_DIRECTORY, if that is elsewhere than here. Raises NotPossible."""
-    if set(directory) & set(" ,{}$"):
-        raise NotPossible(f"Postfix cannot name a table in {directory}: choose a --directory without spaces.")
+    word(directory, "--directory")
+    reinjection = reinjection or usual_reinjection(running)
+    _refuse_unusable(reinjection, running)
     domains = dict(Domain.objects.order_by("name").values_list("name", "is_shared"))
     alone = domain_forms(name for name, is_shared in domains.items() if not is_shared)
     shared = domain_forms(name for name, is_shared in domains.items() if is_shared)
@@ -127,13 +136,31 @@ def existing(
             for parameter in parameters
             if parameter.own_entries != () or any(map(is_own, running.words(parameter.name)))
         ],
-        reinjection or Reinjection(),
+        reinjection,
         keeps_senders=not running["sender_canonical_maps"],
         tables={f"{PREFIX}{name}": content for name, content in tables.items()},
         directory=Path(directory),
         is_own=is_own,
         problems=_problems(domains, members, running),
     )
+
+
+def _refuse_unusable(reinjection: Reinjection, running: Parameters) -> None:
+    """Raises NotPossible if a service at that place would stop this Postfix, or be open to everybody."""
+    address = reinjection.listen.rpartition(":")[0]
+    family = "ipv6" if address.startswith("[") else "ipv4" if re.fullmatch(r"[0-9.]+", address) else ""
+    protocols = running["inet_protocols"]
+    if family and protocols in {"ipv4", "ipv6"} and protocols != family:
+        raise NotPossible(
+            f"inet_protocols is {protocols}: with a service at {reinjection.listen}, Postfix would not start."
+            f" Use {usual_reinjection(running).listen}."
+        )
+    everybody = [network for network in running.words("mynetworks") if network.endswith("/0")]
+    if everybody and not reinjection.networks:
+        raise NotPossible(
+            f"mynetworks has {everybody[0]}, so everybody could send mail through {reinjection.listen}: name"
+            " the networks that may with --clients."
+        )
 
 
 _TABLES = ("virtual_alias_maps", "virtual_mailbox_maps", "relay_recipient_maps", "local_recipient_maps")

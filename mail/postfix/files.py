@@ -1,6 +1,9 @@
 """Writing a configuration into a directory: main.cf, master.cf, tables and a README."""
 
+import os
 import shlex
+import stat
+import tempfile
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +12,7 @@ from django.conf import settings
 
 from mail.postfix.parameters import Configuration, service_names, services
 
-_ETC = Path("/etc/postfix")
+ETC = Path("/etc/postfix")
 
 _README = """\
 Anonmail with {title}
@@ -68,22 +71,24 @@ def readme(configuration: Configuration, arguments: str, directory: Path, etc: P
     """
     where = f" -c {shlex.quote(str(etc))}" if etc else ""
     postconf, postfix = f"postconf{where}", f"postfix{where}"
-    main, master = (shlex.quote(str((etc or _ETC) / name)) for name in ("main.cf", "master.cf"))
+    main, master = (shlex.quote(str((etc or ETC) / name)) for name in ("main.cf", "master.cf"))
     commands = [f"cd {shlex.quote(str(directory))}"]
     if arguments.startswith("fresh"):
         # Debian's “No configuration” has no main.cf yet. Every program that sends mail has to read it.
-        backup = shlex.quote(f"{(etc or _ETC) / 'main.cf'}.before-anonmail")
+        backup = shlex.quote(f"{(etc or ETC) / 'main.cf'}.before-anonmail")
         commands += [
             f"[ -e {backup} ] || [ ! -e {main} ] || cp -p {main} {backup}",
             f"install -m 644 main.cf {main}",
         ]
     else:
-        commands.append(
-            f"grep -v '^#' main.cf | grep . | while IFS= read -r line; do {postconf} -e \"$line\"; done"
-        )
-    # Otherwise the services of an earlier run would be there twice.
+        # In one step: in between, Postfix would run with half of it.
+        commands.append(f"grep -a '^[^#]' main.cf | tr '\\n' '\\0' | xargs -0 {postconf} -e")
+    # Otherwise the services of an earlier run, and comments, would be there twice.
     commands += [f"{postconf} -MX {name}" for name in service_names(configuration)]
-    commands += [f"cat master.cf >> {master}", f"{postfix} check && {postfix} reload || {postfix} start"]
+    commands += [
+        f"grep -v '^#' master.cf >> {master}",
+        f"{postfix} check && {postfix} reload || {postfix} start",
+    ]
     shared = settings.MAIL_POSTFIX_DIRECTORY
     notes = [textwrap.fill(f"Note: {problem}", 98) + "\n" for problem in configuration.problems]
     return _README.format(
@@ -91,7 +96,9 @@ def readme(configuration: Configuration, arguments: str, directory: Path, etc: P
         underline="=" * (14 + len(configuration.title)),
         tables_too=" or domains" if configuration.tables else "",
         next_hop=configuration.reinjection.next_hop,
-        directory=_DIRECTORY.format(owner=settings.VAR_DIR.owner(), directory=shared) if shared else "",
+        directory=_DIRECTORY.format(owner=settings.VAR_DIR.owner(), directory=shlex.quote(shared))
+        if shared
+        else "",
         commands="".join(f"       {command}\n" for command in commands) + "\n",
         arguments=arguments,
         notes="\n".join(notes),
@@ -111,12 +118,42 @@ def write(
     return write_files({directory / name: content for name, content in contents.items()})
 
 
+def read(path: Path) -> str:
+    """The text of a file, which may have octets that are no UTF-8 and any line ends. Raises OSError."""
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return file.read()
+
+
 def write_files(contents: Mapping[Path, str]) -> list[Path]:
     """Write files that Postfix, or the administrator of a container, can read. Raises OSError."""
     for path, content in contents.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not path.exists()
-        path.write_text(content, encoding="utf-8")
-        if is_new:
-            path.chmod(0o755 if content.startswith("#!") else 0o644)
+        for directory in reversed([each for each in path.parents if not each.exists()]):
+            directory.mkdir()
+            directory.chmod(0o755)
+        _write(path.resolve(), content)
     return list(contents)
+
+
+def _write(path: Path, content: str) -> None:
+    """Write a file whole, or leave it as it is: on a full disk too, and for whoever reads it meanwhile."""
+    octets = content.encode(errors="surrogateescape")
+    mode, owner = 0o755 if content.startswith("#!") else 0o644, None
+    if path.exists():
+        if path.read_bytes() == octets:
+            return
+        before = path.stat()
+        mode, owner = stat.S_IMODE(before.st_mode), (before.st_uid, before.st_gid)
+    # In its directory: another one may be on another file system.
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    unfinished = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(octets)
+            file.flush()
+            os.fsync(file.fileno())
+        if owner and owner != (os.geteuid(), os.getegid()):
+            os.chown(unfinished, *owner)
+        unfinished.chmod(mode)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from mail.postfix.parameters import (
     parameters_in,
     shared_directory,
     unchanged_content,
+    word,
 )
 from mail.server.domain_table import NAME
 
@@ -70,10 +71,11 @@ def fresh(reinjection: Reinjection | None = None, *, with_milter: bool = False) 
         smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
     """)
     asked = _with_milter() if with_milter else _with_policy()
-    certificate = settings.MAIL_TLS_CERTIFICATE
+    certificate = word(settings.MAIL_TLS_CERTIFICATE, "MAIL_TLS_CERTIFICATE")
+    key = word(settings.MAIL_TLS_KEY, "MAIL_TLS_KEY") or certificate
     incoming_tls = f"""
         # STARTTLS for incoming mail.
-        smtpd_tls_chain_files = {settings.MAIL_TLS_KEY or certificate}, {certificate}
+        smtpd_tls_chain_files = {key}, {certificate}
         smtpd_tls_security_level = may
     """
     rest = parameters_in(f"""

@@ -1,7 +1,9 @@
 """The parameters of main.cf and master.cf that both kinds of Postfix get, each with its reason."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 
 from django.conf import settings
@@ -11,9 +13,14 @@ from mail.server.socketmap import RECIPIENTS
 
 # Octets of the trace fields that we add before a message comes back to be sent out.
 TRACE_ROOM = 64 * 1024
-DEFAULT_REINJECTION = "127.0.0.1:10026"
+PORT = 10026
+DEFAULT_REINJECTION = f"127.0.0.1:{PORT}"
 LOOPBACK = "127.0.0.0/8,[::1]/128"
 _EVERY_ADDRESS = frozenset({"", "0.0.0.0", "[::]", "*"})  # noqa: S104 - refused, not bound
+# A place to listen at in master.cf: a port, or an address (in brackets for IPv6) or name and a port.
+_LISTEN = re.compile(r"(?:(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])?:)?[0-9]{1,5}")
+# What ends or expands a word in main.cf.
+_NOT_IN_A_WORD = re.compile(r"[\s,{}$\x00-\x1f\x7f]")
 # The cleanup service of what comes back, where Postfix rewrites senders.
 CLEANUP = "anonmail-cleanup"
 # Relative to it, a path is the same for services that run chrooted.
@@ -86,6 +93,50 @@ class NotPossible(Exception):
     """With these settings Postfix cannot reach us; the text says which one to change, and how."""
 
 
+def reinjection_from(listen: str, reached_at: str, clients: str, usual: Reinjection) -> Reinjection:
+    """Where the options say that Postfix takes back mail, or else where it usually does.
+
+    They become words of master.cf, and of scripts that run as root. Raises NotPossible if one is malformed.
+    """
+    if listen and not _LISTEN.fullmatch(listen):
+        raise NotPossible(f"--reinjection {listen!r} is not ADDRESS:PORT, as 127.0.0.1:10026.")
+    if reached_at:
+        try:
+            place = endpoint(reached_at)
+        except ValueError:
+            place = None
+        if place is None or place.path or not _LISTEN.fullmatch(reached_at):
+            raise NotPossible(f"--reached-at {reached_at!r} is not HOST:PORT, as mx.example.com:10026.")
+    clients = ",".join(_network(each) for each in clients.replace(",", " ").split())
+    if listen:
+        return Reinjection(listen, reached_at, clients)
+    return Reinjection(usual.listen, reached_at or usual.reached_at, clients or usual.clients)
+
+
+def _network(text: str) -> str:
+    """A network, as mynetworks takes it."""
+    try:
+        network = ip_network(re.sub(r"^\[(.*)\]", r"\1", text))
+    except ValueError as error:
+        raise NotPossible(f"--clients: {text!r} is not a network, as 192.0.2.0/24.") from error
+    if network.prefixlen == 0:
+        raise NotPossible(f"--clients: {text} is everybody, who could then send mail through this Postfix.")
+    # Without brackets, Postfix takes what comes before the first colon for a type of table.
+    return str(network) if network.version == 4 else f"[{network.network_address}]/{network.prefixlen}"
+
+
+def word(text: str, name: str) -> str:
+    """The path, which is one word in main.cf. `name`: of the setting or option that has it.
+
+    Raises NotPossible if Postfix would read it as something else.
+    """
+    if _NOT_IN_A_WORD.search(text):
+        raise NotPossible(
+            f"Postfix cannot name {text!r}: choose a path for {name} without spaces, commas, braces and $."
+        )
+    return text
+
+
 def shared_directory() -> str:
     """MAIL_POSTFIX_DIRECTORY. Raises NotPossible without it."""
     if not settings.MAIL_POSTFIX_DIRECTORY:
@@ -93,7 +144,7 @@ def shared_directory() -> str:
             "Set MAIL_POSTFIX_DIRECTORY, the directory that Anonmail and Postfix share, as"
             f" MAIL_POSTFIX_DIRECTORY={QUEUE_DIRECTORY}/anonmail."
         )
-    return str(settings.MAIL_POSTFIX_DIRECTORY)
+    return word(str(settings.MAIL_POSTFIX_DIRECTORY), "MAIL_POSTFIX_DIRECTORY")
 
 
 def door(setting: str, sockets: str = "") -> str:
@@ -113,7 +164,7 @@ def door(setting: str, sockets: str = "") -> str:
         if place.path.parent != Path(shared):
             raise NotPossible(f"{setting} is not in {shared}, all that Postfix sees: remove the line.")
         return f"unix:{sockets}/{place.path.name}"
-    return str(place).replace(f"unix:{QUEUE_DIRECTORY}/", "unix:")
+    return word(str(place), setting).replace(f"unix:{QUEUE_DIRECTORY}/", "unix:")
 
 
 def milter() -> str:
@@ -163,10 +214,10 @@ PRIVACY = parameters_in("""
     smtpd_helo_required = yes
     # Otherwise another message could be smuggled in behind the end of one (SMTP smuggling).
     smtpd_forbid_bare_newline = yes
-    # Guessing addresses is slow: after three refusals each answer is delayed,
+    # Guessing addresses is slow: after so many refusals each answer is delayed for so long,
     smtpd_soft_error_limit = 3
     smtpd_error_sleep_time = 2s
-    # and after ten the connection ends.
+    # and after so many the connection ends.
     smtpd_hard_error_limit = 10
 """)
 

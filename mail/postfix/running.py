@@ -94,7 +94,14 @@ class Running(Parameters):
     def _run(self, program: str, *options: str, **more: Any) -> str:
         # Postfix's own program; the options are ours, the tables the administrator's.
         command = [postfix_program(program), *self._where, *options]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, **more)  # noqa: S603
+        done = subprocess.run(  # noqa: S603
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            timeout=30,
+            **more,
+        )
         return str(done.stdout)
 
     def _ask(self, *options: str) -> str:
@@ -111,7 +118,7 @@ class Running(Parameters):
 
     def _lines(self, file: Path) -> str:
         try:
-            return file.read_text(encoding="utf-8")
+            return file.read_text(encoding="utf-8", errors="surrogateescape")
         except OSError:
             return ""
 
@@ -140,20 +147,24 @@ _DEFAULTS = {
     "smtpd_forbid_bare_newline": "no",
 }
 _REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)\}|\((\w+)\))")
-# `$one` leads to `$another`: more than any main.cf has.
+# `$one` leads to `$another`, and a value is so long: more than any main.cf has.
 _DEPTH = 10
+_LENGTH_MAX = 100_000
 
 
 def parameters_of(main_cf: str) -> Parameters:
     """The parameters in the text of a main.cf that Postfix of another machine or container reads."""
     written = {**_DEFAULTS}
-    for line in re.sub(r"\n[ \t]+", " ", re.sub(r"(?m)^\s*(#.*)?\n", "", main_cf)).splitlines():
+    main_cf = main_cf.replace("\r\n", "\n")
+    for line in re.sub(r"\n[ \t]+", " ", re.sub(r"(?m)^\s*(#.*)?\n", "", main_cf)).split("\n"):
         name, equals, value = line.partition("=")
         if equals:
             written[name.strip()] = value.strip()
     expanded = {}
     for name, value in written.items():
         for _step in range(_DEPTH):
+            if "$" not in value or len(value) > _LENGTH_MAX:
+                break
             value = _REFERENCE.sub(lambda found: written.get(found[found.lastindex or 0], ""), value)
         expanded[name] = value
     return Parameters(expanded, written)

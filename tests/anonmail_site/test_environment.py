@@ -202,6 +202,21 @@ def test_a_key_that_another_user_owns_is_named(tmp_path: Path) -> None:
     )
 
 
+def test_a_setting_with_two_lines_is_a_warning_and_the_last_one_counts(
+    settings: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "env"
+    file.write_text("PORT=8001\n#PORT=8002\nHOST=127.0.0.1\nexport PORT=8003\n")
+    file.chmod(0o640)
+    settings.ENV_FILE = file
+
+    (warning,) = checks.check_env_file()
+    found = python("from anonmail_site.environment import PORT; print(PORT)", environment(file))
+
+    assert (warning.id, warning.msg) == ("anonmail.W006", f"{file} sets PORT 2 times.")
+    assert found.stdout == "8003\n"
+
+
 @pytest.mark.parametrize(
     ("text", "is_secret"),
     [

@@ -126,6 +126,15 @@ def test_root_is_warned_at_other_commands(tmp_path: Path) -> None:
     assert "sudo -u nobody" in ran.stderr
 
 
+@needs_root
+def test_root_is_not_sent_away_from_what_is_roots_to_run(tmp_path: Path) -> None:
+    os.chown(tmp_path, NOBODY, NOBODY)
+
+    ran = manage(tmp_path, "postfix_config")
+
+    assert ran.stderr == "CommandError: Name fresh or existing, or a server with --for.\n"
+
+
 def test_an_empty_key_is_replaced_and_another_one_kept(tmp_path: Path) -> None:
     key = tmp_path / "var" / "secret_key"
     key.parent.mkdir()

@@ -11,6 +11,7 @@ from accounts.models import User
 from aliases import issuing
 from aliases.models import Alias
 from mail.delivery.blocks import blocks
+from mail.delivery.resolve import ROUTE
 from tests.postfix.conftest import Site
 from tests.rig.mta import Arrived
 
@@ -99,6 +100,36 @@ class Sender:
         assert self.say(b"DATA").startswith("354")
         self.connection.sendall(octets)
         return self.reply()
+
+
+def relayed(smtp: int, reinjection: int, domain: str) -> list[str]:
+    """Which recipients elsewhere a Postfix with mailboxes in the domain takes from a stranger: at its public
+    port, in all the forms that have fooled one, and at the port for what we hand back."""
+    foreign = [
+        "x@elsewhere.test",
+        f"x%elsewhere.test@{domain}",
+        f"@{domain}:x@elsewhere.test",
+        f'"x@elsewhere.test"@{domain}',
+        f"elsewhere.test!x@{domain}",
+        f"x@elsewhere.test@{domain}",
+        f"x@{domain}{ROUTE}",
+        f"x@elsewhere.test{ROUTE}",
+    ]
+    taken = []
+    for port in (smtp, reinjection):
+        for recipient in foreign:
+            # Each over a connection of its own: there are limits for a client's errors.
+            sender = Sender(port)
+            try:
+                sender.from_elsewhere(b"sender.test")
+                taken += [
+                    each
+                    for each, answer in sender.send(recipient).recipients.items()
+                    if answer.startswith("2")
+                ]
+            finally:
+                sender.close()
+    return taken
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from mail.postfix.containers import SERVERS
 from tests.conftest import forwards_as_it_came, missing
 from tests.mail.postfix.servers import main_cf
 from tests.postfix.conftest import Site, run_site
-from tests.postfix.sender import ACCEPTED, EVE, Told, figures, send, stranger, unknown
+from tests.postfix.sender import ACCEPTED, EVE, Told, figures, relayed, send, stranger, unknown
 from tests.rig import container_steps, mta
 from tests.rig.mta import Ports, Postfix, Sink
 
@@ -253,6 +253,16 @@ def test_what_was_not_offered_before_is_not_offered(container: Container) -> Non
         assert "SMTPUTF8" not in offered
         assert answer.startswith("5")
     assert ("CHUNKING" in offered) is (container.name != "mailcow")
+
+
+@pytest.mark.parametrize("domain", ["shared.test", "example.com", "theirs.test"])
+def test_a_stranger_cannot_relay(domain: str, container: Container) -> None:
+    with container.open() as site:
+        taken = relayed(container.ports.smtp, container.ports.reinjection, domain)
+        site.postfix.wait_until_idle()
+
+    assert taken == []
+    assert site.sink.arrived == container.theirs.arrived == []
 
 
 def test_without_anonmail_mailboxes_get_their_mail_and_aliases_wait(container: Container, anne: User) -> None:

@@ -25,7 +25,7 @@ from domains.models import Audience, Domain
 from mail.server.listening import endpoints
 from tests.conftest import forwards_as_it_came, missing
 from tests.postfix.conftest import Site, queue_directory, run_site
-from tests.postfix.sender import ACCEPTED, EVE, Told, figures, stranger, unknown
+from tests.postfix.sender import ACCEPTED, EVE, Told, figures, relayed, stranger, unknown
 from tests.postfix.sender import send as send_octets
 from tests.rig import mta
 from tests.rig.mail_doors import Hop, running_doors_at
@@ -395,6 +395,16 @@ def test_outgoing_mail_goes_on_without_anonmail(existing: Existing) -> None:
         (arrived,) = sink.wait_for(1)
 
     assert arrived.recipient == "somebody@elsewhere.test"
+
+
+@pytest.mark.parametrize("domain", [*map(domain_of, SHARED), "example.com", "theirs.test"])
+def test_a_stranger_cannot_relay(domain: str, existing: Existing) -> None:
+    with existing.open() as site:
+        taken = relayed(existing.ports.smtp, existing.ports.reinjection, domain)
+        site.postfix.wait_until_idle()
+
+    assert taken == []
+    assert site.sink.arrived == existing.theirs.arrived == []
 
 
 def test_what_was_accepted_waits_for_anonmail(existing: Existing, anne: User) -> None:

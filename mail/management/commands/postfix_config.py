@@ -7,15 +7,23 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mail.postfix.checking import missing
 from mail.postfix.containers import SERVERS, Server, missing_in_files
-from mail.postfix.existing import existing
-from mail.postfix.files import write, write_files
+from mail.postfix.existing import existing, usual_reinjection
+from mail.postfix.files import ETC, write, write_files
 from mail.postfix.fresh import fresh
-from mail.postfix.parameters import DEFAULT_REINJECTION, Configuration, NotPossible, Reinjection
+from mail.postfix.parameters import (
+    DEFAULT_REINJECTION,
+    Configuration,
+    NotPossible,
+    Reinjection,
+    reinjection_from,
+)
 from mail.postfix.running import PostfixMissing, Running
 
 
 class Command(BaseCommand):
     help = "Write main.cf, master.cf and a README for a Postfix in front, or check a running Postfix."
+    # Root runs this, as Postfix's configuration is root's: the check of the user does not apply.
+    requires_system_checks = ("anonmail",)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -32,8 +40,8 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--directory",
-            help="where to write (default: postfix/ in VAR_DIR); with --for, the directory of the server's"
-            " compose file",
+            help="where to write (default: postfix/ in VAR_DIR; for existing, anonmail/ in Postfix's"
+            " configuration directory); with --for, the directory of the server's compose file",
         )
         parser.add_argument(
             "--postfix",
@@ -81,12 +89,17 @@ class Command(BaseCommand):
             raise CommandError(f"{error.filename} cannot be read or written: {error.strerror}") from error
 
     def _for_postfix(self, variant: str, options: dict[str, Any]) -> None:
-        directory, etc = options["directory"] or settings.VAR_DIR / "postfix", options["postfix"]
-        reinjection = _reinjection(options, Reinjection())
+        directory, etc = options["directory"], options["postfix"]
         if variant == "fresh":
-            configuration = fresh(reinjection, with_milter=options["milter"])
+            directory = directory or settings.VAR_DIR / "postfix"
+            configuration = fresh(_reinjection(options, Reinjection()), with_milter=options["milter"])
         else:
-            configuration = existing(Running(etc), str(directory), reinjection)
+            # Postfix reads tables there, which must not be Anonmail's own: whoever breaks into it could
+            # divert everybody's mail.
+            directory = directory or (etc or ETC) / "anonmail"
+            running = Running(etc)
+            reinjection = _reinjection(options, usual_reinjection(running))
+            configuration = existing(running, str(directory), reinjection)
         if options["check"]:
             self._say(missing(configuration, Running(etc)))
             return
@@ -103,7 +116,7 @@ class Command(BaseCommand):
             self._say(missing_in_files(configuration, there, files))
             return
         self._wrote(write_files(files), configuration)
-        self.stdout.write(f"{server.shared(directory) / 'README'} says what comes next, and how to undo it.")
+        self.stdout.write(f"{server.tables(directory) / 'README'} says what comes next, and how to undo it.")
 
     def _wrote(self, paths: list[Path], configuration: Configuration) -> None:
         for path in paths:
@@ -113,7 +126,8 @@ class Command(BaseCommand):
 
     def _say(self, found: list[str]) -> None:
         for sentence in found:
-            self.stdout.write(f"- {sentence}")
+            # It may quote a main.cf in another encoding.
+            self.stdout.write(f"- {sentence.encode(errors='backslashreplace').decode()}")
         if found:
             raise CommandError(
                 "1 thing is missing." if len(found) == 1 else f"{len(found)} things are missing."
@@ -122,12 +136,9 @@ class Command(BaseCommand):
 
 
 def _reinjection(options: dict[str, Any], usual: Reinjection) -> Reinjection:
-    """Where the options say, or else where it usually is."""
-    if listen := options["reinjection"]:
-        return Reinjection(listen, options["reached_at"] or "", options["clients"] or "")
-    return Reinjection(
-        usual.listen, options["reached_at"] or usual.reached_at, options["clients"] or usual.clients
-    )
+    """Where the options say, or else where it usually is. Raises NotPossible."""
+    listen, reached_at, clients = (options[name] or "" for name in ("reinjection", "reached_at", "clients"))
+    return reinjection_from(listen, reached_at, clients, usual)
 
 
 def _arguments(variant: str, options: dict[str, Any]) -> str:

@@ -39,6 +39,7 @@ class Server:
         self.etc.mkdir(parents=True)
         self.shared = SERVERS[name].shared(self.root)
         self.shared.mkdir(parents=True)
+        self.tables = SERVERS[name].tables(self.root)
         settings.MAIL_POSTFIX_DIRECTORY = str(self.shared)
         for door in ("LMTP", "POLICY", "SOCKETMAP"):
             setattr(settings, f"MAIL_{door}_LISTEN", f"unix:{self.shared}/{door.lower()}")
@@ -120,7 +121,7 @@ def test_the_server_takes_the_changes_and_keeps_what_it_had(
     inside = SERVERS[server.name].shared_inside
     for name in LISTS:
         ours, *theirs = there.written(name, lambda _entry: False)
-        assert inside in ours, name
+        assert f"{inside}-tables/" in ours, name
         assert [entry for entry in split_list(before.as_written(name)) if entry not in theirs] == [], name
     assert set(before.words("smtpd_discard_ehlo_keywords")) <= set(there.words("smtpd_discard_ehlo_keywords"))
     assert there["smtputf8_enable"] == before["smtputf8_enable"] or before["smtputf8_enable"] == ""
@@ -176,7 +177,7 @@ def test_starting_twice_changes_nothing(server: Server) -> None:
 def test_the_readme_says_how_to_undo_it(server: Server) -> None:
     (server.root / KEPT[server.name]).write_text("# mine\n")
     server.command()
-    readme = (server.shared / "README").read_text()
+    readme = (server.tables / "README").read_text()
     commands = readme.partition("To undo it")[2].splitlines()[1:]
 
     container_steps.undo([line.strip() for line in commands if line.startswith(" " * 7)], server.etc)
@@ -186,6 +187,7 @@ def test_the_readme_says_how_to_undo_it(server: Server) -> None:
 
     assert server.kept().replace("myhostname = mail.site.test\n", "") == "# mine\n"
     assert not server.shared.exists()
+    assert not server.tables.exists()
     assert SERVERS[server.name].shared_inside not in str(there.main)
     assert [service[0] for service in there.services] == ["smtp", "smtp_sender_cleanup"]
     assert there.services[1][4] == "y"
@@ -197,7 +199,7 @@ def test_nothing_is_missing_where_it_was_done_as_written(server: Server, doors: 
     server.command(*options)
     assert "Postfix and Anonmail agree" in server.command(*options, "--check")
 
-    (server.shared / "anonmail-shared").write_text("")
+    (server.tables / "anonmail-shared").write_text("")
     (server.shared / "policy").unlink()
 
     with pytest.raises(CommandError, match="2 things are missing"):
