@@ -18,17 +18,22 @@ $(VENV)/.run: requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements.txt requirements-sentry.txt requirements-dev.txt requirements-clients.txt tests/clients/package.json $(VENV)/.run
+$(VENV)/.dev: requirements.txt requirements-sentry.txt requirements-ldap.txt requirements-dev.txt requirements-clients.txt tests/clients/package.json tests/rig/openid/package.json $(VENV)/.run
 	@echo "Installing requirements-dev.txt."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-ldap.txt || echo "requirements-ldap.txt could not be installed (Debian: gcc, python3-dev, libldap2-dev, libsasl2-dev), so the tests with LDAP are skipped."
 	@echo "Installing the published API clients for the tests."
-	@rm -rf $(CLIENTS) && mkdir -p $(CLIENTS)/npm && cp tests/clients/package.json $(CLIENTS)/npm/
+	@rm -rf $(CLIENTS) && mkdir -p $(CLIENTS)/npm $(CLIENTS)/openid
+	@cp tests/clients/package.json $(CLIENTS)/npm/ && cp tests/rig/openid/package.json $(CLIENTS)/openid/
 	@grep == requirements-clients.txt | while read -r client; do \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 			--target "$(CLIENTS)/$${client%%==*}" "$$client" || exit 1; \
 	done
-	@command -v node >/dev/null && npm install --no-package-lock --no-audit --no-fund --ignore-scripts \
-		--loglevel=error --fetch-retries=0 --fetch-timeout=20000 --prefix $(CLIENTS)/npm || echo "The npm client could not be installed, so its tests are skipped."
+	@for package in npm openid; do \
+		command -v node >/dev/null && npm install --no-package-lock --no-audit --no-fund --ignore-scripts \
+			--loglevel=error --fetch-retries=0 --fetch-timeout=20000 --prefix $(CLIENTS)/$$package \
+			|| echo "npm's packages for $$package could not be installed, so their tests are skipped."; \
+	done
 	@touch $@
 
 run: $(VENV)/.run ## set everything up and serve at http://localhost:8000/ (other port: make run PORT=8080)

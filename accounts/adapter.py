@@ -7,7 +7,7 @@ from typing import Any
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.authentication import get_authentication_records
 from allauth.account.models import EmailAddress
-from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.core.exceptions import ImmediateHttpResponse, ReauthenticationRequired
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
@@ -15,12 +15,15 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import translation
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from accounts.local_passwords import has_password, is_signup_open, takes_passwords
 from accounts.models.own_addresses import clean_email, is_available
+from accounts.organisation.signing_in import confirming_provider, is_in_directory
 from accounts.password_attempts import Try
 from accounts.sign_ins import note_sign_in
 from core.mails import absolute_url
@@ -59,7 +62,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
-        return bool(settings.SIGNUP_OPEN)
+        return is_signup_open()
 
     def get_email_confirmation_url(self, request: HttpRequest, emailconfirmation: Any) -> str:
         """The mailed link: on SITE_URL, whatever host the request named."""
@@ -143,6 +146,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         links = {
             "password_url": absolute_url("account_change_password"),
             "reset_url": absolute_url("account_reset_password"),
+            "sessions_url": absolute_url("usersessions_list"),
+            "takes_passwords": takes_passwords(),
         }
         try:
             super().send_notification_mail(
@@ -157,7 +162,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             super().add_message(request, *args, **kwargs)
 
     def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
-        """Whether to ask for the second factor again (without one: the password).
+        """Whether to ask for the second factor again (without one: the password, or a new sign-in elsewhere).
+
+        Raises ReauthenticationRequired if so.
 
         allauth counts only what was given on its own page for that; here signing in counts too.
         """
@@ -167,14 +174,38 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             records = [record for record in records if record["method"] == "mfa"]
         if records and time.time() - records[-1]["at"] < settings.ACCOUNT_REAUTHENTICATION_TIMEOUT:
             return False
-        return bool(super().is_reauthentication_required(app=app, **kwargs))
+        # Whom a proxy signed in has no way to do it again. allauth itself would ask them for a password that
+        # signs nobody in any more, and others, who have a provider, for nothing.
+        is_required = super().is_reauthentication_required(app=app, **kwargs)
+        if is_required and self.get_reauthentication_methods(user):
+            raise ReauthenticationRequired
+        return False
 
     def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
-        """The ways to confirm a sign-in: not the password if there is a second factor."""
+        """The ways to confirm a sign-in: neither the password nor a provider if there is a second factor."""
+        if not user.is_authenticated:
+            return []
         methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
-        if user.is_authenticated and is_mfa_enabled(user, SECOND_FACTORS):
-            methods = [method for method in methods if method["id"] != "reauthenticate"]
-        return [{**method, "description": WAYS[method["id"]]} for method in methods]
+        methods = [
+            {**method, "description": WAYS[method["id"]]}
+            for method in methods
+            if method["id"] != "reauthenticate"
+        ]
+        if is_mfa_enabled(user, SECOND_FACTORS):
+            return methods
+        if has_password(user) or is_in_directory(user):
+            url = reverse("account_reauthenticate")
+            methods.insert(0, {"id": "reauthenticate", "description": WAYS["reauthenticate"], "url": url})
+        if provider := confirming_provider(user):
+            url = reverse("organisation-confirm", args=[provider.key])
+            said = gettext("Sign in at %(source)s again") % {"source": provider.name}
+            methods.append({"id": "organisation", "description": said, "url": url})
+        return methods
+
+    def get_login_stages(self) -> list[str]:
+        """The steps of a sign-in after the first: with our rule on who is asked for a second factor."""
+        ours = {"allauth.mfa.stages.AuthenticateStage": "accounts.organisation.signing_in.SecondFactorStage"}
+        return [ours.get(stage, stage) for stage in super().get_login_stages()]
 
 
 class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]

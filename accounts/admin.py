@@ -15,7 +15,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.deletion import close_account
-from accounts.models import LastAdmin, User
+from accounts.local_passwords import takes_passwords
+from accounts.models import Identity, LastAdmin, User
 from accounts.models.own_addresses import clean_email
 from accounts.password_links import send_password_link
 from core.admin import QuickAdmin, ReadOnly, apply_to_each
@@ -74,6 +75,13 @@ class AddressInline(ReadOnly, admin.TabularInline[EmailAddress, User]):
     verbose_name_plural = _("own addresses")
 
 
+class IdentityInline(ReadOnly, admin.TabularInline[Identity, User]):
+    """Where else the user signs in, read-only: only the user connects and disconnects."""
+
+    model = Identity
+    fields = readonly_fields = ("issuer", "subject", "gave_admin", "created", "last_used")
+
+
 @admin.register(User)
 class UserAdmin(QuickAdmin):
     form = UserForm
@@ -92,7 +100,7 @@ class UserAdmin(QuickAdmin):
         "credentials_valid_from",
     )
     readonly_fields = ("email", "date_joined", "last_login", "credentials_valid_from")
-    inlines = (AddressInline,)
+    inlines = (AddressInline, IdentityInline)
     actions = ("activate", "deactivate", "send_link", "delete_accounts")
 
     def get_form(
@@ -117,6 +125,13 @@ class UserAdmin(QuickAdmin):
         """Creating and changing users needs a recent sign-in: a new global admin outlives any session."""
         return super().changeform_view(*args, **kwargs)
 
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Without local passwords, there is no link for choosing one."""
+        actions: dict[str, Any] = super().get_actions(request)
+        if not takes_passwords():
+            actions.pop("send_link", None)
+        return actions
+
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         return self.inlines if obj else ()
 
@@ -129,7 +144,8 @@ class UserAdmin(QuickAdmin):
             created = User.objects.create_user(obj.email, name=obj.name)
             # The admin continues with the object that it passed.
             obj.__dict__.update(created.__dict__)
-            self._send_link(request, created)
+            if takes_passwords():
+                self._send_link(request, created)
             return
         plain = [name for name in form.changed_data if name != "is_active"]
         if plain:

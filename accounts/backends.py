@@ -1,7 +1,11 @@
 """Signing in with an address and a password."""
 
-from allauth.account.auth_backends import AuthenticationBackend
+from typing import Any
 
+from allauth.account.auth_backends import AuthenticationBackend
+from django.http import HttpRequest
+
+from accounts.local_passwords import takes_passwords
 from accounts.models import User
 
 
@@ -10,6 +14,13 @@ class PrimaryAddressBackend(AuthenticationBackend):  # type: ignore[misc]
 
     A further address is a destination: reading its mail must not be enough to get the account.
     """
+
+    def authenticate(self, request: HttpRequest | None, **credentials: Any) -> User | None:
+        """The user with these credentials; None without local passwords."""
+        if not takes_passwords():
+            return None
+        user: User | None = super().authenticate(request, **credentials)
+        return user
 
     def _authenticate_by_email(self, email: str, password: str) -> User | None:
         found: User | None = self._check_password(User.objects.by_email(email), password)

@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib.auth.password_validation import validate_password
 from django.core.management.base import CommandError, CommandParser
 
+from accounts.local_passwords import takes_passwords
 from accounts.models import User
 from accounts.password_links import password_link, send_password_link
 from core.commands import RuleCommand
@@ -47,6 +48,8 @@ class CreateUserCommand(RuleCommand):
         created = f"Created the {'global admin' if user.is_superuser else 'user'} {user.email}."
         if password is not None:
             return created
+        if not takes_passwords():
+            return f"{created} They sign in at a provider or through the proxy (LOCAL_PASSWORDS is off)."
         if options["send_link"]:
             send_password_link(user)
             return f"{created} The link for choosing a password is in the mail."

@@ -1,7 +1,8 @@
 """allauth's forms, with our rules about addresses."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,13 @@ from django.contrib.auth.hashers import make_password
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
+from accounts.local_passwords import takes_passwords
 from accounts.models import User
 from accounts.models.own_addresses import check_available, clean_email
 from accounts.signed_out import send_new_password_link, sign_up
 from core.addresses import address_or_none
 from core.after_answer import do_after_answer
+from core.exceptions import RuleError
 
 LABELS = {
     "login": _("E-mail address"),
@@ -59,13 +62,38 @@ class OurWords:
         super().add_error(field, error)  # type: ignore[misc]
 
 
-class LoginForm(OurWords, forms.LoginForm):  # type: ignore[misc]
+@contextmanager
+def saying_why() -> Iterator[None]:
+    """Turn a refusal into a form's error: a directory knows somebody who gets no account."""
+    try:
+        yield
+    except RuleError as error:
+        raise django_forms.ValidationError(str(error), code=error.code) from error
+
+
+class AnyPassword:
+    """A form that checks a password of this site or of a directory."""
+
+    fields: dict[str, Any]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not takes_passwords():
+            # It says how to get a new one.
+            self.fields["password"].help_text = ""
+
+
+class LoginForm(OurWords, AnyPassword, forms.LoginForm):  # type: ignore[misc]
     """Signs in with an address in any form: any case, U-labels or A-labels."""
 
     def clean_login(self) -> str:
         login: str = super().clean_login()
         # An invalid address is answered like a wrong password.
         return address_or_none(login) or login
+
+    def clean(self) -> Any:
+        with saying_why():
+            return super().clean()
 
 
 # Base 36, and hexadecimal digits (django.contrib.auth.tokens).
@@ -182,8 +210,12 @@ class SignupForm(OurWords, forms.SignupForm):  # type: ignore[misc]
         return None, get_adapter().respond_email_verification_sent(request, None)
 
 
-class ReauthenticateForm(OurWords, forms.ReauthenticateForm):  # type: ignore[misc]
+class ReauthenticateForm(OurWords, AnyPassword, forms.ReauthenticateForm):  # type: ignore[misc]
     """Asks for the password again."""
+
+    def clean_password(self) -> Any:
+        with saying_why():
+            return super().clean_password()
 
 
 class ReauthenticateCodeForm(OurWords, code_forms.ReauthenticateForm):  # type: ignore[misc]

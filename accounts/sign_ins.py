@@ -13,6 +13,7 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.deprecation import MiddlewareMixin
 from django.utils.translation import gettext
 
+from accounts.local_passwords import takes_passwords
 from accounts.models import User
 from core.client_address import neighbourhood_of
 from core.mails import absolute_url, send_template
@@ -102,6 +103,7 @@ def tell_of_sign_in(request: HttpRequest, user: User, *, app: str = "") -> None:
         "password_url": absolute_url("account_change_password"),
         "reset_url": absolute_url("account_reset_password"),
         "sessions_url": absolute_url("usersessions_list"),
+        "takes_passwords": takes_passwords(),
     }
     try:
         prefix = settings.ACCOUNT_EMAIL_SUBJECT_PREFIX

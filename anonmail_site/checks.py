@@ -17,6 +17,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
+from accounts.organisation.sources import ANY_DOMAIN, is_secure_url
 from anonmail_site.first_steps import trouble_as_root
 from core.client_address import UNIX
 from core.listening import endpoint
@@ -277,3 +278,62 @@ def check_privacy() -> Iterator[CheckMessage]:
         if os.path.exists(path) and os.stat(path).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             sentence = f"Other users of this machine can open {path.name}."
             yield Warning(sentence, hint=f"Run: chmod go-rwx {path}", id="anonmail.W002")
+
+
+@_site
+def check_sign_in() -> Iterator[CheckMessage]:
+    """Somebody can sign in, and nobody can claim to be somebody else on the way."""
+    providers, proxy, directory = settings.OIDC_PROVIDERS, settings.TRUSTED_PROXY, settings.LDAP_DIRECTORY
+    for provider in providers:
+        name = f"OIDC_{provider.key.upper().replace('-', '_')}"
+        url = urlsplit(provider.issuer)
+        if not is_secure_url(provider.issuer) or url.query or url.fragment:
+            hint = (
+                "Write the issuer as the provider does, with https://, as https://id.example.com/realms/main."
+            )
+            yield Error(f"{name}_ISSUER is not a secure URL.", hint=hint, id="anonmail.E030")
+        if provider.trusts_addresses and ANY_DOMAIN in provider.new_people:
+            sentence = f"{name} can claim any address: accounts come with addresses that nobody has verified."
+            hint = f"Name the domains in {name}_NEW_PEOPLE, or remove {name}_TRUST_EMAIL."
+            yield Warning(sentence, hint=hint, id="anonmail.W006")
+    if proxy is not None and not settings.TRUSTED_PROXIES:
+        hint = "Enter the proxy's address or network in TRUSTED_PROXIES."
+        yield Error("PROXY_USER_HEADER is set, but no proxy is trusted.", hint=hint, id="anonmail.E031")
+    if directory is not None:
+        if find_spec("django_auth_ldap") is None:
+            hint = "Run: pip install -r requirements-ldap.txt (docs/sign-in.md)."
+            yield Error(
+                "LDAP_URI is set, but django-auth-ldap is not installed.", hint=hint, id="anonmail.E033"
+            )
+        if urlsplit(directory.uri).scheme not in {"ldap", "ldaps", "ldapi"}:
+            yield Error(
+                "LDAP_URI is invalid.", hint="Write it as ldaps://ldap.example.com.", id="anonmail.E034"
+            )
+        elif not directory.has_secure_way:
+            hint = "Write ldaps://, or set LDAP_START_TLS=true."
+            yield Error(
+                "LDAP_URI sends passwords over the network without TLS.", hint=hint, id="anonmail.E034"
+            )
+        if directory.gives_rights and not directory.group_base:
+            hint = "Write where the groups are, as ou=groups,dc=example,dc=com."
+            yield Error(
+                "LDAP groups give rights, but LDAP_GROUP_BASE is empty.", hint=hint, id="anonmail.E034"
+            )
+    if not (settings.LOCAL_PASSWORDS or providers or proxy or directory):
+        hint = (
+            "Set OIDC_PROVIDERS, LDAP_URI or PROXY_USER_HEADER, or remove LOCAL_PASSWORDS (docs/sign-in.md)."
+        )
+        yield Error("LOCAL_PASSWORDS is off, and nobody can sign in.", hint=hint, id="anonmail.E032")
+
+
+@register(OURS, deploy=True)
+def check_client_secrets(app_configs: object = None, **kwargs: object) -> list[CheckMessage]:
+    """Secrets for providers are in files, and not in an environment that child processes inherit."""
+    secrets = r"OIDC_\w+_CLIENT_SECRET|LDAP_BIND_PASSWORD"
+    names = [name for name in os.environ if re.fullmatch(secrets, name)]
+    hint = "Write the secret to a file of the service's user, and its path into {}_FILE."
+    return [
+        Warning(f"{name} is in the environment.", hint=hint.format(name), id="anonmail.W007")
+        for name in sorted(names)
+        if os.environ[name]
+    ]

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from email.utils import parseaddr
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from anonmail_site import environment
 from anonmail_site.environment import env, number, read_text
+from anonmail_site.sign_in_settings import directory, openid_providers, trusted_proxy
 from core.logs import logging_config
 
 # Allows generic types such as ModelForm[User] at run time.
@@ -98,6 +100,17 @@ TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=[])
 # Networks (CIDR; `unix` for a UNIX socket) of monitors that /health/ready tells what is wrong.
 HEALTH_CLIENTS = env.list("HEALTH_CLIENTS", default=["127.0.0.0/8", "::1/128", "unix"])
 
+# --- Signing in with what an organisation has (docs/sign-in.md) ----------------------------------
+
+# Whether people sign in with passwords of this site. Off: only at a provider, or through a trusted proxy.
+LOCAL_PASSWORDS = env.bool("LOCAL_PASSWORDS", default=True)
+OIDC_PROVIDERS = openid_providers()
+# The proxy that names people in headers (PROXY_USER_HEADER), or None.
+TRUSTED_PROXY = trusted_proxy()
+PROXY_SIGN_IN_HEADERS = TRUSTED_PROXY.meta_names if TRUSTED_PROXY else ()
+# The directory whose passwords sign people in (LDAP_URI), or None.
+LDAP_DIRECTORY = directory()
+
 # --- Limits and policies ------------------------------------------------------------------------
 
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", default=False)
@@ -178,6 +191,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.organisation.proxy.ProxySignInMiddleware",
     "accounts.appearance.LanguageMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -268,6 +282,8 @@ CACHES = {
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.backends.PrimaryAddressBackend"]
+if LDAP_DIRECTORY and find_spec("django_auth_ldap"):
+    AUTHENTICATION_BACKENDS.append("accounts.organisation.ldap.DirectoryBackend")
 WEB_WORKERS: int = environment.WEB_WORKERS
 # Threads of each web process.
 WEB_THREADS: int = environment.WEB_THREADS

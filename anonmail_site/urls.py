@@ -1,12 +1,14 @@
 from typing import Any
 
+from allauth.account import views as password_pages
 from allauth.account.decorators import reauthentication_required, secure_admin_login
-from allauth.account.views import password_set
+from allauth.mfa.webauthn.views import login_webauthn
 from django.contrib import admin
 from django.contrib.auth.decorators import login_not_required
 from django.urls import include, path, re_path, register_converter
 from django.views.generic import RedirectView
 
+from accounts.local_passwords import with_local_passwords
 from anonmail_site import views
 from anonmail_site.manifest import manifest
 from anonmail_site.metrics import metrics
@@ -34,6 +36,31 @@ def leads_to(name: str) -> Any:
     """A redirect from a SimpleLogin page that clients open to the corresponding page here."""
     return login_not_required(RedirectView.as_view(pattern_name=name))
 
+
+# allauth's pages that exist only where people have passwords here. Before a first password it asks for no
+# recent sign-in; but there may be a passkey.
+RESET_KEY = r"^accounts/password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$"
+SET_PASSWORD = reauthentication_required(password_pages.password_set)
+PASSWORD_PAGES: list[Any] = [
+    path("accounts/signup/", with_local_passwords(password_pages.signup), name="account_signup"),
+    path(
+        "accounts/password/change/",
+        with_local_passwords(password_pages.password_change),
+        name="account_change_password",
+    ),
+    path("accounts/password/set/", with_local_passwords(SET_PASSWORD), name="account_set_password"),
+    path(
+        "accounts/password/reset/",
+        with_local_passwords(password_pages.password_reset),
+        name="account_reset_password",
+    ),
+    re_path(
+        RESET_KEY,
+        with_local_passwords(password_pages.password_reset_from_key),
+        name="account_reset_password_from_key",
+    ),
+    path("accounts/2fa/webauthn/login/", with_local_passwords(login_webauthn), name="mfa_login_webauthn"),
+]
 
 urlpatterns = [
     path("api/schema", schema, name="api-schema"),
@@ -70,7 +97,7 @@ urlpatterns = [
     # allauth's page would let people remove an address and leave an alias without a destination.
     path("accounts/email/", RedirectView.as_view(pattern_name="address-list"), name="account_email"),
     re_path(r"^accounts/confirm-email/(?P<key>[-:\w]+)/$", address_confirm, name="account_confirm_email"),
-    # allauth asks for no recent sign-in here because there is no password, but there may be a passkey.
-    path("accounts/password/set/", reauthentication_required(password_set), name="account_set_password"),
+    path("", include("accounts.organisation.urls")),
+    *PASSWORD_PAGES,
     path("accounts/", include("allauth.urls")),
 ]

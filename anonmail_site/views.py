@@ -18,6 +18,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts import appearance as looks
 from accounts.deletion import close_account
+from accounts.local_passwords import has_password_form, is_signup_open, takes_passwords
 from accounts.models import Theme, User
 from accounts.requests import user_of
 from aliases import naming
@@ -53,9 +54,16 @@ def icon(request: HttpRequest) -> HttpResponseBase:
 def navigation(request: HttpRequest) -> dict[str, object]:
     """A context processor: what the frame of each page needs, and the paused destinations."""
     user = getattr(request, "user", None)
-    frame = {"theme": looks.theme_of(request), "themes": Theme.choices, "languages": OWN_NAMES}
+    frame: dict[str, object] = {
+        "theme": looks.theme_of(request),
+        "themes": Theme.choices,
+        "languages": OWN_NAMES,
+        "providers": settings.OIDC_PROVIDERS,
+        "takes_passwords": takes_passwords(),
+        "has_password_form": has_password_form(),
+    }
     if not isinstance(user, User):
-        return frame | {"signup_open": settings.SIGNUP_OPEN}
+        return frame | {"signup_open": is_signup_open()}
     paused = PausedDestination.objects.filter(destination__user=user).select_related("destination")
     return frame | {
         "first_steps": partial(first_steps, user),

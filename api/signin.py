@@ -22,6 +22,7 @@ from drf_spectacular.utils import OpenApiResponse
 from rest_framework.fields import empty
 from rest_framework.request import Request
 
+from accounts.local_passwords import has_password_form
 from accounts.models import User
 from accounts.sign_ins import tell_of_sign_in
 from aliases.validation import clean_name, clean_text
@@ -178,8 +179,8 @@ class PasswordView(SignInView):
         return self.addys_field in self.fields and self.simplelogins_field not in self.fields
 
     def read(self) -> dict[str, Any]:
-        """The body's fields. Raises NotOffered if API_PASSWORD_LOGIN is off."""
-        if not settings.API_PASSWORD_LOGIN:
+        """The body's fields. Raises NotOffered if no password signs apps in."""
+        if not (settings.API_PASSWORD_LOGIN and has_password_form()):
             raise NotOffered(
                 gettext(
                     "Signing in with a password is off here. Make a token on the page Authentication tokens."

@@ -78,8 +78,8 @@ class TrustedProxyMiddleware(MiddlewareMixin):
     """Puts the client's own address into REMOTE_ADDR, and drops proxy headers from anyone untrusted.
 
     The client is the last address in X-Forwarded-For that is not a trusted proxy: the client itself may
-    have written what comes before it. After this middleware REMOTE_ADDR and X-Forwarded-Proto can be
-    trusted.
+    have written what comes before it. After this middleware REMOTE_ADDR, X-Forwarded-Proto and the headers
+    that name who has signed in (PROXY_SIGN_IN_HEADERS) can be trusted.
     """
 
     def process_request(self, request: HttpRequest) -> None:
@@ -98,7 +98,8 @@ class TrustedProxyMiddleware(MiddlewareMixin):
                     break
         else:
             client = peer
-            meta.pop("HTTP_X_FORWARDED_PROTO", None)
+            for name in ("HTTP_X_FORWARDED_PROTO", *settings.PROXY_SIGN_IN_HEADERS):
+                meta.pop(name, None)
         # In its one form: all of IPv4 mapped into IPv6 lies in one /64, and would count as one client.
         meta["REMOTE_ADDR"] = str(client) if client else ""
 

@@ -102,6 +102,8 @@ def logging_config(level: str, form: str = "text") -> dict[str, Any]:
             # aiosmtpd's own lines hold addresses, and whole messages at DEBUG.
             "mail.log": {"handlers": [], "propagate": False, "level": "CRITICAL"},
             "mail.debug": {"handlers": [], "propagate": False, "level": "CRITICAL"},
+            # django-auth-ldap's hold the addresses and names of whoever signs in.
+            "django_auth_ldap": {"handlers": [], "propagate": False, "level": "CRITICAL"},
             "gunicorn.error": {"handlers": [], "propagate": True, "level": "WARNING"},
             # waitress logs each request that waits for a thread.
             "waitress": {"handlers": [], "propagate": True, "level": "WARNING"},

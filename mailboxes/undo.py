@@ -9,8 +9,10 @@ from django.utils import timezone
 from django.utils.translation import gettext
 
 from accounts.address_mail import send_undone
+from accounts.local_passwords import takes_passwords
 from accounts.models import AddressChange, DestinationOnly, User
 from accounts.models.own_addresses import UNDO_PERIOD
+from accounts.organisation.arriving import disconnect_recent
 from core.db.violations import is_duplicate
 from core.exceptions import RuleError
 from mailboxes.changing import move_aliases
@@ -28,11 +30,12 @@ def undo(change: AddressChange) -> bool:
     """Give the account back to the address that was primary before `change`.
 
     That address becomes primary again, even if it was removed meanwhile. Sessions, tokens and the
-    password end. Addresses, passkeys and authenticator apps that were added since the change, or within
-    UNDO_PERIOD before it, are removed; removed addresses come back. The links of later changes end, so
-    that their holders cannot undo this.
+    password end. Addresses, passkeys, authenticator apps and connected accounts that were added since the
+    change, or within UNDO_PERIOD before it, are removed; removed addresses come back. The links of later
+    changes end, so that their holders cannot undo this.
 
-    Returns whether the mail with the link for a new password was sent. Raises UndoOver.
+    Returns whether the mail with the link for a new password was sent; without local passwords, there is
+    none to send. Raises UndoOver.
     """
     try:
         with transaction.atomic():
@@ -43,6 +46,8 @@ def undo(change: AddressChange) -> bool:
         # The address is kept, but the database has the last word.
         logger.error("address change %s cannot be undone", change.pk)
         raise UndoOver(gettext("This can no longer be undone.")) from error
+    if not takes_passwords():
+        return False
     try:
         send_undone(user)
     except OSError as error:
@@ -66,6 +71,7 @@ def _undo(change: AddressChange) -> User:
     for removed in since.filter(kind=Kind.REMOVED).exclude(address__in=[*taken, change.before]):
         _restore(user, removed)
     _end_second_factors(user, change)
+    disconnect_recent(user, change.at - UNDO_PERIOD)
     user.set_unusable_password()
     user.save(update_fields=["password"])
     user.end_sessions_and_tokens()

@@ -82,6 +82,7 @@ ONE_ROUND = {
     "e2e/test_journeys.py",
     "e2e/test_keys.py",
     "e2e/test_list.py",
+    "e2e/test_openid.py",
     "e2e/test_requests.py",
     "e2e/test_scenes.py",
     "e2e/test_steps.py",

@@ -11,6 +11,8 @@ os.environ["DNS_RESOLVERS"] = "127.0.0.1:1"
 os.makedirs(os.path.join(os.environ["VAR_DIR"], "static"), exist_ok=True)
 for name in ("SITE_URL", "ALLOWED_HOSTS", "TRUSTED_PROXIES", "SIGNUP_OPEN", "DEBUG", "EMAIL_URL"):
     os.environ.pop(name, None)
+for name in ("OIDC_PROVIDERS", "PROXY_USER_HEADER", "LDAP_URI", "LOCAL_PASSWORDS"):
+    os.environ.pop(name, None)
 
 from anonmail_site.settings import *  # noqa: E402, F403
 from anonmail_site.settings import DATABASES, STORAGES  # noqa: E402

@@ -18,7 +18,8 @@ from django.db import models, transaction
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from accounts.models import AddressChange, DestinationOnly, User
+from accounts.models import AddressChange, DestinationOnly, Identity, User
+from accounts.organisation.person import as_list
 from aliases.local_parts import check_local_part, resolved_form
 from aliases.models import Alias, AliasDestination, AliasExpiry, AliasPreferences, SenderDomain
 from aliases.validation import clean_name, clean_note, clean_text
@@ -57,7 +58,9 @@ class ConfigError(Exception):
 def export_config() -> Row:
     """The document, ready for `json.dump`, of one consistent moment."""
     with transaction.atomic():
-        users = User.objects.prefetch_related("emailaddress_set__destination_only", "authenticator_set")
+        users = User.objects.prefetch_related(
+            "emailaddress_set__destination_only", "authenticator_set", "identities"
+        )
         aliases = Alias.objects.select_related("owner", "expiry").with_destinations().order_by("pk")
         contacts = Contact.objects.select_related("alias").order_by("pk")
         return {
@@ -131,7 +134,11 @@ def _belongings(user: User) -> Row:
         lambda address: {"destination_only": hasattr(address, "destination_only")},
         without=["user"],
     )
-    return {"addresses": addresses, "authenticators": _rows(user.authenticator_set.all(), without=["user"])}
+    return {
+        "addresses": addresses,
+        "authenticators": _rows(user.authenticator_set.all(), without=["user"]),
+        "identities": _rows(user.identities.all(), without=["user"]),
+    }
 
 
 def _links(alias: Alias) -> Row:
@@ -262,6 +269,11 @@ class _Importer:
         for item in row.get("authenticators", []):
             # last_used_at may be null, but not blank
             _created(self._read(Authenticator, item, user=user), exclude=["last_used_at"])
+        for item in row.get("identities", []):
+            given = sorted(as_list(item.get("gave_domains")))
+            identity = self._read(Identity, item, user=user, gave_domains=given)
+            # These may be empty or null, but not blank.
+            _created(identity, exclude=["gave_domains", "last_used"])
 
     def _domain(self, row: Row) -> None:
         name = domain_to_ascii(_text(row, "name"))

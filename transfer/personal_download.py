@@ -4,7 +4,7 @@ from typing import Any
 
 from allauth.usersessions.models import UserSession
 
-from accounts.models import AddressChange, User
+from accounts.models import AddressChange, Identity, User
 from aliases.models import AliasPreferences, SenderDomain
 from contacts.models import Contact
 from domains.models import AccessGrant
@@ -63,6 +63,10 @@ def everything(user: User) -> dict[str, Any]:
         "second_factors": [
             {"type": factor.type, "created": factor.created_at.isoformat()}
             for factor in user.authenticator_set.order_by("pk")
+        ],
+        "connected_accounts": [
+            {"issuer": row.issuer, "subject": row.subject, "created": row.created.isoformat()}
+            for row in Identity.objects.owned_by(user)
         ],
         "sessions": [
             {"ip": str(row.ip), "user_agent": row.user_agent, "created": row.created_at.isoformat()}

@@ -3,11 +3,12 @@
 Statuses are those of the real server for an account without the right, or for a wrong request.
 """
 
-from django.conf import settings
 from django.utils.functional import Promise
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
 
+from accounts.local_passwords import is_signup_open, takes_passwords
 from api.answers import Answer
 from api.errors import BadInput, NeedSudo, NotOffered
 from api.inputs import Input
@@ -42,7 +43,7 @@ class Register(SignInView):
     @Call("Make an account: refused", takes=AddressAndPassword, refuses=(400,), needs_key=False)
     def post(self, request: Request) -> Answer:
         sentence = _("Only an admin can create accounts on this server.")
-        if settings.SIGNUP_OPEN:
+        if is_signup_open():
             sentence = _("Make your account on the web page: %(url)s")
         raise BadInput(str(sentence) % {"url": absolute_url("account_signup")})
 
@@ -56,15 +57,18 @@ Activate = refused(
 Reactivate = refused(
     "post", "Send the mail again", OPEN_THE_LINK, SIGN_IN, error=BadInput, takes=Address, scope=None
 )
-ForgotPassword = refused(
-    "post",
-    "Ask for a new password",
-    _("Ask for a new password on the web page: %(url)s"),
-    "account_reset_password",
-    error=BadInput,
-    takes=Address,
-    scope=None,
-)
+
+
+class ForgotPassword(SignInView):
+    @Call("Ask for a new password: refused", takes=Address, refuses=(400,), needs_key=False)
+    def post(self, request: Request) -> Answer:
+        if not takes_passwords():
+            sentence = gettext("Nobody has a password here. Sign in on the web page: %(url)s")
+            raise BadInput(sentence % {"url": absolute_url(SIGN_IN)})
+        sentence = gettext("Ask for a new password on the web page: %(url)s")
+        raise BadInput(sentence % {"url": absolute_url("account_reset_password")})
+
+
 Sudo = refused(
     "patch",
     "More rights for a token",

@@ -13,10 +13,10 @@ from django.urls import reverse
 from rest_framework.test import APIClient
 
 from accounts import admin as accounts_admin
-from accounts.models import LastAdmin, User
+from accounts.models import Identity, LastAdmin, User
 from aliases.issuing import issue
 from aliases.models import Alias
-from tests.rig.admin import act
+from tests.rig.admin import INLINES, act
 
 pytestmark = pytest.mark.django_db
 
@@ -90,12 +90,11 @@ def test_the_checkbox_in_the_form_deactivates_as_the_action_does(
 ) -> None:
     key = api(alice)
     url = reverse("admin:accounts_user_change", args=[alice.pk])
-    inline = {"emailaddress_set-TOTAL_FORMS": "0", "emailaddress_set-INITIAL_FORMS": "0"}
 
-    boss.post(url, {"name": "Alice", **inline})
+    boss.post(url, {"name": "Alice", **INLINES})
     alice.refresh_from_db()
     assert not alice.is_active
-    boss.post(url, {"name": "Alice", "is_active": "on", **inline})
+    boss.post(url, {"name": "Alice", "is_active": "on", **INLINES})
 
     alice.refresh_from_db()
     assert alice.is_active
@@ -135,6 +134,10 @@ def test_crafted_fields_change_nothing(boss: Client, alice: User) -> None:
         "emailaddress_set-INITIAL_FORMS": "0",
         "emailaddress_set-0-email": "evil@evil.test",
         "emailaddress_set-0-verified": "on",
+        "identities-TOTAL_FORMS": "1",
+        "identities-INITIAL_FORMS": "0",
+        "identities-0-issuer": "https://evil.test",
+        "identities-0-subject": "evil",
     }
 
     boss.post(
@@ -144,6 +147,7 @@ def test_crafted_fields_change_nothing(boss: Client, alice: User) -> None:
 
     assert User.objects.values().get(pk=alice.pk) == before
     assert not EmailAddress.objects.filter(email="evil@evil.test").exists()
+    assert not Identity.objects.exists()
 
 
 def test_the_form_for_a_new_user_makes_no_admin(boss: Client) -> None:
@@ -165,12 +169,11 @@ def test_the_link_is_sent_again(boss: Client, alice: User) -> None:
 
 def test_somebody_else_is_made_a_global_admin_and_no_longer_one(boss: Client, alice: User) -> None:
     url = reverse("admin:accounts_user_change", args=[alice.pk])
-    inline = {"emailaddress_set-TOTAL_FORMS": "0", "emailaddress_set-INITIAL_FORMS": "0"}
 
-    boss.post(url, {"name": "", "is_active": "on", "is_superuser": "on", **inline})
+    boss.post(url, {"name": "", "is_active": "on", "is_superuser": "on", **INLINES})
     alice.refresh_from_db()
     assert alice.is_superuser
-    boss.post(url, {"name": "", "is_active": "on", **inline})
+    boss.post(url, {"name": "", "is_active": "on", **INLINES})
 
     alice.refresh_from_db()
     assert not alice.is_superuser
@@ -198,10 +201,9 @@ def test_one_of_two_global_admins_may_go(root: User) -> None:
 def test_what_the_form_does_not_show_is_not_written(boss: Client, alice: User) -> None:
     """A password that changes while the form is open stays changed."""
     url = reverse("admin:accounts_user_change", args=[alice.pk])
-    inline = {"emailaddress_set-TOTAL_FORMS": "0", "emailaddress_set-INITIAL_FORMS": "0"}
 
     with CaptureQueriesContext(connection) as queries:
-        boss.post(url, {"name": "Alice", "is_active": "on", **inline})
+        boss.post(url, {"name": "Alice", "is_active": "on", **INLINES})
 
     (update,) = [q["sql"] for q in queries if q["sql"].startswith('UPDATE "accounts_user"')]
     assert '"name" = ' in update
@@ -215,9 +217,8 @@ def test_people_are_found_in_any_case(boss: Client, alice: User, root: User) -> 
 
 
 def test_a_deleted_account_leaves_no_trace_in_the_admins_log(boss: Client, alice: User) -> None:
-    inline = {"emailaddress_set-TOTAL_FORMS": "0", "emailaddress_set-INITIAL_FORMS": "0"}
     url = reverse("admin:accounts_user_change", args=[alice.pk])
-    boss.post(url, {"name": "Alice", "is_active": "on", **inline})
+    boss.post(url, {"name": "Alice", "is_active": "on", **INLINES})
     assert LogEntry.objects.filter(object_repr=alice.email).exists()
 
     act(boss, "accounts_user", "delete_accounts", alice.pk, confirmed="yes")

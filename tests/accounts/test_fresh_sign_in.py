@@ -14,6 +14,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from tests.rig.admin import INLINES
 from tests.rig.takeover import PASSWORD, THIEF, is_in, link_to, mail_to, sign_in
 from tokens.models import Token
 
@@ -101,8 +102,7 @@ def test_a_second_factor_is_asked_for_and_the_password_alone_does_nothing(alice:
 def test_an_old_session_of_an_admin_makes_no_other_admin(root: User, alice: User) -> None:
     browser = sign_in(root.email, "root-password-1")
     add = {"email": THIEF, "name": ""}
-    inline = {f"emailaddress_set-{name}": "0" for name in ("TOTAL_FORMS", "INITIAL_FORMS")}
-    change = {"name": "", "is_active": "on", "is_superuser": "on", **inline}
+    change = {"name": "", "is_active": "on", "is_superuser": "on", **INLINES}
 
     with time_machine.travel(timezone.now() + timedelta(hours=1)):
         answers = [

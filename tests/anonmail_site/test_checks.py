@@ -4,12 +4,28 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.checks import run_checks
 from pytest_django import Settings
 
+from accounts.organisation.sources import Directory, OpenIdProvider, TrustedProxy
+
 ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def provider(**changes: Any) -> OpenIdProvider:
+    known = {"issuer": "https://id.example.com", **changes}
+    return OpenIdProvider(key="main", name="Main", client_id="anonmail", **known)
+
+
+def directory(**changes: Any) -> Directory:
+    known = {"uri": "ldaps://ldap.example.com", **changes}
+    return Directory(key="ldap", name="LDAP", issuer="ldap", user_base="dc=example", **known)
+
+
+PROXY = TrustedProxy(key="proxy", name="Proxy", issuer="proxy", user_header="X-User", email_header="X-Email")
 
 
 def ids() -> set[str | None]:
@@ -56,11 +72,23 @@ def test_the_defaults_pass() -> None:
         ("MAIL_SUBMISSION_TLS_LISTEN", "127.0.0.1:465", "anonmail.E010"),
         ("METRICS_TOKEN", "x" * 31, "anonmail.E020"),
         ("SENTRY_DSN", "https://sentry.example.com/1", "anonmail.E021"),
+        ("OIDC_PROVIDERS", (provider(issuer="http://id.example.com"),), "anonmail.E030"),
+        ("OIDC_PROVIDERS", (provider(issuer="id.example.com"),), "anonmail.E030"),
+        ("OIDC_PROVIDERS", (provider(issuer="https://id.example.com/?realm=x"),), "anonmail.E030"),
+        ("OIDC_PROVIDERS", (provider(new_people=("*",), trusts_addresses=True),), "anonmail.W006"),
+        ("TRUSTED_PROXY", PROXY, "anonmail.E031"),
+        ("LOCAL_PASSWORDS", False, "anonmail.E032"),
+        ("LDAP_DIRECTORY", directory(uri="ldap://ldap.example.com"), "anonmail.E034"),
+        ("LDAP_DIRECTORY", directory(uri="https://ldap.example.com"), "anonmail.E034"),
+        ("LDAP_DIRECTORY", directory(admin_group="admins"), "anonmail.E034"),
     ],
 )
-def test_a_wrong_setting_is_named(settings: Settings, name: str, value: object, expected: str) -> None:
+def test_a_wrong_setting_is_named(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str, value: object, expected: str
+) -> None:
     from anonmail_site import checks
 
+    monkeypatch.setattr("anonmail_site.checks.find_spec", lambda package: package)
     setattr(settings, name, value)
     found = [
         message
@@ -76,6 +104,7 @@ def test_a_wrong_setting_is_named(settings: Settings, name: str, value: object, 
             checks.check_hooks,
             checks.check_monitoring,
             checks.check_passwords,
+            checks.check_sign_in,
         )
         for message in check()
     ]
@@ -135,6 +164,45 @@ def test_a_database_whose_locks_nobody_tried_is_refused(monkeypatch: pytest.Monk
     monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", "django.db.backends.mysql")
 
     assert [message.id for message in checks.check_database()] == ["anonmail.E005"]
+
+
+@pytest.mark.parametrize(
+    "uri", ["ldaps://ldap.example.com", "ldap://127.0.0.1:389", "ldapi:///var/run/ldapi", "ldap://localhost"]
+)
+def test_a_directory_gets_passwords_over_tls_or_on_this_machine(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    from anonmail_site import checks
+
+    monkeypatch.setattr("anonmail_site.checks.find_spec", lambda package: package)
+    settings.LDAP_DIRECTORY = directory(uri=uri)
+    assert list(checks.check_sign_in()) == []
+
+    settings.LDAP_DIRECTORY = directory(uri="ldap://ldap.example.com", start_tls=True)
+    assert list(checks.check_sign_in()) == []
+
+
+def test_a_directory_needs_its_library(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    from anonmail_site import checks
+
+    monkeypatch.setattr("anonmail_site.checks.find_spec", lambda package: None)
+    settings.LDAP_DIRECTORY = directory()
+
+    assert [message.id for message in checks.check_sign_in()] == ["anonmail.E033"]
+
+
+def test_a_deployment_keeps_secrets_in_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    from anonmail_site import checks
+
+    assert checks.check_client_secrets() == []
+    monkeypatch.setenv("OIDC_MAIN_CLIENT_SECRET_FILE", "/run/secrets/main")
+    assert checks.check_client_secrets() == []
+    monkeypatch.setenv("OIDC_MAIN_CLIENT_SECRET", "s3cret-of-main")
+
+    (warning,) = checks.check_client_secrets()
+
+    assert warning.id == "anonmail.W007"
+    assert "s3cret" not in f"{warning}"
 
 
 def test_a_unix_socket_may_be_trusted(settings: Settings) -> None:

@@ -9,7 +9,7 @@ from allauth.account.models import EmailAddress
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from accounts.models import User
+from accounts.models import Identity, User
 from aliases.issuing import issue
 from aliases.models import Alias, SenderDomain
 from contacts.book import add_contact
@@ -106,6 +106,8 @@ ROWS = {
     "account-json": (OK, OK, OK, False),
     "account-csv": (OK, OK, OK, False),
     "account-delete": (OK, OK, OK, True),
+    "connected-list": (OK, OK, OK, False),
+    "connected-remove": (NO, NO, NO, True),
 }
 # Paths below these have tables of their own (tests/api, tests/anonmail_site/test_admin.py) or are another
 # package's.
@@ -118,6 +120,10 @@ ELSEWHERE = ("api/", "admin/", "accounts/")
 # So is the choice of a theme and a language: tests/accounts/test_appearance.py.
 SIGNED = {"appearance", "manifest", "alias-unsubscribe", "api-docs", "api-schema", "icon", "metrics"}
 SIGNED |= {"account_confirm_email", "account_set_password", "address-undo"}
+# The sign-in pages that are not allauth's alone: tests/accounts/test_openid.py, test_local_passwords.py.
+SIGNED |= {"account_login", "emergency", "mfa_login_webauthn", "account_signup", "account_change_password"}
+SIGNED |= {"account_reset_password", "account_reset_password_from_key"}
+SIGNED |= {f"organisation-{deed}" for deed in ("begin", "connect", "confirm", "back")}
 
 
 def ours(patterns: list[URLPattern | URLResolver], prefix: str = "") -> Iterator[tuple[str, str | None]]:
@@ -145,6 +151,7 @@ class Things:
     key: DkimKey
     hook: Hook
     message: HookMessage
+    identity: Identity
 
     def url(self, name: str) -> str:
         if name.startswith("domain-") and name != "domain-list":
@@ -168,6 +175,8 @@ class Things:
             return reverse(name, args=[self.message.pk])
         if name == "hook" or (name.startswith("hook-") and name not in {"hook-list", "hook-new"}):
             return reverse(name, args=[self.hook.pk])
+        if name == "connected-remove":
+            return reverse(name, args=[self.identity.pk])
         if name == "token-revoke":
             return reverse(name, args=[self.token.pk])
         return reverse(name)
@@ -196,6 +205,7 @@ def things(alice: User, mallory: User, root: User, example_com: Domain, other_or
         key=make_keys(other_org)[0],
         hook=hook,
         message=write_test(hook),
+        identity=Identity.objects.create(user=alice, issuer="https://id.test", subject="alice"),
     )
 
 

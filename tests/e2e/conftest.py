@@ -12,7 +12,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
 from tests.conftest import missing
-from tests.e2e.scenes import Stage, set_stage
+from tests.e2e.scenes import PROVIDER, Stage, set_stage
 
 # Playwright's loop runs in the test's thread, where Django would refuse the ORM.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
@@ -87,4 +87,5 @@ def visit(browser: Browser, live_server: LiveServer) -> Iterator[Visit]:
 def stage(transactional_db: None, settings: Settings) -> Stage:
     settings.MAIL_HOSTNAME = "mx.example.com"
     settings.MAIL_SUBMISSION_TLS_LISTEN = "0.0.0.0:465"
+    settings.OIDC_PROVIDERS = (PROVIDER,)
     return set_stage()

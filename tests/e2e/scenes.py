@@ -11,7 +11,9 @@ from allauth.mfa.models import Authenticator
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import AddressChange, DestinationOnly, User
+from accounts.models import AddressChange, DestinationOnly, Identity, User
+from accounts.organisation.emergency import emergency_link
+from accounts.organisation.sources import OpenIdProvider
 from accounts.password_links import password_link
 from aliases.issuing import issue
 from aliases.models import Admits, Alias, SenderAnswer, SenderDomain
@@ -238,6 +240,7 @@ def set_stage() -> Stage:
     change = AddressChange.objects.record(alice, AddressChange.Kind.ADDED, added, by_api=True)
     set_hooks(alice)
     signed_in(alice, headers={"User-Agent": PHONE})
+    Identity.objects.create(user=alice, issuer=PROVIDER.issuer, subject="alice", last_used=timezone.now())
     careful = User.objects.create_user("careful@example.com", "careful-password-1")
     give_second_factors(careful)
     passkey = careful.authenticator_set.get(type=Authenticator.Type.WEBAUTHN)
@@ -285,6 +288,10 @@ def news_alias() -> Alias:
     return Alias.objects.get(hostname="news.test")
 
 
+# At which people of the stage can sign in, if it is in the settings.
+PROVIDER = OpenIdProvider(
+    key="main", name="Example ID", issuer="https://id.example.com/realms/main", client_id="anonmail"
+)
 PASSKEYS = "/accounts/2fa/webauthn/"
 
 SCENES = [
@@ -365,6 +372,10 @@ SCENES = [
     Scene("address-link-over", None, lambda stage: "/accounts/confirm-email/x/"),
     Scene("password-requested", None, lambda stage: "/accounts/password/reset/done/"),
     Scene("verification-sent", None, lambda stage: "/accounts/confirm-email/"),
+    Scene("connected", "alice", lambda stage: "/account/connected/"),
+    Scene("connected-none", "newcomer", lambda stage: "/account/connected/"),
+    Scene("emergency", None, lambda stage: urlsplit(emergency_link(stage.root)).path),
+    Scene("emergency-over", None, lambda stage: "/accounts/emergency/x/"),
     Scene("sessions", "alice", lambda stage: "/accounts/sessions/"),
     Scene("domains", "alice", lambda stage: "/domains/"),
     Scene("domain-access", "alice", lambda stage: "/domains/xn--bcher-kva.example/"),

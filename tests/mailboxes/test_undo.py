@@ -17,7 +17,7 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts.models import AddressChange, User
+from accounts.models import AddressChange, Identity, User
 from aliases.exceptions import AddressTaken
 from aliases.issuing import issue, issue_chosen
 from aliases.models import Alias
@@ -226,3 +226,15 @@ def test_a_thief_who_changes_the_address_in_the_same_moment_gains_nothing(alice:
     assert results[1] is None or results[1][0] in {"RightsEnded", "DoesNotExist"}
     assert User.objects.get().email == "alice@example.com"
     assert EmailAddress.objects.filter(primary=True).get().email == "alice@example.com"
+
+
+def test_an_account_elsewhere_that_was_connected_lately_is_disconnected(alice: User) -> None:
+    """A thief could sign in with it after the undo."""
+    old = Identity.objects.create(user=alice, issuer="https://id.test", subject="alice")
+    Identity.objects.filter(pk=old.pk).update(created=timezone.now() - timedelta(days=30))
+    Identity.objects.create(user=alice, issuer="https://id.test", subject="thief")
+    taken_over()
+
+    press(undo_link())
+
+    assert Identity.objects.get() == old

@@ -12,7 +12,7 @@ from allauth.mfa.models import Authenticator
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import Identity, User
 from aliases.issuing import issue
 from aliases.models import Alias, AliasPreferences, SenderDomain
 from contacts.book import add_contact
@@ -30,6 +30,9 @@ def rich_installation() -> None:
     second = EmailAddress.objects.create(user=alice, email="alice@elsewhere.test", verified=True)
     EmailAddress.objects.create(user=alice, email="new@elsewhere.test", verified=False)
     Authenticator.objects.create(user=alice, type="totp", data={"secret": "JBSWY3DPEHPK3PXP"})
+    Identity.objects.create(
+        user=alice, issuer="https://id.test", subject="a1", gave_admin=True, gave_domains=["example.com"]
+    )
     User.objects.create_user("gone@example.com").deactivate()
     example = Domain.objects.create(name="example.com", anonmail_enabled=True, alias_quota=99)
     bucher = Domain.objects.create(name="xn--bcher-kva.example", anonmail_enabled=True, comment="ünïcode")
@@ -103,6 +106,7 @@ def test_an_export_holds_every_field_there_is() -> None:
         AliasPreferences: (document["preferences"][0], set()),
         Contact: (document["contacts"][0], {"id"}),
         SenderDomain: (document["senders"][0], {"id"}),
+        Identity: (document["users"][1]["identities"][0], {"id", "user"}),
     }
 
     for model, (row, elsewhere) in known.items():
