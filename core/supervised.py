@@ -1,5 +1,6 @@
 """What a process owes its supervisor: to say that it serves, and to end when the supervisor has ended."""
 
+import atexit
 import os
 import signal
 from contextlib import suppress
@@ -33,6 +34,8 @@ def end_with_supervisor() -> None:
     # A timer, not a thread: gunicorn and the mail server fork, and a fork should find no other thread.
     signal.signal(signal.SIGALRM, look)
     signal.setitimer(signal.ITIMER_REAL, _EVERY, _EVERY)
+    # Python gives the signal back its default, which is to kill, before it has cleaned up.
+    atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)
 
 
 def report_serving() -> None:
