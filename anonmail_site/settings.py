@@ -180,7 +180,7 @@ MIDDLEWARE = [
     "api.middleware.ApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "mail.autoconfig.AutoconfigMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "anonmail_site.static_files.StaticFilesMiddleware",
     # Adds octets at random, so that lengths tell nothing about what is in a page (BREACH).
     "django.middleware.gzip.GZipMiddleware",
     "csp.middleware.CSPMiddleware",
