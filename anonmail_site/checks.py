@@ -40,6 +40,8 @@ SECRET = re.compile(
 )
 # A line of `.env` that sets something.
 SET = re.compile(r"^(?:export )?(\w+)=", re.MULTILINE)
+# More would make a stop look like a server that hangs; TimeoutStopSec in deploy/systemd is longer.
+DRAIN_SECONDS_MAX = 60
 ENGINES = ("django.db.backends.sqlite3", "core.db.postgresql")
 
 METRICS_TOKEN_MIN = 32
@@ -118,6 +120,14 @@ def check_limits() -> Iterator[CheckMessage]:
     for name in LIMITS:
         if getattr(settings, name) < 1:
             yield Error(f"{name} must be at least 1.", hint=f"Correct or remove {name}.", id="anonmail.E004")
+
+
+@_site
+def check_drain() -> Iterator[CheckMessage]:
+    """The web server goes on for a while at most when it is told to stop."""
+    if not 0 <= settings.WEB_DRAIN_SECONDS <= DRAIN_SECONDS_MAX:
+        sentence = f"WEB_DRAIN_SECONDS must be from 0 to {DRAIN_SECONDS_MAX}."
+        yield Error(sentence, hint="Correct or remove WEB_DRAIN_SECONDS.", id="anonmail.E004")
 
 
 @_site

@@ -119,6 +119,8 @@ WEB_PLACE = _web_place()
 WEB_WORKERS: int = number("WEB_WORKERS", 2)
 # Threads of each web process.
 WEB_THREADS: int = number("WEB_THREADS", 16)
+# Seconds for which a server that is told to stop goes on serving, and is not ready for load balancers.
+WEB_DRAIN_SECONDS: int = number("WEB_DRAIN_SECONDS", 0)
 
 # --- Logs ---------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from core.client_address import is_trusted
 from core.db.availability import UNAVAILABLE, Condition, condition_after
 from core.db.locks import limit_lock_wait, write_turn
 from core.heartbeats import Heartbeat
+from core.supervised import is_stopping
 from mail.models import SiteFault
 
 # How long an answer is given again, and after how long without another one the database counts as away.
@@ -131,6 +132,8 @@ class HealthMiddleware:
 
     def in_words(self, request: HttpRequest) -> HttpResponse:
         """Whether this server is ready, in SimpleLogin's words."""
+        if is_stopping():
+            return HttpResponse("stopping", status=503, content_type="text/plain")
         if self.probe().is_ready:
             return HttpResponse("success", content_type="text/plain")
         return HttpResponse("no database", status=503, content_type="text/plain")
@@ -140,7 +143,12 @@ class HealthMiddleware:
         return JsonResponse({"status": "ok"})
 
     def ready(self, request: HttpRequest) -> HttpResponse:
-        """Whether this server can do its work; to those whom we know, what is right and wrong."""
+        """Whether this server can do its work; to those whom we know, what is right and wrong.
+
+        One that is about to stop says so to all: whoever sends it requests should send them elsewhere.
+        """
+        if is_stopping():
+            return JsonResponse({"status": "stopping"}, status=503)
         health = self.probe()
         told = {"status": "ok" if health.is_ready else "unavailable"}
         if is_told_more(request):

@@ -287,6 +287,7 @@ if LDAP_DIRECTORY and find_spec("django_auth_ldap"):
 WEB_WORKERS: int = environment.WEB_WORKERS
 # Threads of each web process.
 WEB_THREADS: int = environment.WEB_THREADS
+WEB_DRAIN_SECONDS: int = environment.WEB_DRAIN_SECONDS
 # Passwords that each process checks at the same time. Each takes 100 MiB.
 PASSWORD_HASHES_AT_ONCE = number("PASSWORD_HASHES_AT_ONCE", 1)
 PASSWORD_HASHERS = [

@@ -21,7 +21,7 @@ from gunicorn.systemd import sd_notify
 
 from core.listening import FIRST_GIVEN
 from core.logs import logging_config
-from core.supervised import REPORT, SUPERVISOR
+from core.supervised import REPORT, STAYING, SUPERVISOR
 
 logger = logging.getLogger("anonmail_site.supervisor")
 
@@ -76,14 +76,23 @@ class Child:
 
 
 class Supervisor:
-    """Runs the parts, each with its sockets."""
+    """Runs the parts, each with its sockets.
 
-    def __init__(self, parts: Mapping[str, Sequence[tuple[str, int]]]) -> None:
+    `drain_seconds`: for so long, a supervisor that is told to stop only says so to its web processes. They
+    answer load balancers that they are not ready, and go on serving until nobody sends them anything.
+    """
+
+    def __init__(self, parts: Mapping[str, Sequence[tuple[str, int]]], drain_seconds: int = 0) -> None:
         self.parts = [
             Part(name, [sys.executable, *PARTS[name]], [(label, _moved(number)) for label, number in sockets])
             for name, sockets in parts.items()
         ]
         self.children: dict[int, Child] = {}
+        self.drain_seconds = drain_seconds if "web" in parts else 0
+        # The other end, which is ours, is closed to say that all will stop.
+        self.staying, self.our_end = map(_moved, os.pipe())
+        # When everything is stopped, once somebody has asked for it.
+        self.stop_at: float | None = None
         self.failed = ""
         self.has_told = False
         self.survives_terminal = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
@@ -99,6 +108,8 @@ class Supervisor:
                 arrived = signal.sigtimedwait(_SIGNALS, _POLL)
                 number = arrived.si_signo if arrived else 0
                 if number in (signal.SIGTERM, signal.SIGINT) or (number == signal.SIGHUP and self._hang_up()):
+                    self._drain()
+                if self.stop_at is not None and time.monotonic() >= self.stop_at:
                     break
                 self._reap()
                 self._hear()
@@ -107,6 +118,16 @@ class Supervisor:
         finally:
             sd_notify("STOPPING=1", logger)
             self._stop()
+
+    def _drain(self) -> None:
+        """Tell the processes that they will be stopped. Whoever asks a second time does not wait."""
+        if self.stop_at is not None or not self.drain_seconds or not self._have_served():
+            self.stop_at = time.monotonic()
+            return
+        logger.info("stopping in %s seconds", self.drain_seconds)
+        sd_notify("STOPPING=1", logger)
+        os.close(self.our_end)
+        self.stop_at = time.monotonic() + self.drain_seconds
 
     def _start_due(self) -> None:
         for part in self.parts:
@@ -123,13 +144,14 @@ class Supervisor:
     def _start(self, part: Part) -> None:
         report, its_end = os.pipe()
         its_end = _moved(its_end)
-        descriptors = [number for _label, number in part.sockets] + [its_end]
+        descriptors = [number for _label, number in part.sockets] + [its_end, self.staying]
         environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"} | {
             # The id is passed on, because this process may have ended by the time the others look for it.
             SUPERVISOR: str(os.getpid()),
             "LISTEN_FDS": str(len(part.sockets)),
             "LISTEN_FDNAMES": ":".join(label for label, _number in part.sockets),
             REPORT: str(FIRST_GIVEN + len(part.sockets)),
+            STAYING: str(FIRST_GIVEN + len(part.sockets) + 1),
         }
         process = os.posix_spawn(
             _WITH_OWN_ID[0],
@@ -153,6 +175,8 @@ class Supervisor:
         if self.has_terminal and not _has_terminal():
             self.has_terminal = False
             return not self.survives_terminal
+        if self.stop_at is not None:
+            return False
         logger.info("reloading")
         sd_notify("RELOADING=1", logger)
         self.has_told = False
@@ -221,6 +245,10 @@ class Supervisor:
                 os.killpg(child.process, signal.SIGKILL)
 
     def _stop(self) -> None:
+        for part in self.parts:
+            # Otherwise, connections would wait here for processes that accept no more, and then be reset.
+            for _label, number in part.sockets:
+                os.close(number)
         for child in list(self.children.values()):
             if child.stop_by is None:
                 self._end(child)
@@ -251,7 +279,7 @@ def main() -> None:
     # Files that these processes create are private to this user.
     os.umask(0o077)
     logging.config.dictConfig(logging_config("INFO", sys.argv[2]))
-    if failed := Supervisor(json.loads(sys.argv[1])).run():
+    if failed := Supervisor(json.loads(sys.argv[1]), int(sys.argv[3])).run():
         sys.exit(f"The {failed} process could not start, so everything was stopped.")
     sys.stdout.write("Stopped.\n")
 

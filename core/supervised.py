@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import select
 import signal
 from contextlib import suppress
 from types import FrameType
@@ -10,6 +11,8 @@ from types import FrameType
 SUPERVISOR = "ANONMAIL_SUPERVISOR"
 # The same: the file descriptor of a pipe to it.
 REPORT = "ANONMAIL_REPORT"
+# The same: the file descriptor of a pipe whose other end the supervisor closes when it is about to stop.
+STAYING = "ANONMAIL_STAYING"
 # Seconds between checks.
 _EVERY = 0.5
 
@@ -44,3 +47,17 @@ def report_serving() -> None:
         # A second worker may have nobody to tell.
         with suppress(OSError):
             os.write(int(number), b"serving")
+
+
+def is_stopping() -> bool:
+    """Whether the supervisor is about to stop this process, or has ended. Costs one system call.
+
+    False without a supervisor.
+    """
+    number = os.environ.get(STAYING, "")
+    if not number.isdigit():
+        return False
+    poll = select.poll()
+    poll.register(int(number), select.POLLIN)
+    # Nothing is ever written into this pipe.
+    return bool(poll.poll(0))

@@ -1,5 +1,6 @@
 """What load balancers and monitors ask, and what a stranger learns and can do with it."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ from django.db import InterfaceError, OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from pytest_django import Settings
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from anonmail_site import health
 from anonmail_site.health import Health, Probe, look
 from core.db.availability import Condition
 from core.heartbeats import FRESH, Heartbeat
+from core.supervised import STAYING
 from mail.models import SiteFault
 from tests.rig.faults import FullDisk, full, small_disk
 from tests.rig.read_only import read_only
@@ -109,6 +111,36 @@ def test_an_sqlite_database_on_a_full_disk_is_not_ready(monkeypatch: pytest.Monk
 
     assert while_full == (503, fields(status="unavailable", database="full", mail="unknown", queue="unknown"))
     assert after[0] == 200
+
+
+def test_a_server_that_is_about_to_stop_is_not_ready_for_anybody(
+    client: Client, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    """The supervisor says so by closing its end of a pipe, which happens too when it is killed."""
+    theirs, ours = os.pipe()
+    monkeypatch.setenv(STAYING, str(theirs))
+    try:
+        assert ready(client) == (200, fields())
+        os.close(ours)
+
+        # The database is not asked.
+        with django_assert_num_queries(0):
+            assert ready(client) == (503, {"status": "stopping"})
+            in_words, live = client.get("/health"), client.get("/health/live")
+    finally:
+        os.close(theirs)
+
+    assert (in_words.status_code, in_words.content) == (503, b"stopping")
+    assert live.status_code == 200
+
+
+@pytest.mark.parametrize("text", ["", "none", "-1"])
+def test_a_server_without_a_supervisor_is_not_about_to_stop(
+    client: Client, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv(STAYING, text)
+
+    assert ready(client) == (200, fields())
 
 
 def test_a_mail_process_is_alive_while_its_last_sign_is_young() -> None:

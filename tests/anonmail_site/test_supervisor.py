@@ -1,11 +1,13 @@
 """`manage.py serve` under load, in a terminal that closes, with broken settings, and under systemd."""
 
+import errno
 import os
 import pty
 import re
 import shutil
 import signal
 import smtplib
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -234,6 +236,64 @@ def test_a_reload_that_fails_leaves_the_old_processes(start: Start, tmp_path: Pa
     os.kill(start.process.pid, signal.SIGHUP)
     assert is_soon(lambda: not any(map(is_running, before.values())), 60)
     assert ask(start.port, "GET", "/accounts/login/")[0] == 200
+
+
+def is_ready(port: int) -> tuple[int, bytes]:
+    """What a stranger is told."""
+    status, _headers, body = ask(port, "GET", "/health/ready", **{"X-Forwarded-For": "192.0.2.7"})
+    return status, body
+
+
+STOPPING = (503, b'{"status": "stopping"}')
+
+
+def test_a_server_that_is_to_stop_says_so_and_serves_on_for_a_while(tmp_path: Path) -> None:
+    with running(tmp_path, free_port(), WEB_DRAIN_SECONDS="8") as start:
+        assert is_soon(lambda: is_ready(start.port) == (200, b'{"status": "ok"}'), 60), start.said
+        # The supervisor has heard of it.
+        time.sleep(0.5)
+        start.process.terminate()
+
+        assert is_soon(lambda: is_ready(start.port) == STOPPING, 4)
+        # What is new is still answered, and a reload changes nothing.
+        os.kill(start.process.pid, signal.SIGHUP)
+        assert ask(start.port, "GET", "/accounts/login/")[0] == 200
+        assert is_ready(start.port) == STOPPING
+        assert start.process.wait(60) == 0
+    assert "reloading" not in start.said
+    assert start.said.strip().endswith("Stopped.")
+
+
+def test_who_asks_a_second_time_does_not_wait(tmp_path: Path) -> None:
+    with running(tmp_path, free_port(), WEB_DRAIN_SECONDS="60") as start:
+        assert is_soon(lambda: is_ready(start.port) == (200, b'{"status": "ok"}'), 60), start.said
+        time.sleep(0.5)
+        start.process.terminate()
+        assert is_soon(lambda: is_ready(start.port) == STOPPING, 10)
+
+        start.process.terminate()
+
+        assert start.process.wait(40) == 0
+
+
+def test_nobody_waits_at_a_server_that_finishes_its_last_request(start: Start) -> None:
+    """A new connection is refused at once, so that its client can go elsewhere."""
+    head = "POST /api/alias/random/new HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += f"Authentication: {credentials(start)}\r\nContent-Length: 2\r\n\r\n{{"
+    with socket.create_connection(("127.0.0.1", start.port), 30) as slow:
+        slow.sendall(head.encode())
+        time.sleep(0.5)
+        start.process.terminate()
+
+        def is_refused() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", start.port)) == errno.ECONNREFUSED
+
+        assert is_soon(is_refused, 8)
+        assert start.process.poll() is None
+        slow.sendall(b"}")
+        assert slow.recv(100).startswith(b"HTTP/1.1 201 ")
+    assert start.process.wait(40) == 0
 
 
 def test_a_part_that_cannot_start_at_first_stops_everything(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from anonmail_site.checks import DRAIN_SECONDS_MAX
+from anonmail_site.supervisor import STOP_TIMEOUT
 from tests.conftest import missing
 
 UNITS = Path(__file__).resolve().parents[2] / "deploy" / "systemd"
@@ -47,3 +49,13 @@ def test_a_service_can_do_little_besides_its_work(service: str) -> None:
     level = re.search(r"Overall exposure level for \S+: ([\d.]+) ", found.stdout)
     assert level, found.stderr
     assert float(level[1]) < EXPOSURE_MAX
+
+
+@pytest.mark.parametrize(("service", "drain"), [("web", DRAIN_SECONDS_MAX), ("mail", 0)])
+def test_what_is_underway_is_finished_before_systemd_kills(service: str, drain: int) -> None:
+    text = (UNITS / f"anonmail-{service}.service").read_text()
+
+    found = re.search(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
+
+    assert found
+    assert int(found[1]) > drain + STOP_TIMEOUT

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 import anonmail_site
-from anonmail_site.environment import LOG_FORMAT, WEB_PLACE
+from anonmail_site.environment import LOG_FORMAT, WEB_DRAIN_SECONDS, WEB_PLACE
 from anonmail_site.first_steps import refuse_root
 from anonmail_site.supervisor import PARTS
 from core.listening import given_sockets, listening_socket
@@ -91,5 +91,6 @@ def become_supervisor(sockets: Mapping[str, Named]) -> None:
     # For this process and those that it starts, wherever they were started.
     places = [str(Path(anonmail_site.__path__[0]).parent), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, places))
-    command = [sys.executable, "-m", "anonmail_site.supervisor", json.dumps(descriptors), LOG_FORMAT]
+    arguments = [json.dumps(descriptors), LOG_FORMAT, str(WEB_DRAIN_SECONDS)]
+    command = [sys.executable, "-m", "anonmail_site.supervisor", *arguments]
     os.execv(sys.executable, command)  # noqa: S606 - our own command line
