@@ -12,6 +12,8 @@ import pytest
 import yaml
 from django.core.management import get_commands
 
+from anonmail_site.supervisor import STOP_TIMEOUT
+
 ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = ROOT / "deploy" / "kubernetes"
 KUSTOMIZATION = yaml.safe_load((MANIFESTS / "kustomization.yaml").read_text())
@@ -76,3 +78,17 @@ def test_no_container_can_become_more_than_it_is() -> None:
         assert confined["capabilities"]["drop"] == ["ALL"], container["name"]
         # Postfix starts programs of another group (postdrop, postqueue).
         assert container["name"] == "postfix" or not confined["allowPrivilegeEscalation"], container["name"]
+
+
+def test_a_web_pod_serves_until_nobody_asks_it_and_then_has_time_to_finish() -> None:
+    (pod,) = [
+        each["spec"]["template"]["spec"]
+        for each in objects()
+        if each["kind"] == "Deployment" and each["metadata"]["name"] == "web"
+    ]
+    (web,) = pod["containers"]
+    (drain,) = [int(each["value"]) for each in web["env"] if each["name"] == "WEB_DRAIN_SECONDS"]
+
+    assert web["args"] == ["serve", "web"]
+    assert web["readinessProbe"]["periodSeconds"] * web["readinessProbe"]["failureThreshold"] < drain
+    assert pod["terminationGracePeriodSeconds"] > drain + STOP_TIMEOUT
