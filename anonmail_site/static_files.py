@@ -11,7 +11,7 @@ from whitenoise.responders import MissingFileError
 _WITH_DIGEST = re.compile(r"\.[0-9a-f]{12}\.\w+\Z")
 
 
-class StaticFilesMiddleware(WhiteNoiseMiddleware):
+class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
     """WhiteNoise, which lists the files when it starts, and then looks again for what it does not know.
 
     While hosts are upgraded one after the other, a page of the new release can ask an old process for its

@@ -6,6 +6,7 @@ Nothing that was answered is forgotten, no letter is lost, and none arrives twic
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from tests.conftest import missing
 from tests.ha.conftest import Start
 from tests.rig import mta
 from tests.rig.availability.databases import Pair
+from tests.rig.availability.hosts import DRAIN_SECONDS
 from tests.rig.availability.proxies import pgbouncer
-from tests.rig.availability.requests import Load
+from tests.rig.availability.requests import THREADS, Load
 from tests.rig.availability.site import Outcome, under_load
 from tests.rig.faults import FullDisk, full, small_disk
 from tests.rig.letters import Senders, wait_until
@@ -114,8 +116,7 @@ def test_the_old_primary_comes_back_as_if_nothing_had_happened(
         answered_again(load, time.monotonic())
         databases.primary.start()
         # New connections reach whichever server is named first and takes changes.
-        site.web[0].end()
-        site.web[0].start()
+        site.restart_web(1)
         time.sleep(AWAY)
         assert databases.standby is not None
         alone = databases.addresses(databases.primary) - databases.addresses(databases.standby)
@@ -181,6 +182,7 @@ def test_a_web_host_is_killed(start: Start, databases: Pair) -> None:
         site.web[0].kill()
         time.sleep(AWAY)
         site.web[0].start()
+        site.web[0].wait()
         answered_again(load, time.monotonic())
 
     databases.start()
@@ -189,7 +191,7 @@ def test_a_web_host_is_killed(start: Start, databases: Pair) -> None:
 
         nothing_is_lost(outcome)
         # What was underway there.
-        assert outcome.failed <= 4
+        assert outcome.failed <= THREADS
 
 
 @REHEARSAL
@@ -234,3 +236,58 @@ def test_everything_is_restarted_in_turn(start: Start, databases: Pair) -> None:
 
         nothing_is_lost(outcome)
         assert outcome.failed == 0
+
+
+@REHEARSAL
+def test_the_web_hosts_are_reloaded_in_turn(start: Start, databases: Pair) -> None:
+    def fault(load: Load, senders: Senders) -> None:
+        for web in site.web:
+            web.reload()
+
+    databases.start()
+    with start() as site:
+        outcome = under_load(site, fault, "rolling reload", lambda: databases.primary)
+
+        nothing_is_lost(outcome)
+        assert outcome.failed == 0
+
+
+@REHEARSAL
+def test_both_web_hosts_are_restarted_within_a_second(start: Start, databases: Pair) -> None:
+    """No way to restart: both still serve for a while, and then nobody does. Nothing is forgotten."""
+
+    def fault(load: Load, senders: Senders) -> None:
+        with ThreadPoolExecutor() as together:
+            first = together.submit(site.restart_web, 1)
+            time.sleep(0.5)
+            site.restart_web(2)
+            first.result()
+
+    databases.start()
+    with start() as site:
+        outcome = under_load(site, fault, "both web hosts restarted at once", lambda: databases.primary)
+
+        nothing_is_lost(outcome)
+
+
+@REHEARSAL
+def test_a_web_host_is_killed_while_the_other_one_restarts(start: Start, databases: Pair) -> None:
+    """That one is all that is left: it still serves for a while, and then its socket keeps whoever comes."""
+
+    def fault(load: Load, senders: Senders) -> None:
+        with ThreadPoolExecutor() as together:
+            restart = together.submit(site.restart_web, 2)
+            time.sleep(DRAIN_SECONDS / 2)
+            site.web[0].kill()
+            restart.result()
+        answered_again(load, time.monotonic())
+        site.web[0].start()
+        site.web[0].wait()
+
+    databases.start()
+    with start() as site:
+        name = "web host killed while the other one restarts"
+        outcome = under_load(site, fault, name, lambda: databases.primary)
+
+        # Whoever came while none was there was told so.
+        nothing_is_lost(outcome)

@@ -29,10 +29,10 @@ def _program(name: str) -> str:
     return found
 
 
-def haproxy_configuration(directory: Path, port: int, web: Sequence[int], probe: str) -> str:
+def haproxy_configuration(directory: Path, port: int, web: Sequence[int], probe: str = "") -> str:
     """deploy/haproxy.cfg for web hosts at these ports of this machine, served over plain http.
 
-    Its socket is in the directory.
+    Its socket is in the directory. `probe`: what it asks them, if not what the file says.
     """
     text = (DEPLOY / "haproxy.cfg").read_text()
     text = re.sub(r"\n    bind :80\n    bind :443 .*", f"\n    bind 127.0.0.1:{port}", text)
@@ -40,13 +40,17 @@ def haproxy_configuration(directory: Path, port: int, web: Sequence[int], probe:
     servers = "".join(f"    server web{n} 127.0.0.1:{each}\n" for n, each in enumerate(web, start=1))
     text = re.sub(r"(    server .*\n)+", servers, text)
     text = text.replace("/run/haproxy", str(directory))
-    return text.replace("mail.example.com", "localhost").replace("/health/ready", probe)
+    if probe:
+        text = text.replace("/health/ready", probe).replace("/health/live", probe)
+    return text.replace("mail.example.com", "localhost")
 
 
 @contextmanager
-def haproxy(directory: Path, web: Sequence[int], probe: str) -> Iterator[int]:
-    """The port at which HAProxy serves these web hosts, which it asks at the path `probe`, while the block
-    runs. Raises Missing."""
+def haproxy(directory: Path, web: Sequence[int], probe: str = "") -> Iterator[int]:
+    """The port at which HAProxy serves these web hosts while the block runs. Raises Missing.
+
+    `probe`: what it asks them, if not what deploy/haproxy.cfg says.
+    """
     program = _program("haproxy")
     (port,) = free_ports(1)
     configuration = directory / "haproxy.cfg"
@@ -57,14 +61,16 @@ def haproxy(directory: Path, web: Sequence[int], probe: str) -> Iterator[int]:
 
 def tell_haproxy(directory: Path, web: int, state: str) -> None:
     """Give the web host of this number that state: `drain` takes it out, `ready` puts it back."""
-    assert not _asked(directory, f"set server anonmail/web{web} state {state}").strip()
+    for backend in ("anonmail", "anonmail_alive"):
+        assert not _asked(directory, f"set server {backend}/web{web} state {state}").strip()
 
 
-def is_up(directory: Path, web: int) -> bool:
-    """Whether HAProxy sends requests to the web host of this number."""
+def state(directory: Path, web: int) -> str:
+    """What HAProxy takes the web host of this number for: UP, NOLB (it gets nothing new) or DOWN."""
     head, *lines = _asked(directory, "show stat").removeprefix("# ").splitlines()
     rows = csv.DictReader([head, *lines])
-    return any(row["svname"] == f"web{web}" and row["status"].startswith("UP") for row in rows)
+    (found,) = (row for row in rows if (row["pxname"], row["svname"]) == ("anonmail", f"web{web}"))
+    return found["status"]
 
 
 def _asked(directory: Path, command: str) -> str:

@@ -1,9 +1,11 @@
 """A site on two web hosts, two mail hosts and two databases, under load, and what a fault did to it."""
 
+import os
 import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,25 +13,25 @@ from pathlib import Path
 from tests.rig import mta
 from tests.rig.availability.databases import Pair
 from tests.rig.availability.hosts import MailHost, WebHost
-from tests.rig.availability.proxies import haproxy, is_up, tell_haproxy
+from tests.rig.availability.proxies import haproxy, state, tell_haproxy
 from tests.rig.availability.requests import Load, longest_pause
 from tests.rig.faults import ROOT, environment, report
 from tests.rig.letters import Senders, account, letters_to, wait_until
 from tests.rig.mta import Ports, Postfix, Sink
 from tests.rig.postgresql import Server
 
-# Letters, and the seconds between two of a connection: a fault of ten seconds happens while they come in.
-LETTERS = 400
+# Letters, and the seconds between two of a connection: a fault of ten seconds happens while they come in. The
+# suite's faults are shorter.
+LETTERS = 400 if os.environ.get("FAULT_TABLE") else 160
 LETTER_PAUSE = 0.3
 # So many requests and letters have been answered when the fault begins.
 UNDERWAY = 40
-# Seconds that requests have to end on a web host that gets no more, and for which one may take to come back.
-DRAINING, RETURN = 2.0, 60.0
+# Seconds that requests have to end on a web host that was taken out, and that HAProxy has to notice that one
+# is back (docs/high-availability.md).
+DRAINING, NOTICING = 2.0, 5.0
 # Seconds until everything has arrived.
 DRAINED = 300.0
 NO_LIMIT = "1000000000"
-# deploy/haproxy.cfg's
-PROBE = "/health/ready"
 
 
 @dataclass
@@ -59,14 +61,27 @@ class Site:
         """Restart Anonmail on each host, in the order of docs/high-availability.md, over these files."""
         for mail in self.mail:
             mail.upgrade(root)
-        for number, web in enumerate(self.web, start=1):
+        for number in range(1, len(self.web) + 1):
+            self.restart_web(number, root)
+            time.sleep(NOTICING)
+
+    def restart_web(self, number: int, root: Path = ROOT) -> None:
+        """Restart the web host of this number over these files, and wait until it serves."""
+        web = self.web[number - 1]
+        is_taken_out = not web.drains_itself
+        if is_taken_out:
             tell_haproxy(self.place, number, "drain")
             time.sleep(DRAINING)
-            web.end()
-            web.root = root
-            web.start()
+        web.end()
+        web.root = root
+        web.start()
+        web.wait()
+        if is_taken_out:
             tell_haproxy(self.place, number, "ready")
-            wait_until(lambda number=number: is_up(self.place, number), RETURN, "the web host's return")
+
+    def state(self, number: int) -> str:
+        """What HAProxy takes the web host of this number for: UP, NOLB or DOWN."""
+        return state(self.place, number)
 
     def wait_until_delivered(self) -> None:
         """Wait until no Postfix has anything left."""
@@ -151,12 +166,13 @@ def running(
     url: str,
     postfixes: Sequence[tuple[Postfix, Ports]],
     root: Path = ROOT,
-    probe: str = PROBE,
+    probe: str = "",
+    **more: str,
 ) -> Iterator[Site]:
     """Two web hosts behind HAProxy and a mail host for each Postfix, over databases that run.
 
-    `root`: the files of the revision that runs on all of them. `probe`: what HAProxy asks them.
-    Raises tests.rig.postgresql.Missing.
+    `root`: the files of the revision that runs on all of them. `probe`: what HAProxy asks them, if not what
+    deploy/haproxy.cfg says. `more`: settings of all hosts. Raises tests.rig.postgresql.Missing.
     """
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="anonmail-site-")))
@@ -168,6 +184,7 @@ def running(
             ALIASES_PER_HOUR=NO_LIMIT,
             ALIASES_PER_DAY=NO_LIMIT,
             MAIL_UNKNOWN_PER_CLIENT="0",
+            **more,
         )
         sink = Sink()
         web = [WebHost(env, place / f"web{number}.log", root) for number in (1, 2)]
@@ -176,13 +193,16 @@ def running(
             for number, (postfix, ports) in enumerate(postfixes, start=1)
         ]
         for host in web:
-            stack.callback(host.end)
+            stack.callback(host.kill)
             host.start()
         for each in mail:
             stack.callback(each.postfix.empty)
             stack.enter_context(mta.far_end(sink, each.ports.sink))
             stack.callback(each.end)
-            each.anonmail.start()
+        with ThreadPoolExecutor() as together:
+            list(together.map(lambda each: each.anonmail.start(), mail))
+        for host in web:
+            host.wait(probe or "/health/ready")
         proxy = stack.enter_context(haproxy(place, [host.port for host in web], probe))
         site = Site(databases, web, mail, sink, proxy, place)
         wait_until(lambda: answers(site), 30, "an answer through HAProxy")
