@@ -28,13 +28,19 @@ class _Values(FileAwareMapping):  # type: ignore[misc]
         except (OSError, UnicodeDecodeError) as error:
             reason = why(error) if isinstance(error, OSError) else "its file is not text in UTF-8."
             raise SystemExit(f"{key}_FILE cannot be read: {reason}") from error
-        return value
+        # django-environ takes a value that begins with a dollar sign for the name of another one: of a key
+        # or a password, nothing would be left. What is escaped, it takes as it is.
+        return value.replace("$", r"\$")
 
 
 class _Environment(environ.FileAwareEnv):  # type: ignore[misc]
     """A copy of the process's environment."""
 
     ENVIRON = _Values(env=dict(os.environ))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.escape_proxy = True
 
 
 def read_text(path: Path) -> str:

@@ -185,6 +185,26 @@ def test_comments_empty_lines_and_a_byte_order_mark_are_fine(tmp_path: Path) -> 
     assert found.stderr == ""
 
 
+@pytest.mark.parametrize("value", ["$abc", "$PORT", "a$b", r"\$abc", "$", "$$x", r"\\$", "a\\b"])
+def test_a_dollar_sign_is_one_like_any_other(tmp_path: Path, value: str) -> None:
+    """A key of Django's can begin with one; it must not become an empty key, nor another setting's value."""
+    file = tmp_path / "env"
+    file.write_text(f"PORT=8001\nSECRET_KEY={value}\nSECRET_KEY_FALLBACKS={value},{value}\n")
+    key = tmp_path / "key"
+    key.write_text(value)
+    env = environment(file)
+    del env["SECRET_KEY"]
+    code = (
+        "from anonmail_site.environment import env; print(env.str({!r}), *env.list('SECRET_KEY_FALLBACKS'))"
+    )
+
+    in_file = python(code.format("SECRET_KEY"), env)
+    in_own_file = python(code.format("MAIL_NEXT_HOP"), env | {"MAIL_NEXT_HOP_FILE": str(key)})
+    in_environment = python(code.format("MAIL_NEXT_HOP"), env | {"MAIL_NEXT_HOP": value})
+
+    assert [done.stdout.split() for done in (in_file, in_own_file, in_environment)] == [[value] * 3] * 3
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 def test_a_key_that_another_user_owns_is_named(tmp_path: Path) -> None:
     key = tmp_path / "secret_key"
