@@ -142,6 +142,23 @@ class Supervisor:
         return any(not child.is_serving for part in self.parts for child in self._of(part))
 
     def _start(self, part: Part) -> None:
+        """Start one more process of the part; later, if the system has no room for one now."""
+        try:
+            self._spawn(part)
+        except OSError as error:
+            if any(child.is_serving for child in self._of(part)):
+                logger.error(
+                    "there is no new %s process (%s); the old one goes on", part.name, error.strerror
+                )
+            else:
+                logger.error("the %s process cannot be started: %s", part.name, error.strerror)
+                self._start_later(part)
+
+    def _start_later(self, part: Part) -> None:
+        part.due = time.monotonic() + part.pause
+        part.pause = min(2 * part.pause, PAUSE_MAX)
+
+    def _spawn(self, part: Part) -> None:
         report, its_end = os.pipe()
         its_end = _moved(its_end)
         descriptors = [number for _label, number in part.sockets] + [its_end, self.staying]
@@ -153,19 +170,24 @@ class Supervisor:
             REPORT: str(FIRST_GIVEN + len(part.sockets)),
             STAYING: str(FIRST_GIVEN + len(part.sockets) + 1),
         }
-        process = os.posix_spawn(
-            _WITH_OWN_ID[0],
-            [*_WITH_OWN_ID, *part.command],
-            environment,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, number, FIRST_GIVEN + position)
-                for position, number in enumerate(descriptors)
-            ],
-            # In a session of its own, so that Ctrl-C reaches only this process, which stops the others.
-            setsid=True,
-            setsigmask=[],
-        )
-        os.close(its_end)
+        try:
+            process = os.posix_spawn(
+                _WITH_OWN_ID[0],
+                [*_WITH_OWN_ID, *part.command],
+                environment,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, number, FIRST_GIVEN + position)
+                    for position, number in enumerate(descriptors)
+                ],
+                # In a session of its own, so that Ctrl-C reaches only this process, which stops the others.
+                setsid=True,
+                setsigmask=[],
+            )
+        except OSError:
+            os.close(report)
+            raise
+        finally:
+            os.close(its_end)
         self.children[process] = Child(part, process, report)
 
     def _hang_up(self) -> bool:
@@ -213,8 +235,7 @@ class Supervisor:
             if now - child.started > LONG_LIFE:
                 part.pause = PAUSE_MIN
             logger.error("the %s process ended (status %s); it is started again", part.name, status)
-            part.due = now + part.pause
-            part.pause = min(2 * part.pause, PAUSE_MAX)
+            self._start_later(part)
 
     def _hear(self) -> None:
         """Let those that serve by now take the place of those before them."""

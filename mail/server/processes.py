@@ -59,6 +59,9 @@ M_MMAP_THRESHOLD = -3
 LARGE_BLOCK = 1024 * 1024
 # Seconds between two checks of whether the processes live.
 WATCH_INTERVAL = 0.2
+# Seconds before a process that ended is replaced, at most: doubled each time, until they live for a while.
+PAUSE_MAX = 10.0
+LONG_LIFE = 60.0
 
 
 class Doors:
@@ -244,19 +247,23 @@ def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> 
 
 
 class Processes:
-    """Several processes behind the same sockets; one that dies is replaced."""
+    """Several processes behind the same sockets; one that dies is replaced, the sooner the longer they have
+    lived."""
 
     def __init__(self, listeners: Mapping[str, socket.socket], number: int) -> None:
         self.listeners, self.number = listeners, number
-        self.running: set[int] = set()
+        # When each of them was started, by its process id.
+        self.running: dict[int, float] = {}
         self.stopping = False
+        self.pause = WATCH_INTERVAL
+        self.due = 0.0
 
     def run(self) -> None:
         """Run them until a signal to stop."""
         for number in signals_to_stop():
             signal.signal(number, self._stop)
         while not self.stopping:
-            while len(self.running) < self.number:
+            while len(self.running) < self.number and time.monotonic() >= self.due:
                 self._start()
             self._reap()
             time.sleep(WATCH_INTERVAL)
@@ -270,9 +277,15 @@ class Processes:
             os.kill(process, signal.SIGKILL)
 
     def _start(self) -> None:
-        parent, process = os.getpid(), os.fork()
+        parent = os.getpid()
+        try:
+            process = os.fork()
+        except OSError as error:
+            warn_sparingly(logger, "a mail process cannot be started: %s", error.strerror)
+            self._wait_longer()
+            return
         if process:
-            self.running.add(process)
+            self.running[process] = time.monotonic()
             return
         for number in signals_to_stop():
             signal.signal(number, signal.SIG_DFL)
@@ -286,9 +299,16 @@ class Processes:
         for process in list(self.running):
             ended, _status = os.waitpid(process, os.WNOHANG)
             if ended:
-                self.running.discard(process)
+                lived = time.monotonic() - self.running.pop(process)
                 if not self.stopping:
                     logger.warning("a mail process ended by itself; another takes its place")
+                    if lived > LONG_LIFE:
+                        self.pause = WATCH_INTERVAL
+                    self._wait_longer()
+
+    def _wait_longer(self) -> None:
+        self.due = time.monotonic() + self.pause
+        self.pause = min(2 * self.pause, PAUSE_MAX)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopping = True

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from anonmail_site import supervisor as supervising
 from tests.anonmail_site.test_start import (
     BASE,
     Start,
@@ -294,6 +295,97 @@ def test_nobody_waits_at_a_server_that_finishes_its_last_request(start: Start) -
         slow.sendall(b"}")
         assert slow.recv(100).startswith(b"HTTP/1.1 201 ")
     assert start.process.wait(40) == 0
+def test_a_storm_of_reloads_leaves_one_process_of_each_kind(start: Start) -> None:
+    """Each one ends those that have not begun to serve; the old ones serve all the time."""
+    before = parts(start)
+    deadline = time.monotonic() + 10
+    answers = set()
+    while time.monotonic() < deadline:
+        os.kill(start.process.pid, signal.SIGHUP)
+        answers.add(ask(start.port, "GET", "/health/live", timeout=60)[0])
+        with smtplib.SMTP("127.0.0.1", start.mail_port, timeout=60) as client:
+            answers.add(client.noop()[0])
+
+    assert answers == {200, 250}
+    assert is_soon(lambda: not any(map(is_running, before.values())), 90), start.said
+    assert is_soon(lambda: len(parts(start)) == 2 == len(children(start.process.pid)), 60), start.said
+    assert ask(start.port, "GET", "/accounts/login/", timeout=60)[0] == 200
+    assert "Traceback" not in start.said
+    assert "failed" not in start.said
+
+
+def test_a_process_that_keeps_ending_is_started_again_more_and_more_rarely(
+    start: Start, tmp_path: Path
+) -> None:
+    env_file(tmp_path, "this is not a setting\n")
+    os.kill(parts(start)["mail"], signal.SIGKILL)
+
+    assert is_soon(lambda: start.said.count("the mail process ended") >= 3, 60)
+    time.sleep(10)
+    times = start.said.count("Line 1 of")
+    env_file(tmp_path)
+
+    # After 1, 2, 4, 8 seconds.
+    assert times <= 5, start.said
+    assert ask(start.port, "GET", "/accounts/login/")[0] == 200
+    with smtplib.SMTP("127.0.0.1", start.mail_port, timeout=90) as client:
+        assert client.noop()[0] == 250
+
+
+class Refused:
+    """A system that has no room for another process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked = 0
+        self.logged: list[str] = []
+        monkeypatch.setattr(os, "posix_spawn", self.spawn)
+        for name in ("error", "info"):
+            monkeypatch.setattr(supervising.logger, name, lambda text, *args: self.logged.append(text % args))
+
+    def spawn(self, *args: object, **more: object) -> int:
+        self.asked += 1
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_where_there_is_no_room_for_a_process_the_supervisor_lives_and_tries_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refused = Refused(monkeypatch)
+    supervisor = supervising.Supervisor({"web": [], "mail": []})
+    before = open_files()
+
+    supervisor._start_due()
+    supervisor._start_due()  # at once, it is not tried again
+    dues = [part.due for part in supervisor.parts]
+    for part in supervisor.parts:
+        part.due = 0
+    supervisor._start_due()
+
+    assert refused.asked == 4
+    assert all(due is not None and 0 < due - time.monotonic() <= supervising.PAUSE_MIN for due in dues)
+    assert [part.pause for part in supervisor.parts] == [4 * supervising.PAUSE_MIN] * 2
+    assert refused.logged[0] == "the web process cannot be started: Resource temporarily unavailable"
+    assert open_files() == before
+
+
+def test_where_there_is_no_room_for_a_reload_the_old_process_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refused = Refused(monkeypatch)
+    supervisor = supervising.Supervisor({"web": []})
+    [web] = supervisor.parts
+    web.due, web.has_served = None, True
+    supervisor.children[2**22] = supervising.Child(web, 2**22, report=-1, is_serving=True)
+
+    supervisor._hang_up()
+
+    assert refused.asked == 1
+    assert web.due is None
+    assert refused.logged[-1].startswith("there is no new web process (Resource temporarily unavailable)")
 
 
 def test_a_part_that_cannot_start_at_first_stops_everything(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Real `manage.py mailserver` processes: their sockets, their end, and what they keep in memory."""
 
+import errno
 import os
 import signal
 import smtplib
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from mail.server.processes import Processes
 from tests.rig.mail_process import DOORS, ROOT, Server, is_soon, manage
 
 MESSAGE = b"From: Bob <bob@sender.test>\r\nSubject: Hi\r\n\r\nHello\r\n"
@@ -292,3 +294,49 @@ def test_nothing_stays_in_memory_that_a_mail_server_does_not_use(server: Server)
     assert "mail.server.processes" in loaded
     unused = {"anonmail_site.urls", "rest_framework.views", "transfer.formats", "requests", "psycopg"}
     assert loaded.isdisjoint(unused)
+
+
+# Runs two processes that end as soon as they begin, for the seconds that are given.
+_ENDING = """
+import os, signal, sys, threading
+import django
+django.setup()
+from mail.server import processes
+def serve(listeners, parent=None):
+    print("began", flush=True)
+    raise RuntimeError
+processes.serve = serve
+threading.Timer(float(sys.argv[1]), os.kill, (os.getpid(), signal.SIGTERM)).start()
+processes.Processes({}, 2).run()
+print("stopped", flush=True)
+"""
+
+
+def test_processes_that_end_at_once_are_replaced_more_and_more_rarely(tmp_path: Path) -> None:
+    env = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "tests.settings", "VAR_DIR": str(tmp_path)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", _ENDING, "6"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60
+    )
+
+    # Two at first; one more after 0.2 seconds, then 0.4, 0.8, … for each that has ended.
+    assert 3 <= done.stdout.count("began") <= 8, done.stdout
+    assert done.stdout.endswith("stopped\n")
+    assert done.stderr.count("another takes its place") <= 8
+
+
+def test_where_there_is_no_room_for_a_process_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", fork)
+    processes = Processes({}, 2)
+
+    processes._start()
+    processes._start()
+
+    assert processes.running == {}
+    assert processes.due > time.monotonic()
+    assert caplog.messages == ["a mail process cannot be started: Resource temporarily unavailable"]
