@@ -12,6 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from django.db import close_old_connections
 from django.utils import translation
 
+from core.db.availability import is_unavailable
+from core.sparing_logs import warn_sparingly
+
 logger = logging.getLogger(__name__)
 
 # Per process. An unreachable mail server holds a thread for EMAIL_TIMEOUT.
@@ -37,9 +40,12 @@ def do_after_answer(act: Callable[[], object]) -> bool:
             with translation.override(language):
                 act()
         except OSError as error:
-            logger.error("mail not sent after an answer: %s", type(error).__name__)
-        except Exception:
-            logger.exception("a task after an answer failed")
+            warn_sparingly(logger, "mail not sent after an answer: %s", type(error).__name__)
+        except Exception as error:
+            if is_unavailable(error):
+                warn_sparingly(logger, "database away after an answer: %s", type(error).__name__)
+            else:
+                logger.exception("a task after an answer failed")
         finally:
             close_old_connections()
             _places.release()

@@ -18,6 +18,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections, conn
 
 from core.db.rows import params_of_rows, rows_in_statement, values_of_rows
 from core.db.statements import run
+from core.sparing_logs import warn_sparingly
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +145,9 @@ class Sums:
                 try:
                     self.write()
                 except (DatabaseError, InterfaceError) as error:
-                    logger.warning("figures for monitoring are not written yet: %s", type(error).__name__)
+                    warn_sparingly(
+                        logger, "figures for monitoring are not written yet: %s", type(error).__name__
+                    )
                 close_old_connections()
                 with self._lock:
                     if not self._gathered:

@@ -21,6 +21,7 @@ from contacts.addresses import correspondent_in_tag, looks_like_reverse
 from contacts.models import Contact
 from core.addresses import Address, AddressError, domain_to_ascii, parse_without_tag
 from core.db.compiled import CompiledQuery
+from core.disk import write_over
 from core.public_suffixes import registrable_domain
 from core.sparing_logs import warn_sparingly
 from domains.models import Domain
@@ -158,10 +159,8 @@ class OurDomains:
         if self._file is None:
             return
         try:
-            # Several processes may write at once: each a file of its own, then in one step.
-            temporary = self._file.with_suffix(f".{threading.get_native_id()}")
-            temporary.write_text(json.dumps(found))
-            temporary.replace(self._file)
+            # Several processes may write at once.
+            write_over(self._file, json.dumps(found))
         except OSError as error:
             logger.warning("domains not remembered: %s", error.strerror)
 
