@@ -52,14 +52,22 @@ USER 990:990
 WORKDIR /var/lib/anonmail
 ENTRYPOINT ["anonmail"]
 
-# Of that, what Python needs: no shell, no package manager.
+# Of that, what Python and backups need: no shell, no package manager.
 FROM debian AS small
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-# Some files that packages list, such as manuals, are not there.
-RUN dpkg --listfiles \
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends postgresql-client-17 \
+    && rm -rf /var/lib/apt/lists/*
+# Some files that packages list, such as manuals, are not there. Of PostgreSQL's client, two programs and what
+# their library needs: the rest of it needs Perl.
+RUN { dpkg --listfiles \
         base-files ca-certificates libbz2-1.0 libc6 libexpat1 libffi8 libgcc-s1 liblzma5 libpython3.13-minimal \
         libpython3.13-stdlib libsqlite3-0 libssl3t64 libuuid1 libzstd1 media-types netbase openssl python3-minimal \
         python3.13-minimal tzdata zlib1g \
+        libpq5 liblz4-1 libldap2 libsasl2-2 libgssapi-krb5-2 libkrb5-3 libk5crypto3 libkrb5support0 libcom-err2 \
+        libkeyutils1 libxxhash0; \
+        printf '%s\n' /usr/lib/postgresql/17/bin/pg_dump /usr/lib/postgresql/17/bin/pg_restore; } \
     | sort --unique \
     | while read -r path; do if [ -e "$path" ] || [ -L "$path" ]; then printf '%s\n' "$path"; fi; done \
     | tar --create --no-recursion --files-from=- \
@@ -68,7 +76,10 @@ RUN dpkg --listfiles \
     && chmod 0755 /small \
     && cp --archive --parents /etc/passwd /etc/group /etc/nsswitch.conf /etc/ssl/certs /var/lib/anonmail /small \
     && python3 -m compileall -q /small/usr/lib/python3.13 -s /small \
-    && rm -rf /small/usr/share/doc /small/usr/share/man
+    && rm -rf /small/usr/share/doc /small/usr/share/man \
+    # Fails if a library is missing.
+    && chroot /small /usr/lib/postgresql/17/bin/pg_dump --version \
+    && chroot /small /usr/lib/postgresql/17/bin/pg_restore --version
 
 FROM scratch AS anonmail
 COPY --from=small /small /

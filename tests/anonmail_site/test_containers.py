@@ -1,5 +1,6 @@
 """The files for containers agree with the project, and with each other."""
 
+import re
 import tomllib
 from collections.abc import Iterator
 from io import StringIO
@@ -11,6 +12,8 @@ import pytest
 import yaml
 from django.core.management import call_command, get_commands, load_command_class
 from pytest_django import Settings
+
+from anonmail_site.backup.database import DEBIAN_PROGRAMS
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -99,3 +102,15 @@ def test_a_container_of_ours_writes_only_to_its_volumes_and_has_no_needless_righ
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert ("cap_add" in service) == (service.get("user") == "root") == (name == "postfix")
+
+
+def test_the_image_can_dump_the_database_that_compose_runs() -> None:
+    """pg_dump refuses a server that is newer than itself."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    [client] = set(re.findall(r"postgresql-client-(\d+)", dockerfile))
+    server = SERVICES["postgres"]["image"].removeprefix("postgres:")
+
+    assert int(client) >= int(server)
+    for program in ("pg_dump", "pg_restore"):
+        assert f"{DEBIAN_PROGRAMS}/{client}/bin/{program}" in dockerfile
+    assert "./backups:/backups" in SERVICES["web"]["volumes"]
