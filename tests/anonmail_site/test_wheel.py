@@ -20,6 +20,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from anonmail_site import __version__
+from tests.anonmail_site.test_last_release import release  # noqa: F401 - a fixture
 from tests.rig.mail_process import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,3 +205,53 @@ def test_an_installed_wheel_makes_an_alias_and_forwards_its_mail(environment: Pa
     assert f"X-Anonmail-Alias: {alias}\n" in message.read_text()
     assert Path(place.strip()).is_relative_to(environment.parent)
     assert [path.name for path in elsewhere.iterdir()] == ["log"]
+
+
+@pytest.mark.sqlite
+def test_the_wheel_takes_over_an_installation_of_the_last_release(
+    environment: Path,
+    release: Path,  # noqa: F811 - the fixture
+    tmp_path: Path,
+) -> None:
+    """A checkout with its `var/` and `.env`: its account, token and alias work, and mail is forwarded."""
+    old = {
+        "PATH": os.environ["PATH"],
+        "DJANGO_SETTINGS_MODULE": "anonmail_site.settings",
+        "ENV_FILE": str(release / ".env"),
+        "VAR_DIR": str(release / "var"),
+    }
+    (release / ".env").write_text("ALIASES_PER_DAY=77\n")
+    made = (
+        "from aliases.issuing import issue; from accounts.models import User; "
+        "print(issue(owner=User.objects.get(), hostname='shop.example').address)"
+    )
+    said, alias = (
+        subprocess.run(
+            [sys.executable, "manage.py", *words],
+            cwd=release,
+            env=old,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for words in (["prepare"], ["shell", "-v0", "-c", made])
+    )
+    key = re.search(r"'Authentication: (.*?)'", said)
+    assert key
+    installed = Installed(environment, release)
+
+    with installed.serving(tmp_path) as said_later:
+        listed = json.loads(installed.get("/api/v2/aliases?page_id=0", Authentication=key[1]))["aliases"]
+        new = json.loads(installed.get("/api/alias/random/new", "POST", Authentication=key[1]))["alias"]
+        sent = installed.run("send_test_mail", alias)
+        limit = installed.run(
+            "shell", "-v0", "-c", "from django.conf import settings as s; print(s.ALIASES_PER_DAY)"
+        )
+
+    [message] = (release / "var" / "mail" / "new").iterdir()
+    assert "Password" not in said_later
+    assert [each["email"] for each in listed] == [alias]
+    assert new != alias
+    assert sent == f"Accepted for {alias}.\n"
+    assert f"X-Anonmail-Alias: {alias}\n" in message.read_text()
+    assert limit == "77\n"
