@@ -12,7 +12,7 @@ from django.core.management.utils import get_random_secret_key
 from django.db import transaction
 
 from accounts.models import User
-from core.disk import owner_of, user_name
+from core.disk import owner_of, user_name, write_new, write_over
 from domains.models import Domain
 from tokens.models import Token
 
@@ -30,39 +30,17 @@ def make_private(path: Path) -> None:
 
 
 def make_secret_key(path: Path) -> None:
-    """Write a new secret key that only its owner can read. Raises FileExistsError if there is one."""
-    _write_privately(path, _new_secret_key())
+    """Write a new secret key that only its owner can read. Raises OSError, also if there is one."""
+    write_new(path, _new_secret_key())
 
 
 def replace_secret_key(path: Path) -> None:
     """Put a new secret key on top of those in the file, which become earlier ones. Raises OSError."""
-    beside = path.with_name(f"{path.name}.new")
-    beside.unlink(missing_ok=True)
-    _write_privately(beside, _new_secret_key() + path.read_text())
-    beside.replace(path)
+    write_over(path, _new_secret_key() + path.read_text())
 
 
 def _new_secret_key() -> str:
     return get_random_secret_key() + get_random_secret_key() + "\n"
-
-
-def _write_privately(path: Path, text: str) -> None:
-    """Write a file that only its owner can read. Raises OSError; FileExistsError if there is one.
-
-    It has its name once it is whole: a full disk would leave an empty one behind.
-    """
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists() and path.stat().st_size == 0:
-            path.unlink()
-        os.link(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def trouble_as_root() -> str:

@@ -39,19 +39,20 @@ def copy_to(target: Path) -> Copied:
     if connection.vendor == "postgresql":
         return _dump(target)
     connection.ensure_connection()
-    with closing(sqlite3.connect(target)) as copy:
+    with _copying(), closing(sqlite3.connect(target)) as copy:
         target.chmod(0o600)
-        _copy_pages(connection.connection, copy)
+        connection.connection.backup(copy)
         # One file, which needs no log beside it.
         copy.execute("PRAGMA journal_mode=DELETE")
         _refuse_broken(copy)
         return _contents(copy)
 
 
-def _copy_pages(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
-    """Copy all of an SQLite database, in one transaction. Raises BackupError."""
+@contextmanager
+def _copying() -> Iterator[None]:
+    """Whatever SQLite raises is a BackupError: the disk can be full with any page."""
     try:
-        source.backup(target)
+        yield
     except sqlite3.Error as error:
         raise BackupError(f"The database cannot be copied: {error}.") from error
 
@@ -111,8 +112,8 @@ def restore_from(copy: Path, rows: Mapping[str, int]) -> None:
         return
     connection.ensure_connection()
     # Into the database, not over its file: a process that has it open sees the change.
-    with write_turn(), closing(sqlite3.connect(copy)) as opened:
-        _copy_pages(opened, connection.connection)
+    with write_turn(), _copying(), closing(sqlite3.connect(copy)) as opened:
+        opened.backup(connection.connection)
     connection.close()
     _compare(_rows_of(_tables()), rows)
 

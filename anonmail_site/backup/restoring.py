@@ -1,6 +1,5 @@
 """Restoring a backup on an empty machine, or over what is there."""
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from django.db import connection
 
 from anonmail_site.backup import database
 from anonmail_site.backup.archive import DIRECTORIES, NAMES_OF_DATABASES, Backup, BackupError
+from core.disk import write_new, write_over
 
 
 def refuse_other(backup: Backup) -> None:
@@ -100,12 +100,13 @@ def _present_key() -> str:
 
 
 def _write_private(path: Path, text: str, *, is_new: bool = False) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | (os.O_EXCL if is_new else 0)
+    """Write it whole, or leave what is there: a disk that is full now must not cost the key that is in use.
+    Raises BackupError."""
+    if path.is_symlink():
+        raise BackupError(f"{path} is a symbolic link. Remove it first.")
     try:
-        descriptor = os.open(path, flags, 0o600)
+        (write_new if is_new else write_over)(path, text)
     except FileExistsError as error:
         raise BackupError(f"{path} exists. Move it away to restore the backup's.") from error
     except OSError as error:
         raise BackupError(f"{path} cannot be written: {error.strerror}.") from error
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)

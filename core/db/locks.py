@@ -14,6 +14,7 @@ from django.db import DEFAULT_DB_ALIAS, Error, OperationalError, connection, con
 _WAITED_IN_VAIN = {"55P03", "40P01"}
 TURN_PATIENCE = timedelta(seconds=5)
 TURN_PAUSE = timedelta(milliseconds=1)
+CLAIM_PAUSE = timedelta(milliseconds=200)
 
 
 def limit_lock_wait(limit: timedelta) -> None:
@@ -82,6 +83,20 @@ def claim(name: str) -> Iterator[bool]:
             yield True
     finally:
         os.close(file)
+
+
+@contextmanager
+def claim_in_turn(name: str, patience: timedelta) -> Iterator[None]:
+    """The same, once whoever has claimed the name is done. Raises TimeoutError if that takes longer."""
+    deadline = time.monotonic() + patience.total_seconds()
+    while True:
+        with claim(name) as is_ours:
+            if is_ours:
+                yield
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(CLAIM_PAUSE.total_seconds())
 
 
 @contextmanager

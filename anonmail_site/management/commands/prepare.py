@@ -1,6 +1,8 @@
 import os
 import sys
 import time
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,11 @@ from core.disk import why
 
 # Seconds between two tries to be the one that migrates the database.
 PAUSE = 1
+from core.db.locks import claim_in_turn
+from core.disk import why
+
+# How long another process's `prepare` may take: its migrations may change large tables.
+PATIENCE = timedelta(minutes=30)
 
 
 class Command(DatabaseCommand):
@@ -37,6 +44,8 @@ class Command(DatabaseCommand):
         first_steps.refuse_root()
         try:
             self._prepare(*args, **options)
+        except TimeoutError as error:
+            raise CommandError("Another process prepares this installation, and does not end.") from error
         except OSError as error:
             raise CommandError(why(error, settings.VAR_DIR)) from error
 
@@ -47,7 +56,8 @@ class Command(DatabaseCommand):
         # It contains mailed links. An earlier version could leave them readable for everyone.
         first_steps.make_private(settings.OUTBOX)
         if not has_secret_key():
-            first_steps.make_secret_key(settings.SECRET_KEY_PATH)
+            with suppress(FileExistsError):  # Another process was quicker.
+                first_steps.make_secret_key(settings.SECRET_KEY_PATH)
             # The settings were read without the key, so start again.
             os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - our own command line
         self.check()
@@ -57,6 +67,13 @@ class Command(DatabaseCommand):
         if options["no_first_account"]:
             return
         if account := first_steps.make_first_account():
+        # Containers and hosts may start at the same moment.
+        with claim_in_turn("prepare", PATIENCE):
+            call_command("migrate", interactive=False, verbosity=0)
+            self._make_database_private()
+            self._collect_static_files()
+            account = None if options["no_first_account"] else first_steps.make_first_account()
+        if account:
             self.stdout.write(str(account))
 
     def _migrate(self) -> None:

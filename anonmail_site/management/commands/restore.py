@@ -9,6 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from anonmail_site.backup import restoring
 from anonmail_site.backup.archive import Backup, BackupError, read_backup
 from core.commands import DatabaseCommand
+from core.disk import why
 
 
 class Command(DatabaseCommand):
@@ -43,7 +44,7 @@ class Command(DatabaseCommand):
         except BackupError as error:
             raise CommandError(str(error)) from error
         except OSError as error:
-            raise CommandError(f"{error.filename} cannot be used: {error.strerror}.") from error
+            raise CommandError(why(error, settings.VAR_DIR)) from error
         self.stdout.write(f"Restored what was backed up at {backup.manifest.made}. Now run `prepare`.")
 
     def _restore(self, backup: Backup, options: dict[str, Any]) -> None:

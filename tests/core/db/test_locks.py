@@ -12,7 +12,7 @@ from typing import IO
 import pytest
 
 from core.db import locks
-from core.db.locks import write_turn
+from core.db.locks import claim, claim_in_turn, write_turn
 
 Other = IO[str]
 
@@ -64,3 +64,13 @@ def test_a_directory_that_cannot_be_written_is_the_databases_concern(
 
     with write_turn():
         pass
+
+
+@pytest.mark.sqlite
+def test_who_waits_for_a_claim_gives_up_in_the_end_or_gets_it(other: Other) -> None:
+    with pytest.raises(TimeoutError), claim_in_turn("turn", timedelta(milliseconds=50)):
+        pass
+
+    threading.Timer(0.3, fcntl.flock, (other, fcntl.LOCK_UN)).start()
+    with claim_in_turn("turn", timedelta(seconds=20)), claim("turn") as is_ours:
+        assert not is_ours
