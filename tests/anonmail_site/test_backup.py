@@ -23,7 +23,6 @@ from django.db import connection
 from accounts.models import User
 from anonmail_site.backup import database
 from anonmail_site.backup.archive import BackupError
-from tests.rig.faults import FullDisk, small_disk
 from tests.rig.postgresql import run_as_owner
 
 BASE = Path(__file__).resolve().parents[2]
@@ -342,60 +341,3 @@ def test_tables_that_an_interrupted_restore_has_put_aside_come_back() -> None:
     assert not had_data
     assert database.has_data()
     assert "accounts_user" in connection.introspection.table_names()
-
-
-def fill_but(disk: Path, octets: int) -> None:
-    """Leave so many octets free on the file system."""
-    free = shutil.disk_usage(disk).free
-    with (disk / "ballast").open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, free - octets))
-
-
-def left(disk: Path) -> list[str]:
-    return sorted(path.relative_to(disk).as_posix() for path in disk.rglob("*") if path.is_file())
-
-
-# From nothing to nearly enough.
-ROOMS = (0, 4096, 16 * 1024, 64 * 1024, 256 * 1024, 700 * 1024)
-
-
-@pytest.mark.parametrize("octets", ROOMS)
-def test_a_disk_that_becomes_full_costs_neither_the_present_key_nor_any_data(
-    machines: tuple[Machine, Machine], tmp_path: Path, octets: int
-) -> None:
-    """Of a backup, nothing is left; a restore that fails leaves what was there."""
-    first, second = machines
-    for machine in machines:
-        assert not machine.manage("prepare").returncode
-        assert not machine.manage("dkim_key", "example.com", "--make").returncode
-    file = tmp_path / "backup.zip"
-    assert not first.manage("backup", file).returncode
-    try:
-        with small_disk(16) as disk:
-            shutil.copytree(second.directory, disk, dirs_exist_ok=True)
-            second.environment["ANONMAIL_DIR"] = str(disk)
-            before, files = second.read(), left(disk)
-            fill_but(disk, octets)
-
-            made = second.manage("backup", disk)
-            files_after_backup = left(disk)
-            restored = second.manage("restore", file, "--replace")
-            (disk / "ballast").unlink()
-            after = second.read()
-            again = second.manage("restore", file, "--replace")
-            in_the_end = second.read()
-    except FullDisk as reason:
-        pytest.skip(str(reason))
-
-    for done in (made, restored):
-        assert done.returncode or octets
-        if done.returncode:
-            assert done.stderr.startswith("CommandError: "), done.stderr
-            assert len(done.stderr.splitlines()) == 1
-    if made.returncode:
-        assert set(files_after_backup) - {"ballast"} == set(files)
-    if restored.returncode:
-        assert after == before
-    assert len(before["keys"]) > 0
-    assert not again.returncode, again.stderr
-    assert in_the_end == first.read() != before
