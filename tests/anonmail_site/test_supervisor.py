@@ -308,7 +308,7 @@ def test_a_storm_of_reloads_leaves_one_process_of_each_kind(start: Start) -> Non
 
     assert answers == {200, 250}
     assert is_soon(lambda: not any(map(is_running, before.values())), 90), start.said
-    assert is_soon(lambda: len(parts(start)) == 2 == len(children(start.process.pid)), 60), start.said
+    assert is_soon(lambda: len(children(start.process.pid)) == len(supervising.PARTS), 60), start.said
     assert ask(start.port, "GET", "/accounts/login/", timeout=60)[0] == 200
     assert "Traceback" not in start.said
     assert "failed" not in start.said
