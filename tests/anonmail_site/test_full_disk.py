@@ -37,6 +37,10 @@ def start(tmp_path: Path) -> Iterator[tuple[Start, Path]]:
             place = {"VAR_DIR": str(disk / "var"), "METRICS_TOKEN": "m" * 40, "MAIL_PROCESSES": "2"}
             with running(tmp_path, free_port(), **place, **ROOMY) as started:
                 ask(started.port, "GET", "/accounts/login/", timeout=60)
+                with smtplib.SMTP("127.0.0.1", started.mail_port, timeout=60) as client:
+                    client.noop()
+                # The supervisor has heard of it.
+                time.sleep(0.5)
                 yield started, disk
     except FullDisk as reason:
         pytest.skip(str(reason))
@@ -190,7 +194,7 @@ def test_a_process_that_dies_on_a_full_disk_comes_back(start: tuple[Start, Path]
         time.sleep(10)
         still = ask(site.port, "GET", "/health/live", timeout=60)[0]
 
-    assert (alive, still, put_off) == (200, 200, 451)
+    assert (alive, still, put_off) == (200, 200, 451), site.said
     assert is_soon(lambda: hand_over(site, alias) == 250, 60), site.said
     assert is_soon(lambda: ask(site.port, "GET", "/health/ready")[0] == 200, 30)
     assert "Traceback" not in site.said
