@@ -1,6 +1,5 @@
 """`manage.py prepare` where the disk is full or files are another user's: one sentence, and no harm done."""
 
-import fcntl
 import filecmp
 import os
 import shlex
@@ -14,7 +13,6 @@ import pytest
 from tests.anonmail_site.test_environment import NOBODY, without_privileges
 from tests.anonmail_site.test_start import BASE, environment
 from tests.conftest import missing
-from tests.rig.mail_process import is_soon
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
 
@@ -150,24 +148,3 @@ def test_an_empty_key_is_replaced_and_another_one_kept(tmp_path: Path) -> None:
     assert len(written.strip()) == 100
     assert key.read_text() == written
     assert sorted(path.name for path in key.parent.glob("secret_key*")) == ["secret_key"]
-
-
-def test_machines_that_start_together_migrate_one_after_the_other(tmp_path: Path) -> None:
-    assert manage(tmp_path, "prepare").returncode == 0
-    (database,) = (tmp_path / "var").glob("*.sqlite3")
-    log = tmp_path / "log"
-    with open(f"{database}-migrate", "ab") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "manage.py", "prepare"],
-                cwd=BASE,
-                env=environment(tmp_path, 8000),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        assert is_soon(lambda: "waiting for it" in log.read_text(), 60), log.read_text()
-        assert process.poll() is None
-
-    assert process.wait(60) == 0, log.read_text()
-    assert log.read_text() == "Another process is migrating the database; waiting for it.\n"

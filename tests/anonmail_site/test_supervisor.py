@@ -295,6 +295,8 @@ def test_nobody_waits_at_a_server_that_finishes_its_last_request(start: Start) -
         slow.sendall(b"}")
         assert slow.recv(100).startswith(b"HTTP/1.1 201 ")
     assert start.process.wait(40) == 0
+
+
 def test_a_storm_of_reloads_leaves_one_process_of_each_kind(start: Start) -> None:
     """Each one ends those that have not begun to serve; the old ones serve all the time."""
     before = parts(start)

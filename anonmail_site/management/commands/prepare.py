@@ -13,11 +13,6 @@ from django.core.management.base import CommandError, CommandParser
 
 from anonmail_site import first_steps
 from core.commands import DatabaseCommand
-from core.db.locks import claim
-from core.disk import why
-
-# Seconds between two tries to be the one that migrates the database.
-PAUSE = 1
 from core.db.locks import claim_in_turn
 from core.disk import why
 
@@ -61,12 +56,6 @@ class Command(DatabaseCommand):
             # The settings were read without the key, so start again.
             os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 - our own command line
         self.check()
-        self._migrate()
-        self._make_database_private()
-        self._collect_static_files()
-        if options["no_first_account"]:
-            return
-        if account := first_steps.make_first_account():
         # Containers and hosts may start at the same moment.
         with claim_in_turn("prepare", PATIENCE):
             call_command("migrate", interactive=False, verbosity=0)
@@ -75,19 +64,6 @@ class Command(DatabaseCommand):
             account = None if options["no_first_account"] else first_steps.make_first_account()
         if account:
             self.stdout.write(str(account))
-
-    def _migrate(self) -> None:
-        """Bring the tables up to date. Machines that start together do so one after the other."""
-        has_waited = False
-        while True:
-            with claim("migrate") as is_ours:
-                if is_ours:
-                    call_command("migrate", interactive=False, verbosity=0)
-                    return
-            if not has_waited:
-                self.stdout.write("Another process is migrating the database; waiting for it.")
-                has_waited = True
-            time.sleep(PAUSE)
 
     def _collect_static_files(self) -> None:
         started = time.time()
