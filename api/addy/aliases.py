@@ -15,7 +15,6 @@ from api.addy.objects import AliasObject, alias_object, with_last_mail
 from api.addy.schema import AddyCall
 from api.answers import Answer
 from api.errors import NotFound, Unprocessable
-from api.listing import with_keys
 from api.views import ApiView, Rights
 from tokens.scopes import Scope
 
@@ -70,7 +69,7 @@ class AliasView(ApiView):
 
     def all_mine(self) -> AliasQuerySet:
         """The caller's aliases, with all that is shown of them."""
-        return with_keys(with_last_mail(Alias.objects.owned_by(self.caller)))
+        return with_last_mail(Alias.objects.owned_by(self.caller)).with_destinations()
 
     def alias(self, key: UUID | None, *, present: bool = False) -> Alias:
         """The caller's alias of this id; `present`: only if it is not deleted. Raises NotFound."""
@@ -166,5 +165,4 @@ class AliasRecipients(AliasView):
         addresses = inputs.own_addresses(self.caller, data["recipient_ids"])
         with inputs.refused_by_field("recipient_ids"):
             alias.set_destinations(addresses or [self.caller.email])
-        # With the keys of its new destinations.
-        return self.shown(self.alias(alias.uuid))
+        return self.shown(alias)
