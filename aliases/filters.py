@@ -4,7 +4,7 @@ from typing import Any
 
 from allauth.account.models import EmailAddress
 from django import forms
-from django.db.models import Exists, F, OuterRef, Subquery
+from django.db.models import F, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, QueryDict
 from django.utils.formats import number_format
@@ -87,8 +87,10 @@ class FilterForm(forms.Form):
         fields: Any = self.fields
         # Includes domains on which the user can no longer create aliases.
         present = Alias.objects.owned_by(user).present()
-        # Asked for each domain: an owner may have a million aliases there.
-        fields["domain"].queryset = Domain.objects.filter(Exists(present.filter(domain=OuterRef("pk"))))
+        # For each domain, the owner's first one from it on, in an index: they may have a million aliases. For
+        # Exists, PostgreSQL looks through all of them.
+        following = present.filter(domain__gte=OuterRef("pk")).order_by("domain")
+        fields["domain"].queryset = Domain.objects.filter(pk=Subquery(following.values("domain")[:1]))
         fields["mailbox"].queryset = EmailAddress.objects.filter(user=user, verified=True)
         fields["mailbox"].label_from_instance = lambda address: address.email
 
