@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 DAILY = ("housekeeping",)
 DAY = 24 * 60 * 60
+# Seconds until daily tasks that failed are tried again.
+RETRY = 60 * 60
 # Seconds that a start, or a reload, is left alone.
 FIRST = 10
 # Seconds that a command has to end when it is told to stop.
@@ -21,7 +23,8 @@ PATIENCE = 10
 
 
 class Chores:
-    """Runs the daily tasks soon after it begins and every day, and other commands when they are asked for."""
+    """Runs the daily tasks soon after it begins and every day, or an hour after they failed; and other
+    commands when they are asked for."""
 
     def __init__(self, settings_module: str) -> None:
         self.settings_module = settings_module
@@ -43,9 +46,11 @@ class Chores:
                 return
             if status:
                 logger.error("%s ended with status %s", self._runs[0], status)
+                if self._runs == DAILY:
+                    self._next_day = min(self._next_day, time.monotonic() + RETRY)
             self._process = None
         if time.monotonic() >= self._next_day:
-            self._next_day += DAY
+            self._next_day = time.monotonic() + DAY
             self.ask(*DAILY)
         if self._waiting:
             self._start(self._waiting.popleft())
