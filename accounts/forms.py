@@ -23,10 +23,10 @@ from django.utils.translation import gettext_lazy as _
 from accounts.local_passwords import takes_passwords
 from accounts.models import User
 from accounts.models.own_addresses import check_available, clean_email
+from accounts.organisation.refusals import ArrivalRefused
 from accounts.signed_out import send_new_password_link, sign_up
 from core.addresses import address_or_none
 from core.after_answer import do_after_answer
-from core.exceptions import RuleError
 
 LABELS = {
     "login": _("E-mail address"),
@@ -67,7 +67,7 @@ def saying_why() -> Iterator[None]:
     """Turn a refusal into a form's error: a directory knows somebody who gets no account."""
     try:
         yield
-    except RuleError as error:
+    except ArrivalRefused as error:
         raise django_forms.ValidationError(str(error), code=error.code) from error
 
 

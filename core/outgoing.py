@@ -12,6 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
@@ -173,6 +174,13 @@ def resolve(host: str, seconds: float) -> list[Address]:
     except (dns.exception.DNSException, OSError, ValueError) as error:
         raise Unreachable("dns") from error
     return [ip_address(text) for text in found.addresses()]
+
+
+def check_host(host: str, *, allows_private: bool = False) -> None:
+    """Raise NotAllowed if the host is an address to which no request may go; a name may be any."""
+    with suppress(ValueError):
+        if not may_be_asked(ip_address(host), allows_private=allows_private):
+            raise NotAllowed("address")
 
 
 def _allowed(host: str, ends: float, *, allows_private: bool) -> list[Address]:

@@ -20,7 +20,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
-from core.outgoing import URL_MAX, NotAllowed, read_url
+from core.outgoing import URL_MAX, NotAllowed, check_host, read_url
 from core.sealing import seal, sealed_by_present_key, unseal
 from hooks.exceptions import HookStopped, InvalidHook, TooManyHooks
 
@@ -298,11 +298,12 @@ def clean_url(url: str) -> str:
     url = url.strip()
     try:
         host, _port, _path = read_url(url, allows_private=settings.WEBHOOK_PRIVATE_NETWORKS)
+        check_host(host, allows_private=settings.WEBHOOK_PRIVATE_NETWORKS)
     except NotAllowed as error:
         raise InvalidHook(
             gettext(
                 "This is no URL to which Anonmail sends. Write one that begins with https:// and has a host "
-                "name, without a user or a fragment (#), at port 443 or above 1023."
+                "name, or a public address, without a user or a fragment (#), at port 443 or above 1023."
             )
         ) from error
     if host == urlsplit(settings.SITE_URL).hostname:

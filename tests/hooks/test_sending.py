@@ -429,6 +429,7 @@ def test_an_idle_look_is_one_statement_that_changes_nothing(
     assert captured.captured_queries[0]["sql"].startswith("SELECT")
 
 
+@pytest.mark.postgresql
 def test_a_courier_sends_to_several_at_once_and_says_when_one_was_stopped(
     alice: User, mallory: User, made: Made, receiver: Receiver
 ) -> None:

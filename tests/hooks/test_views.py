@@ -48,6 +48,11 @@ def test_a_new_hook_shows_its_secret_once(browser: Client, alice: User) -> None:
         "https://hooks.example.net\\@evil.test/",
         "https://localhost/",
         "https://intranet/",
+        "https://127.0.0.1/",
+        "https://10.1.2.3/",
+        "https://[::1]/",
+        "https://169.254.169.254/",
+        "https://2130706433/",
         "file:///etc/passwd",
         "gopher://hooks.example.net/",
         "https://",
@@ -63,21 +68,6 @@ def test_a_url_that_leads_elsewhere_is_refused(browser: Client, url: str) -> Non
 
     assert answer.status_code == 422
     assert Hook.objects.count() == 0
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "[::1]", "169.254.169.254", "2130706433"])
-def test_an_address_of_a_private_network_is_never_asked(alice: User, address: str) -> None:
-    """The form accepts some of them, and sending refuses them all."""
-    from hooks.exceptions import InvalidHook
-    from hooks.sending import send
-
-    try:
-        hook = make(alice, f"https://{address}/").hook
-    except InvalidHook:
-        return
-    outcome = send(write_test(hook))
-
-    assert (outcome.status, outcome.problem) == (None, "address")
 
 
 def test_our_own_server_is_no_hook(browser: Client, settings: Settings) -> None:
