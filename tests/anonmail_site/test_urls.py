@@ -120,7 +120,7 @@ ELSEWHERE = ("api/", "admin/", "accounts/")
 # So is the choice of a theme and a language: tests/accounts/test_appearance.py.
 SIGNED = {"appearance", "manifest", "alias-unsubscribe", "api-docs", "api-schema", "icon", "metrics"}
 SIGNED |= {"account_confirm_email", "account_set_password", "address-undo"}
-# The sign-in pages that are not allauth's alone: tests/accounts/test_openid.py, test_local_passwords.py.
+# The sign-in pages that are not allauth's alone: tests/accounts/openid, test_local_passwords.py.
 SIGNED |= {"account_login", "emergency", "mfa_login_webauthn", "account_signup", "account_change_password"}
 SIGNED |= {"account_reset_password", "account_reset_password_from_key"}
 SIGNED |= {f"organisation-{deed}" for deed in ("begin", "connect", "confirm", "back")}
