@@ -70,7 +70,7 @@ def _go(request: HttpRequest, key: str, purpose: str, *, fresh: bool = False) ->
 
 @login_not_required
 @never_cache
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def sign_in_page(request: HttpRequest) -> HttpResponseBase:
     """The page with the password form and the providers. Whom a trusted proxy names is signed in at once."""
     try:

@@ -57,6 +57,8 @@ COMMAND_TIMEOUT = 300.0
 ANSWER_TIMEOUT = 900.0
 # Seconds in which a client that is out of time may read our last reply.
 FAREWELL_TIME = 1.0
+# For which a client that has just come, or has begun a message, may go on while the server stops.
+LAST_MESSAGE_TIME = 2.0
 # Seconds that a message waits until an earlier one is forgotten, which a sender that does not read holds up.
 FORGET_TIMEOUT = 3.0
 # The everyday form of a Path (RFC 5321 §4.1.2): a Dot-string, a domain without comments or literals.
@@ -256,6 +258,7 @@ class SmtpDoor(SMTP):
         self._unsent = b""
         self._is_answering = False
         self._must_end = False
+        self._has_taken = False
         # The client has closed its half of the connection; and all that it said before is answered.
         self._got_eof = False
         self._is_finished = False
@@ -371,8 +374,18 @@ class SmtpDoor(SMTP):
         asyncio.get_running_loop().call_later(FAREWELL_TIME, transport.abort)
 
     def end_soon(self) -> None:
-        """Hang up: at once, or after the answer for the message that is being taken."""
+        """Hang up: at once between two messages, otherwise after the answer for the first or the present one.
+
+        Whoever says nothing meanwhile has LAST_MESSAGE_TIME.
+        """
         self._must_end = True
+        has_begun = self.envelope is not None and self.envelope.mail_from is not None
+        if self._has_taken and not has_begun:
+            self._end_unless_answering()
+        else:
+            self.loop.call_later(LAST_MESSAGE_TIME, self._end_unless_answering)
+
+    def _end_unless_answering(self) -> None:
         if not self._is_answering:
             self._close()
 
@@ -415,7 +428,7 @@ class SmtpDoor(SMTP):
         except BaseException:
             incoming.release()
             raise
-        self._is_answering = True
+        self._is_answering = self._has_taken = True
         # In a task of its own: if the client hangs up, memory and turn are kept until the message is done.
         answering = self.loop.create_task(self._answer(incoming, end_turn))
         try:
