@@ -238,8 +238,13 @@ class Supervisor:
             self._start_later(part)
 
     def _hear(self) -> None:
-        """Let those that serve by now take the place of those before them."""
-        waiting = {child.report: child for child in self.children.values() if not child.is_serving}
+        """Let those that serve by now take the place of those before them.
+
+        One that was told to stop while it started may still say that it serves.
+        """
+        waiting = {
+            child.report: child for part in self.parts for child in self._of(part) if not child.is_serving
+        }
         for report in select.select(list(waiting), [], [], 0)[0]:
             child = waiting[report]
             if not os.read(report, 100):

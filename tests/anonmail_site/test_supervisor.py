@@ -390,6 +390,32 @@ def test_where_there_is_no_room_for_a_reload_the_old_process_goes_on(
     assert refused.logged[-1].startswith("there is no new web process (Resource temporarily unavailable)")
 
 
+def test_one_that_was_told_to_stop_takes_nobodys_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may say that it serves all the same: nobody would serve then."""
+    told: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda process, number: told.append(process))
+    supervisor = supervising.Supervisor({"web": []})
+    [web] = supervisor.parts
+    old, new, dropped = 2**22, 2**22 + 1, 2**22 + 2
+    pipes = {process: os.pipe() for process in (new, dropped)}
+    supervisor.children = {
+        old: supervising.Child(web, old, report=-1, is_serving=True),
+        new: supervising.Child(web, new, report=pipes[new][0]),
+        dropped: supervising.Child(web, dropped, report=pipes[dropped][0], stop_by=time.monotonic() + 25),
+    }
+
+    os.write(pipes[dropped][1], b"serving")
+    supervisor._hear()
+
+    assert told == []
+    os.write(pipes[new][1], b"serving")
+    supervisor._hear()
+    assert told == [old]
+    for ends in pipes.values():
+        for end in ends:
+            os.close(end)
+
+
 def test_a_part_that_cannot_start_at_first_stops_everything(tmp_path: Path) -> None:
     start = Start(tmp_path, free_port(), MAIL_TLS_CERTIFICATE="/nowhere")
 
