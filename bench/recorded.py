@@ -79,7 +79,7 @@ def run_again() -> None:
         nonlocal other_key
         rows = run(connection, each.sql, [changed(value) for value in each.params])
         if each.sql.startswith('INSERT INTO "aliases_alias"'):
-            ((_address, other_key),) = rows
+            ((_address, other_key, *_more),) = rows
 
     for is_atomic, statements in groupby(seen, lambda each: each.is_atomic):
         with transaction.atomic() if is_atomic else nullcontext():
