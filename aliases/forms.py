@@ -128,7 +128,7 @@ class AliasForm(forms.Form):
 
     PARTS = (
         (_("Note and website"), ("note", "hostname", "pinned")),
-        (_("Destinations"), ("destinations",)),
+        (_("Destinations"), ("destinations", "encrypts")),
         (_("Replies"), ("hides_replies", "name", "admits")),
         (_("Expiry"), ("expires_on", "idle_days", "unused_days")),
     )
@@ -148,6 +148,11 @@ class AliasForm(forms.Form):
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
     destinations = DestinationsField(EmailAddress.objects.none(), label=_("Forward to"))
+    encrypts = forms.BooleanField(
+        label=_("Encrypt mail to destinations that have an OpenPGP key"),
+        required=False,
+        help_text=_("You give a destination its key on the page Addresses."),
+    )
     pinned = forms.BooleanField(label=_("Keep at the top of the list"), required=False)
     hides_replies = forms.TypedChoiceField(
         label=_("When you answer mail that came to this alias"),
@@ -204,6 +209,7 @@ class AliasForm(forms.Form):
                 "name": alias.name,
                 "pinned": alias.pinned,
                 "hides_replies": alias.hides_replies,
+                "encrypts": not alias.skips_encryption,
                 "admits": alias.admits,
                 "destinations": [address.pk for address in alias.destination_addresses],
             },
@@ -239,6 +245,7 @@ class AliasForm(forms.Form):
                     name=data["name"],
                     pinned=data["pinned"],
                     hides_replies=data["hides_replies"],
+                    skips_encryption=not data["encrypts"] if "encrypts" in self.changed_data else None,
                     admits=data["admits"] or None,
                     destinations=(
                         [address.email for address in data["destinations"]]

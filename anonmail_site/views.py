@@ -3,10 +3,12 @@
 from functools import partial
 
 from allauth.account.decorators import reauthentication_required
+from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_not_required
+from django.db.models import Exists, OuterRef, Q
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
@@ -30,7 +32,7 @@ from anonmail_site.getting_started import first_steps
 from core.exceptions import RuleError
 from core.spreadsheets import csv_download
 from domains.models import AliasStyle, Domain
-from mail.models import PausedDestination
+from mail.models import DestinationKey
 from transfer.formats.anonmail import aliases_csv
 from transfer.personal_download import everything
 
@@ -64,12 +66,22 @@ def navigation(request: HttpRequest) -> dict[str, object]:
     }
     if not isinstance(user, User):
         return frame | {"signup_open": is_signup_open()}
-    paused = PausedDestination.objects.filter(destination__user=user).select_related("destination")
+    # In one statement: what each page warns of.
+    rows = EmailAddress.objects.filter(user=user).select_related("paused", "openpgp_key")
+    rows = rows.defer("openpgp_key__certificate")
+    ending = Exists(DestinationKey.objects.ending().filter(destination=OuterRef("pk")))
+    warned = list(rows.filter(Q(paused__isnull=False) | ending))
     return frame | {
         "first_steps": partial(first_steps, user),
         "manages_domains": user.is_superuser or Domain.objects.managed_by(user).exists(),
-        "paused_destinations": [row.destination.email for row in paused],
+        "paused_destinations": [row.email for row in warned if hasattr(row, "paused")],
+        "ending_keys": [row.openpgp_key for row in warned if _is_ending(row)],
     }
+
+
+def _is_ending(address: EmailAddress) -> bool:
+    key = getattr(address, "openpgp_key", None)
+    return key is not None and key.is_used and (key.is_over or key.ends_soon)
 
 
 @login_not_required

@@ -5,22 +5,52 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from aliases.models import Alias, AliasQuerySet
+from allauth.account.models import EmailAddress
+from django.db.models import Prefetch
+
+from aliases.models import Alias, AliasDestination, AliasQuerySet
 from core.db.compiled import RowsFrom
 from core.db.parameters import Parameter
 
 InOrder = Callable[[AliasQuerySet], AliasQuerySet]
 
 
+class KeyFacts(NamedTuple):
+    """What is shown of a DestinationKey, by its names."""
+
+    fingerprint: str
+    is_used: bool
+    hides_subject: bool
+
+
 class Destination(NamedTuple):
-    """What a list shows of an EmailAddress, by its names."""
+    """What a list shows of an EmailAddress, by its names, and of its key."""
 
     pk: int
     email: str
     verified: bool
+    key: KeyFacts | None = None
 
 
-_DESTINATION = [f"destination_links__address__{field}" for field in Destination._fields]
+_OF_ADDRESS, _OF_KEY = Destination._fields[:-1], [f"openpgp_key__{field}" for field in KeyFacts._fields]
+_DESTINATION = [f"destination_links__address__{field}" for field in (*_OF_ADDRESS, *_OF_KEY)]
+
+
+def key_of(address: EmailAddress | Destination) -> KeyFacts | None:
+    """The address's key, as far as it was read with the address: who has just made an alias is not told, at
+    the price of a statement, whether it is encrypted."""
+    if isinstance(address, Destination):
+        return address.key
+    relation: Any = EmailAddress._meta.get_field("openpgp_key")
+    key = relation.get_cached_value(address, default=None)
+    return KeyFacts(key.fingerprint, key.is_used, key.hides_subject) if key else None
+
+
+def with_keys(aliases: AliasQuerySet) -> AliasQuerySet:
+    """The same aliases with their destinations and these addresses' keys loaded, in one statement for all."""
+    links = AliasDestination.objects.select_related("address__openpgp_key")
+    links = links.defer("address__openpgp_key__certificate")
+    return aliases.prefetch_related(Prefetch("destination_links", queryset=links))
 
 
 def in_order(*, activity: bool) -> InOrder:
@@ -54,4 +84,10 @@ def with_destinations(
     width = len(_DESTINATION)
     for _key, group in groupby(rows, itemgetter(0)):
         own = list(group)
-        yield own[0][:-width], [Destination(*row[-width:]) for row in own if row[-width] is not None]
+        yield own[0][:-width], [_destination(row[-width:]) for row in own if row[-width] is not None]
+
+
+def _destination(columns: Sequence[Any]) -> Destination:
+    key = columns[len(_OF_ADDRESS) :]
+    pk, email, verified = columns[: len(_OF_ADDRESS)]
+    return Destination(pk, email, verified, KeyFacts(*key) if key[0] is not None else None)

@@ -35,10 +35,11 @@ class Event(models.TextChoices):
 
 
 class Caution(models.TextChoices):
-    """Why a message went on as it came, although replies are to hide the owner."""
+    """Why a message went on as it came, although replies are to hide the owner, or it was to be encrypted."""
 
     FORGED = "forged", _("The sender may be forged. A reply would show your own address.")
     NO_CONTACT = "no_contact", _("Too many new correspondents today. A reply would show your own address.")
+    CLEAR = "clear", _("Sent without encryption: the destination's OpenPGP key could not be used.")
 
 
 class Activity(models.Model):
@@ -234,6 +235,88 @@ class PausedDestination(models.Model):
 
     def __str__(self) -> str:
         return str(self.destination_id)
+
+
+# How long before its end the owner of a key is told of it.
+KEY_WARNING = timedelta(days=14)
+
+
+class DestinationKeyQuerySet(models.QuerySet["DestinationKey"]):
+    def owned_by(self, user: User) -> "DestinationKeyQuerySet":
+        return self.filter(destination__user=user)
+
+    def in_use(self) -> "DestinationKeyQuerySet":
+        """Keys that mail is encrypted to, or should be."""
+        return self.filter(is_used=True)
+
+    def ending(self) -> "DestinationKeyQuerySet":
+        """Keys in use that expire within KEY_WARNING, or have expired."""
+        return self.in_use().filter(expires_at__lte=timezone.now() + KEY_WARNING)
+
+
+class DestinationKey(models.Model):
+    """The OpenPGP key to which mail for a destination is encrypted (mail.encryption.keys)."""
+
+    class Otherwise(models.TextChoices):
+        """What happens to mail while the key cannot be used."""
+
+        HOLD = "hold", _("hold it back")
+        CLEAR = "clear", _("send it without encryption")
+
+    class Told(models.TextChoices):
+        """Of what the owner was told last."""
+
+        SOON = "soon"
+        OVER = "over"
+
+    destination = models.OneToOneField(
+        EmailAddress,
+        models.CASCADE,
+        primary_key=True,
+        related_name="openpgp_key",
+        verbose_name=_("destination"),
+    )
+    # Hexadecimal digits in lower case: 40, or 64 of a key of version 6 (RFC 9580 §5.5.4).
+    fingerprint = models.CharField(_("fingerprint"), max_length=64)
+    # The public key without armour, as mail.encryption.certificates has read it.
+    certificate = models.BinaryField()
+    expires_at = models.DateTimeField(_("expires"), null=True)
+    is_used = models.BooleanField(_("in use"), default=True)
+    hides_subject = models.BooleanField(_("hides the subject"), default=False)
+    otherwise = models.CharField(
+        _("if the key cannot be used"), max_length=5, choices=Otherwise, default=Otherwise.HOLD
+    )
+    told = models.CharField(max_length=4, choices=Told, blank=True, default="")
+    since = models.DateTimeField(_("since"), default=timezone.now)
+
+    objects = DestinationKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("OpenPGP key")
+        verbose_name_plural = _("OpenPGP keys")
+
+    def __str__(self) -> str:
+        return self.fingerprint
+
+    @property
+    def shown_fingerprint(self) -> str:
+        """The fingerprint in capitals and groups of four, as other programs show it."""
+        text = self.fingerprint.upper()
+        return " ".join(text[at : at + 4] for at in range(0, len(text), 4))
+
+    @property
+    def is_over(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    @property
+    def ends_soon(self) -> bool:
+        """Whether it expires within KEY_WARNING, and has not done so."""
+        is_near = self.expires_at is not None and self.expires_at <= timezone.now() + KEY_WARNING
+        return is_near and not self.is_over
+
+    @property
+    def holds_back(self) -> bool:
+        return self.otherwise == self.Otherwise.HOLD
 
 
 class SiteFault(models.Model):

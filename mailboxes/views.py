@@ -50,7 +50,7 @@ def address_list(request: HttpRequest) -> HttpResponse:
     addresses = [
         {"row": row, "aliases": counts.get(row.pk, 0)}
         for row in EmailAddress.objects.filter(user=user)
-        .select_related("paused", "destination_only")
+        .select_related("paused", "destination_only", "openpgp_key")
         .order_by("-primary", "-verified", "email")
     ]
     context = {"form": form, "addresses": addresses}

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from aliases.models import AliasPreferences
 from core import sparing_logs
 from domains.models import Domain
 from mail.delivery.resolve import our_domains
+from tests.rig.openpgp import GnuPG, gnupg
 from tokens.models import Token
 from tokens.scopes import EVERYTHING
 
@@ -222,3 +224,12 @@ def api() -> Callable[[User], APIClient]:
         return client
 
     return client_for
+
+
+@pytest.fixture(scope="session")
+def gpg() -> Iterator[GnuPG]:
+    """GnuPG with keys of the tests' own making."""
+    if shutil.which("gpg") is None:
+        missing("gpg")
+    with gnupg() as made:
+        yield made

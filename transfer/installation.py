@@ -3,6 +3,7 @@
 It holds password hashes, second factors and token digests: keep it as you keep the database.
 """
 
+import base64
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ from core.addresses import AddressError, domain_to_ascii, normalise_address, par
 from core.batches import batches
 from core.exceptions import RuleError
 from domains.models import AccessGrant, Domain
+from mail.encryption.certificates import fingerprint_of
+from mail.models import DestinationKey
 from tokens.models import Token, clean_networks
 from tokens.scopes import EVERY_CALL, scopes_of
 
@@ -59,7 +62,10 @@ def export_config() -> Row:
     """The document, ready for `json.dump`, of one consistent moment."""
     with transaction.atomic():
         users = User.objects.prefetch_related(
-            "emailaddress_set__destination_only", "authenticator_set", "identities"
+            "emailaddress_set__destination_only",
+            "emailaddress_set__openpgp_key",
+            "authenticator_set",
+            "identities",
         )
         aliases = Alias.objects.select_related("owner", "expiry").with_destinations().order_by("pk")
         contacts = Contact.objects.select_related("alias").order_by("pk")
@@ -131,7 +137,7 @@ def _rows(
 def _belongings(user: User) -> Row:
     addresses = _rows(
         user.emailaddress_set.all(),
-        lambda address: {"destination_only": hasattr(address, "destination_only")},
+        lambda address: {"destination_only": hasattr(address, "destination_only"), "key": _key(address)},
         without=["user"],
     )
     return {
@@ -139,6 +145,15 @@ def _belongings(user: User) -> Row:
         "authenticators": _rows(user.authenticator_set.all(), without=["user"]),
         "identities": _rows(user.identities.all(), without=["user"]),
     }
+
+
+def _key(address: EmailAddress) -> Row | None:
+    """The OpenPGP key to which mail for the address is encrypted."""
+    key = getattr(address, "openpgp_key", None)
+    if key is None:
+        return None
+    row = _rows([key], without=["destination", "certificate", "told"])[0]
+    return {**row, "certificate": base64.b64encode(bytes(key.certificate)).decode()}
 
 
 def _links(alias: Alias) -> Row:
@@ -265,6 +280,13 @@ class _Importer:
                 if address.primary:
                     raise ValueError(f"the primary address {address.email} cannot be for receiving only")
                 DestinationOnly.objects.create(address=address)
+            if key := item.get("key"):
+                certificate = base64.b64decode(_text(key, "certificate"), validate=True)
+                if fingerprint_of(certificate) != key.get("fingerprint"):
+                    raise ValueError(f"the key of {address.email} has another fingerprint")
+                read = self._read(DestinationKey, key, destination=address, certificate=certificate)
+                # It may be null, but not blank.
+                _created(read, exclude=["expires_at"])
             self.own[user.pk, address.email] = address
         for item in row.get("authenticators", []):
             # last_used_at may be null, but not blank

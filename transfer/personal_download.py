@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from allauth.account.models import EmailAddress
 from allauth.usersessions.models import UserSession
 
 from accounts.models import AddressChange, Identity, User
@@ -25,6 +26,20 @@ REPLY_PREFERENCES = (
 )
 
 
+def _key(address: EmailAddress) -> dict[str, Any] | None:
+    key = getattr(address, "openpgp_key", None)
+    if key is None:
+        return None
+    return {
+        "fingerprint": key.fingerprint,
+        "expires": key.expires_at.isoformat() if key.expires_at else None,
+        "in_use": key.is_used,
+        "hides_subject": key.hides_subject,
+        "otherwise": key.otherwise,
+        "since": key.since.isoformat(),
+    }
+
+
 def everything(user: User) -> dict[str, Any]:
     """A document for `json.dump`: the account and all that belongs to it, without secrets."""
     preferences = AliasPreferences.objects.filter(user=user).select_related("default_domain").first()
@@ -46,8 +61,9 @@ def everything(user: User) -> dict[str, Any]:
                 "verified": row.verified,
                 "primary": row.primary,
                 "receives_only": hasattr(row, "destination_only"),
+                "openpgp_key": _key(row),
             }
-            for row in user.emailaddress_set.select_related("destination_only").order_by("pk")
+            for row in user.emailaddress_set.select_related("destination_only", "openpgp_key").order_by("pk")
         ],
         "address_changes": [
             {"address": row.address, "kind": row.kind, "at": row.at.isoformat(), "by_api": row.by_api}

@@ -180,6 +180,7 @@ def _strip_rows(keys: Sequence[int]) -> int:
         name="",
         hostname="",
         hides_replies=False,
+        skips_encryption=False,
         admits=Admits.ALL,
         forwards=0,
         blocks=0,
@@ -225,6 +226,8 @@ class Alias(models.Model):
     hostname = models.CharField(_("hostname"), max_length=DOMAIN_MAX_OCTETS, blank=True)
     # Whether its mail goes on with reverse addresses in place of the correspondents' own.
     hides_replies = models.BooleanField(_("replies hide me"), default=False)
+    # Whether its mail goes on as it is, also to destinations that have a key.
+    skips_encryption = models.BooleanField(_("is never encrypted"), default=False, db_default=False)
     admits = models.CharField(_("takes mail"), max_length=12, choices=Admits, default=Admits.ALL)
     forwards = models.PositiveBigIntegerField(_("forwards"), default=0)
     blocks = models.PositiveBigIntegerField(_("blocks"), default=0)
@@ -366,6 +369,7 @@ class Alias(models.Model):
         hostname: str | None = None,
         pinned: bool | None = None,
         hides_replies: bool | None = None,
+        skips_encryption: bool | None = None,
         admits: str | None = None,
     ) -> None:
         """Change what the owner writes on the alias; None leaves a field as it is. Raises InvalidValue."""
@@ -376,7 +380,12 @@ class Alias(models.Model):
             changes["name"] = clean_name(name)
         if hostname is not None:
             changes["hostname"] = bare_host(hostname)
-        switches = {"pinned": pinned, "hides_replies": hides_replies, "admits": admits}
+        switches = {
+            "pinned": pinned,
+            "hides_replies": hides_replies,
+            "skips_encryption": skips_encryption,
+            "admits": admits,
+        }
         changes |= {field: value for field, value in switches.items() if value is not None}
         site = self.site
         for field, value in changes.items():

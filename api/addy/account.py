@@ -244,6 +244,26 @@ class SignOut(ApiView):
         return Answer(status=204)
 
 
+def with_key(rows: Any) -> Any:
+    """The same addresses with their keys, in the same statement."""
+    return rows.select_related("openpgp_key").defer("openpgp_key__certificate")
+
+
+def counted(rows: Any) -> Any:
+    """The same addresses, and the `number` of aliases that forward to each; the primary one first."""
+    present = Count("alias_links", filter=Q(alias_links__alias__deleted_at=None))
+    return rows.annotate(number=present).order_by("-primary", "pk")
+
+
+def recipient_of(user: User, uuid: UUID | None) -> EmailAddress:
+    """The user's address of this public id, with its key. Raises NotFound."""
+    for row in with_key(EmailAddress.objects.filter(user=user)):
+        if uuid in public_ids("recipient", row.pk):
+            found: EmailAddress = row
+            return found
+    raise NotFound(gettext("There is no such recipient."))
+
+
 class RecipientQuery(Query):
     filter_verified = ChoiceField("true", "false", help_text="Only those that are verified, or not.")
 
@@ -256,24 +276,16 @@ class Recipients(AccountView):
         refuses=(422,),
     )
     def get(self, request: Request) -> Answer:
-        rows: Any = EmailAddress.objects.filter(user=self.caller)
+        rows: Any = with_key(EmailAddress.objects.filter(user=self.caller))
         if verified := RecipientQuery.read(self.query)["filter[verified]"]:
             rows = rows.filter(verified=verified == "true")
-        present = Count("alias_links", filter=Q(alias_links__alias__deleted_at=None))
-        recipients: list[objects.CountedRecipientObject] = [
-            {**objects.recipient_object(row, self.caller), "aliases_count": row.number}
-            for row in rows.annotate(number=present).order_by("-primary", "pk")
-        ]
-        return Answer({"data": recipients})
+        return Answer({"data": [objects.counted_recipient_object(row, self.caller) for row in counted(rows)]})
 
 
 class OneRecipient(AccountView):
     @AddyCall("One of your own addresses", {"data": objects.RecipientObject})
     def get(self, request: Request, uuid: UUID) -> Answer:
-        for row in EmailAddress.objects.filter(user=self.caller):
-            if uuid in public_ids("recipient", row.pk):
-                return Answer({"data": objects.recipient_object(row, self.caller)})
-        raise NotFound(gettext("There is no such recipient."))
+        return Answer({"data": objects.recipient_object(recipient_of(self.caller, uuid), self.caller)})
 
 
 class AppVersion(ApiView):

@@ -15,6 +15,7 @@ from api.addy.objects import AliasObject, alias_object, with_last_mail
 from api.addy.schema import AddyCall
 from api.answers import Answer
 from api.errors import NotFound, Unprocessable
+from api.listing import with_keys
 from api.views import ApiView, Rights
 from tokens.scopes import Scope
 
@@ -69,7 +70,7 @@ class AliasView(ApiView):
 
     def all_mine(self) -> AliasQuerySet:
         """The caller's aliases, with all that is shown of them."""
-        return with_last_mail(Alias.objects.owned_by(self.caller)).with_destinations()
+        return with_keys(with_last_mail(Alias.objects.owned_by(self.caller)))
 
     def alias(self, key: UUID | None, *, present: bool = False) -> Alias:
         """The caller's alias of this id; `present`: only if it is not deleted. Raises NotFound."""
@@ -165,4 +166,5 @@ class AliasRecipients(AliasView):
         addresses = inputs.own_addresses(self.caller, data["recipient_ids"])
         with inputs.refused_by_field("recipient_ids"):
             alias.set_destinations(addresses or [self.caller.email])
-        return self.shown(alias)
+        # With the keys of its new destinations.
+        return self.shown(self.alias(alias.uuid))

@@ -12,7 +12,7 @@ from accounts.models import User
 from aliases.models import Alias, AliasQuerySet
 from api.addy.ids import public_id
 from api.addy.inputs import EXAMPLE_ID
-from api.listing import Destination
+from api.listing import Destination, key_of
 from api.schema import EXAMPLES
 from domains.models import Domain
 from mail.models import Activity, Event
@@ -47,18 +47,18 @@ class RecipientObject(TypedDict):
 
 def recipient_object(address: EmailAddress | Destination, owner: User) -> RecipientObject:
     """An owner's address. When it was added is not stored: the account's creation stands in for it."""
-    since = stamp(owner.date_joined)
+    since, key = stamp(owner.date_joined), key_of(address)
     return {
         "id": public_id("recipient", address.pk),
         "user_id": public_id("user", owner.pk),
         "email": address.email,
         "can_reply_send": address.verified,
-        "should_encrypt": False,
+        "should_encrypt": key is not None and key.is_used,
         "inline_encryption": False,
-        "protected_headers": False,
+        "protected_headers": key is not None and key.hides_subject,
         "remove_pgp_keys": False,
         "remove_pgp_signatures": False,
-        "fingerprint": None,
+        "fingerprint": key.fingerprint.upper() if key else None,
         "email_verified_at": since if address.verified else None,
         "aliases": [],
         "created_at": since,
@@ -68,6 +68,11 @@ def recipient_object(address: EmailAddress | Destination, owner: User) -> Recipi
 
 class CountedRecipientObject(RecipientObject):
     aliases_count: int
+
+
+def counted_recipient_object(address: Any, owner: User) -> CountedRecipientObject:
+    """The same, with the `number` of aliases that api.addy.account.counted has found."""
+    return {**recipient_object(address, owner), "aliases_count": address.number}
 
 
 class ListedAlias(NamedTuple):

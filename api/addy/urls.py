@@ -2,7 +2,7 @@
 
 from django.urls import register_converter
 
-from api.addy import absent, account, aliases, blocklist, bulk, failed
+from api.addy import absent, account, aliases, blocklist, bulk, failed, keys
 from api.addy.ids import UUIDInAnyCase
 from api.views import route
 
@@ -40,5 +40,11 @@ urlpatterns = [
     route("v1/account-details", account.AccountDetails, "addy-account-details"),
     route("v1/recipients", account.Recipients, "addy-recipients"),
     route("v1/recipients/<id:uuid>", account.OneRecipient, "addy-recipient"),
+    route("v1/recipient-keys/<id:uuid>", keys.RecipientKey, "addy-recipient-key"),
+    *(
+        route(f"v1/{name}-recipients{one}", view, f"addy-{name}-recipient{'s' if not one else ''}")
+        for name, views in keys.SWITCHES.items()
+        for one, view in zip(("", "/<id:uuid>"), views, strict=True)
+    ),
     route("v1/app-version", account.AppVersion, "addy-app-version"),
 ]

@@ -16,7 +16,7 @@ from aliases.models import Alias, AliasQuerySet
 from aliases.naming import UUID, WORDS
 from api.answers import Answer
 from api.errors import BadInput, NotFound
-from api.listing import in_order, page_rows, with_destinations
+from api.listing import in_order, page_rows, with_destinations, with_keys
 from api.schema import Call, query
 from api.simplelogin import activities, inputs, objects
 from api.views import ApiView
@@ -141,7 +141,7 @@ class AliasView(ApiView):
 
     def alias(self, key: int) -> Alias:
         """The alias with this id. Raises NotFound if it is not the caller's."""
-        found = Alias.objects.owned_by(self.caller).present().with_destinations().filter(pk=key).first()
+        found = with_keys(Alias.objects.owned_by(self.caller).present()).filter(pk=key).first()
         if found is None:
             raise NotFound(gettext("There is no such alias."))
         return found
@@ -169,6 +169,7 @@ class AliasDetail(AliasView):
             note=data.get("note"),
             name=data.get("name"),
             pinned=data["pinned"],
+            skips_encryption=data["disable_pgp"],
             destinations=addresses_of(self.caller, keys) if keys else None,
         )
         return Answer({"ok": True})

@@ -9,7 +9,7 @@ from django.utils.translation import gettext
 
 from accounts.models import User
 from aliases.models import Alias, AliasPreferences, SenderFormat
-from api.listing import Destination
+from api.listing import Destination, key_of
 from api.schema import EXAMPLES, example_of
 from api.simplelogin.activities import (
     LATEST,
@@ -94,6 +94,7 @@ class ListedAlias(NamedTuple):
     forwards: int
     blocks: int
     replies: int
+    skips_encryption: bool
     destination_addresses: Sequence[Destination]
 
 
@@ -136,8 +137,8 @@ def alias_object(
         "nb_reply": alias.replies if activity else 0,
         "mailbox": mailboxes[0] if mailboxes else None,
         "mailboxes": mailboxes,
-        "support_pgp": False,
-        "disable_pgp": False,
+        "support_pgp": any(key.is_used for key in map(key_of, alias.destination_addresses) if key),
+        "disable_pgp": alias.skips_encryption,
         "latest_activity": latest_activity_object(latest, sender_format) if latest else None,
     }
 

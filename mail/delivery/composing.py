@@ -30,13 +30,14 @@ VISIBLE = {Caution.FORGED: "visible; forged", Caution.NO_CONTACT: "visible; no c
 class Composed:
     """What is sent: `content` below `top`. `contact`: the author's, if a reverse address stands for them, and
     the name in their own From if the contact has none yet. `caution`: why there is none, although there
-    should be."""
+    should be. `has_whole_header`: whether the whole header is in `top`."""
 
     top: bytes
     content: Octets
     contact: Correspondent | None = None
     contact_name: str = ""
     caution: str = ""
+    has_whole_header: bool = False
 
 
 def trace(head: Head, address: str, alias_id: int, *, may_offer: bool | None = None) -> Fields:
@@ -83,10 +84,11 @@ async def hidden(
         _signed, incoming, _shown(incoming, found, alias.sender_format), written(fields), keys
     )
     if incoming.author is None:
-        return Composed(top, incoming.body)
+        return Composed(top, incoming.body, has_whole_header=True)
     contact = found[incoming.author]
     is_unnamed = not contact.name and not contact.is_name_kept
-    return Composed(top, incoming.body, contact, incoming.author_name if is_unnamed else "")
+    named = incoming.author_name if is_unnamed else ""
+    return Composed(top, incoming.body, contact, named, has_whole_header=True)
 
 
 async def _contacts(incoming: Incoming, alias_id: int, lookups: Lookups, ledger: Ledger) -> Found:

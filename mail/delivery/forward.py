@@ -14,10 +14,12 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from core.db.violations import is_conflict
+from core.sparing_logs import warn_sparingly
 from mail.delivery import record
 from mail.delivery.blocks import blocks
 from mail.delivery.bounce import read_bounce
 from mail.delivery.composing import Composed, as_it_came, hidden, trace
+from mail.delivery.encrypting import HeldBack, for_holder
 from mail.delivery.entries import NO_ALIAS, Begun, Redirected, Released, Settled
 from mail.delivery.gatherer import ANSWER_TIMEOUT
 from mail.delivery.handover import LARGE, Answer, Head, Message, Said
@@ -34,6 +36,7 @@ from mail.delivery.resolve import Kind, Resolution, needs_database
 from mail.delivery.return_path import return_path
 from mail.delivery.screening import NOT_SCREENED, Screened, screen
 from mail.delivery.tallies import MESSAGE_TIMES
+from mail.encryption.certificates import OpenPgpKey
 from mail.models import readable
 
 logger = logging.getLogger(__name__)
@@ -61,6 +64,7 @@ class _Copy:
     destination_id: int
     email: str
     is_paused: bool = False
+    key: OpenPgpKey | None = None
     # The delivery that was begun or settled before; is_accepted stays None until it is settled.
     delivery_id: int | None = None
     is_accepted: bool | None = None
@@ -73,6 +77,10 @@ class _Copy:
     def is_underway(self, now: datetime) -> bool:
         """Whether somebody has begun to send it a moment ago, by either clock."""
         return self.moment is not None and abs(now - self.moment) < record.LEASE
+
+
+def _is_held_back(key: OpenPgpKey | None) -> bool:
+    return key is not None and key.is_over and key.holds_back
 
 
 _OURS = {Kind.FORWARD, Kind.BLOCKED, Kind.RETURN_PATH, Kind.REVERSE}
@@ -170,28 +178,42 @@ class Forwarder:
             if not found:
                 return Answer.REFUSED
             first = found[0][0]
+            keys = await self._keys([destination for destination, _known in found])
             copies = [
-                _Copy(destination.destination_id, destination.email, destination.is_paused, *known)
+                _Copy(
+                    destination.destination_id,
+                    destination.email,
+                    destination.is_paused or _is_held_back(keys.get(destination.destination_id)),
+                    keys.get(destination.destination_id),
+                    *known,
+                )
                 for destination, known in found
             ]
             key = alias_id, message.digest
             return await _Sending(self, message, first.alias, key, first, screened).answer(copies)
+
+    async def _keys(self, destinations: Sequence[Destination]) -> dict[int, OpenPgpKey | None]:
+        """The keys of those destinations that have one."""
+        with_key = [each for each in destinations if each.key_id is not None]
+        asked = [self.lookups.destination_key(each.destination_id) for each in with_key]
+        found = await asyncio.gather(*asked) if asked else []
+        return dict(zip([each.destination_id for each in with_key], found, strict=True))
 
     async def _to_postmaster(self, message: Message, address: str, digest: str) -> Answer:
         """Send the message to MAIL_POSTMASTER."""
         if is_looping(message.head.fields, NO_ALIAS):
             return Answer.LOOP
         known = await self.lookups.delivery_without_alias(digest)
-        copy = _Copy(0, settings.MAIL_POSTMASTER, False, *known)
+        copy = _Copy(0, settings.MAIL_POSTMASTER, False, None, *known)
         return await _Sending(self, message, address, (NO_ALIAS, digest)).answer([copy])
 
     async def redirect(self, head: Head, alias: Resolution, alias_id: int) -> "Redirection | Answer | None":
         """Let the mail server in front send the message to the alias's destination, counted as forwarded.
 
         An answer if the alias does not take it. None, and nothing is counted, if it has to hand it over
-        instead (`take`): to an alias with several destinations or a paused one, whose replies hide its owner,
-        or that no longer receives, in a loop, or if it needs SMTPUTF8. Raises TooLate after ANSWER_TIMEOUT,
-        and what the database raises while it is away or takes no changes.
+        instead (`take`): to an alias with several destinations, a paused one or one with a key, whose replies
+        hide its owner, or that no longer receives, in a loop, or if it needs SMTPUTF8. Raises TooLate after
+        ANSWER_TIMEOUT, and what the database raises while it is away or takes no changes.
 
         Nothing recognises the message if it comes again. The mail server in front may fail to queue it after
         our answer; a second try that was swallowed then would be a message lost.
@@ -215,8 +237,8 @@ class Forwarder:
             destinations = await self.lookups.destinations(alias_id)
             if len(destinations) != 1:
                 return None
-            ((address, destination_id, email, is_paused, hides_replies, _format),) = destinations
-            if is_paused or hides_replies or await self.leads_to_us(email):
+            ((address, destination_id, email, is_paused, hides_replies, _format, key_id),) = destinations
+            if is_paused or hides_replies or key_id is not None or await self.leads_to_us(email):
                 return None
             # In place of a digest: what tells a day's messages apart in a return path.
             sender = _new_sender(head.sender, address, alias_id, destination_id, secrets.token_hex(2))
@@ -284,16 +306,11 @@ class _Sending:
         pending = []
         for copy in copies:
             outcome: Outcome = Pending("out of time")
+            caution = composed.caution
             if copy.destination_id in ours:
                 outcome = Refused("5.4.6")
             elif time.monotonic() < deadline:
-                outcome = await self.forwarder.next_hop.send(
-                    self._sender_for(copy),
-                    copy.email,
-                    composed.content,
-                    top=composed.top,
-                    utf8=self.message.utf8,
-                )
+                outcome, caution = await self._send(composed, copy)
             if isinstance(outcome, Pending):
                 logger.info(
                     "alias %s destination %s pending: %s", alias_id, copy.destination_id, outcome.reason
@@ -315,13 +332,33 @@ class _Sending:
                     reason,
                     contact_id,
                     composed.contact_name,
-                    composed.caution,
+                    caution,
                     heard,
                 )
             )
         if pending:
             await ledger.release(Released(alias_id, digest, tuple(pending)))
         return len(pending)
+
+    async def _send(self, composed: Composed, copy: _Copy) -> tuple[Outcome, str]:
+        """What becomes of one copy, and what its owner should know of it."""
+        if copy.key is not None and self.alias is not None:
+            lookups, alias = self.forwarder.lookups, self.alias
+            try:
+                keys = await lookups.signing_keys(self.address.rpartition("@")[2])
+                composed = await for_holder(
+                    composed, self.message, alias.alias, alias.sender_format, copy.key, keys
+                )
+            except HeldBack:
+                return Pending("not encrypted"), composed.caution
+            except Exception as error:
+                # It has begun: whatever it is, the copy is to be released.
+                warn_sparingly(logger, "message not encrypted: %s", type(error).__name__)
+                return Pending("not encrypted"), composed.caution
+        outcome = await self.forwarder.next_hop.send(
+            self._sender_for(copy), copy.email, composed.content, top=composed.top, utf8=self.message.utf8
+        )
+        return outcome, composed.caution
 
     async def _composed(self) -> Composed:
         alias_id, _digest = self.key

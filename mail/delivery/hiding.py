@@ -57,6 +57,7 @@ _REMOVED = frozenset(
         *(
             "x-anonmail-alias",
             "x-anonmail-client",
+            "x-anonmail-encryption",
             AUTHOR_FIELD.lower(),
             REPLIES_FIELD.lower(),
             LEFT_OUT_FIELD.lower(),
@@ -90,7 +91,7 @@ class Incoming:
 
     def __init__(self, content: bytes, envelope_sender: str, alias: str) -> None:
         self.alias = alias
-        self.fields, start = _split(content)
+        self.fields, start = split(content)
         self.body = memoryview(content)[start:]
         # Of two From fields, mail programs show one or the other: neither counts.
         is_single = sum(field.name == "from" for field in self.fields) == 1
@@ -144,6 +145,17 @@ class Incoming:
         """
         return b"".join([*_Rewriting(self, shown).fields(), b"\r\n"])
 
+    def under_alias(self, shown: str) -> list[Field]:
+        """The header's fields with the alias in From, under the name `shown`, and the authors in Reply-To if
+        they name nobody else: what can be signed for the alias's domain, and is still answered directly."""
+        made = {"from": _field("From", [written(Mailbox(shown, self.alias))])}
+        if not any(field.name == "reply-to" for field in self.fields):
+            answered = [(plain_name(each.name), _one_form(each.address)) for each in self.authors]
+            mailboxes = [Mailbox(name, address) for name, address in answered if address]
+            made["reply-to"] = _field("Reply-To", map(written, mailboxes))
+        kept = [field for field in self.fields if field.name not in {*made, "sender"}]
+        return [*(Field(name, octets) for name, octets in made.items() if octets), *kept]
+
     def is_alias(self, text: str) -> bool:
         """Whether mail to this address reaches the alias."""
         return is_same_without_tag(text, self.alias)
@@ -169,7 +181,7 @@ class Incoming:
         return field.name == "list-post" or (field.name == _UNSUBSCRIBE and not self.has_one_click)
 
 
-def _split(content: bytes) -> tuple[list[Field], int]:
+def split(content: bytes) -> tuple[list[Field], int]:
     """The header's fields, and where the body begins.
 
     The header ends at its first empty line, or before the first line that is not of a field, as Postfix

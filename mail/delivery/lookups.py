@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import models
-from django.db.models import Exists, F, FilteredRelation, OuterRef, Q
+from django.db.models import Case, Exists, F, FilteredRelation, OuterRef, Q, When
 
 from aliases.models import Alias, AliasDestination, SenderDomain
 from contacts.addresses import correspondent_address
@@ -31,7 +31,8 @@ from mail.delivery.writers import (
     renew,
     take_turns,
 )
-from mail.models import Delivery, PausedDestination
+from mail.encryption.certificates import OpenPgpKey
+from mail.models import Delivery, DestinationKey, PausedDestination
 
 IS_PAUSED = Exists(PausedDestination.objects.filter(destination=OuterRef("address")))
 
@@ -46,8 +47,17 @@ class Destination(NamedTuple):
     hides_replies: bool
     # How correspondents are shown (aliases.models.SenderFormat); None for the usual way.
     sender_format: str | None
+    # Of the key to which mail from this alias is encrypted; None without one.
+    key_id: int | None = None
 
 
+_KEY_ID = Case(
+    When(
+        address__openpgp_key__is_used=True,
+        alias__skips_encryption=False,
+        then=F("address__openpgp_key__destination"),
+    )
+)
 _DESTINATION = (
     "alias__address",
     "address_id",
@@ -55,6 +65,7 @@ _DESTINATION = (
     IS_PAUSED,
     "alias__hides_replies",
     "alias__owner__alias_preferences__sender_format",
+    _KEY_ID,
 )
 
 
@@ -134,6 +145,32 @@ def _copies(questions: Sequence[_CopiesOf]) -> list[list[tuple[Destination, Know
         for each in questions
         for found in (aliases[each.alias_id],)
     ]
+
+
+@dataclass(frozen=True)
+class _KeyOf:
+    key_id: int
+
+
+_KEYS = CompiledQuery(
+    lambda key_ids: (
+        DestinationKey.objects.in_use()
+        .filter(destination__id__among=key_ids)
+        .values_list("pk", "certificate", "expires_at", "otherwise", "hides_subject")
+    ),
+    key_ids=models.BigIntegerField(),
+)
+
+
+def _destination_keys(questions: Sequence[_KeyOf]) -> list[OpenPgpKey | None]:
+    rows = _KEYS(key_ids=[each.key_id for each in questions])
+    found = {
+        key_id: OpenPgpKey(
+            bytes(certificate), expires_at, otherwise == DestinationKey.Otherwise.HOLD, hides_subject
+        )
+        for key_id, certificate, expires_at, otherwise, hides_subject in rows
+    }
+    return [found.get(each.key_id) for each in questions]
 
 
 @dataclass(frozen=True)
@@ -225,6 +262,7 @@ _ANSWERS: dict[type, Any] = {
     _DestinationsOf: _destinations,
     _CopiesOf: _copies,
     _DeliveryOf: _deliveries_without_alias,
+    _KeyOf: _destination_keys,
 }
 
 
@@ -275,6 +313,11 @@ class Lookups(Gatherer[Any, Any]):
     async def delivery_without_alias(self, digest: str) -> Known:
         """What is known of a message to the postmaster."""
         found: Known = await self.ask(_DeliveryOf(digest))
+        return found
+
+    async def destination_key(self, key_id: int) -> OpenPgpKey | None:
+        """The key of a destination; None if it has just been taken away."""
+        found: OpenPgpKey | None = await self.ask(_KeyOf(key_id))
         return found
 
     async def contact(self, alias_id: int, address: str) -> Correspondent | None:

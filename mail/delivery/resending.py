@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from allauth.account.models import EmailAddress
 from django.utils import timezone
 
+from aliases.models import Alias, AliasPreferences
 from core.sealing import CannotUnseal
+from mail.delivery.encrypting import HeldBack, once_more
 from mail.delivery.message import needs_utf8
-from mail.delivery.next_hop import Accepted, configured_next_hop, send_once
+from mail.delivery.next_hop import Accepted, Outcome, Pending, configured_next_hop, send_once
 from mail.delivery.return_path import return_path
-from mail.models import FailedDelivery
+from mail.encryption.certificates import OpenPgpKey
+from mail.models import DestinationKey, FailedDelivery
 
 
 class NotKept(Exception):
@@ -21,7 +24,8 @@ class NotKept(Exception):
 def resend(failed: FailedDelivery, destinations: Sequence[EmailAddress]) -> bool:
     """Send the message to these addresses of its owner's; whether the next hop has taken it for each.
 
-    A copy that comes back is another failed delivery. Raises NotKept.
+    A copy that comes back is another failed delivery. It is encrypted for a destination that has a key.
+    Raises NotKept.
     """
     if failed.kept is None:
         raise NotKept
@@ -29,12 +33,29 @@ def resend(failed: FailedDelivery, destinations: Sequence[EmailAddress]) -> bool
         content = failed.kept.content
     except CannotUnseal as error:
         raise NotKept from error
-    domain = failed.alias.address.rpartition("@")[2]
+    alias = failed.alias
+    domain = alias.address.rpartition("@")[2]
     hop = configured_next_hop()
-    outcomes = []
+    outcomes: list[Outcome] = []
     for destination in destinations:
         # Of another message than before, or its report would not be counted.
         digest = hashlib.sha256(secrets.token_bytes()).hexdigest()
         sender = return_path(failed.alias_id, destination.pk, domain, timezone.now(), digest)
-        outcomes.append(send_once(hop, sender, destination.email, content, utf8=needs_utf8(content)))
+        try:
+            sent = content if alias.skips_encryption else _for_destination(content, alias, destination)
+        except HeldBack:
+            outcomes.append(Pending("not encrypted"))
+            continue
+        outcomes.append(send_once(hop, sender, destination.email, sent, utf8=needs_utf8(sent)))
     return bool(outcomes) and all(isinstance(outcome, Accepted) for outcome in outcomes)
+
+
+def _for_destination(content: bytes, alias: Alias, destination: EmailAddress) -> bytes:
+    """The message as this destination gets it. Raises HeldBack."""
+    key = DestinationKey.objects.in_use().filter(destination=destination).first()
+    if key is None:
+        return content
+    preferences = AliasPreferences.objects.filter(user=destination.user_id).first()
+    sender_format = preferences.sender_format if preferences else None
+    openpgp_key = OpenPgpKey(bytes(key.certificate), key.expires_at, key.holds_back, key.hides_subject)
+    return once_more(content, alias.address, sender_format, openpgp_key)

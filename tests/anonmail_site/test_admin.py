@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.contrib import admin
@@ -18,7 +19,7 @@ from core.audit import AuditEntry
 from domains.models import AccessGrant, Domain
 from hooks.messages import write_test
 from hooks.models import Hook, HookMessage
-from mail.models import FailedDelivery, SiteFault
+from mail.models import DestinationKey, FailedDelivery, SiteFault
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db
@@ -30,6 +31,7 @@ READ_ONLY = {
     "FailedDeliveryAdmin",
     "ContactAdmin",
     "HookMessageAdmin",
+    "DestinationKeyAdmin",
 }
 
 
@@ -42,6 +44,9 @@ def admin_pages(user: User, alias: Alias, token: Token, grant: AccessGrant) -> l
     rows[Hook], _secret = Hook.objects.make(owner=None, url="https://hooks.test/x", events=["alias.created"])
     rows[HookMessage] = write_test(rows[Hook])
     rows[SiteFault] = SiteFault.objects.create(what="next hop: RCPT 530")
+    rows[DestinationKey] = DestinationKey.objects.create(
+        destination=EmailAddress.objects.get(user=user, primary=True), fingerprint="0" * 40, certificate=b""
+    )
     pages = [reverse("admin:index")]
     for model, model_admin in admin.site._registry.items():
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
@@ -100,6 +105,7 @@ def test_no_form_of_another_package_is_left_that_shows_secrets_or_breaks_rules()
         "FailedDelivery",
         "Hook",
         "HookMessage",
+        "DestinationKey",
     }
 
 

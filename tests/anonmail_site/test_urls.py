@@ -18,7 +18,7 @@ from domains.dkim_keys import make_keys
 from domains.models import AccessGrant, DkimKey, Domain
 from hooks.messages import write_test
 from hooks.models import Hook, HookMessage
-from mail.models import Activity, ReturnedMessage
+from mail.models import Activity, DestinationKey, ReturnedMessage
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db
@@ -76,6 +76,10 @@ ROWS = {
     "address-verify": (NO, NO, NO, True),
     "address-remove": (OK, GONE, GONE, True),
     "address-resume": (NO, NO, NO, True),
+    "address-key": (OK, GONE, GONE, True),
+    "address-key-lookup": (NO, NO, NO, True),
+    "address-key-use": (NO, NO, NO, True),
+    "address-key-remove": (OK, GONE, GONE, True),
     "account_email": (AWAY, AWAY, AWAY, True),
     "simplelogin-dashboard": (AWAY, AWAY, AWAY, True),
     "simplelogin-api-key": (AWAY, AWAY, AWAY, True),
@@ -163,7 +167,7 @@ class Things:
             f"alias-{deed}" for deed in ("enable", "disable", "note", "pin", "unpin", "delete")
         }:
             return reverse(name, args=[self.alias.pk])
-        if name in {"address-primary", "address-verify", "address-remove", "address-resume"}:
+        if name.startswith("address-") and name != "address-list":
             return reverse(name, args=[self.address.pk])
         if name.startswith("contact"):
             return reverse(name, args=[self.alias.pk if name == "contact-list" else self.contact.pk])
@@ -193,13 +197,15 @@ def things(alice: User, mallory: User, root: User, example_com: Domain, other_or
     failed = Activity.objects.create(alias=alias, event="bounce", status="5.1.1")
     ReturnedMessage.keep(failed, b"Subject: x")
     hook, _secret = Hook.objects.make(owner=alice, url="https://hooks.test/x", events=["alias.created"])
+    address = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
+    DestinationKey.objects.create(destination=address, fingerprint="0" * 40, certificate=b"")
     return Things(
         alias=alias,
         failed=failed,
         contact=add_contact(alias, "jane@shop.test")[0],
         sender=SenderDomain.objects.create(alias=alias, domain="stranger.biz"),
         deleted=deleted,
-        address=EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True),
+        address=address,
         token=Token.objects.issue(owner=alice, name="phone")[0],
         grant=other_org.grant(mallory, granted_by=alice),
         key=make_keys(other_org)[0],

@@ -18,7 +18,8 @@ from aliases.models import Alias
 from api.addy.ids import public_id
 from contacts.addresses import new_reverse_address
 from contacts.models import Contact
-from mail.models import Activity, ReturnedMessage
+from mail.models import Activity, DestinationKey, ReturnedMessage
+from tests.rig.openpgp import FINGERPRINT, PUBLIC_KEY
 from tokens.authentication import WRONG_CREDENTIALS
 
 pytestmark = pytest.mark.django_db
@@ -113,6 +114,18 @@ URLS: dict[str, tuple[str, dict[str, Any]]] = {
     "addy-account-details": (f"{ADDY}/account-details", {"GET": None}),
     "addy-recipients": (f"{ADDY}/recipients", {"GET": None}),
     "addy-recipient": (f"{ADDY}/recipients/{{recipient}}", {"GET": None}),
+    "addy-recipient-key": (
+        f"{ADDY}/recipient-keys/{{recipient}}",
+        {"PATCH": {"key_data": PUBLIC_KEY}, "DELETE": None},
+    ),
+    **{
+        f"addy-{word}-recipients": (f"{ADDY}/{word}-recipients", {"POST": {"id": "{recipient}"}})
+        for word in ("encrypted", "protected-headers", "inline-encrypted")
+    },
+    **{
+        f"addy-{word}-recipient": (f"{ADDY}/{word}-recipients/{{recipient}}", {"DELETE": None})
+        for word in ("encrypted", "protected-headers", "inline-encrypted")
+    },
     "addy-app-version": (f"{ADDY}/app-version", {"GET": None}),
 }
 # What answers otherwise than with 200, or 201 for a creation, when it is called so.
@@ -124,6 +137,7 @@ STATUS = {
     "/api/auth/login": 400,
     "/api/auth/logout": 204,
     f"{ADDY}/attached-recipients-only": 403,
+    f"{ADDY}/inline-encrypted-recipients": 403,
     "/api/auth/mfa": 400,
     "/api/api_key": 440,
     "/api/sudo": 403,
@@ -153,6 +167,8 @@ def named(alias: Alias, home: EmailAddress) -> dict[str, Any]:
     contact = Contact.objects.create(alias=alias, blocked=True, **spam)
     failed = Activity.objects.create(alias=alias, event="bounce", destination=home, status="5.1.1")
     ReturnedMessage.keep(failed, b"Subject: Hi\r\n\r\nHello\r\n")
+    facts = {"fingerprint": FINGERPRINT, "certificate": b""}
+    DestinationKey.objects.update_or_create(destination=home, defaults=facts)
     return {
         "id": alias.pk,
         "uuid": alias.uuid,
@@ -197,7 +213,7 @@ def test_every_url_works_with_a_key_and_needs_one(
     alias = issue(owner=alice, destinations=[alice.email, home.email])
     names = named(alias, home)
     path = path.format(**names)
-    text = re.sub(r"\{(uuid|blocked)\}", lambda found: str(names[found[1]]), json.dumps(body or {}))
+    text = re.sub(r"\{(uuid|blocked|recipient)\}", lambda found: str(names[found[1]]), json.dumps(body or {}))
 
     refused = APIClient().generic(method, path, text, "application/json")
     answer = api(alice).generic(method, path, text, "application/json")

@@ -62,6 +62,7 @@ REFUSED = {
     "/api/v1/usernames",
     "/api/v1/domains",
     "/api/v1/attached-recipients-only",
+    "/api/v1/inline-encrypted-recipients",
     "/api/v1/failed-deliveries/:id/download",
 }
 DELETED_FIRST = {"/api/v1/aliases/:id/restore", "/api/v1/aliases/restore/bulk"}

@@ -22,7 +22,7 @@ from contacts.models import Contact
 from domains.dkim_keys import make_keys
 from domains.models import DkimKey, DnsCheck, Domain
 from hooks.models import Hook, HookEvent, HookMessage, Stopped
-from mail.models import Activity, Event, ReturnedMessage
+from mail.models import Activity, DestinationKey, Event, ReturnedMessage
 from tests.rig.signing_in import PHONE, give_second_factors, half_signed_in, signed_in
 from tokens.models import Token
 from tokens.scopes import EVERYTHING
@@ -209,6 +209,13 @@ def set_stage() -> Stage:
     Token.objects.issue(
         owner=alice, name="Old laptop", scopes=EVERYTHING, expires=timezone.now() - timedelta(days=3)
     )
+    DestinationKey.objects.create(
+        destination=second,
+        fingerprint="d1a66e1a23b182c9980f788cfbfcc82a015e7330",
+        certificate=b"",
+        expires_at=timezone.now() + timedelta(days=400),
+        since=timezone.now() - timedelta(days=40),
+    )
     # Somebody whom no domain is open to.
     outsider = User.objects.create_user("outsider@elsewhere.test", "outsider-password-1")
     Domain.objects.filter(pk=bucher.pk).update(audience="own")
@@ -278,6 +285,11 @@ def verification_key() -> str:
     return EmailConfirmationHMAC(EmailAddress.objects.get(email="alice@work.test")).key
 
 
+def own_address(user: User) -> int:
+    """The key of the user's primary address."""
+    return EmailAddress.objects.get(user=user, primary=True).pk
+
+
 def contact_of(stage: Stage) -> Contact:
     """Somebody who has written to the alias, and whom alice has answered."""
     return Contact.objects.of(stage.alias).get(address="jane@shop.test")
@@ -342,6 +354,9 @@ SCENES = [
     Scene("hook-secret", "alice", lambda stage: f"/hooks/{hook(0)}/secret/"),
     Scene("hook-remove", "alice", lambda stage: f"/hooks/{hook(0)}/remove/"),
     Scene("addresses", "alice", lambda stage: "/addresses/"),
+    Scene("address-key", "alice", lambda stage: f"/addresses/{stage.second.pk}/key/"),
+    Scene("address-key-none", "newcomer", lambda stage: f"/addresses/{own_address(stage.newcomer)}/key/"),
+    Scene("address-key-remove", "alice", lambda stage: f"/addresses/{stage.second.pk}/key/remove/"),
     Scene("address-remove", "alice", lambda stage: f"/addresses/{stage.second.pk}/remove/"),
     Scene("address-verify", "alice", lambda stage: f"/accounts/confirm-email/{verification_key()}/"),
     Scene("address-undo", None, lambda stage: stage.undo),

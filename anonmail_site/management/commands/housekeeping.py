@@ -18,6 +18,7 @@ CHORES = (
     "forget_imports",
     "tidy_address_changes",
     "report_mail_faults",
+    "report_ending_keys",
     "reseal_dkim_keys",
     "reseal_hook_secrets",
     "report_stopped_hooks",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
@@ -14,9 +15,11 @@ from contacts.models import Contact
 from domains.models import Domain
 from mail.delivery.handover import Answer, Message
 from mail.delivery.resolve import resolve
+from mail.encryption.keys import give_key
 from tests.rig.dkim_keys import published_keys
 from tests.rig.mail_doors import Hop, Process
 from tests.rig.nameserver import Nameserver
+from tests.rig.openpgp import PUBLIC_KEY
 from tests.rig.replying import OWN, letter
 
 # PostgreSQL's have other words for the same.
@@ -68,6 +71,11 @@ HIDDEN = [
     "select domains_dkimkey",
     "select contacts_contact",  # that the contact is still there
     "update contacts_contact",  # its counter
+]
+ENCRYPTED = [
+    *FORWARD,
+    "select mail_destinationkey",
+    "select domains_dkimkey",  # it is signed for the alias's domain
 ]
 OF_A_STRANGER = [
     *HIDDEN,
@@ -123,6 +131,15 @@ def test_a_hidden_forward_takes_three_statements_more_than_one_as_it_came(
         Alias.objects.filter(pk=alias.pk).update(hides_replies=True)
         assert not more_than(OF_A_STRANGER, statements, process, incoming(alias, 2), alias.address)
         assert not more_than(HIDDEN, statements, process, incoming(alias, 3), alias.address)
+
+
+def test_a_forward_to_a_destination_with_a_key_takes_two_statements_more(
+    alias: Alias, example_com: Domain, statements: list[str]
+) -> None:
+    published_keys(example_com)
+    give_key(EmailAddress.objects.get(email=OWN), PUBLIC_KEY.encode())
+    with Process(Hop()) as process:
+        assert not more_than(ENCRYPTED, statements, process, incoming(alias, 1), alias.address)
 
 
 def test_a_reply_takes_no_more_statements_than_these(
