@@ -46,6 +46,11 @@ def key_of(address: EmailAddress | Destination) -> KeyFacts | None:
     return KeyFacts(key.fingerprint, key.is_used, key.hides_subject) if key else None
 
 
+def with_key(addresses: Any) -> Any:
+    """The same addresses, each with what is shown of its key, in the same statement."""
+    return addresses.select_related("openpgp_key").defer("openpgp_key__certificate")
+
+
 def with_keys(aliases: AliasQuerySet) -> AliasQuerySet:
     """The same aliases with their destinations and these addresses' keys loaded, in one statement for all."""
     links = AliasDestination.objects.select_related("address__openpgp_key")

@@ -20,6 +20,7 @@ from api.addy.inputs import ChoiceField, Query
 from api.addy.schema import AddyCall
 from api.answers import Answer
 from api.errors import NotFound
+from api.listing import with_key
 from api.schema import EXAMPLES, Call
 from api.views import ApiView
 from domains.models import Domain
@@ -242,11 +243,6 @@ class SignOut(ApiView):
     def post(self, request: Request) -> Answer:
         self.token.revoke()
         return Answer(status=204)
-
-
-def with_key(rows: Any) -> Any:
-    """The same addresses with their keys, in the same statement."""
-    return rows.select_related("openpgp_key").defer("openpgp_key__certificate")
 
 
 def counted(rows: Any) -> Any:

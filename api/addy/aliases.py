@@ -163,8 +163,9 @@ class AliasRecipients(AliasView):
     def post(self, request: Request) -> Answer:
         data = inputs.AliasRecipientIds.read(self.fields)
         alias = self.alias(data["alias_id"])
-        addresses = inputs.own_addresses(self.caller, data["recipient_ids"])
+        recipients = inputs.own_recipients(self.caller, data["recipient_ids"])
         with inputs.refused_by_field("recipient_ids"):
-            alias.set_destinations(addresses or [self.caller.email])
-        # With the keys of its new destinations.
-        return self.shown(self.alias(alias.uuid))
+            alias.set_destinations([address.email for address in recipients])
+        # The same, and their keys, which are shown too.
+        alias.destination_addresses = list(dict.fromkeys(recipients))
+        return self.shown(alias)

@@ -21,7 +21,7 @@ from api.schema import EXAMPLES, example_of
 from api.views import ApiView
 from core.mails import absolute_url
 from core.ratelimit import Limit, count_or_refuse
-from mail.delivery.resending import NotKept, resend
+from mail.delivery.resending import NotKept, resend, with_facts
 from mail.models import Event, FailedDelivery, FailedDeliveryQuerySet, ReturnedMessage
 from tokens.scopes import Scope
 
@@ -204,7 +204,7 @@ class ResentFailed(FailedView):
 
     def destinations(self, failed: FailedDelivery, emails: list[str] | None) -> list[EmailAddress]:
         """Those that are asked for; else where it was to go, or now that this is none, all of the alias's."""
-        mine = EmailAddress.objects.filter(user=self.caller, verified=True)
+        mine = with_facts(EmailAddress.objects.filter(user=self.caller, verified=True))
         if emails:
             found = list(mine.filter(email__in=emails))
         else:

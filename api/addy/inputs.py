@@ -20,6 +20,7 @@ from aliases.validation import clean_name, clean_note
 from api import inputs
 from api.addy.ids import UUIDInAnyCase, public_ids
 from api.errors import Unprocessable
+from api.listing import with_key
 from core.exceptions import RuleError
 
 # As addy.io's: aliases, addresses to block, and ids of those to take mail from again.
@@ -245,8 +246,17 @@ def own_addresses(user: User, recipient_ids: list[str] | None) -> list[str] | No
     """The user's verified addresses that have these ids; None for none. Raises Unprocessable."""
     if not recipient_ids:
         return None
-    rows = EmailAddress.objects.filter(user=user, verified=True)
-    mine: dict[UUID | None, str] = {key: row.email for row in rows for key in public_ids("recipient", row.pk)}
+    return [row.email for row in own_recipients(user, recipient_ids)]
+
+
+def own_recipients(user: User, recipient_ids: list[str] | None) -> list[EmailAddress]:
+    """The same with their keys; the primary one for none."""
+    rows: Any = with_key(EmailAddress.objects.filter(user=user, verified=True))
+    if not recipient_ids:
+        return [row for row in rows if row.primary]
+    mine: dict[UUID | None, EmailAddress] = {
+        key: row for row in rows for key in public_ids("recipient", row.pk)
+    }
     try:
         return [mine[parse_id(value)] for value in recipient_ids]
     except KeyError as error:

@@ -8,11 +8,12 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
 
 from api.addy import objects
-from api.addy.account import AccountView, counted, recipient_of, with_key
+from api.addy.account import AccountView, counted, recipient_of
 from api.addy.inputs import EXAMPLE_RECIPIENT_ID, IdField, Input, RequiredTextField
 from api.addy.schema import AddyCall
 from api.answers import Answer
 from api.errors import NotOffered, Unprocessable
+from api.listing import with_key
 from core.exceptions import RateLimited, RuleError
 from mail.encryption.keys import give_key, remove_key, use_key
 from mail.models import DestinationKey

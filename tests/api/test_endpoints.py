@@ -18,6 +18,7 @@ from aliases.models import Alias
 from api.addy.ids import public_id
 from contacts.addresses import new_reverse_address
 from contacts.models import Contact
+from mail.encryption.certificates import read
 from mail.models import Activity, DestinationKey, ReturnedMessage
 from tests.rig.openpgp import FINGERPRINT, PUBLIC_KEY
 from tokens.authentication import WRONG_CREDENTIALS
@@ -167,7 +168,7 @@ def named(alias: Alias, home: EmailAddress) -> dict[str, Any]:
     contact = Contact.objects.create(alias=alias, blocked=True, **spam)
     failed = Activity.objects.create(alias=alias, event="bounce", destination=home, status="5.1.1")
     ReturnedMessage.keep(failed, b"Subject: Hi\r\n\r\nHello\r\n")
-    facts = {"fingerprint": FINGERPRINT, "certificate": b""}
+    facts = {"fingerprint": FINGERPRINT, "certificate": read(PUBLIC_KEY.encode()).octets}
     DestinationKey.objects.update_or_create(destination=home, defaults=facts)
     return {
         "id": alias.pk,
