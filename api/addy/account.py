@@ -251,13 +251,17 @@ def counted(rows: Any) -> Any:
     return rows.annotate(number=present).order_by("-primary", "pk")
 
 
+def no_recipient() -> NotFound:
+    return NotFound(gettext("There is no such recipient."))
+
+
 def recipient_of(user: User, uuid: UUID | None) -> EmailAddress:
     """The user's address of this public id, with its key. Raises NotFound."""
     for row in with_key(EmailAddress.objects.filter(user=user)):
         if uuid in public_ids("recipient", row.pk):
             found: EmailAddress = row
             return found
-    raise NotFound(gettext("There is no such recipient."))
+    raise no_recipient()
 
 
 class RecipientQuery(Query):

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
 
 from api.addy import objects
-from api.addy.account import AccountView, counted, recipient_of
+from api.addy.account import AccountView, counted, no_recipient, recipient_of
 from api.addy.inputs import EXAMPLE_RECIPIENT_ID, IdField, Input, RequiredTextField
 from api.addy.schema import AddyCall
 from api.answers import Answer
@@ -35,7 +35,9 @@ class KeyView(AccountView):
 
     def shown(self, key: int) -> Answer:
         """The caller's address of this key, as it is now."""
-        row = counted(with_key(self.caller.emailaddress_set.filter(pk=key))).get()
+        row = counted(with_key(self.caller.emailaddress_set.filter(pk=key))).first()
+        if row is None:
+            raise no_recipient()
         return Answer({"data": objects.counted_recipient_object(row, self.caller)})
 
     def key(self, uuid: UUID | None) -> DestinationKey | None:

@@ -6,18 +6,19 @@ from functools import partial
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from core.addresses import display_address
 from core.after_answer import do_after_answer
+from core.db.violations import is_dangling
 from core.exceptions import RuleError
 from core.mails import absolute_url, send_template
 from core.ratelimit import Limit, count_or_refuse
 from mail.encryption import wkd
-from mail.encryption.certificates import Certificate, UnusableKey, read
+from mail.encryption.certificates import Certificate, NotEncrypted, UnusableKey, encrypt, read
 from mail.models import DestinationKey
 
 logger = logging.getLogger(__name__)
@@ -26,13 +27,17 @@ logger = logging.getLogger(__name__)
 PER_HOUR = 30
 
 
+class AddressGone(RuleError, code="address_gone", status=404):
+    """The address was removed meanwhile."""
+
+
 class NotVerifiedYet(RuleError, code="address_not_verified"):
     """Nothing is forwarded to the address yet."""
 
 
 def give_key(address: EmailAddress, given: bytes) -> DestinationKey:
     """Encrypt mail to this address from now on: to this key, instead of another one that it has. How it is
-    used stays as it was. Raises UnusableKey, NotVerifiedYet, RateLimited."""
+    used stays as it was. Raises UnusableKey, NotVerifiedYet, AddressGone, RateLimited."""
     _count(address)
     return _store(address, read(given))
 
@@ -55,8 +60,17 @@ def _count(address: EmailAddress) -> None:
     )
 
 
-@transaction.atomic
 def _store(address: EmailAddress, certificate: Certificate) -> DestinationKey:
+    try:
+        return _stored(address, certificate)
+    except IntegrityError as error:
+        if not is_dangling(error):
+            raise
+        raise AddressGone(gettext("This address has just been removed.")) from error
+
+
+@transaction.atomic
+def _stored(address: EmailAddress, certificate: Certificate) -> DestinationKey:
     key, _is_new = DestinationKey.objects.update_or_create(
         destination=address,
         defaults={
@@ -117,18 +131,36 @@ def _tell(address: EmailAddress, template: str, key: DestinationKey) -> None:
     transaction.on_commit(lambda: do_after_answer(send))
 
 
-def report_ending_keys() -> int:
-    """Tell the owners of keys that expire soon, and of those that have expired, once each; how many mails.
+def end_refused_keys() -> int:
+    """End now those keys in use to which the library does not encrypt any more, as a later version of it may
+    do with what is weak by then; how many."""
+    now, ended = timezone.now(), 0
+    for key in DestinationKey.objects.in_use().exclude(expires_at__lte=now).order_by("pk").iterator():
+        try:
+            encrypt(bytes(key.certificate), b"")
+        except NotEncrypted:
+            same = DestinationKey.objects.filter(pk=key.pk, fingerprint=key.fingerprint)
+            ended += same.update(expires_at=now)
+            logger.warning("the key of destination %s is refused", key.pk)
+    return ended
 
-    Raises what the mail backend raises; whoever was not told is told the next time.
-    """
+
+def report_ending_keys() -> int:
+    """Tell the owners of keys that expire soon, and of those that can no longer be used, once each; how many
+    mails. Whoever could not be told is told the next time."""
+    end_refused_keys()
     told = 0
     for key in DestinationKey.objects.ending().select_related("destination__user").order_by("pk"):
         kind = DestinationKey.Told.OVER if key.is_over else DestinationKey.Told.SOON
         owner = key.destination.user
         if key.told == kind or not owner.is_active:
             continue
-        _mail_end(key, owner.email, owner.language or settings.LANGUAGE_CODE)
+        try:
+            _mail_end(key, owner.email, owner.language or settings.LANGUAGE_CODE)
+        except OSError as error:
+            # The others are told all the same.
+            logger.error("nobody told of the key of destination %s: %s", key.pk, type(error).__name__)
+            continue
         # Not of a key that has taken its place meanwhile.
         DestinationKey.objects.filter(pk=key.pk, fingerprint=key.fingerprint, told=key.told).update(told=kind)
         told += 1

@@ -1,6 +1,7 @@
 """Giving destinations keys, and telling of their end."""
 
 from datetime import UTC, datetime, timedelta
+from smtplib import SMTPRecipientsRefused
 
 import pytest
 import time_machine
@@ -13,7 +14,14 @@ from accounts.models import User
 from core.exceptions import RateLimited
 from mail.encryption import keys
 from mail.encryption.certificates import UnusableKey, read
-from mail.encryption.keys import NotVerifiedYet, give_key, remove_key, report_ending_keys, use_key
+from mail.encryption.keys import (
+    AddressGone,
+    NotVerifiedYet,
+    give_key,
+    remove_key,
+    report_ending_keys,
+    use_key,
+)
 from mail.models import KEY_WARNING, DestinationKey
 from tests.rig.openpgp import ALICE, GnuPG
 
@@ -128,7 +136,7 @@ def test_an_owner_is_told_once_before_the_end_and_once_after_it(key: Destination
     soon, over = mail.outbox
     assert soon.subject == f"Anonmail: the key of {ALICE} expires soon"
     assert "From then on, mail to it is held back" in soon.body
-    assert over.subject == f"Anonmail: the key of {ALICE} has expired"
+    assert over.subject == f"Anonmail: the key of {ALICE} can no longer be used"
     assert "Mail to it is held back" in over.body
     assert all(f"/addresses/{key.pk}/key/" in message.body for message in mail.outbox)
 
@@ -155,20 +163,47 @@ def test_nobody_is_told_of_a_key_that_is_not_in_use_or_of_an_inactive_owner(
     assert not mail.outbox
 
 
-def test_whoever_could_not_be_told_is_told_the_next_time(
-    key: DestinationKey, monkeypatch: pytest.MonkeyPatch
+def test_whoever_could_not_be_told_is_told_the_next_time_and_the_others_now(
+    key: DestinationKey, mallory: User, gpg: GnuPG, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    give_key(EmailAddress.objects.get(user=mallory), gpg.alice)
     DestinationKey.objects.update(expires_at=timezone.now())
 
-    def away(*_arguments: object, **_more: object) -> None:
-        raise ConnectionRefusedError
+    def away(template: str, to: str, *_arguments: object, **_more: object) -> None:
+        if to == ALICE:
+            raise SMTPRecipientsRefused({to: (550, b"no")})
 
     with monkeypatch.context() as patch:
         patch.setattr(keys, "send_template", away)
-        with pytest.raises(ConnectionRefusedError):
-            report_ending_keys()
+        assert report_ending_keys() == 1
 
     assert report_ending_keys() == 1
+
+
+def test_a_key_that_a_later_library_refuses_ends_and_its_owner_is_told(
+    key: DestinationKey, mallory: User, gpg: GnuPG
+) -> None:
+    other = give_key(EmailAddress.objects.get(user=mallory), gpg.alice)
+    mail.outbox.clear()
+    DestinationKey.objects.filter(pk=key.pk).update(certificate=b"\xc6\x01x")
+
+    assert report_ending_keys() == 1
+
+    key.refresh_from_db()
+    other.refresh_from_db()
+    assert (key.is_over, other.is_over) == (True, False)
+    (told,) = mail.outbox
+    assert told.to == [ALICE]
+    assert "too weak by now" in told.body
+
+
+def test_an_address_that_is_removed_meanwhile_gets_no_key(address: EmailAddress, gpg: GnuPG) -> None:
+    EmailAddress.objects.filter(pk=address.pk).delete()
+
+    with pytest.raises(AddressGone):
+        give_key(address, gpg.alice)
+
+    assert not mail.outbox
 
 
 def test_a_renewed_key_is_told_of_again(key: DestinationKey, address: EmailAddress, gpg: GnuPG) -> None:
