@@ -1,14 +1,17 @@
 """The memory of a mail server that takes messages of 20 MB: `python -m bench.memory`.
 
-One process over SQLite and a Maildir, a message after another, over SMTP: as they came, and with reverse
-addresses and signed. MiB of the process before the first one, and the most that it had at any time.
+One process over SQLite and a Maildir, a message after another, over SMTP: as they came, with reverse
+addresses and signed, and encrypted. MiB of the process before the first one, and the most that it had at any
+time; and the most that a process had which it started, to encrypt a large message.
 """
 
 import argparse
 import smtplib
 import sqlite3
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from bench import rig
@@ -21,6 +24,10 @@ from domains.models import Domain
 from tests.rig.dkim_keys import published_keys
 published_keys(Domain.objects.get())
 """
+ENCRYPT = """
+from bench.profile_mail import give_keys
+give_keys()
+"""
 
 
 def letter(octets: int) -> bytes:
@@ -32,8 +39,25 @@ def letter(octets: int) -> bytes:
     return header + (b"x" * 76 + b"\r\n") * (octets // 78)
 
 
-def measure(directory: Path, *, hides: bool, given: argparse.Namespace) -> tuple[int, int]:
-    """MiB before and at most."""
+class Helpers(threading.Thread):
+    """Watches the processes that a process starts: the most MiB that one of them had."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.threads, self.most, self.ended = Path(f"/proc/{pid}/task"), 0, threading.Event()
+
+    def run(self) -> None:
+        while not self.ended.wait(0.005):
+            with suppress(OSError, ValueError):
+                for thread in self.threads.iterdir():
+                    for pid in map(int, (thread / "children").read_text().split()):
+                        self.most = max([self.most, *memory(pid, "VmHWM")])
+
+
+def measure(
+    directory: Path, *, hides: bool, encrypts: bool, given: argparse.Namespace
+) -> tuple[int, int, int]:
+    """MiB before and at most, and of what it started."""
     database, alias = filled_database(directory)
     with sqlite3.connect(database) as connection:
         connection.execute("UPDATE aliases_alias SET hides_replies = ?", (hides,))
@@ -41,19 +65,24 @@ def measure(directory: Path, *, hides: bool, given: argparse.Namespace) -> tuple
     (directory / "run").mkdir()
     server = Server(directory / "run", database)
     server.environment["SECRET_KEY"] = SECRET_KEY
-    made = manage(server.environment, "shell", "-v0", "-c", PUBLISH)
-    if made.returncode:
-        raise RuntimeError(made.stderr)
+    for code in (PUBLISH, *([ENCRYPT] if encrypts else [])):
+        made = manage(server.environment, "shell", "-v0", "-c", code)
+        if made.returncode:
+            raise RuntimeError(made.stderr)
     process = server.start()
     try:
         (before,) = memory(process.pid, "VmRSS")
+        helpers = Helpers(process.pid)
+        helpers.start()
         with smtplib.SMTP("127.0.0.1", server.port, timeout=120) as client:
             for octets in (1000, *[given.octets] * given.messages):
                 client.sendmail("bob@sender.test", alias, letter(octets))
-        (most,) = memory(process.pid, "VmHWM")
+        helpers.ended.set()
+        helpers.join()
+        most = memory(process.pid, "VmHWM")[0]
     finally:
         server.end()
-    return before, most
+    return before, most, helpers.most
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,11 +90,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--messages", type=int, default=5, help="large ones (default 5)")
     parser.add_argument("--octets", type=int, default=20_000_000, help="of each (default 20000000)")
     given = parser.parse_args(arguments)
-    print("| messages | MiB before | at most |\n|---|--:|--:|")
-    for name, hides in (("as they came", False), ("hidden, signed", True)):
+    print("| messages | MiB before | at most | what it started |\n|---|--:|--:|--:|")
+    kinds = (
+        ("as they came", False, False),
+        ("hidden, signed", True, False),
+        ("encrypted", False, True),
+        ("hidden, encrypted, signed", True, True),
+    )
+    for name, hides, encrypts in kinds:
         with rig.temporary_directory() as directory:
-            before, most = measure(directory, hides=hides, given=given)
-        print(f"| {name} | {before} | {most} |", flush=True)
+            before, most, started = measure(directory, hides=hides, encrypts=encrypts, given=given)
+        print(f"| {name} | {before} | {most} | {started or ''} |", flush=True)
     return 0
 
 

@@ -189,6 +189,21 @@ def table(counted: Counts, messages: int, functions: int) -> str:
     return "\n".join(lines)
 
 
+def give_keys() -> None:
+    """Have all that is forwarded encrypted."""
+    from allauth.account.models import EmailAddress
+
+    from mail.encryption.certificates import read
+    from mail.models import DestinationKey
+    from tests.rig.openpgp import PUBLIC_KEY
+
+    key = read(PUBLIC_KEY.encode())
+    DestinationKey.objects.bulk_create(
+        DestinationKey(destination=address, fingerprint=key.fingerprint, certificate=key.octets)
+        for address in EmailAddress.objects.all()
+    )
+
+
 def report(given: argparse.Namespace) -> None:
     os.environ |= {"MAIL_UNKNOWN_PER_CLIENT": "0", "MAIL_UNKNOWN_PER_DAY": "0", "MAIL_POSTFIX_DIRECTORY": ""}
     import django
@@ -201,6 +216,8 @@ def report(given: argparse.Namespace) -> None:
 
     configure_database()
     our_domains.keep(settings.VAR_DIR / "our_domains.json")
+    if given.encrypted:
+        give_keys()
     with sink() as sink_port:
         for door in given.door or DOORS:
             for sessions in given.sessions:
@@ -226,6 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--turns", type=int, default=8, help="turns (default 8)")
     parser.add_argument("--functions", type=int, default=0, help="functions to list")
     parser.add_argument("--bare", action="store_true", help="the doors alone, without Anonmail's rules")
+    parser.add_argument("--encrypted", action="store_true", help="each destination has an OpenPGP key")
     given = parser.parse_args(arguments)
     filling = ("--far", FAR, "--numbered", str(NUMBERED))
     return rig.measured_here(given.database, given.aliases, lambda _keys: report(given), *filling)
