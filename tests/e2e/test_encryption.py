@@ -14,6 +14,7 @@ from mail.encryption import wkd
 from mail.models import DestinationKey
 from tests.e2e.conftest import PHONE, Visit
 from tests.rig.openpgp import ALICE, FINGERPRINT, PUBLIC_KEY, GnuPG
+from tests.rig.signing_in import signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,7 +38,7 @@ def test_a_key_is_pasted_replaced_by_a_file_warned_of_and_removed(
         raise Unreachable("dns")
 
     monkeypatch.setattr(wkd, "request", away)
-    page = visit(alice, **size)
+    page = visit(client=signed_in(alice), **size)
     page.goto("/addresses/")
     page.get_by_role("link", name="Encryption").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Encryption of mail to {ALICE}")
