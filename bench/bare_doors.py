@@ -9,6 +9,10 @@ import contextlib
 import itertools
 import os
 import signal
+import socket
+from collections.abc import Mapping, Sequence
+
+from django.conf import settings
 
 from bench import rig
 from core.addresses import Address
@@ -67,23 +71,32 @@ def without_rules(doors: Doors) -> Doors:
     return doors
 
 
-async def _serve() -> None:
+async def _serve(listeners: Mapping[str, socket.socket], others: Sequence[int]) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    with contextlib.ExitStack() as stack:
-        places = endpoints().items()
-        listeners = {name: stack.enter_context(listening_socket(place)) for name, place in places}
-        doors = without_rules(Doors(listeners, configured_next_hop()))
-        if doors.domain_table:
-            doors.domain_table.update({DOMAIN: False})
-        await doors.open()
-        return_large_blocks()
-        keep_for_good()
-        await stop.wait()
-        # The threads that nobody asks anything would be waited for.
-        os._exit(0)
+    doors = without_rules(Doors(listeners, configured_next_hop()))
+    if doors.domain_table:
+        doors.domain_table.update({DOMAIN: False})
+    await doors.open()
+    return_large_blocks()
+    keep_for_good()
+    await stop.wait()
+    for process in others:
+        os.kill(process, signal.SIGTERM)
+    # The threads that nobody asks anything would be waited for.
+    os._exit(0)
 
 
 def serve() -> None:
-    """Listen as `manage.py mailserver` does, until SIGTERM."""
-    asyncio.run(_serve())
+    """Listen as `manage.py mailserver` does, in as many processes, until SIGTERM."""
+    with contextlib.ExitStack() as stack:
+        places = endpoints().items()
+        listeners = {name: stack.enter_context(listening_socket(place)) for name, place in places}
+        others: list[int] = []
+        for _ in range(settings.MAIL_PROCESSES - 1):
+            if process := os.fork():
+                others.append(process)
+            else:
+                others = []
+                break
+        asyncio.run(_serve(listeners, others))

@@ -12,94 +12,36 @@ import json
 import os
 import statistics
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import rig
+from bench import mail_waits, rig
 from bench.cpu import children
 from bench.create import RESULTS, machine, say
 from bench.mail_designs import COMPONENTS, DESIGNS, DOORS, FAR, STATIC, Bench, Design
-from bench.mail_traffic import MESSAGE_OCTETS, SESSIONS, memory, writers_of
+from bench.mail_traffic import SESSIONS, memory, writers_of
+from bench.mail_waits import waits
 from bench.paced import ALIASES
-from core.listening import connect, endpoint
 from tests.rig import mta
 from tests.rig.postgresql import Missing
-
-# The load beside which latencies are measured, as a part of what the design carries, and for how long.
-PART, SECONDS = 0.8, 10
-POLICY_PAUSE = 0.05  # seconds between two questions beside the load
-WAITS = ("rcpt_ms", "policy_ms")
-
-
-@contextmanager
-def asking(place: str, domain: str) -> Iterator[list[float]]:
-    """Ask the policy now and then during the block; the latencies in seconds."""
-    latencies: list[float] = []
-    over = threading.Event()
-
-    def go_on() -> None:
-        with connect(endpoint(place), 10) as connection:
-            stream = connection.makefile("rwb")
-            while not over.wait(POLICY_PAUSE):
-                latencies.append(ask(stream, len(latencies), domain))
-
-    thread = threading.Thread(target=go_on)
-    thread.start()
-    try:
-        yield latencies
-    finally:
-        over.set()
-        thread.join()
-
-
-def ask(stream: Any, number: int, domain: str) -> float:
-    """Ask the policy about one alias; the seconds until the answer."""
-    recipient = f"{number % ALIASES + 1}n@{domain}"
-    began = time.perf_counter()
-    question = f"request=smtpd_access_policy\nprotocol_state=RCPT\nsender=e@s.test\nrecipient={recipient}\n\n"
-    stream.write(question.encode())
-    stream.flush()
-    if stream.readline() != b"action=DUNNO\n" or stream.readline() != b"\n":
-        raise RuntimeError("the policy did not say DUNNO")
-    return time.perf_counter() - began
-
-
-def latencies(design: Design, rate: float) -> dict[str, Any]:
-    """How long answers take beside so many messages a second: Postfix's to RCPT, and the policy's.
-
-    Not measured beside replies.
-    """
-    if not design.domain:
-        return {}
-    stream = [str(design.port), f"{rate:.1f}", str(SECONDS), design.domain, str(MESSAGE_OCTETS)]
-    command = ["-m", "bench.paced", *stream]
-    if not design.policy:
-        return {"rcpt_ms": percentiles(json.loads(rig.run(command, dict(os.environ))))}
-    with asking(design.policy, design.domain) as policy:
-        rcpt = json.loads(rig.run(command, dict(os.environ)))
-    return {"rcpt_ms": percentiles(rcpt), "policy_ms": percentiles(policy)}
-
-
-def percentiles(seconds: Sequence[float]) -> dict[str, float]:
-    """The median and the 99th percentile, in milliseconds."""
-    cuts = statistics.quantiles(seconds, n=100)
-    return {"p50": round(cuts[49] * 1000, 2), "p99": round(cuts[98] * 1000, 2)}
 
 
 def measure(bench: Bench, given: argparse.Namespace) -> list[dict[str, Any]]:
     """The rows of the table."""
     with ExitStack() as stack:
-        chosen = {name: make for name, make in DESIGNS.items() if name == STATIC or given.only in name}
         designs: dict[str, Design] = {}
-        for name, make in chosen.items():
-            say(f"preparing: {name}")
-            designs[name] = make(bench, stack)
-            designs[name].burst(max(SESSIONS, bench.messages // 10))
+        doors: dict[str, str] = {}
+        for name, number in chosen(given):
+            label = name if number == given.processes[0] else f"{name}, {number} processes"
+            if name in DOORS:
+                doors[label] = label.replace(name, DOORS[name])
+            say(f"preparing: {label}")
+            designs[label] = DESIGNS[name](replace(bench, processes=number), stack)
+            designs[label].burst(max(SESSIONS, bench.messages // 10))
         for number in range(given.rounds):
             say(f"round {number + 1} of {given.rounds}")
             for design in designs.values():
@@ -107,14 +49,14 @@ def measure(bench: Bench, given: argparse.Namespace) -> list[dict[str, Any]]:
             rates = {name: design.bursts[-1]["rate"] for name, design in designs.items()}
             for name, design in designs.items():
                 design.bursts[-1]["ratio"] = rates[name] / rates[STATIC]
-                if (door := DOORS.get(name)) in rates:
+                if (door := doors.get(name)) in rates:
                     design.bursts[-1]["of_door"] = rates[name] / rates[door]
         rows = []
         for name, design in designs.items():
             say(f"latencies and memory: {name}")
             row: dict[str, Any] = {"design": name, "bursts": design.bursts}
             rate = statistics.median(burst["rate"] for burst in design.bursts)
-            row |= latencies(design, rate * PART)
+            row |= waits(design, rate, bench.directory)
             if server := design.roots.get("python"):
                 row["memory_mib"] = memory(server, "VmRSS")
                 design.large_messages()
@@ -123,12 +65,21 @@ def measure(bench: Bench, given: argparse.Namespace) -> list[dict[str, Any]]:
         return rows
 
 
+def chosen(given: argparse.Namespace) -> Iterator[tuple[str, int]]:
+    """The designs that are measured, each with its number of processes."""
+    for name in DESIGNS:
+        if name == STATIC:
+            yield name, given.processes[0]
+        elif given.only in name:
+            yield from ((name, number) for number in given.processes)
+
+
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as a Markdown table: medians of the bursts."""
     lines = [
         "| design | per second | of static | spread | of the door | Postfix, CPU ms | Python | PostgreSQL"
-        " | load | total | RCPT p50, ms | p99 | policy p50 | p99 | MiB | MiB, 20 MB |",
-        "|---|" + "--:|" * 15,
+        " | load | total | MiB | MiB, 20 MB |",
+        "|---|" + "--:|" * 11,
     ]
     for row in rows:
         bursts = row["bursts"]
@@ -137,7 +88,6 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         cpu = [
             statistics.median(burst["cpu_ms"][name] for burst in bursts) for name in (*COMPONENTS, "total")
         ]
-        waits = [f"{row[of][cut]:.1f}" if of in row else "" for of in WAITS for cut in ("p50", "p99")]
         used = ["+".join(map(str, row.get(name, []))) for name in ("memory_mib", "memory_of_large_mib")]
         cells = [
             row["design"],
@@ -146,7 +96,6 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             f"{ratios[0]:.2f} to {ratios[-1]:.2f}",
             f"{statistics.median(of_door):.2f}" if of_door else "",
             *(f"{each:.2f}" if each else "" for each in cpu),
-            *waits,
             *used,
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -158,7 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--messages", type=int, default=2000, help="of a burst (default 2000)")
     parser.add_argument("--rounds", type=int, default=7, help="bursts of each design (default 7)")
     parser.add_argument("--aliases", type=int, default=1_000_000, help="present before (default 1000000)")
-    parser.add_argument("--processes", type=int, default=1, help="of a mail server (default 1)")
+    parser.add_argument(
+        "--processes", type=int, nargs="+", default=[1, 2], help="of a mail server (default 1, and 2)"
+    )
     parser.add_argument("--only", default="", help="designs whose name has this in it")
     given = parser.parse_args(arguments)
     RESULTS.mkdir(exist_ok=True)
@@ -177,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             env |= {"BENCH_ALIASES": str(given.aliases), "MAIL_POSTMASTER": f"boss@{FAR}"}
             (postmaster,) = (pid for pid in children(os.getpid()) if name_of(pid) == "postgres")
             writers = writers_of(urls["ours"])
-            bench = Bench(directory, env, given.messages, given.processes, postmaster, writers)
+            bench = Bench(directory, env, given.messages, given.processes[0], postmaster, writers)
             rows = measure(bench, given)
     except BlockingIOError:
         say("Another measurement runs in this checkout: two at once measure each other.")
@@ -188,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("Stopped.")
         return 130
-    print(table(rows))
+    print(table(rows), mail_waits.table(rows), sep="\n\n")
     path = RESULTS / f"mail-{started:%Y%m%dT%H%M%SZ}.json"
     result = {"machine": machine(), "arguments": vars(given), "rows": rows}
     path.write_text(json.dumps(result, indent=2) + "\n")

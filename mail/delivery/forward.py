@@ -23,12 +23,13 @@ from mail.delivery.encrypting import HeldBack, for_holder
 from mail.delivery.entries import NO_ALIAS, Begun, Redirected, Released, Settled
 from mail.delivery.gatherer import ANSWER_TIMEOUT
 from mail.delivery.handover import LARGE, Answer, Head, Message, Said
-from mail.delivery.lookups import Destination, Lookups
+from mail.delivery.lookups import NOTHING, OURS, CopiesOf, Destination, DestinationsOf, Known, Lookups
 from mail.delivery.message import (
     Fields,
     is_looping,
 )
 from mail.delivery.next_hop import Accepted, NextHop, Outcome, Pending, Refused
+from mail.delivery.proposals import Proposal
 from mail.delivery.record import Ledger
 from mail.delivery.reply import Replies
 from mail.delivery.report import in_one_line
@@ -81,9 +82,6 @@ class _Copy:
 
 def _is_held_back(key: OpenPgpKey | None) -> bool:
     return key is not None and key.is_over and key.holds_back
-
-
-_OURS = {Kind.FORWARD, Kind.BLOCKED, Kind.RETURN_PATH, Kind.REVERSE}
 
 
 class Forwarder:
@@ -159,7 +157,7 @@ class Forwarder:
 
     async def leads_to_us(self, destination: str) -> bool:
         """Whether a destination is at a domain of ours, and no mailbox there."""
-        return needs_database(destination) and (await self.lookups.resolve(destination)).kind in _OURS
+        return needs_database(destination) and (await self.lookups.resolve(destination)).kind in OURS
 
     async def forward(self, message: Message, alias: Resolution, alias_id: int) -> Answer:
         """Send the message to every destination of the alias that does not have it yet.
@@ -174,7 +172,7 @@ class Forwarder:
             screened = await screen(self.lookups, message.head, alias, is_queued=message.is_queued)
             if screened.refusal:
                 return screened.refusal
-            found = await self.lookups.copies(alias_id, message.digest)
+            found, is_begun = await self._begun_if_plain(message, alias, alias_id)
             if not found:
                 return Answer.REFUSED
             first = found[0][0]
@@ -190,7 +188,40 @@ class Forwarder:
                 for destination, known in found
             ]
             key = alias_id, message.digest
-            return await _Sending(self, message, first.alias, key, first, screened).answer(copies)
+            sending = _Sending(self, message, first.alias, key, first, screened, is_begun)
+            return await sending.answer(copies)
+
+    async def _begun_if_plain(
+        self, message: Message, alias: Resolution, alias_id: int
+    ) -> tuple[list[tuple[Destination, Known]], bool]:
+        """The alias's destinations, with what is known of the message's copies for them; and whether the copy
+        for the only one, which nobody has begun before, is begun."""
+        digest = message.digest
+        if alias.hides_replies:
+            # It has to be composed before it is begun.
+            return await self.lookups.copies(alias_id, digest), False
+        deadline = time.monotonic() + ANSWER_TIMEOUT
+
+        def entry_for(copy: tuple[Destination, Known]) -> Begun | None:
+            destination, known = copy
+            key = destination.destination_id
+            is_known = known != NOTHING or self.ledger.unwritten_outcome(alias_id, key, digest) is not None
+            if is_known or destination.is_paused or destination.hides_replies:
+                return None
+            if destination.key_id is not None:
+                # Whether it can be encrypted is found out before it is begun.
+                return None
+            return Begun(alias_id, digest, (key,), deadline=deadline)
+
+        proposal = Proposal(CopiesOf(alias_id, digest), entry_for)
+        try:
+            found, entry = await self.ledger.propose(proposal, deadline)
+        except IntegrityError as error:
+            if not is_conflict(error):
+                raise
+            # Another process was faster.
+            return await self.lookups.copies(alias_id, digest), False
+        return found, entry is not None
 
     async def _keys(self, destinations: Sequence[Destination]) -> dict[int, OpenPgpKey | None]:
         """The keys of those destinations that have one."""
@@ -234,25 +265,26 @@ class Forwarder:
             screened = await screen(self.lookups, head, alias)
             if screened.refusal:
                 return screened.refusal
-            destinations = await self.lookups.destinations(alias_id)
-            if len(destinations) != 1:
-                return None
-            ((address, destination_id, email, is_paused, hides_replies, _format, key_id),) = destinations
-            if is_paused or hides_replies or key_id is not None or await self.leads_to_us(email):
-                return None
-            # In place of a digest: what tells a day's messages apart in a return path.
-            sender = _new_sender(head.sender, address, alias_id, destination_id, secrets.token_hex(2))
-            redirection = Redirection(sender, email, trace(head, address, alias_id))
-            entry = Redirected(
-                alias_id,
-                destination_id,
-                readable(head.author),
-                deadline,
-                screened.contact.contact_id if screened.contact else None,
-                screened.heard_from(head.author, screened.contact, [email]),
-            )
-            await self.ledger.write(entry)
-        return redirection
+            author = readable(head.author)
+            contact = screened.contact
+
+            def entry_for(destination: Destination) -> Redirected | None:
+                if destination.is_paused or destination.hides_replies or destination.key_id is not None:
+                    return None
+                heard = screened.heard_from(head.author, contact, [destination.email])
+                contact_id = contact.contact_id if contact else None
+                key = destination.destination_id
+                return Redirected(alias_id, key, author, deadline, contact_id, heard)
+
+            proposal = Proposal(DestinationsOf(alias_id), entry_for)
+            found, entry = await self.ledger.propose(proposal, deadline)
+        if entry is None:
+            return None
+        destination: Destination = found[0]
+        address, key = destination.alias, destination.destination_id
+        # In place of a digest: what tells a day's messages apart in a return path.
+        sender = _new_sender(head.sender, address, alias_id, key, secrets.token_hex(2))
+        return Redirection(sender, destination.email, trace(head, address, alias_id))
 
 
 @dataclass
@@ -265,6 +297,8 @@ class _Sending:
     key: Key
     alias: Destination | None = None
     screened: Screened = NOT_SCREENED
+    # The copy for its only destination is begun already, and does not lead to us.
+    is_begun: bool = False
 
     async def answer(self, copies: Sequence[_Copy]) -> Answer:
         """Send the copies that are waiting, and return the answer for all of them."""
@@ -295,14 +329,16 @@ class _Sending:
         ledger = self.forwarder.ledger
         deadline = time.monotonic() + FORWARD_TIME
         # Such a destination cannot be added, but its domain may have become ours since then.
-        ours = {copy.destination_id for copy in copies if alias_id and await self._leads_to_us(copy)}
+        asks = alias_id and not self.is_begun
+        ours = {copy.destination_id for copy in copies if asks and await self._leads_to_us(copy)}
         sender = readable(self.message.head.author)
         composed = await self._composed()
         contact = composed.contact or self.screened.contact
         contact_id = contact.contact_id if contact else None
         heard = self.screened.heard_from(self.message.head.author, contact, [copy.email for copy in copies])
-        stale = tuple(copy.delivery_id for copy in copies if copy.delivery_id is not None)
-        await ledger.write(Begun(alias_id, digest, tuple(copy.destination_id for copy in copies), stale))
+        if not self.is_begun:
+            stale = tuple(copy.delivery_id for copy in copies if copy.delivery_id is not None)
+            await ledger.write(Begun(alias_id, digest, tuple(copy.destination_id for copy in copies), stale))
         pending = []
         for copy in copies:
             outcome: Outcome = Pending("out of time")

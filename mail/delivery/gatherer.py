@@ -23,6 +23,9 @@ Answer = TypeVar("Answer")
 ANSWER_TIMEOUT = 3.0
 # Seconds between two tries while another process writes to an SQLite database.
 PAUSE = 0.05
+# So many learn their answers before the loop looks again at what has come in: each of them then goes on with
+# its message, and a new question would wait for them all.
+TOLD_AT_ONCE = 4
 
 
 class _Asked(Generic[Item, Answer]):
@@ -76,6 +79,10 @@ class Gatherer(Generic[Item, Answer]):
         """The answer to one item. Raises what answering it raised; TooLate after the deadline (of
         time.monotonic(); ANSWER_TIMEOUT from now unless it is given): the thread may still do what was
         asked, if it has begun."""
+        return await self.answer_to(item, deadline)
+
+    def answer_to(self, item: Item, deadline: float | None = None) -> "asyncio.Future[Answer]":
+        """The same without waiting for it."""
         loop = asyncio.get_running_loop()
         if not self._asked:
             loop.call_soon(self._hand_over)
@@ -83,7 +90,7 @@ class Gatherer(Generic[Item, Answer]):
         asked: _Asked[Item, Answer] = _Asked(item, loop.create_future(), deadline)
         self._asked.append(asked)
         self._watch_over(asked, loop)
-        return await asked.answer
+        return asked.answer
 
     def _watch_over(self, asked: _Asked[Item, Answer], loop: asyncio.AbstractEventLoop) -> None:
         waiting = self._waiting
@@ -152,7 +159,8 @@ class Gatherer(Generic[Item, Answer]):
                 return
             answers = [error] * len(batch)
         with suppress(RuntimeError):  # The loop has ended.
-            batch[0].answer.get_loop().call_soon_threadsafe(_tell, batch, answers)
+            loop = batch[0].answer.get_loop()
+            loop.call_soon_threadsafe(_tell, deque(zip(batch, answers, strict=True)), loop)
 
     def _answers(self, items: Sequence[Item]) -> Sequence[Answer]:
         """The answers, perhaps after a wait until another process has written."""
@@ -168,11 +176,16 @@ class Gatherer(Generic[Item, Answer]):
                 time.sleep(PAUSE)
 
 
-def _tell(batch: Sequence[_Asked[Item, Answer]], answers: Sequence[Answer | Exception]) -> None:
-    for asked, answer in zip(batch, answers, strict=True):
+def _tell(
+    answered: deque[tuple[_Asked[Item, Answer], Answer | Exception]], loop: asyncio.AbstractEventLoop
+) -> None:
+    for _ in range(min(len(answered), TOLD_AT_ONCE)):
+        asked, answer = answered.popleft()
         if asked.answer.done():
             continue
         if isinstance(answer, Exception):
             asked.answer.set_exception(answer)
         else:
             asked.answer.set_result(answer)
+    if answered:
+        loop.call_soon(_tell, answered, loop)

@@ -1,7 +1,7 @@
 """What forwarding asks the database: one statement for all who ask the same kind of question at once."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from core.addresses import AddressError
 from core.db.compiled import CompiledQuery
 from domains.models.dkim_key import DkimKey, signing_keys
 from mail.delivery.gatherer import Gatherer
-from mail.delivery.resolve import Resolution, needs_database, resolve, resolve_all
+from mail.delivery.resolve import Kind, Resolution, needs_database, resolve, resolve_all
 from mail.delivery.writers import (
     Notice,
     OwnerOf,
@@ -79,11 +79,13 @@ _DESTINATIONS = CompiledQuery(
 
 
 @dataclass(frozen=True)
-class _DestinationsOf:
+class DestinationsOf:
+    """The question where mail to an alias goes; nowhere if it does not receive."""
+
     alias_id: int
 
 
-def _destinations(questions: Sequence[_DestinationsOf]) -> list[list[Destination]]:
+def _destinations(questions: Sequence[DestinationsOf]) -> list[list[Destination]]:
     found: dict[int, list[Destination]] = defaultdict(list)
     for alias_id, *row in _DESTINATIONS(alias_ids=[each.alias_id for each in questions]):
         found[alias_id].append(Destination(*row))
@@ -102,7 +104,9 @@ NOTHING = Known()
 
 
 @dataclass(frozen=True)
-class _CopiesOf:
+class CopiesOf:
+    """The question where mail to an alias goes, and what is known of a message's copies for there."""
+
     alias_id: int
     digest: str
 
@@ -134,7 +138,7 @@ _COPIES = CompiledQuery(
 )
 
 
-def _copies(questions: Sequence[_CopiesOf]) -> list[list[tuple[Destination, Known]]]:
+def _copies(questions: Sequence[CopiesOf]) -> list[list[tuple[Destination, Known]]]:
     aliases: dict[int, dict[Destination, dict[str | None, Known]]] = defaultdict(lambda: defaultdict(dict))
     alias_ids, digests = ({getattr(each, name) for each in questions} for name in ("alias_id", "digest"))
     for alias_id, *row in _COPIES(alias_ids=list(alias_ids), digests=list(digests)):
@@ -259,14 +263,15 @@ _ANSWERS: dict[type, Any] = {
     _AnswerAbout: _answers_about,
     Wanted: contacts_for_all,
     str: resolve_all,
-    _DestinationsOf: _destinations,
-    _CopiesOf: _copies,
+    DestinationsOf: _destinations,
+    CopiesOf: _copies,
     _DeliveryOf: _deliveries_without_alias,
     _KeyOf: _destination_keys,
 }
 
 
-def _answer_all(questions: Sequence[Any]) -> list[Any]:
+def answer_all(questions: Sequence[Any]) -> list[Any]:
+    """The answers, in their order: a statement or two for each kind of question."""
     kinds: dict[type, list[Any]] = defaultdict(list)
     for question in dict.fromkeys(questions):
         kinds[type(question)].append(question)
@@ -276,12 +281,24 @@ def _answer_all(questions: Sequence[Any]) -> list[Any]:
     return [answers[question] for question in questions]
 
 
+# What an address at a domain of ours is that no mailbox of its own has.
+OURS = {Kind.FORWARD, Kind.BLOCKED, Kind.RETURN_PATH, Kind.REVERSE}
+
+
+def leading_to_us(addresses: Iterable[str]) -> set[str]:
+    """Those of these destinations that are at a domain of ours, and no mailbox there: one statement if there
+    is any at such a domain."""
+    asked = [address for address in dict.fromkeys(addresses) if needs_database(address)]
+    found = resolve_all(asked) if asked else []
+    return {address for address, what in zip(asked, found, strict=True) if what.kind in OURS}
+
+
 class Lookups(Gatherer[Any, Any]):
     """Answers questions in an event loop; each raises TooLate if the database does not answer in time, and
     what the database raises while it is away."""
 
     def __init__(self) -> None:
-        super().__init__("lookups", _answer_all)
+        super().__init__("lookups", answer_all)
 
     async def resolve(self, address: str) -> Resolution:
         """What the address is (mail.delivery.resolve.resolve)."""
@@ -290,14 +307,9 @@ class Lookups(Gatherer[Any, Any]):
         found: Resolution = await self.ask(address)
         return found
 
-    async def destinations(self, alias_id: int) -> list[Destination]:
-        """The destinations of an alias; none if it does not receive."""
-        found: list[Destination] = await self.ask(_DestinationsOf(alias_id))
-        return found
-
     async def copies(self, alias_id: int, digest: str) -> list[tuple[Destination, Known]]:
         """The alias's destinations, in their order, with what is known of a message's copies for them."""
-        found: list[tuple[Destination, Known]] = await self.ask(_CopiesOf(alias_id, digest))
+        found: list[tuple[Destination, Known]] = await self.ask(CopiesOf(alias_id, digest))
         return found
 
     async def contacts(self, alias_id: int, addresses: Sequence[str]) -> Found:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence, Set
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from allauth.account.models import EmailAddress
 from django.db import IntegrityError, models, transaction
@@ -43,6 +43,7 @@ from mail.delivery.entries import (
 )
 from mail.delivery.faults import note_fault
 from mail.delivery.gatherer import Gatherer
+from mail.delivery.proposals import Proposal, Weighed, weigh
 from mail.delivery.senders import NotedSenders
 from mail.delivery.tallies import MESSAGES
 from mail.delivery.telling import tell_of_failure
@@ -285,7 +286,7 @@ def _copy(entry: Settled | Released, destination_id: int) -> dict[str, Any]:
     return {"alias_id": entry.alias_id, "destination_id": destination_id, "digest": entry.digest}
 
 
-class Ledger(Gatherer[Entry | Wanted, Found | None]):
+class Ledger(Gatherer[Entry | Wanted | Proposal, Found | Weighed | None]):
     """Writes what happens to messages: all that waits, in one transaction."""
 
     def __init__(self) -> None:
@@ -303,10 +304,15 @@ class Ledger(Gatherer[Entry | Wanted, Found | None]):
         """
         await self.ask(entry, entry.deadline if isinstance(entry, Begun | Redirected) else None)
 
+    async def propose(self, proposal: Proposal, deadline: float) -> Weighed:
+        """Answer the proposal's question, and write what it says. Raises as `write` does."""
+        weighed = await self.ask(proposal, deadline)
+        return cast(Weighed, weighed)
+
     async def contacts(self, wanted: Wanted) -> Found:
         """The wanted contacts by address; those that are missing are made, within the limits. Raises what
         the database raises if they cannot be."""
-        return await self.ask(wanted) or {}
+        return cast(Found, await self.ask(wanted) or {})
 
     async def settle(self, copy: Settled) -> None:
         """Write that a copy is settled, with its activity and its counter. Raises nothing: what cannot be
@@ -346,8 +352,11 @@ class Ledger(Gatherer[Entry | Wanted, Found | None]):
         if self._unwritten:
             await self.ask(RETRY)
 
-    def _write(self, asked: Sequence[Entry | Wanted]) -> list[Found | None]:
-        entries = [each for each in asked if not isinstance(each, Wanted)]
+    def _write(self, asked: Sequence[Entry | Wanted | Proposal]) -> list[Found | Weighed | None]:
+        proposals = [each for each in asked if isinstance(each, Proposal)]
+        weighed = dict(zip(proposals, weigh(proposals), strict=True)) if proposals else {}
+        entries = [each for each in asked if not isinstance(each, Wanted | Proposal)]
+        entries += [each.entry for each in weighed.values() if each.entry is not None]
         # While an outcome cannot be written, nothing more is begun.
         if self._unwritten and any(isinstance(entry, Begun | Forgotten | Retry) for entry in entries):
             self._write_unwritten()
@@ -356,7 +365,8 @@ class Ledger(Gatherer[Entry | Wanted, Found | None]):
         found = dict(zip(wanted, contacts_for_all(wanted), strict=True))
         if entries:
             _write_all(entries, self._noted_senders)
-        return [found[each] if isinstance(each, Wanted) else None for each in asked]
+        answers: dict[Any, Found | Weighed] = {**found, **weighed}
+        return [answers[each] if isinstance(each, Wanted | Proposal) else None for each in asked]
 
     def _write_unwritten(self) -> None:
         for key, copy in list(self._unwritten.items()):

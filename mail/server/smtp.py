@@ -116,7 +116,7 @@ class SmtpHandler:
     def __post_init__(self) -> None:
         self.memory = limits.MessageMemory()
         self.turns = limits.ForwardingTurns(settings.MAIL_MESSAGES_AT_ONCE)
-        self._forgetting: dict[asyncio.Task[None], int | None] = {}
+        self._forgetting: dict[asyncio.Future[None], int | None] = {}
 
     def __dir__(self) -> list[str]:
         return _names(cast(Any, type(self)), ("handle_",))
@@ -196,29 +196,30 @@ class SmtpHandler:
             warn_sparingly(logger, "message not forwarded: %s", type(error).__name__)
             return Answer.LATER
 
-    def forget_when_read(self, message: Message, resolution: Resolution) -> asyncio.Future[bool]:
-        """A future for whether the sender has read our answer; if so, the message is forgotten, in a task of
-        its own: a sender that hangs up once it has the answer ends the connection's task."""
-        loop = asyncio.get_running_loop()
-        is_read: asyncio.Future[bool] = loop.create_future()
+    def expect_to_forget(self, resolution: Resolution) -> asyncio.Future[None]:
+        """A future to be done once a message to this recipient is forgotten, or is not going to be."""
+        forgotten: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._forgetting[forgotten] = resolution.alias_id
+        forgotten.add_done_callback(self._forgetting.pop)
+        return forgotten
 
-        async def forget_if_read() -> None:
-            try:
-                if await is_read:
-                    await self.forwarder.ledger.write(Forgotten(*recognised_by(message, resolution)))
-            except Exception as error:
+    def forget(self, message: Message, resolution: Resolution, forgotten: asyncio.Future[None]) -> None:
+        """Forget the message. Nobody waits for it here: a sender that hangs up once it has the answer ends
+        the connection's task."""
+
+        def tell(answer: asyncio.Future[Any]) -> None:
+            if not answer.cancelled() and (error := answer.exception()) is not None:
                 warn_sparingly(logger, "delivery not forgotten: %s", type(error).__name__)
+            forgotten.set_result(None)
 
-        task = loop.create_task(forget_if_read())
-        self._forgetting[task] = resolution.alias_id
-        task.add_done_callback(self._forgetting.pop)
-        return is_read
+        entry = Forgotten(*recognised_by(message, resolution))
+        self.forwarder.ledger.answer_to(entry).add_done_callback(tell)
 
     async def wait_until_forgotten(self, alias_id: int | None) -> None:
         """Wait until this alias's answered messages are forgotten: the sender may send the same octets
         again at once, and they would be taken for a second try."""
-        if tasks := [task for task, other_id in self._forgetting.items() if other_id == alias_id]:
-            await asyncio.wait(tasks, timeout=FORGET_TIMEOUT)
+        if waiting := [each for each, other_id in self._forgetting.items() if other_id == alias_id]:
+            await asyncio.wait(waiting, timeout=FORGET_TIMEOUT)
 
     async def handle_exception(self, error: Exception) -> str:
         """The answer to an unforeseen error, which is temporary."""
@@ -304,15 +305,17 @@ class SmtpDoor(SMTP):
             if self._is_answering or not is_followed:
                 await self._write_unsent()
             return
-        is_read, is_there = self.handler.forget_when_read(*answered), False
+        message, resolution = answered
+        forgotten, is_there = self.handler.expect_to_forget(resolution), False
         try:
             await self._write_unsent()
             # Whoever has closed one half of the connection may have closed the other one too.
             is_there = self.transport is not None and not self.transport.is_closing() and not self._got_eof
         finally:
-            if not is_read.done():
-                is_read.set_result(is_there)
-        await self.handler.wait_until_forgotten(answered[1].alias_id)
+            if is_there:
+                self.handler.forget(message, resolution, forgotten)
+            else:
+                forgotten.set_result(None)
 
     async def _write_unsent(self) -> None:
         octets, self._unsent = self._unsent, b""

@@ -24,7 +24,7 @@ from mail.delivery import record
 from mail.delivery.database import call_with_database
 from mail.delivery.entries import Entry, Redirected, Settled
 from mail.delivery.handover import Answer, Message
-from mail.delivery.lookups import NOTHING, Destination, Known
+from mail.delivery.lookups import NOTHING, answer_all
 from mail.delivery.message import Octets
 from mail.delivery.next_hop import Outcome, Pending, Refused
 from mail.delivery.record import LEASE
@@ -329,12 +329,11 @@ def test_two_processes_that_begin_at_once_send_once(
     class Slow(Hop):
         async def send(self, *args: Any, **more: Any) -> Outcome:
             # Another process asked before this one began, and begins now.
-            copies = await other.lookups.copies(alias.pk, message.digest)
+            def before(questions: Sequence[Any]) -> list[Any]:
+                found = answer_all(questions)
+                return [[(destination, NOTHING) for destination, _known in copies] for copies in found]
 
-            async def before(*_args: object) -> list[tuple[Destination, Known]]:
-                return [(destination, NOTHING) for destination, _known in copies]
-
-            monkeypatch.setattr(other.lookups, "copies", before)
+            monkeypatch.setattr("mail.delivery.proposals.answer_all", before)
             assert await other.forwarder.take(message, resolution) is Answer.LATER
             return await super().send(*args, **more)
 

@@ -487,11 +487,11 @@ def test_any_number_of_messages_takes_as_many_statements_as_one(
     copies = [(alias.pk, home.pk, f"{alias.pk}") for alias in aliases]
 
     with django_assert_num_queries(1):
-        lookups._answer_all([alias.address for alias in aliases])
+        lookups.answer_all([alias.address for alias in aliases])
     with django_assert_num_queries(2):
-        lookups._answer_all(
-            [lookups._CopiesOf(alias.pk, "x") for alias in aliases]
-            + [lookups._DestinationsOf(alias.pk) for alias in aliases]
+        lookups.answer_all(
+            [lookups.CopiesOf(alias.pk, "x") for alias in aliases]
+            + [lookups.DestinationsOf(alias.pk) for alias in aliases]
         )
     # PostgreSQL is told how long to wait for locks; and SQLite's statements are counted for each row.
     if connection.vendor == "postgresql":
