@@ -1,13 +1,12 @@
 """The memory of a mail server that takes messages of 20 MB: `python -m bench.memory`.
 
-One process over SQLite and a Maildir, a message after another, over SMTP: as they came, with reverse
-addresses and signed, and encrypted. MiB of the process before the first one, and the most that it had at any
-time; and the most that a process had which it started, to encrypt a large message.
+One process over SQLite or PostgreSQL, and a Maildir, a message after another, over SMTP: as they came, with
+reverse addresses and signed, and encrypted. MiB of the process before the first one, and the most that it had
+at any time; and the most that a process had which it started, to encrypt a large message.
 """
 
 import argparse
 import smtplib
-import sqlite3
 import sys
 import threading
 from collections.abc import Sequence
@@ -19,15 +18,24 @@ from bench.mail_traffic import memory
 from tests.rig.mail_process import Server, filled_database, manage
 
 SECRET_KEY = "x" * 50
-PUBLISH = """
+PREPARE = """
+from aliases.models import Alias
 from domains.models import Domain
 from tests.rig.dkim_keys import published_keys
 published_keys(Domain.objects.get())
+Alias.objects.update(hides_replies={hides})
 """
 ENCRYPT = """
 from bench.profile_mail import give_keys
 give_keys()
 """
+# The messages that are measured, each in a database of its own: whether they are hidden, and encrypted.
+KINDS = {
+    "plain": ("as they came", False, False),
+    "hidden": ("hidden, signed", True, False),
+    "encrypted": ("encrypted", False, True),
+    "both": ("hidden, encrypted, signed", True, True),
+}
 
 
 def letter(octets: int) -> bytes:
@@ -55,17 +63,15 @@ class Helpers(threading.Thread):
 
 
 def measure(
-    directory: Path, *, hides: bool, encrypts: bool, given: argparse.Namespace
+    directory: Path, url: str, *, hides: bool, encrypts: bool, given: argparse.Namespace
 ) -> tuple[int, int, int]:
-    """MiB before and at most, and of what it started."""
-    database, alias = filled_database(directory)
-    with sqlite3.connect(database) as connection:
-        connection.execute("UPDATE aliases_alias SET hides_replies = ?", (hides,))
-    connection.close()
+    """MiB before and at most, and of what it started. `url`: an empty database of PostgreSQL's, or "" for
+    SQLite."""
+    database, alias = filled_database(directory, url)
     (directory / "run").mkdir()
-    server = Server(directory / "run", database)
+    server = Server(directory / "run", url or database)
     server.environment["SECRET_KEY"] = SECRET_KEY
-    for code in (PUBLISH, *([ENCRYPT] if encrypts else [])):
+    for code in (PREPARE.format(hides=hides), *([ENCRYPT] if encrypts else [])):
         made = manage(server.environment, "shell", "-v0", "-c", code)
         if made.returncode:
             raise RuntimeError(made.stderr)
@@ -89,18 +95,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--messages", type=int, default=5, help="large ones (default 5)")
     parser.add_argument("--octets", type=int, default=20_000_000, help="of each (default 20000000)")
+    parser.add_argument("--database", choices=rig.DATABASES, action="append", help="both unless given")
     given = parser.parse_args(arguments)
-    print("| messages | MiB before | at most | what it started |\n|---|--:|--:|--:|")
-    kinds = (
-        ("as they came", False, False),
-        ("hidden, signed", True, False),
-        ("encrypted", False, True),
-        ("hidden, encrypted, signed", True, True),
-    )
-    for name, hides, encrypts in kinds:
-        with rig.temporary_directory() as directory:
-            before, most, started = measure(directory, hides=hides, encrypts=encrypts, given=given)
-        print(f"| {name} | {before} | {most} | {started or ''} |", flush=True)
+    print("| database | messages | MiB before | at most | what it started |\n|---|---|--:|--:|--:|")
+    for kind in given.database or rig.DATABASES:
+        with rig.temporary_directory() as directory, rig.databases(kind, directory, *KINDS) as urls:
+            for name, (messages, hides, encrypts) in KINDS.items():
+                (place := directory / name).mkdir()
+                url = urls[name] if kind == "postgresql" else ""
+                before, most, started = measure(place, url, hides=hides, encrypts=encrypts, given=given)
+                print(f"| {kind} | {messages} | {before} | {most} | {started or ''} |", flush=True)
     return 0
 
 

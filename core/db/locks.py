@@ -10,6 +10,8 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, Error, OperationalError, connection, connections
 
+from core.db.statements import execute
+
 # PostgreSQL's SQLSTATEs (Appendix A): lock_not_available, deadlock_detected.
 _WAITED_IN_VAIN = {"55P03", "40P01"}
 TURN_PATIENCE = timedelta(seconds=5)
@@ -21,8 +23,8 @@ def limit_lock_wait(limit: timedelta) -> None:
     """Let each statement of this transaction wait that long for others' locks on PostgreSQL; it then raises
     OperationalError. SQLite has one lock, which it takes before."""
     if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL lock_timeout = {round(limit.total_seconds() * 1000)}")
+        milliseconds = round(limit.total_seconds() * 1000)
+        execute(connections[DEFAULT_DB_ALIAS], f"SET LOCAL lock_timeout = {milliseconds}")
 
 
 def has_waited_in_vain(error: Exception) -> bool:

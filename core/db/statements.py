@@ -15,23 +15,44 @@ def run(connection: Any, sql: str, params: Sequence[Any]) -> Rows:
 
     A cursor is kept for each statement, as making one costs more than using it.
     """
-    if connection.execute_wrappers or connection.queries_logged:
+    if _is_watched(connection):
         with connection.cursor() as watched:
             watched.execute(sql, params)
             rows: Rows = watched.fetchall()
         return rows
+    with connection.wrap_database_errors:
+        cursor, own_sql = _kept_cursor(connection, sql)
+        cursor.execute(own_sql, params)
+        rows = cursor.fetchall()
+    return rows
+
+
+def execute(connection: Any, sql: str, params: Sequence[Any] | None = None) -> None:
+    """Run a statement that returns nothing, over a cursor that is kept too."""
+    if _is_watched(connection):
+        with connection.cursor() as watched:
+            watched.execute(sql, params)
+        return
+    with connection.wrap_database_errors:
+        cursor, own_sql = _kept_cursor(connection, sql)
+        cursor.execute(own_sql, params)
+
+
+def _is_watched(connection: Any) -> bool:
+    """Whether somebody wants to see the statements, which Django's own cursors show them."""
+    return bool(connection.execute_wrappers or connection.queries_logged)
+
+
+def _kept_cursor(connection: Any, sql: str) -> tuple[Any, str]:
+    """The cursor for this statement, and the statement as it takes it."""
     if connection.connection is None:
         connection.ensure_connection()
     if connection.needs_rollback:
         connection.validate_no_broken_transaction()
     cursors = _kept_cursors(connection)
-    with connection.wrap_database_errors:
-        if sql not in cursors:
-            cursors[sql] = _new_cursor(connection, sql)
-        cursor, own_sql = cursors[sql]
-        cursor.execute(own_sql, params)
-        rows = cursor.fetchall()
-    return rows
+    if sql not in cursors:
+        cursors[sql] = _new_cursor(connection, sql)
+    return cursors[sql]
 
 
 def _new_cursor(connection: Any, sql: str) -> tuple[Any, str]:

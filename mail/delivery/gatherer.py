@@ -35,17 +35,23 @@ class _Asked(Generic[Item, Answer]):
         self.item, self.answer, self.deadline = item, answer, deadline
 
 
-class Expected:
-    """How many are about to ask: each by the end of a block."""
+# One who has asked, and what they learn: an answer, or why there is none.
+_Answered = tuple[_Asked[Item, Answer], Answer | Exception]
 
-    def __init__(self) -> None:
+
+class Expected:
+    """How many are about to ask: each by the end of a block. `when_fewer` is called after each block."""
+
+    def __init__(self, when_fewer: Callable[[], None]) -> None:
         self.number = 0
+        self._when_fewer = when_fewer
 
     def __enter__(self) -> None:
         self.number += 1
 
     def __exit__(self, *_error: object) -> None:
         self.number -= 1
+        self._when_fewer()
 
 
 class Gatherer(Generic[Item, Answer]):
@@ -56,7 +62,8 @@ class Gatherer(Generic[Item, Answer]):
     the one that cannot be answered fails.
 
     `patience`: seconds that those who wait go on waiting for others who are `expected`, as each of these says
-    by a block; alone, nobody waits.
+    by a block; alone, nobody waits. The loop gathers them, and wakes the thread once for all of them: two
+    threads that wake each other take Python's lock from each other each time.
     """
 
     def __init__(
@@ -64,9 +71,15 @@ class Gatherer(Generic[Item, Answer]):
     ) -> None:
         self.answer_all = answer_all
         self.patience = patience
-        self.expected = Expected()
-        # What was asked in this round of the loop; and in earlier ones.
+        self.expected = Expected(self._hand_over_if_all_have_come)
+        # What the thread has not been given yet, since when the first of it waits (of the loop's time), and
+        # whether that is looked at in the next round of the loop, or at the end of its patience.
         self._asked: list[_Asked[Item, Answer]] = []
+        self._since = 0.0
+        self._is_looked_at_soon = False
+        self._end_of_patience: asyncio.TimerHandle | None = None
+        # Whether the thread is at work.
+        self._is_busy = False
         # Those whose time may run out, in their order, and what looks after them: one timer for all.
         self._waiting: deque[_Asked[Item, Answer]] = deque()
         self._watch: asyncio.TimerHandle | None = None
@@ -84,11 +97,14 @@ class Gatherer(Generic[Item, Answer]):
     def answer_to(self, item: Item, deadline: float | None = None) -> "asyncio.Future[Answer]":
         """The same without waiting for it."""
         loop = asyncio.get_running_loop()
+        now = loop.time()
         if not self._asked:
-            loop.call_soon(self._hand_over)
-        deadline = deadline or loop.time() + ANSWER_TIMEOUT
-        asked: _Asked[Item, Answer] = _Asked(item, loop.create_future(), deadline)
+            self._since = now
+        asked: _Asked[Item, Answer] = _Asked(item, loop.create_future(), deadline or now + ANSWER_TIMEOUT)
         self._asked.append(asked)
+        if not self._is_busy and not self._is_looked_at_soon:
+            self._is_looked_at_soon = True
+            loop.call_soon(self._look, loop)
         self._watch_over(asked, loop)
         return asked.answer
 
@@ -121,46 +137,62 @@ class Gatherer(Generic[Item, Answer]):
         self._is_closed = True
         self._hand_over()
 
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Hand over what waits, or have it wait for others."""
+        self._is_looked_at_soon = False
+        if self._is_busy or not self._asked or self._hand_over_if_all_have_come():
+            return
+        moment = self._since + self.patience
+        if moment <= loop.time():
+            self._hand_over()
+        elif self._end_of_patience is None:
+            self._end_of_patience = loop.call_at(moment, self._hand_over_what_has_come)
+
+    def _hand_over_what_has_come(self) -> None:
+        self._end_of_patience = None
+        if self._asked and not self._is_busy:
+            self._hand_over()
+
+    def _hand_over_if_all_have_come(self) -> bool:
+        if self._is_busy or not self._asked or len(self._asked) < self.expected.number:
+            return False
+        self._hand_over()
+        return True
+
     def _hand_over(self) -> None:
+        if self._end_of_patience is not None:
+            self._end_of_patience.cancel()
+            self._end_of_patience = None
         asked, self._asked = self._asked, []
+        self._is_busy = True
         self._inbox.put(asked)
 
     def _work(self) -> None:
         try:
             while not self._is_closed or not self._inbox.empty():
+                asked = self._inbox.get()
                 # Not what nobody waits for any more.
-                batch = [asked for asked in self._gather() if not asked.answer.done()]
-                if batch:
-                    self._answer(batch)
+                batch = [each for each in asked if not each.answer.done()]
+                answered = self._answer(batch) if batch else []
+                # Before the loop learns of it, and then looks whether others have come.
+                self._is_busy = False
+                if asked:
+                    self._tell_soon(answered, asked[0].answer.get_loop())
         finally:
             connections.close_all()
 
-    def _gather(self) -> list[_Asked[Item, Answer]]:
-        """All that waits."""
-        gathered = list(self._inbox.get())
-        deadline = time.monotonic() + self.patience
-        while True:
-            left = deadline - time.monotonic() if len(gathered) < self.expected.number else 0
-            try:
-                gathered += self._inbox.get(block=left > 0, timeout=max(left, 0))
-            except queue.Empty:
-                if left <= 0:
-                    return gathered
-
-    def _answer(self, batch: Sequence[_Asked[Item, Answer]]) -> None:
-        answers: list[Answer | Exception]
+    def _answer(self, batch: Sequence[_Asked[Item, Answer]]) -> list[_Answered[Item, Answer]]:
+        """The answers that are to be told yet."""
         try:
-            answers = list(self._answers([asked.item for asked in batch]))
+            return list(zip(batch, self._answers([asked.item for asked in batch]), strict=True))
         except Exception as error:
-            if len(batch) > 1 and (not isinstance(error, UNAVAILABLE) or isinstance(error, TooLate)):
-                for asked in batch:
-                    if not asked.answer.done():
-                        self._answer([asked])
-                return
-            answers = [error] * len(batch)
-        with suppress(RuntimeError):  # The loop has ended.
-            loop = batch[0].answer.get_loop()
-            loop.call_soon_threadsafe(_tell, deque(zip(batch, answers, strict=True)), loop)
+            if len(batch) == 1 or (isinstance(error, UNAVAILABLE) and not isinstance(error, TooLate)):
+                return [(asked, error) for asked in batch]
+            for asked in batch:
+                if not asked.answer.done():
+                    # Others may take long.
+                    self._tell_soon(self._answer([asked]), asked.answer.get_loop())
+            return []
 
     def _answers(self, items: Sequence[Item]) -> Sequence[Answer]:
         """The answers, perhaps after a wait until another process has written."""
@@ -175,17 +207,22 @@ class Gatherer(Generic[Item, Answer]):
                     raise
                 time.sleep(PAUSE)
 
+    def _tell_soon(
+        self, answered: Sequence[_Answered[Item, Answer]], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        with suppress(RuntimeError):  # The loop has ended.
+            loop.call_soon_threadsafe(self._tell, deque(answered), loop)
 
-def _tell(
-    answered: deque[tuple[_Asked[Item, Answer], Answer | Exception]], loop: asyncio.AbstractEventLoop
-) -> None:
-    for _ in range(min(len(answered), TOLD_AT_ONCE)):
-        asked, answer = answered.popleft()
-        if asked.answer.done():
-            continue
-        if isinstance(answer, Exception):
-            asked.answer.set_exception(answer)
-        else:
-            asked.answer.set_result(answer)
-    if answered:
-        loop.call_soon(_tell, answered, loop)
+    def _tell(self, answered: deque[_Answered[Item, Answer]], loop: asyncio.AbstractEventLoop) -> None:
+        # The thread works on while these go on with what they have learned.
+        self._look(loop)
+        for _ in range(min(len(answered), TOLD_AT_ONCE)):
+            asked, answer = answered.popleft()
+            if asked.answer.done():
+                continue
+            if isinstance(answer, Exception):
+                asked.answer.set_exception(answer)
+            else:
+                asked.answer.set_result(answer)
+        if answered:
+            loop.call_soon(self._tell, answered, loop)

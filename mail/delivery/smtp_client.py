@@ -32,9 +32,11 @@ def stuffed(message: Octets, top: bytes = b"") -> Iterator[bytes]:
         own = bytes(message[begin:end]) if begin else top + message[:end]
         # What is beside the piece decides about the piece's own dots. At the end of the message, CRLF is.
         after = bytes(message[end : end + 1]).replace(b".", b"x") or b"\r"
-        piece = (before.replace(b".", b"x") + own + after).replace(b"\r\n.", b"\r\n..")
-        for false_end in _FALSE_ENDS:
-            piece = piece.replace(false_end, false_end.replace(b".", b".."))
+        piece = before.replace(b".", b"x") + own + after
+        if b"\n." in piece or b"\r." in piece:
+            piece = piece.replace(b"\r\n.", b"\r\n..")
+            for false_end in _FALSE_ENDS:
+                piece = piece.replace(false_end, false_end.replace(b".", b".."))
         yield piece[len(before) : -1]
         before = (before + own[-2:])[-2:]
     yield b".\r\n" if before == b"\r\n" else b"\r\n.\r\n"

@@ -48,8 +48,9 @@ def manage(environment: dict[str, str], *arguments: str) -> subprocess.Completed
     )
 
 
-def filled_database(directory: Path) -> tuple[Path, str]:
-    """A database file in the directory with an alias of alice's, and the alias."""
+def filled_database(directory: Path, url: str = "") -> tuple[Path, str]:
+    """A database file in the directory with an alias of alice's, and the alias; that database instead, if a
+    DATABASE_URL is given."""
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "anonmail_site.settings",
@@ -58,6 +59,8 @@ def filled_database(directory: Path) -> tuple[Path, str]:
         "VAR_DIR": str(directory),
     }
     environment.pop("DATABASE_URL", None)
+    if url:
+        environment["DATABASE_URL"] = url
     assert manage(environment, "migrate", "-v0").returncode == 0
     made = manage(environment, "shell", "-v0", "-c", FILL)
     assert made.returncode == 0, made.stderr
@@ -65,12 +68,12 @@ def filled_database(directory: Path) -> tuple[Path, str]:
 
 
 class Server:
-    """A mail server with a SQLite file, all its doors, and a Maildir."""
+    """A mail server with a database of its own, all its doors, and a Maildir."""
 
-    def __init__(self, directory: Path, database: Path) -> None:
+    def __init__(self, directory: Path, database: Path | str) -> None:
+        """`database`: a SQLite file, of which it gets a copy, or a DATABASE_URL."""
         self.directory = directory
         self.port, self.submission_port = free_port(), free_port()
-        shutil.copy(database, directory / "anonmail.sqlite3")
         self.environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
             "DJANGO_SETTINGS_MODULE": "anonmail_site.settings",
@@ -82,6 +85,10 @@ class Server:
             "MAIL_HOSTNAME": "mx.example.com",
             **{setting: f"unix:{directory}/{name}" for name, setting in DOORS.items()},
         }
+        if isinstance(database, Path):
+            shutil.copy(database, directory / "anonmail.sqlite3")
+        else:
+            self.environment["DATABASE_URL"] = database
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, **options: str) -> subprocess.Popen[bytes]:

@@ -188,6 +188,34 @@ def test_who_is_expected_is_waited_for_but_not_for_long() -> None:
     assert time.monotonic() - began < 4
 
 
+def test_nobody_waits_for_one_who_is_no_longer_expected() -> None:
+    async def use(gatherer: Gatherer[Any, Any]) -> list[Any]:
+        async def leave() -> None:
+            with gatherer.expected:
+                await asyncio.sleep(0.05)
+
+        async def come() -> Any:
+            with gatherer.expected:
+                return await gatherer.ask("x")
+
+        return await asyncio.gather(come(), leave())
+
+    # Longer than its deadline.
+    assert with_gatherer(Database(), use, patience=1000) == [("answer", "x"), None]
+
+
+def test_an_answer_too_few_is_an_error_for_everybody_and_the_thread_goes_on() -> None:
+    database = Database()
+
+    async def main() -> list[Any]:
+        with closed_after(Gatherer("test", lambda items: database.answer_all(items)[1:])) as (gatherer,):
+            return [await ask_all(gatherer, "ab"), await ask_all(gatherer, "c")]
+
+    first, second = asyncio.run(main())
+
+    assert [type(answer) for answer in [*first, *second]] == [ValueError] * 3
+
+
 def test_an_sqlite_database_that_is_locked_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     locked, tries = OperationalError(), []
     monkeypatch.setattr("mail.delivery.gatherer.is_locked", lambda error: error is locked)
