@@ -112,6 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--only", default="", help="designs whose name has this in it")
     given = parser.parse_args(arguments)
+    if given.aliases < ALIASES:
+        parser.error(f"--aliases: at least {ALIASES}")
     RESULTS.mkdir(exist_ok=True)
     started = datetime.now(UTC)
     rig.stop_on_signals()

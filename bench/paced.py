@@ -15,9 +15,12 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 CONNECTIONS = 10
 ALIASES = 1000
+# The niceness that goes before all others.
+FIRST = -20
 
 
 def letters(octets: int) -> bytes:
@@ -28,7 +31,7 @@ def letters(octets: int) -> bytes:
 def go_first() -> None:
     """Let this thread run before all others, so that what it measures is not its own wait."""
     with suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, -20)
+        os.setpriority(os.PRIO_PROCESS, 0, FIRST)
 
 
 class Sender:
@@ -107,6 +110,9 @@ def stream(port: int, rate: float, seconds: float, domain: str, octets: int) -> 
 
 def main(port: str, rate: str, seconds: str, domain: str, octets: str) -> None:
     go_first()
+    # Where each session is a group (sched(7)), its processes' priorities count among themselves alone.
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(FIRST))
     print(json.dumps(stream(int(port), float(rate), float(seconds), domain, int(octets))))
 
 
