@@ -293,6 +293,9 @@ class Ledger(Gatherer[Entry | Wanted | Proposal, Found | Weighed | None]):
         super().__init__("ledger", self._write, COMPANY)
         # What this process knows and could not write yet.
         self._unwritten: dict[tuple[int, int, str], Settled] = {}
+        # Of what the thread is about to write: those whose time ran out meanwhile, and that it has written as
+        # such.
+        self._overtaken: dict[int, Settled] = {}
         self._noted_senders = NotedSenders()
 
     async def write(self, entry: Entry) -> None:
@@ -360,11 +363,14 @@ class Ledger(Gatherer[Entry | Wanted | Proposal, Found | Weighed | None]):
         # While an outcome cannot be written, nothing more is begun.
         if self._unwritten and any(isinstance(entry, Begun | Forgotten | Retry) for entry in entries):
             self._write_unwritten()
+        # Or they would be counted twice: now, or when all of this is tried again.
+        entries = [entry for entry in entries if id(entry) not in self._overtaken]
         # First: if the rest fails, all is asked once more, one by one, and finding contacts changes nothing.
         wanted = list(dict.fromkeys(each for each in asked if isinstance(each, Wanted)))
         found = dict(zip(wanted, contacts_for_all(wanted), strict=True))
         if entries:
             _write_all(entries, self._noted_senders)
+        self._overtaken.clear()
         answers: dict[Any, Found | Weighed] = {**found, **weighed}
         return [answers[each] if isinstance(each, Wanted | Proposal) else None for each in asked]
 
@@ -378,6 +384,7 @@ class Ledger(Gatherer[Entry | Wanted | Proposal, Found | Weighed | None]):
                     if not is_conflict(error):
                         raise
                     _log_gone(copy)
+            self._overtaken[id(copy)] = copy
             self._unwritten.pop(key, None)
 
 
