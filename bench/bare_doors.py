@@ -24,7 +24,7 @@ from mail.delivery.message import written
 from mail.delivery.next_hop import Accepted, configured_next_hop
 from mail.delivery.resolve import Kind, Resolution
 from mail.server.listening import endpoints
-from mail.server.processes import Doors, keep_for_good, return_large_blocks
+from mail.server.processes import Doors, keep_for_good, keep_memory_small
 
 DOMAIN = "d0.example.com"
 SENDER = f"b.{'a' * 52}@{DOMAIN}"
@@ -72,13 +72,13 @@ def without_rules(doors: Doors) -> Doors:
 
 
 async def _serve(listeners: Mapping[str, socket.socket], others: Sequence[int]) -> None:
+    keep_memory_small()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     doors = without_rules(Doors(listeners, configured_next_hop()))
     if doors.domain_table:
         doors.domain_table.update({DOMAIN: False})
     await doors.open()
-    return_large_blocks()
     keep_for_good()
     await stop.wait()
     for process in others:

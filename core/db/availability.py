@@ -1,6 +1,5 @@
 """Telling a database that is away, full, locked or read-only from a fault of ours."""
 
-import sqlite3
 from enum import StrEnum
 
 from django.db import InterfaceError, InternalError, OperationalError
@@ -11,6 +10,9 @@ UNAVAILABLE = (OperationalError, InterfaceError, InternalError)
 RETRY_AFTER = 5
 # PostgreSQL's SQLSTATE (Appendix A): read_only_sql_transaction.
 _READ_ONLY = "25006"
+# SQLite's primary result codes (https://sqlite.org/rescode.html). Python's module has their names; it takes
+# more than a megabyte, in each process, also where the database is PostgreSQL.
+SQLITE_ERROR, SQLITE_BUSY, SQLITE_LOCKED, SQLITE_READONLY, SQLITE_FULL = 1, 5, 6, 8, 13
 
 
 class Condition(StrEnum):
@@ -26,12 +28,12 @@ class Condition(StrEnum):
 # By SQLSTATE, or SQLite's primary result code.
 _CONDITIONS: dict[str | int | None, Condition] = {
     _READ_ONLY: Condition.READ_ONLY,
-    sqlite3.SQLITE_READONLY: Condition.READ_ONLY,
+    SQLITE_READONLY: Condition.READ_ONLY,
     "53100": Condition.FULL,
-    sqlite3.SQLITE_FULL: Condition.FULL,
+    SQLITE_FULL: Condition.FULL,
     "55P03": Condition.LOCKED,
     "57014": Condition.LOCKED,
-    sqlite3.SQLITE_BUSY: Condition.LOCKED,
+    SQLITE_BUSY: Condition.LOCKED,
 }
 
 
@@ -43,7 +45,7 @@ def is_unavailable(error: BaseException) -> bool:
     if not isinstance(error, UNAVAILABLE):
         return False
     # SQLite raises OperationalError for a statement that is wrong too, such as one about no table of its.
-    return primary_code(error) != sqlite3.SQLITE_ERROR
+    return primary_code(error) != SQLITE_ERROR
 
 
 def condition_after(error: BaseException) -> Condition:
@@ -56,12 +58,11 @@ def condition_after(error: BaseException) -> Condition:
 
 def is_locked(error: BaseException) -> bool:
     """Whether another SQLite writer holds the database."""
-    return primary_code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+    return primary_code(error) in {SQLITE_BUSY, SQLITE_LOCKED}
 
 
 def primary_code(error: BaseException) -> int | None:
     """SQLite's primary result code of the error; None if it is not SQLite's."""
-    cause = error.__cause__
-    code = getattr(cause, "sqlite_errorcode", None) if isinstance(cause, sqlite3.Error) else None
+    code: int | None = getattr(error.__cause__, "sqlite_errorcode", None)
     # The lower octet is the primary code; SQLite adds others to it.
     return None if code is None else code & 0xFF

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
-from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
 Rows = list[tuple[Any, ...]]
 
@@ -58,7 +57,7 @@ def _kept_cursor(connection: Any, sql: str) -> tuple[Any, str]:
 def _new_cursor(connection: Any, sql: str) -> tuple[Any, str]:
     """A cursor, and the statement with the driver's marks: Django's for SQLite replaces them each time."""
     cursor = connection.create_cursor()
-    if isinstance(cursor, SQLiteCursorWrapper):
+    if connection.vendor == "sqlite":
         return connection.connection.cursor(), cursor.convert_query(sql)
     return cursor, sql
 

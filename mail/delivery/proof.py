@@ -8,7 +8,6 @@ from datetime import timedelta
 from functools import partial
 from ipaddress import ip_address
 
-import dkim
 from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
@@ -184,6 +183,10 @@ async def _once(draft: Draft, key: object, ask: Callable[[], Awaitable[bool]]) -
 
 
 def _is_good(content: bytes, number: int, record: str) -> bool:
+    # It brings a second library for cryptography, in each process: not before somebody needs it. This is a
+    # thread, which nobody else waits for.
+    import dkim
+
     try:
         return bool(dkim.DKIM(content).verify(idx=number, dnsfunc=lambda *_asked, **_more: record.encode()))
     except Exception:  # It raises whatever it comes across in a hostile message.

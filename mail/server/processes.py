@@ -54,9 +54,9 @@ logger = logging.getLogger(__name__)
 STOP_TIME = 20.0
 # Connections that a process accepts at once: with more, the first process to wake would take them all.
 ACCEPT_AT_ONCE = 1
-# glibc's number for it, and the octets of a block that it returns at once.
-M_MMAP_THRESHOLD = -3
-LARGE_BLOCK = 1024 * 1024
+# glibc's numbers for them (malloc.h); and the octets of a block that it returns at once.
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
+LARGE_BLOCK = 256 * 1024
 # Seconds between two checks of whether the processes live.
 WATCH_INTERVAL = 0.2
 # Seconds before a process that ended is replaced, at most: doubled each time, until they live for a while.
@@ -196,11 +196,14 @@ def keep_for_good() -> None:
     gc.freeze()
 
 
-def return_large_blocks() -> None:
+def keep_memory_small() -> None:
     """Let the memory of each large message go back to the system: once it has seen one, glibc would keep it
-    in a heap with holes (mallopt(3), M_MMAP_THRESHOLD)."""
+    in a heap with holes (mallopt(3)). And let all threads share one heap: Python's lock lets only one of them
+    use it at a time anyway. To be called before there are any."""
     with suppress(AttributeError, OSError):  # not glibc
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+        library = ctypes.CDLL(None)
+        library.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+        library.mallopt(M_ARENA_MAX, 1)
 
 
 def signals_to_stop() -> tuple[signal.Signals, ...]:
@@ -212,6 +215,7 @@ def signals_to_stop() -> tuple[signal.Signals, ...]:
 def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> None:
     """Serve in this process until a signal to stop, or, if it was forked, until the parent (its process id
     from before; it may have ended by now) is gone."""
+    keep_memory_small()
     configure_database()
     our_domains.keep(settings.VAR_DIR / "our_domains.json")
     # Reading the list would hold up the first message that needs it, and all others.
@@ -225,7 +229,6 @@ def serve(listeners: Mapping[str, socket.socket], parent: int | None = None) -> 
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         doors = Doors(listeners, hop, certificate.context if certificate else None)
         await doors.open()
-        return_large_blocks()
         keep_for_good()
         report_serving()
         while not stop.is_set() and parent in (None, os.getppid()):
