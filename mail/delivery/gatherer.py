@@ -42,7 +42,7 @@ _Answered = tuple[_Asked[Item, Answer], Answer | Exception]
 class Expected:
     """How many are about to ask: each by the end of a block. `when_fewer` is called after each block."""
 
-    def __init__(self, when_fewer: Callable[[], None]) -> None:
+    def __init__(self, when_fewer: Callable[[], object]) -> None:
         self.number = 0
         self._when_fewer = when_fewer
 
