@@ -1,5 +1,6 @@
 """Restoring a backup on an empty machine, or over what is there."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -36,9 +37,12 @@ def refuse_used_machine(backup: Backup) -> None:
         )
 
 
-def write_settings(backup: Backup) -> bool:
+def write_settings(backup: Backup, readable_for: int | None = None) -> bool:
     """Write the backup's settings file, and return whether it was not there yet. Raises BackupError, also if
-    there is another one."""
+    there is another one.
+
+    `readable_for`: the number of the group that may read it.
+    """
     if backup.settings is None:
         raise BackupError("The backup contains no settings file.")
     if not settings.ENV_FILE:
@@ -47,6 +51,9 @@ def write_settings(backup: Backup) -> bool:
     if path.is_file() and path.read_text() == backup.settings:
         return False
     _write_private(path, backup.settings, is_new=True)
+    if readable_for is not None:
+        os.chown(path, -1, readable_for)
+        path.chmod(0o640)
     return True
 
 

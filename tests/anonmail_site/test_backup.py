@@ -23,6 +23,8 @@ from django.db import connection
 from accounts.models import User
 from anonmail_site.backup import database
 from anonmail_site.backup.archive import BackupError
+from tests.anonmail_site.test_environment import NOBODY
+from tests.anonmail_site.test_prepare import needs_root
 from tests.rig.postgresql import run_as_owner
 
 BASE = Path(__file__).resolve().parents[2]
@@ -202,6 +204,31 @@ def test_a_backup_that_was_made_while_others_wrote_restores_an_empty_machine(
     assert again.stderr.strip() == f"CommandError: {file} exists. A backup is always a new file."
     assert onto_data.returncode == 1
     assert "This machine is not empty: the database has people or domains." in onto_data.stderr
+
+
+@needs_root
+def test_root_restores_the_settings_and_leaves_the_rest_to_the_user_whose_installation_it_is(
+    machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    running, empty = machines
+    assert not running.manage("prepare").returncode
+    running.env_file.write_text("MAIL_HOSTNAME=mx.example.com\n")
+    file = tmp_path / "backup.zip"
+    assert not running.manage("backup", file).returncode
+    empty.var.mkdir()
+    os.chown(empty.var, NOBODY, NOBODY)
+
+    alone = empty.manage("restore", file)
+    restored = empty.manage("restore", file, "--settings-file")
+
+    assert alone.returncode == 1
+    assert f"{empty.var} belongs to nobody, who could not use what root creates there." in alone.stderr
+    assert not restored.returncode, restored.stderr
+    assert "run this as nobody, without --settings-file." in restored.stdout
+    assert empty.env_file.read_text() == "MAIL_HOSTNAME=mx.example.com\n"
+    found = empty.env_file.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, NOBODY, 0o640)
+    assert list(empty.var.iterdir()) == []
 
 
 def test_restoring_over_data_needs_a_flag_and_loses_nothing_if_the_backup_is_broken(

@@ -19,7 +19,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as 
 
 def manage(place: Path, command: str, *prefix: str) -> "subprocess.CompletedProcess[str]":
     """The command with a VAR_DIR in the place."""
-    key = {} if command == "prepare" else {"SECRET_KEY": "x" * 50}
+    key = {} if command in {"prepare", "new_secret_key"} else {"SECRET_KEY": "x" * 50}
     return subprocess.run(
         [*prefix, sys.executable, "manage.py", command],
         cwd=BASE,
@@ -105,7 +105,7 @@ def test_a_directory_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None
 
 
 @needs_root
-@pytest.mark.parametrize("command", ["prepare", "serve", "runall"])
+@pytest.mark.parametrize("command", ["prepare", "serve", "runall", "new_secret_key"])
 def test_root_does_not_lock_out_the_user_whose_installation_it_is(tmp_path: Path, command: str) -> None:
     os.chown(tmp_path, NOBODY, NOBODY)
 

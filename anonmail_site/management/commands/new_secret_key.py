@@ -3,7 +3,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from anonmail_site.first_steps import replace_secret_key
+from anonmail_site.first_steps import refuse_root, replace_secret_key
 
 
 class Command(BaseCommand):
@@ -15,6 +15,7 @@ class Command(BaseCommand):
                 "SECRET_KEY is set in the environment or in .env. Put it into SECRET_KEY_FALLBACKS "
                 "and set another one."
             )
+        refuse_root()
         try:
             replace_secret_key(settings.SECRET_KEY_PATH)
         except OSError as error:
