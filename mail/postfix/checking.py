@@ -14,7 +14,7 @@ from django.conf import settings
 from core.listening import Endpoint, connect, endpoint
 from domains.models import Domain
 from mail.postfix.parameters import CLEANUP, Configuration, Parameter
-from mail.postfix.running import Parameters, Running, split_list
+from mail.postfix.running import PUBLIC, Parameters, Running, split_list
 from mail.server.domain_table import NAME, table_text
 from mail.server.listening import DOORS, endpoints
 
@@ -27,6 +27,11 @@ def missing(configuration: Configuration, running: Running) -> list[str]:
     found = [*configuration.problems, *_unreachable_own_addresses()]
     for parameter in configuration.parameters:
         found += _differs(parameter, configuration, running)
+    for option, value in configuration.overrides.items():
+        if value.partition(",")[0] not in split_list(running.overrides.get(option, "")):
+            found.append(
+                f"master.cf: {option} should be “{value}”: replies that people submit have no proof."
+            )
     place = configuration.reinjection.listen
     if not any(service[:2] == [place, "inet"] for service in running.services):
         found.append(f"master.cf has no service at {place} to send out what is forwarded.")
@@ -145,8 +150,7 @@ def _unreachable_own_addresses() -> list[str]:
 
 def _differs(parameter: Parameter, configuration: Configuration, running: Running) -> Iterator[str]:
     name, there, wanted = f"main.cf: {parameter.name}", running[parameter.name], parameter.value
-    # The public service, and the one behind postscreen.
-    for public in ("smtp/inet", "smtpd/pass"):
+    for public in PUBLIC:
         service = f"{public}/{parameter.name}"
         if configuration.directory and service in running.overrides:
             # Its parameter overrides main.cf.

@@ -30,9 +30,11 @@ from mail.postfix.parameters import (
     socketmap,
     word,
 )
-from mail.postfix.running import Parameters
+from mail.postfix.running import PUBLIC, Parameters, split_list
 
 CLASS = "anonmail_policy"
+# What asks it, for services of master.cf that have restrictions of their own.
+RECIPIENTS = "anonmail_recipients"
 # The names of our tables, by which our entries are recognised, wherever the tables of an earlier run are.
 PREFIX = "anonmail-"
 _TABLE_NAMES = "policy|alone|transport|shared|tagged|bare|account|alias|route"
@@ -76,6 +78,16 @@ def existing(
     alone_table = f"texthash:{place}alone" if alone else ""
     by_policy = f"regexp:{place}policy" if alone else ""
     recipients = f"pipemap:{{{asked},{socketmap(sockets)},regexp:{place}route}}" if shared else ""
+    asking = tuple(
+        filter(
+            None,
+            (
+                f"check_recipient_access {by_policy}" if alone else "",
+                f"check_recipient_access pipemap:{{{asked},static:{CLASS}}}" if shared else "",
+            ),
+        )
+    )
+    services = _where_people_sign_in(running)
     parameters = [
         with_others(
             "smtpd_restriction_classes", "The policy service of Anonmail, and what follows it:", CLASS
@@ -90,8 +102,19 @@ def existing(
         with_others(
             "smtpd_recipient_restrictions",
             "Postfix asks it only about mail for Anonmail's domains, except for mailboxes there.",
-            f"check_recipient_access {by_policy}" if alone else "",
-            f"check_recipient_access pipemap:{{{asked},static:{CLASS}}}" if shared else "",
+            *asking,
+        ),
+        *(
+            [
+                Parameter(
+                    RECIPIENTS,
+                    ", ".join(asking),
+                    "The same for services of master.cf that have restrictions of their own, and where people"
+                    " sign in: it notes who they are, so that they can reply from their aliases.",
+                )
+            ]
+            if services
+            else []
         ),
         with_others("relay_domains", "The domains that are Anonmail's alone.", alone_table),
         with_others(
@@ -140,9 +163,28 @@ def existing(
         keeps_senders=not running["sender_canonical_maps"],
         tables={f"{PREFIX}{name}": content for name, content in tables.items()},
         directory=Path(directory),
+        overrides=services,
         is_own=is_own,
         problems=_problems(domains, members, running),
     )
+
+
+def _where_people_sign_in(running: Parameters) -> dict[str, str]:
+    """The recipient restrictions, with ours first, of services in master.cf that have their own."""
+    found = {}
+    for option, value in running.overrides.items():
+        service, _slash, name = option.rpartition("/")
+        if name != "smtpd_recipient_restrictions" or service in PUBLIC:
+            continue
+        options = {key: text for key, text in running.overrides.items() if key.startswith(f"{service}/")}
+        signs_in = options.get(f"{service}/smtpd_sasl_auth_enable") == "yes" or any(
+            "permit_sasl_authenticated" in text for text in options.values()
+        )
+        if signs_in:
+            theirs = [entry for entry in split_list(value) if RECIPIENTS not in entry]
+            # postconf takes no white space there; a comma does as well.
+            found[option] = ",".join([f"${RECIPIENTS}", *(re.sub(r"\s+", ",", entry) for entry in theirs)])
+    return found
 
 
 def _refuse_unusable(reinjection: Reinjection, running: Parameters) -> None:

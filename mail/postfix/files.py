@@ -13,6 +13,7 @@ from django.conf import settings
 from mail.postfix.parameters import Configuration, service_names, services
 
 ETC = Path("/etc/postfix")
+SCRIPT = "apply.sh"
 
 _README = """\
 Anonmail with {title}
@@ -27,7 +28,7 @@ docs/mail.md explains the rest: DNS, ports, TLS, upgrading.
 {directory}
    Restart `manage.py mailserver` (or runall), before Postfix is configured.
 
-2. Configure Postfix. As root:
+2. Configure Postfix. As root{script}:
 
 {commands}
 3. Check the running Postfix, as root; this names what is missing:
@@ -63,8 +64,8 @@ def master_cf(configuration: Configuration) -> str:
     )
 
 
-def readme(configuration: Configuration, arguments: str, directory: Path, etc: Path | None) -> str:
-    """The README: what to do with the files, as commands.
+def commands(configuration: Configuration, arguments: str, directory: Path, etc: Path | None) -> list[str]:
+    """What to do with the files, as root.
 
     `arguments`: of `postfix_config`, as they were given. `etc`: Postfix's configuration directory, if it is
     not the usual one.
@@ -72,23 +73,32 @@ def readme(configuration: Configuration, arguments: str, directory: Path, etc: P
     where = f" -c {shlex.quote(str(etc))}" if etc else ""
     postconf, postfix = f"postconf{where}", f"postfix{where}"
     main, master = (shlex.quote(str((etc or ETC) / name)) for name in ("main.cf", "master.cf"))
-    commands = [f"cd {shlex.quote(str(directory))}"]
+    found = [f"cd {shlex.quote(str(directory))}"]
     if arguments.startswith("fresh"):
         # Debian's “No configuration” has no main.cf yet. Every program that sends mail has to read it.
         backup = shlex.quote(f"{(etc or ETC) / 'main.cf'}.before-anonmail")
-        commands += [
+        found += [
             f"[ -e {backup} ] || [ ! -e {main} ] || cp -p {main} {backup}",
             f"install -m 644 main.cf {main}",
         ]
     else:
         # In one step: in between, Postfix would run with half of it.
-        commands.append(f"grep -a '^[^#]' main.cf | tr '\\n' '\\0' | xargs -0 {postconf} -e")
+        found.append(f"grep -a '^[^#]' main.cf | tr '\\n' '\\0' | xargs -0 {postconf} -e")
     # Otherwise the services of an earlier run, and comments, would be there twice.
-    commands += [f"{postconf} -MX {name}" for name in service_names(configuration)]
-    commands += [
+    found += [f"{postconf} -MX {name}" for name in service_names(configuration)]
+    found += [
         f"grep -v '^#' master.cf >> {master}",
+        *(
+            f"{postconf} -P {shlex.quote(f'{option}={value}')}"
+            for option, value in configuration.overrides.items()
+        ),
         f"{postfix} check && {postfix} reload || {postfix} start",
     ]
+    return found
+
+
+def readme(configuration: Configuration, arguments: str, directory: Path, etc: Path | None) -> str:
+    """The README: what to do with the files."""
     shared = settings.MAIL_POSTFIX_DIRECTORY
     notes = [textwrap.fill(f"Note: {problem}", 98) + "\n" for problem in configuration.problems]
     return _README.format(
@@ -99,7 +109,11 @@ def readme(configuration: Configuration, arguments: str, directory: Path, etc: P
         directory=_DIRECTORY.format(owner=settings.VAR_DIR.owner(), directory=shlex.quote(shared))
         if shared
         else "",
-        commands="".join(f"       {command}\n" for command in commands) + "\n",
+        commands="".join(
+            f"       {command}\n" for command in commands(configuration, arguments, directory, etc)
+        )
+        + "\n",
+        script=f" (`sh {directory / SCRIPT}` runs the same)" if configuration.tables else "",
         arguments=arguments,
         notes="\n".join(notes),
     )
@@ -115,6 +129,11 @@ def write(
         "README": readme(configuration, arguments, directory, etc),
         **configuration.tables,
     }
+    if configuration.tables:
+        # Only where the directory is root's: root runs no script that Anonmail could change.
+        steps = commands(configuration, arguments, directory, etc)
+        lines = ["#!/bin/sh", "# The commands of step 2 of the README.", "set -e", *steps, ""]
+        contents[SCRIPT] = "\n".join(lines)
     return write_files({directory / name: content for name, content in contents.items()})
 
 

@@ -85,6 +85,8 @@ class Configuration:
     keeps_senders: bool = True  # of what comes back: this Postfix rewrites none
     tables: dict[str, str] = field(default_factory=dict)
     directory: Path | None = None
+    # Options of services in master.cf where people sign in, by `service/type/parameter`.
+    overrides: dict[str, str] = field(default_factory=dict)
     is_own: Callable[[str], bool] = lambda _entry: False
     problems: list[str] = field(default_factory=list)
 

@@ -11,6 +11,9 @@ from mail.server.programs import postfix_program
 # Restrictions that have an argument (access lists, DNS lists).
 _TAKES_ARGUMENT = re.compile(r"check_\w+|reject_r\w*bl_\w+|permit_\w+wl_\w+")
 
+# The service for the world, and the one behind postscreen.
+PUBLIC = ("smtp/inet", "smtpd/pass")
+
 
 class PostfixMissing(Exception):
     """There is no postconf, or it fails."""

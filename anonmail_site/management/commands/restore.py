@@ -58,7 +58,8 @@ class Command(DatabaseCommand):
         place, owner = owner_of(settings.VAR_DIR)
         restoring.write_settings(backup, readable_for=place.stat().st_gid)
         self.stdout.write(
-            f"{settings.ENV_FILE} is the backup's. Look at it; then run this as {owner}, without --settings-file."
+            f"{settings.ENV_FILE} is the backup's. Look at it; then run this as {owner}, without"
+            " --settings-file."
         )
 
     def _restore(self, backup: Backup, options: dict[str, Any]) -> None:

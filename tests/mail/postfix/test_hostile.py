@@ -293,22 +293,23 @@ def test_the_page_can_be_followed_twice_and_undone(place: Place) -> None:
     place.main_cf(HOSTILE.replace("smtpd_banner", "#"))
     place.written = place.etc / "anonmail"
     blocks = _blocks(place.etc)
-    keep, apply, undo = (_one(blocks, text) for text in ("[ -e $file.before", ">> ", "cp -p /"))
+    keep, apply, undo = (_one(blocks, text) for text in ("[ -e $file.before", "apply.sh", "cp -p /"))
     before, after = place.files(), []
 
     for _run in range(2):
         place.paste(keep.partition("cd /srv")[0])
         place.command("existing")
-        place.paste(apply)
+        place.paste((place.written / "apply.sh").read_text())
         after.append(place.files())
-    readme = _steps(place.written / "README")
+    readme = _steps(place.written / "README").splitlines()
+    script = (place.written / "apply.sh").read_text().splitlines()[3:]
     place.paste(undo)
 
     assert after[0] == after[1] != before
     assert place.files() == before
     assert not place.written.exists()
-    # The last line starts Postfix.
-    assert apply.splitlines()[:-1] == readme.splitlines()[:-1]
+    assert apply.strip() == f"sh {place.written}/apply.sh"
+    assert script == readme
 
 
 def test_a_domain_whose_anonmail_is_turned_off_goes_on_delivering(place: Place) -> None:
