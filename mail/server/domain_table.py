@@ -46,7 +46,9 @@ class DomainTable:
         try:
             self._write(table_text(shared))
         except (OSError, subprocess.SubprocessError) as error:
-            if (problem := type(error).__name__) != self._problem:
+            said = getattr(error, "stderr", None) or b""
+            problem = f"{type(error).__name__} {said.decode(errors='replace').strip()}".strip()
+            if problem != self._problem:
                 logger.error("Postfix's table of domains is not written: %s", problem)
                 self._problem = problem
             return
@@ -65,4 +67,6 @@ class DomainTable:
             subprocess.run(command, check=True, capture_output=True, timeout=30)  # noqa: S603
             # The text comes last: where it is, its table is too.
             for file in sorted(Path(made).iterdir(), key=lambda file: file.name == NAME):
+                # Whatever the umask is: of the group of Postfix, to which the directory belongs.
+                file.chmod(0o640)
                 file.replace(self.directory / file.name)

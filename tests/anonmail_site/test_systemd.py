@@ -59,3 +59,14 @@ def test_what_is_underway_is_finished_before_systemd_kills(service: str, drain: 
 
     assert found
     assert int(found[1]) > drain + STOP_TIMEOUT
+
+
+def test_the_mail_server_may_run_postmap() -> None:
+    """postmap(1) asks for this host's addresses, which needs AF_NETLINK (getifaddrs(3)): without it, Postfix has
+    no table of domains and refuses all mail for them."""
+    text = (UNITS / "anonmail-mail.service").read_text()
+
+    found = re.search(r"^RestrictAddressFamilies=(.*)$", text, re.MULTILINE)
+
+    assert found
+    assert set(found[1].split()) == {"AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"}
