@@ -62,8 +62,8 @@ def test_what_is_underway_is_finished_before_systemd_kills(service: str, drain: 
 
 
 def test_the_mail_server_may_run_postmap() -> None:
-    """postmap(1) asks for this host's addresses, which needs AF_NETLINK (getifaddrs(3)): without it, Postfix has
-    no table of domains and refuses all mail for them."""
+    """It asks for this host's addresses (getifaddrs(3)): without AF_NETLINK, Postfix has no table of domains
+    and refuses all mail for them."""
     text = (UNITS / "anonmail-mail.service").read_text()
 
     found = re.search(r"^RestrictAddressFamilies=(.*)$", text, re.MULTILINE)
