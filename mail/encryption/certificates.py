@@ -24,6 +24,8 @@ from mail.encryption.packets import Packet
 KEY_MAX = 64 * 1024
 # Packets of a key, and of these its subkeys and user ids.
 PACKETS_MAX, SUBKEYS_MAX, USER_IDS_MAX = 400, 20, 50
+# Parts to which a message is encrypted: each costs up to 2.3 ms (NIST's P-521), in which no other thread runs.
+ENCRYPTING_MAX = 5
 # Octets of one key packet, without its signatures: the largest of RFC 9580 and of its post-quantum
 # extension have fewer. And bits of RSA: fewer are weak (NIST SP 800-57), more cost the time of a message.
 KEY_PACKET_MAX = 4096
@@ -92,6 +94,11 @@ def read(given: bytes) -> Certificate:
     ):
         primary_expires, valid = cert.expiration, {str(user_id) for user_id in cert.user_ids}
     used = _encrypting(cert)
+    if len(used) > ENCRYPTING_MAX:
+        raise UnusableKey(
+            gettext("This key has more than %(max)s parts for encryption. Revoke those that you do not use.")
+            % {"max": ENCRYPTING_MAX}
+        )
     ends = [_binding_ends(parts, cert.fingerprint, key) for key in used]
     expires_at = None if None in ends else max(end for end in ends if end)
     if primary_expires is not None:

@@ -198,6 +198,18 @@ def test_a_key_with_too_many_parts_is_refused(octets: bytes) -> None:
     assert "too many parts" in refusal(octets)
 
 
+def test_a_key_with_more_parts_for_encryption_than_a_message_can_bear_is_refused(gpg: GnuPG) -> None:
+    gpg.make("many@example.com", "ed25519")
+    fingerprint = gpg.fingerprint("many@example.com")
+    for _each in range(certificates.ENCRYPTING_MAX):
+        gpg.run("--quick-add-key", fingerprint, "cv25519", "encr", "never")
+    assert read(gpg.public("many@example.com"))
+
+    gpg.run("--quick-add-key", fingerprint, "cv25519", "encr", "never")
+
+    assert "more than 5 parts for encryption" in refusal(gpg.public("many@example.com"))
+
+
 @pytest.mark.parametrize(
     "octets",
     [
