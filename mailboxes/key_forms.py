@@ -10,6 +10,13 @@ from mail.encryption.certificates import KEY_MAX
 from mail.models import DestinationKey
 
 
+class KeyInput(forms.Textarea):
+    """It stays empty in an answer: what was given by mistake may be a secret key, which no page shows."""
+
+    def format_value(self, value: Any) -> str:
+        return ""
+
+
 class KeyForm(forms.Form):
     """A public key, as a text or as a file."""
 
@@ -18,7 +25,7 @@ class KeyForm(forms.Form):
         required=False,
         strip=True,
         help_text=_("It begins with “-----BEGIN PGP PUBLIC KEY BLOCK-----”."),
-        widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false", "autocomplete": "off"}),
+        widget=KeyInput(attrs={"rows": 6, "spellcheck": "false", "autocomplete": "off"}),
     )
     file = forms.FileField(label=_("Or a file"), required=False, allow_empty_file=True)
 

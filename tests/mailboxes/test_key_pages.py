@@ -84,6 +84,13 @@ def test_what_is_no_key_is_refused_in_words(
     assert not DestinationKey.objects.exists()
 
 
+def test_a_secret_key_that_was_given_by_mistake_is_in_no_page(browser: Client, url: str) -> None:
+    answer = browser.post(url, {"text": "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nc2VjcmV0"})
+
+    assert b"This is a secret key." in answer.content
+    assert b"c2VjcmV0" not in answer.content
+
+
 def test_a_file_that_is_too_large_is_refused(browser: Client, url: str) -> None:
     answer = browser.post(url, {"file": SimpleUploadedFile("key.asc", b"x" * (KEY_MAX + 1))})
 
