@@ -24,7 +24,7 @@ from mail.encryption.packets import Packet
 KEY_MAX = 64 * 1024
 # Packets of a key, and of these its subkeys and user ids.
 PACKETS_MAX, SUBKEYS_MAX, USER_IDS_MAX = 400, 20, 50
-# Parts to which a message is encrypted: each costs up to 2.3 ms (NIST's P-521), in which no other thread runs.
+# Parts to which a message is encrypted: each costs up to 2.3 ms (P-521), in which no other thread runs.
 ENCRYPTING_MAX = 5
 # Octets of one key packet, without its signatures: the largest of RFC 9580 and of its post-quantum
 # extension have fewer. And bits of RSA: fewer are weak (NIST SP 800-57), more cost the time of a message.
