@@ -167,6 +167,7 @@ INSTALLED_APPS = [
     "accounts",
     "domains",
     "hooks",
+    "rules",
     "aliases",
     "contacts",
     "tokens",

@@ -78,6 +78,7 @@ urlpatterns = [
     path("addresses/", include("mailboxes.urls")),
     path("addresses/<key:pk>/resume/", address_resume, name="address-resume"),
     path("failed-deliveries/", include("mail.urls")),
+    path("rules/", include("mail.rule_pages.urls")),
     path("tokens/", include("tokens.urls")),
     path("hooks/", include("hooks.urls")),
     path("domains/<str:name>/figures/", domain_figures, name="domain-figures"),

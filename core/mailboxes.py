@@ -136,10 +136,11 @@ def _read_name(words: list[str]) -> str:
     """A display name as a mail program shows it: without quotes, its encoded words (RFC 2047) decoded, also
     where the standard forbids them."""
     text = "".join(word[1:-1] if word.startswith('"') else word for word in words)[:_NAME_READ]
-    return _decoded(_QUOTED_PAIR.sub(r"\1", text)).strip()
+    return decoded(_QUOTED_PAIR.sub(r"\1", text)).strip()
 
 
-def _decoded(text: str) -> str:
+def decoded(text: str) -> str:
+    """The text with its encoded words (RFC 2047) decoded; as it is, if they cannot be."""
     if "=?" not in text:
         return text
     try:

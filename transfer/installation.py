@@ -16,6 +16,7 @@ from allauth.mfa.models import Authenticator
 from django.core.exceptions import ValidationError
 from django.core.serializers.python import Serializer as PythonSerializer
 from django.db import models, transaction
+from django.db.models import Prefetch
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
@@ -33,6 +34,8 @@ from core.exceptions import RuleError
 from domains.models import AccessGrant, Domain
 from mail.encryption.certificates import fingerprint_of
 from mail.models import DestinationKey
+from rules.conditions import CONDITIONS_MAX, Condition, clean_condition
+from rules.models import Rule, RuleDestination
 from tokens.models import Token, clean_networks
 from tokens.scopes import EVERY_CALL, scopes_of
 
@@ -66,6 +69,7 @@ def export_config() -> Row:
             "emailaddress_set__openpgp_key",
             "authenticator_set",
             "identities",
+            Prefetch("rules", Rule.objects.in_order()),
         )
         aliases = Alias.objects.select_related("owner", "expiry").with_destinations().order_by("pk")
         contacts = Contact.objects.select_related("alias").order_by("pk")
@@ -144,6 +148,7 @@ def _belongings(user: User) -> Row:
         "addresses": addresses,
         "authenticators": _rows(user.authenticator_set.all(), without=["user"]),
         "identities": _rows(user.identities.all(), without=["user"]),
+        "rules": _rows(user.rules.all(), _rule_links, without=["owner"]),
     }
 
 
@@ -154,6 +159,11 @@ def _key(address: EmailAddress) -> Row | None:
         return None
     row = _rows([key], without=["destination", "certificate", "told"])[0]
     return {**row, "certificate": base64.b64encode(bytes(key.certificate)).decode()}
+
+
+def _rule_links(rule: Rule) -> Row:
+    """Where the rule forwards; null for an address that is gone."""
+    return {"destinations": [link.address and link.address.email for link in rule.links.all()]}
 
 
 def _links(alias: Alias) -> Row:
@@ -296,6 +306,19 @@ class _Importer:
             identity = self._read(Identity, item, user=user, gave_domains=given)
             # These may be empty or null, but not blank.
             _created(identity, exclude=["gave_domains", "last_used"])
+        for item in row.get("rules", []):
+            self._rule(item, user)
+
+    def _rule(self, row: Row, owner: User) -> None:
+        conditions = row.get("conditions")
+        if not isinstance(conditions, list) or not 1 <= len(conditions) <= CONDITIONS_MAX:
+            raise ValueError("conditions must be an array of 1 to 5 objects")
+        kept = [_condition(one).as_json() for one in conditions]
+        rule = _created(self._read(Rule, row, owner=owner, conditions=kept), exclude=["applied_at"])
+        for email in row.get("destinations", []):
+            if email is not None and (owner.pk, email) not in self.own:
+                raise ValueError(f"{email} is not an address of the rule's owner")
+            RuleDestination.objects.create(rule=rule, address=self.own.get((owner.pk, email)))
 
     def _domain(self, row: Row) -> None:
         name = domain_to_ascii(_text(row, "name"))
@@ -435,6 +458,13 @@ def _created(one: Built, exclude: Sequence[str] = ()) -> Built:
     one.full_clean(exclude=exclude)
     one.save(force_insert=True)
     return one
+
+
+def _condition(row: Row) -> Condition:
+    values, header = row.get("values"), row.get("header", "")
+    if not isinstance(values, list) or not all(isinstance(text, str) for text in [*values, header]):
+        raise ValueError("the values of a condition must be texts")
+    return clean_condition(_text(row, "of"), _text(row, "match"), values, header, "")
 
 
 def _aliases_of(batch: Sequence[tuple[str, Row]]) -> dict[str, Alias]:

@@ -10,6 +10,7 @@ from aliases.models import AliasPreferences, SenderDomain
 from contacts.models import Contact
 from domains.models import AccessGrant
 from hooks.models import Hook
+from rules.models import Rule
 from tokens.models import Token
 from transfer.formats.anonmail import alias_rows
 
@@ -111,6 +112,24 @@ def everything(user: User) -> dict[str, Any]:
                 "stopped": hook.stopped_at.isoformat() if hook.stopped_at else None,
             }
             for hook in Hook.objects.owned_by(user)
+        ],
+        "rules": [
+            {
+                "name": rule.name,
+                "on": rule.is_on,
+                "needs_all": rule.needs_all,
+                "conditions": rule.conditions,
+                "blocks": rule.blocks,
+                "forwards_to": [address.email for address in rule.destinations],
+                "subject": rule.subject,
+                "disables": rule.disables,
+                "is_last": rule.stops,
+                "applied": rule.applied,
+                "last_applied": rule.applied_at.isoformat() if rule.applied_at else None,
+                "created": rule.created.isoformat(),
+                "changed": rule.changed.isoformat(),
+            }
+            for rule in Rule.objects.owned_by(user).in_order()
         ],
         "aliases": list(alias_rows(user)),
         "contacts": [

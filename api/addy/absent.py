@@ -46,7 +46,6 @@ def empty_list(of: str, refusal: str | Promise = "") -> type[ApiView]:
 
 # By the last part of the path.
 VIEWS: dict[str, type[ApiView]] = {
-    "rules": empty_list("rules", _("There are no rules for mail on this server.")),
     "usernames": empty_list(
         "user names", _("There are no user names on this server: people sign in with their e-mail address.")
     ),

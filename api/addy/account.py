@@ -24,6 +24,7 @@ from api.listing import with_key
 from api.schema import EXAMPLES, Call
 from api.views import ApiView
 from domains.models import Domain
+from rules.models import RULES_MAX
 from tokens.models import Token
 from tokens.scopes import ANY_TOKEN, Scope
 
@@ -126,9 +127,11 @@ def alias_figures(user: User, *, activity: bool) -> dict[str, int]:
 
 
 def account_object(
-    user: User, addresses: Sequence[EmailAddress], options: OptionsObject, figures: dict[str, int]
+    user: User, addresses: Sequence[Any], options: OptionsObject, figures: dict[str, int]
 ) -> AccountObject:
-    """An account with its addresses, the default one first. What is not limited here has no limit: null.
+    """An account with its addresses, the default one first, which say how many rules are on (`rule_count`).
+
+    What is not limited here has no limit: null.
 
     addy.io's apps start only if everything that they know as a number or text is there, and not null. What
     does not exist here is 0, of at most 0.
@@ -158,8 +161,8 @@ def account_object(
         "active_domain_limit": None,
         "active_shared_domain_alias_count": figures["shared"],
         "active_shared_domain_alias_limit": None,
-        "active_rule_count": 0,
-        "active_rule_limit": 0,
+        "active_rule_count": addresses[0].rule_count if addresses else 0,
+        "active_rule_limit": RULES_MAX,
         "total_emails_forwarded": figures["forwards"],
         "total_emails_blocked": figures["blocks"],
         "total_emails_replied": figures["replies"],
@@ -191,12 +194,17 @@ def example_options() -> OptionsObject:
     return options_object([domain], Choice(domain, AliasPreferences(style=naming.WORDS)))
 
 
+def _with_rules(address: Any) -> Any:
+    address.rule_count = 2
+    return address
+
+
 EXAMPLES |= {
     OptionsObject: example_options,
     TokenObject: lambda: token_object(Token(name="Bitwarden", created=objects.SINCE, scopes=Scope.CREATE)),
     AccountObject: lambda: account_object(
         objects.example_user(),
-        [objects.example_address()],
+        [_with_rules(objects.example_address())],
         example_options(),
         {"forwards": 3, "present": 1, "active": 1}
         | dict.fromkeys(("blocks", "replies", "deleted", "pinned", "shared"), 0),
@@ -231,7 +239,10 @@ class AccountDetails(AccountView):
     @AddyCall("Your account and its figures", {"data": AccountObject})
     def get(self, request: Request) -> Answer:
         user = self.caller
-        addresses = list(EmailAddress.objects.filter(user=user).order_by("-primary", "-verified", "pk"))
+        with_rules = EmailAddress.objects.annotate(
+            rule_count=Count("user__rules", filter=Q(user__rules__is_on=True))
+        )
+        addresses = list(with_rules.filter(user=user).order_by("-primary", "-verified", "pk"))
         figures = alias_figures(user, activity=self.shows_activity)
         return Answer({"data": account_object(user, addresses, self.options_of_caller(), figures)})
 

@@ -2,7 +2,7 @@
 
 from django.urls import register_converter
 
-from api.addy import absent, account, aliases, blocklist, bulk, failed, keys
+from api.addy import absent, account, aliases, blocklist, bulk, failed, keys, rules
 from api.addy.ids import UUIDInAnyCase
 from api.views import route
 
@@ -33,6 +33,11 @@ urlpatterns = [
     route("v1/failed-deliveries/<id:uuid>", failed.OneFailedDelivery, "addy-failed-delivery"),
     route("v1/failed-deliveries/<id:uuid>/download", failed.DownloadedFailed, "addy-failed-download"),
     route("v1/failed-deliveries/<id:uuid>/resend", failed.ResentFailed, "addy-failed-resend"),
+    route("v1/rules", rules.Rules, "addy-rules"),
+    route("v1/rules/<id:uuid>", rules.OneRule, "addy-rule"),
+    route("v1/reorder-rules", rules.ReorderedRules, "addy-reorder-rules"),
+    route("v1/active-rules", rules.ActiveRules, "addy-active-rules"),
+    route("v1/active-rules/<id:uuid>", rules.ActiveRule, "addy-active-rule"),
     route("v1/alias-recipients", aliases.AliasRecipients, "addy-alias-recipients"),
     *(route(f"v1/aliases/{action}/bulk", view, f"addy-bulk-{action}") for action, view in bulk.VIEWS.items()),
     route("v1/domain-options", account.DomainOptions, "addy-domain-options"),

@@ -9,7 +9,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from core.db.compiled import CompiledChange, insert_rows
 from core.db.statements import pipelined
 from core.sparing_logs import warn_sparingly
 from mail.delivery.database import call_with_database
+from mail.delivery.rule_rows import COUNT_RULES
 from mail.delivery.tallies import MESSAGES
 from mail.models import Activity, Event, readable
 
@@ -68,11 +69,16 @@ class Blocks:
         self._writing = threading.Lock()
         self._gathered: list[_Block] = []
         self._more: Counter[_Blocked] = Counter()
+        self._rules: Counter[int] = Counter()
         self._has_writer = False
 
-    def count(self, alias_id: int, sender: str, contact_id: int | None = None) -> None:
-        """Count a refused message within a second, against its alias and perhaps a contact of it."""
+    def count(
+        self, alias_id: int, sender: str, contact_id: int | None = None, rule_ids: Iterable[int] = ()
+    ) -> None:
+        """Count a refused message within a second, against its alias and perhaps a contact of it, and for
+        the rules of its owner's that were applied."""
         with self._lock:
+            self._rules.update(rule_ids)
             if len(self._gathered) < GATHERED_MAX:
                 self._gathered.append(_Block(alias_id, contact_id, sender, timezone.now()))
             else:
@@ -88,14 +94,16 @@ class Blocks:
             with self._lock:
                 gathered, self._gathered = self._gathered, []
                 more, self._more = self._more, Counter()
+                rules, self._rules = self._rules, Counter()
             if not gathered and not more:
                 return
             try:
-                _write(gathered, more)
+                _write(gathered, more, rules)
             except (DatabaseError, InterfaceError):
                 with self._lock:
                     self._gathered = gathered + self._gathered
                     self._more += more
+                    self._rules += rules
                 raise
             MESSAGES.add(Event.BLOCK.value, number=len(gathered) + more.total())
 
@@ -126,7 +134,7 @@ class Blocks:
             connections.close_all()
 
 
-def _write(gathered: Sequence[_Block], more: Counter[_Blocked]) -> None:
+def _write(gathered: Sequence[_Block], more: Counter[_Blocked], rules: Counter[int]) -> None:
     both = Counter((block.alias_id, block.contact_id) for block in gathered) + more
     aliases: Counter[int] = Counter()
     contacts: Counter[int] = Counter()
@@ -152,6 +160,7 @@ def _write(gathered: Sequence[_Block], more: Counter[_Blocked]) -> None:
         with pipelined():
             _COUNT_CONTACT([{"key": key, "number": contacts[key]} for key in sorted(present)])
             insert_rows(Activity, _ACTIVITY, activities)
+            COUNT_RULES([{"key": key, "number": rules[key], "now": now} for key in sorted(rules)])
 
 
 blocks = Blocks()

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from allauth.account.models import EmailAddress
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from aliases.models import AliasPreferences
+from aliases.models import AliasDestination, AliasPreferences
 from contacts.addresses import is_reverse_address
 from contacts.models import Contact
 from core.addresses import Address
@@ -27,6 +28,7 @@ from mail.delivery.returned import as_the_owner_wrote_it, returned_part
 from mail.delivery.tallies import MESSAGES
 from mail.delivery.telling import tell_of_failure
 from mail.models import STATUS_MAX, Activity, Bounce, Event, PausedDestination, ReturnedMessage, readable
+from rules.models import RuleDestination
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +95,11 @@ def count_returned(tag: Tag, report: Report, sender: str = "", content: bytes = 
         _tell_of_reply(tag.alias_id, tag.contact_id, tag.report, report, content)
         return
     destinations = EmailAddress.objects.select_for_update(of=("self",)).annotate(is_heard=is_heard("user"))
-    destination = destinations.filter(pk=tag.destination_id, alias_links__alias=tag.alias_id).first()
+    leads_there = Exists(AliasDestination.objects.filter(alias=tag.alias_id, address=OuterRef("pk")))
+    by_rule = Exists(
+        RuleDestination.objects.filter(rule__owner__aliases=tag.alias_id, address=OuterRef("pk"))
+    )
+    destination = destinations.filter(leads_there | by_rule, pk=tag.destination_id).first()
     if destination is None:
         return
     known = Bounce.objects.filter(destination=destination).exclude(report="")

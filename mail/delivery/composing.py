@@ -1,7 +1,7 @@
 """The octets in which a message to an alias goes on: as it came, or with reverse addresses in its header."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -15,6 +15,7 @@ from mail.delivery.dkim import sign_with
 from mail.delivery.handover import LARGE, Head, Message
 from mail.delivery.hiding import REPLIES_FIELD, Incoming
 from mail.delivery.lookups import Destination, Lookups
+from mail.delivery.marking import marked
 from mail.delivery.message import Fields, Octets, joint, may_offer_unsubscribe, trace_fields, written
 from mail.delivery.record import Ledger
 from mail.delivery.vouching import without_vouchers
@@ -48,25 +49,46 @@ def trace(head: Head, address: str, alias_id: int, *, may_offer: bool | None = N
     return trace_fields(address, alias_id, head.client, head.protocol, unsubscribe)
 
 
-def as_it_came(message: Message, address: str, alias_id: int, caution: Caution | None = None) -> Composed:
-    """The message's own octets below our fields."""
+def as_it_came(
+    message: Message,
+    address: str,
+    alias_id: int,
+    caution: Caution | None = None,
+    subjects: Sequence[str] = (),
+) -> Composed:
+    """The message's own octets below our fields; with these subjects (mail.delivery.marking), its header is
+    written anew."""
     fields = trace(message.head, address, alias_id)
     if caution:
         fields = [*fields, (REPLIES_FIELD, VISIBLE[caution])]
     content = without_vouchers(message.content, message.head.fields)
+    if subjects:
+        incoming = Incoming(bytes(content), message.sender, address)
+        header = b"".join(field.octets for field in marked(incoming.fields, subjects))
+        top = written(fields) + header + b"\r\n"
+        return Composed(top, incoming.body, caution=caution or "", has_whole_header=True)
     return Composed(written(fields) + joint(content), content, caution=caution or "")
 
 
 async def hidden(
-    message: Message, alias: Destination, alias_id: int, lookups: Lookups, ledger: Ledger
+    message: Message,
+    alias: Destination,
+    alias_id: int,
+    lookups: Lookups,
+    ledger: Ledger,
+    subjects: Sequence[str] = (),
 ) -> Composed:
-    """The message with reverse addresses, signed; as it came if its author is forged, which a reverse
-    address would hide, or can have no contact today.
+    """The message with reverse addresses and these subjects, signed; as it came if its author is forged,
+    which a reverse address would hide, or can have no contact today.
 
-    Raises what the database raises.
+    What came for an alias that does not hide its owner is hidden for the sake of its new subject, which ends
+    the author's own signature. Without a contact, it keeps its subject. Raises what the database raises.
     """
+    is_wanted = alias.hides_replies
     if results(message.head.fields).is_forged:
-        return as_it_came(message, alias.alias, alias_id, Caution.FORGED)
+        # There is no signature to keep.
+        caution = Caution.FORGED if is_wanted else None
+        return as_it_came(message, alias.alias, alias_id, caution, subjects)
     parts = message.content, message.sender, alias.alias
     is_large = len(message.content) > LARGE
     incoming = await asyncio.to_thread(Incoming, *parts) if is_large else Incoming(*parts)
@@ -74,7 +96,9 @@ async def hidden(
         _contacts(incoming, alias_id, lookups, ledger), lookups.signing_keys(_domain(alias.alias))
     )
     if incoming.author is not None and incoming.author not in found:
-        return as_it_came(message, alias.alias, alias_id, Caution.NO_CONTACT)
+        return as_it_came(message, alias.alias, alias_id, Caution.NO_CONTACT if is_wanted else None)
+    if subjects:
+        incoming.fields = marked(incoming.fields, subjects)
     fields = [
         *trace(message.head, alias.alias, alias_id, may_offer=not incoming.has_unsubscribe),
         (REPLIES_FIELD, HIDDEN),

@@ -1,6 +1,7 @@
 """What is to be recorded about messages, and what one transaction records together."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -39,6 +40,7 @@ class Settled:
     contact_name: str = ""  # as the author's own From has it, to be noted if the contact has none
     caution: str = ""  # mail.models.Caution
     heard: Sender | None = None  # if the alias was made for another website
+    rule_ids: tuple[int, ...] = ()  # its owner's rules that were applied to the message
 
     @property
     def is_accepted(self) -> bool:
@@ -86,6 +88,13 @@ class Redirected:
 
 
 @dataclass(frozen=True)
+class Disabled:
+    """An alias that a rule of its owner's disables."""
+
+    alias_id: int
+
+
+@dataclass(frozen=True)
 class Fault:
     """A fault of this site (mail.delivery.faults)."""
 
@@ -106,7 +115,7 @@ class Retry:
 
 
 RETRY = Retry()
-Entry = Begun | Settled | Released | Forgotten | Redirected | Returned | Fault | Alive | Retry
+Entry = Begun | Settled | Released | Forgotten | Redirected | Disabled | Returned | Fault | Alive | Retry
 
 
 class Batch:
@@ -121,6 +130,7 @@ class Batch:
         self.released: list[Released] = []
         self.forgotten: list[Forgotten] = []
         self.without_alias: list[Settled | Released | Forgotten] = []
+        self.disabled: set[int] = set()
         self.returned: list[Returned] = []
         self.faults: list[Fault] = []
         self.alive: list[Alive] = []
@@ -142,6 +152,8 @@ class Batch:
                     self.released.append(entry)
                 case Forgotten():
                     self.forgotten.append(entry)
+                case Disabled():
+                    self.disabled.add(entry.alias_id)
                 case Returned():
                     self.returned.append(entry)
                 case Fault():
@@ -163,6 +175,11 @@ class Batch:
             for entry in self.forwards
             if entry.heard
         }
+
+    @property
+    def rules(self) -> Counter[int]:
+        """How many messages each rule was applied to."""
+        return Counter(key for entry in self.settled for key in entry.rule_ids)
 
     def refuse_late(self) -> None:
         for begun in self.begun:

@@ -20,7 +20,7 @@ from mail.delivery.blocks import blocks
 from mail.delivery.bounce import read_bounce
 from mail.delivery.composing import Composed, as_it_came, hidden, trace
 from mail.delivery.encrypting import HeldBack, for_holder
-from mail.delivery.entries import NO_ALIAS, Begun, Redirected, Released, Settled
+from mail.delivery.entries import NO_ALIAS, Begun, Disabled, Redirected, Released, Settled
 from mail.delivery.gatherer import ANSWER_TIMEOUT
 from mail.delivery.handover import LARGE, Answer, Head, Message, Said
 from mail.delivery.lookups import NOTHING, OURS, CopiesOf, Destination, DestinationsOf, Known, Lookups
@@ -35,10 +35,12 @@ from mail.delivery.reply import Replies
 from mail.delivery.report import in_one_line
 from mail.delivery.resolve import Kind, Resolution, needs_database
 from mail.delivery.return_path import return_path
+from mail.delivery.ruling import chosen_copies, ruled
 from mail.delivery.screening import NOT_SCREENED, Screened, screen
 from mail.delivery.tallies import MESSAGE_TIMES
 from mail.encryption.certificates import OpenPgpKey
 from mail.models import readable
+from rules.judging import NO_PLAN, Plan
 
 logger = logging.getLogger(__name__)
 
@@ -172,10 +174,19 @@ class Forwarder:
             screened = await screen(self.lookups, message.head, alias, is_queued=message.is_queued)
             if screened.refusal:
                 return screened.refusal
-            found, is_begun = await self._begun_if_plain(message, alias, alias_id)
+            plan = await ruled(self.lookups, message.head, alias)
+            if plan.blocks:
+                return await self._block(message.head, alias_id, screened, plan)
+            if plan.destinations or plan.subjects:
+                found, is_begun = await self.lookups.copies(alias_id, message.digest), False
+            else:
+                found, is_begun = await self._begun_if_plain(message, alias, alias_id)
             if not found:
                 return Answer.REFUSED
             first = found[0][0]
+            own = tuple(destination.email for destination, _known in found)
+            if plan.destinations:
+                found = await chosen_copies(self.lookups, plan, alias_id, message.digest, first)
             keys = await self._keys([destination for destination, _known in found])
             copies = [
                 _Copy(
@@ -188,8 +199,20 @@ class Forwarder:
                 for destination, known in found
             ]
             key = alias_id, message.digest
-            sending = _Sending(self, message, first.alias, key, first, screened, is_begun)
-            return await sending.answer(copies)
+            sending = _Sending(self, message, first.alias, key, first, screened, is_begun, plan, own)
+            answer = await sending.answer(copies)
+            if plan.disables and answer in {Answer.DONE, Answer.REFUSED}:
+                # Not before: of the next try for a copy that is pending, nothing would be sent.
+                await self.ledger.write(Disabled(alias_id))
+            return answer
+
+    async def _block(self, head: Head, alias_id: int, screened: Screened, plan: Plan) -> Answer:
+        """Do what rules want that block the message. The sender is answered as somebody who is blocked."""
+        if plan.disables:
+            await self.ledger.write(Disabled(alias_id))
+        contact_id = screened.contact.contact_id if screened.contact else None
+        blocks.count(alias_id, head.author, contact_id, plan.rule_ids)
+        return Answer.UNKNOWN
 
     async def _begun_if_plain(
         self, message: Message, alias: Resolution, alias_id: int
@@ -243,8 +266,9 @@ class Forwarder:
 
         An answer if the alias does not take it. None, and nothing is counted, if it has to hand it over
         instead (`take`): to an alias with several destinations, a paused one or one with a key, whose replies
-        hide its owner, or that no longer receives, in a loop, or if it needs SMTPUTF8. Raises TooLate after
-        ANSWER_TIMEOUT, and what the database raises while it is away or takes no changes.
+        hide its owner, or that no longer receives; if a rule of its owner's applies; in a loop, or if it
+        needs SMTPUTF8. Raises TooLate after ANSWER_TIMEOUT, and what the database raises while it is away or
+        takes no changes.
 
         Nothing recognises the message if it comes again. The mail server in front may fail to queue it after
         our answer; a second try that was swallowed then would be a message lost.
@@ -265,6 +289,11 @@ class Forwarder:
             screened = await screen(self.lookups, head, alias)
             if screened.refusal:
                 return screened.refusal
+            plan = await ruled(self.lookups, head, alias)
+            if plan.blocks:
+                return await self._block(head, alias_id, screened, plan)
+            if plan is not NO_PLAN:
+                return None
             author = readable(head.author)
             contact = screened.contact
 
@@ -299,6 +328,9 @@ class _Sending:
     screened: Screened = NOT_SCREENED
     # The copy for its only destination is begun already, and does not lead to us.
     is_begun: bool = False
+    plan: Plan = NO_PLAN
+    # The alias's own destinations, wherever the message goes.
+    own: tuple[str, ...] = ()
 
     async def answer(self, copies: Sequence[_Copy]) -> Answer:
         """Send the copies that are waiting, and return the answer for all of them."""
@@ -306,12 +338,14 @@ class _Sending:
         for copy in copies:
             known = self.forwarder.ledger.unwritten_outcome(alias_id, copy.destination_id, digest)
             copy.is_accepted = copy.is_accepted if known is None else known
+        # The rules were applied, and counted, with the first copy of all.
+        rule_ids = () if any(copy.is_accepted is not None for copy in copies) else self.plan.rule_ids
         now = timezone.now()
         due = [copy for copy in copies if copy.is_waiting and not copy.is_underway(now)]
         pending = sum(copy.is_waiting for copy in copies) - len(due)
         if due:
             try:
-                pending += await self._send_all(due)
+                pending += await self._send_all(due, rule_ids)
             except IntegrityError as error:
                 if not is_conflict(error):
                     raise
@@ -323,8 +357,8 @@ class _Sending:
             return Answer.PAUSED
         return Answer.DONE if any(copy.is_accepted for copy in copies) else Answer.REFUSED
 
-    async def _send_all(self, copies: Sequence[_Copy]) -> int:
-        """Send them, one after the other; how many of them are pending."""
+    async def _send_all(self, copies: Sequence[_Copy], rule_ids: tuple[int, ...]) -> int:
+        """Send them, one after the other; how many of them are pending. `rule_ids`: rules to be counted."""
         alias_id, digest = self.key
         ledger = self.forwarder.ledger
         deadline = time.monotonic() + FORWARD_TIME
@@ -335,7 +369,8 @@ class _Sending:
         composed = await self._composed()
         contact = composed.contact or self.screened.contact
         contact_id = contact.contact_id if contact else None
-        heard = self.screened.heard_from(self.message.head.author, contact, [copy.email for copy in copies])
+        emails = [*self.own, *(copy.email for copy in copies)]
+        heard = self.screened.heard_from(self.message.head.author, contact, emails)
         if not self.is_begun:
             stale = tuple(copy.delivery_id for copy in copies if copy.delivery_id is not None)
             await ledger.write(Begun(alias_id, digest, tuple(copy.destination_id for copy in copies), stale))
@@ -370,8 +405,10 @@ class _Sending:
                     composed.contact_name,
                     caution,
                     heard,
+                    rule_ids,
                 )
             )
+            rule_ids = ()
         if pending:
             await ledger.release(Released(alias_id, digest, tuple(pending)))
         return len(pending)
@@ -398,10 +435,11 @@ class _Sending:
 
     async def _composed(self) -> Composed:
         alias_id, _digest = self.key
-        if self.alias is None or not self.alias.hides_replies:
+        subjects = self.plan.subjects
+        if self.alias is None or not (self.alias.hides_replies or subjects):
             return as_it_came(self.message, self.address, alias_id)
-        forwarder = self.forwarder
-        return await hidden(self.message, self.alias, alias_id, forwarder.lookups, forwarder.ledger)
+        lookups, ledger = self.forwarder.lookups, self.forwarder.ledger
+        return await hidden(self.message, self.alias, alias_id, lookups, ledger, subjects)
 
     async def _leads_to_us(self, copy: _Copy) -> bool:
         return await self.forwarder.leads_to_us(copy.email)

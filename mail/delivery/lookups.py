@@ -17,6 +17,7 @@ from core.db.compiled import CompiledQuery
 from domains.models.dkim_key import DkimKey, signing_keys
 from mail.delivery.gatherer import Gatherer
 from mail.delivery.resolve import Kind, Resolution, needs_database, resolve, resolve_all
+from mail.delivery.rule_rows import ChosenCopy, CopiesFor, RuleBook, RulesOf, find_copies, find_rules
 from mail.delivery.writers import (
     Notice,
     OwnerOf,
@@ -267,6 +268,8 @@ _ANSWERS: dict[type, Any] = {
     CopiesOf: _copies,
     _DeliveryOf: _deliveries_without_alias,
     _KeyOf: _destination_keys,
+    RulesOf: find_rules,
+    CopiesFor: find_copies,
 }
 
 
@@ -330,6 +333,18 @@ class Lookups(Gatherer[Any, Any]):
     async def destination_key(self, key_id: int) -> OpenPgpKey | None:
         """The key of a destination; None if it has just been taken away."""
         found: OpenPgpKey | None = await self.ask(_KeyOf(key_id))
+        return found
+
+    async def rules(self, alias_id: int) -> RuleBook:
+        """The rules of the alias's owner."""
+        found: RuleBook = await self.ask(RulesOf(alias_id))
+        return found
+
+    async def chosen_copies(
+        self, alias_id: int, digest: str, destination_ids: tuple[int, ...]
+    ) -> dict[int, ChosenCopy]:
+        """What is known of a message's copies for these destinations, by their keys."""
+        found: dict[int, ChosenCopy] = await self.ask(CopiesFor(alias_id, digest, destination_ids))
         return found
 
     async def contact(self, alias_id: int, address: str) -> Correspondent | None:

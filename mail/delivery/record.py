@@ -44,6 +44,7 @@ from mail.delivery.entries import (
 from mail.delivery.faults import note_fault
 from mail.delivery.gatherer import Gatherer
 from mail.delivery.proposals import Proposal, Weighed, weigh
+from mail.delivery.rule_rows import COUNT_RULES
 from mail.delivery.senders import NotedSenders
 from mail.delivery.tallies import MESSAGES
 from mail.delivery.telling import tell_of_failure
@@ -169,6 +170,11 @@ def _write_all(entries: Sequence[Entry], noted: NotedSenders | None = None) -> N
                 logger.info(
                     "alias %s destination %s refused: %s", copy.alias_id, copy.destination_id, copy.status
                 )
+        COUNT_RULES(
+            [{"key": key, "number": number, "now": now} for key, number in sorted(batch.rules.items())]
+        )
+        if batch.disabled:
+            Alias.objects.disable_all(sorted(batch.disabled))
         for returned in batch.returned:
             count_returned(*returned)
         for fault in batch.faults:

@@ -27,6 +27,7 @@ from core.sparing_logs import warn_sparingly
 from domains.models import Domain
 from mail.delivery.database import call_with_database
 from mail.delivery.return_path import looks_like_one, read_return_path
+from rules.models import has_rules
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +58,8 @@ class Resolution:
 
     `contact_id`: for whom a reverse address stands, or who is blocked. The others are the alias's: how it
     forwards, whose mail it takes, for which website it is, whether it has contacts, or blocked ones among
-    them, and whether it has blocked whole domains. `correspondent`: to whom the message goes if the alias's
-    owner has written it, as addy.io's form of a tag says.
+    them, whether it has blocked whole domains, and whether its owner has rules. `correspondent`: to whom the
+    message goes if the alias's owner has written it, as addy.io's form of a tag says.
     """
 
     kind: Kind
@@ -73,6 +74,7 @@ class Resolution:
     has_contacts: bool = False
     has_blocked: bool = False
     has_blocked_domains: bool = False
+    has_rules: bool = False
 
     @property
     def asks_for_proof(self) -> bool:
@@ -184,6 +186,7 @@ _FIND = CompiledQuery(
         Exists(_CONTACTS),
         Exists(_CONTACTS.filter(blocked=True)),
         Exists(SenderDomain.objects.blocked().filter(alias=OuterRef("pk"))),
+        has_rules("owner"),
     ),
     addresses=models.CharField(),
 )

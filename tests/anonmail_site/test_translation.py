@@ -215,7 +215,7 @@ def untranslated_pattern() -> re.Pattern[str]:
 # records of the DNS, and what other servers said.
 SAME = re.compile(
     r"@|https?://|curl |^\W*$|^Passkeys – Anonmail$|v=(spf1|DKIM1|DMARC1)|^DKIM, |^“?55\d 5\."
-    r"|^John Wick$|wick\.example$|^([0-9A-F]{4} ?){10}$"
+    r"|\{\{subject\}\}|^John Wick$|wick\.example$|^([0-9A-F]{4} ?){10}$"
 )
 
 

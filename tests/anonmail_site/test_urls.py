@@ -19,6 +19,8 @@ from domains.models import AccessGrant, DkimKey, Domain
 from hooks.messages import write_test
 from hooks.models import Hook, HookMessage
 from mail.models import Activity, DestinationKey, ReturnedMessage
+from rules.models import Rule
+from tests.rig.ruling import rule as make_a_rule
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db
@@ -35,6 +37,7 @@ SIGNED_OUT = (
     "/aliases/",
     "/tokens/",
     "/hooks/",
+    "/rules/",
 )
 ROWS = {
     # name: (owner, stranger, admin, POST)
@@ -88,6 +91,13 @@ ROWS = {
     "token-list": (OK, OK, OK, False),
     "token-new": (OK, OK, OK, True),
     "token-revoke": (OK, GONE, GONE, True),
+    "rule-list": (OK, OK, OK, False),
+    "rule-new": (OK, OK, OK, True),
+    "rule-try": (OK, OK, OK, True),
+    "rule": (OK, GONE, GONE, True),
+    "rule-move": (NO, NO, NO, True),
+    "rule-switch": (NO, NO, NO, True),
+    "rule-remove": (OK, GONE, GONE, True),
     "hook-list": (OK, OK, OK, False),
     "hook-new": (OK, OK, OK, True),
     "hook": (OK, GONE, GONE, False),
@@ -156,6 +166,7 @@ class Things:
     hook: Hook
     message: HookMessage
     identity: Identity
+    rule: Rule
 
     def url(self, name: str) -> str:
         if name.startswith("domain-") and name != "domain-list":
@@ -179,6 +190,8 @@ class Things:
             return reverse(name, args=[self.message.pk])
         if name == "hook" or (name.startswith("hook-") and name not in {"hook-list", "hook-new"}):
             return reverse(name, args=[self.hook.pk])
+        if name == "rule" or name in {"rule-move", "rule-switch", "rule-remove"}:
+            return reverse(name, args=[self.rule.pk])
         if name == "connected-remove":
             return reverse(name, args=[self.identity.pk])
         if name == "token-revoke":
@@ -212,6 +225,7 @@ def things(alice: User, mallory: User, root: User, example_com: Domain, other_or
         hook=hook,
         message=write_test(hook),
         identity=Identity.objects.create(user=alice, issuer="https://id.test", subject="alice"),
+        rule=make_a_rule(alice, blocks=True),
     )
 
 
@@ -263,7 +277,7 @@ def test_nobody_who_is_signed_out_gets_anything(things: Things) -> None:
 
 
 def everything() -> list[list[Any]]:
-    return [list(model.objects.values()) for model in (Alias, EmailAddress, Token, Hook, HookMessage)]
+    return [list(model.objects.values()) for model in (Alias, EmailAddress, Token, Hook, HookMessage, Rule)]
 
 
 def test_a_stranger_who_posts_changes_nothing(things: Things, mallory: User) -> None:

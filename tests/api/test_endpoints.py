@@ -21,9 +21,18 @@ from contacts.models import Contact
 from mail.encryption.certificates import read
 from mail.models import Activity, DestinationKey, ReturnedMessage
 from tests.rig.openpgp import FINGERPRINT, PUBLIC_KEY
+from tests.rig.ruling import rule as make_a_rule
 from tokens.authentication import WRONG_CREDENTIALS
 
 pytestmark = pytest.mark.django_db
+
+RULE = {
+    "name": "Spam",
+    "conditions": [{"type": "subject", "match": "contains", "values": ["spam"]}],
+    "actions": [{"type": "block", "value": True}],
+    "operator": "AND",
+    "forwards": True,
+}
 
 Api = Callable[[User], APIClient]
 LIST = "/api/v2/aliases?page_id=0"
@@ -96,10 +105,12 @@ URLS: dict[str, tuple[str, dict[str, Any]]] = {
     "addy-bulk-restore": (f"{ADDY}/aliases/restore/bulk", {"POST": {"ids": ["{uuid}"]}}),
     "addy-attached-recipients-only": (f"{ADDY}/attached-recipients-only", {"POST": {"id": "{uuid}"}}),
     "addy-one-attached-recipients-only": (f"{ADDY}/attached-recipients-only/{{uuid}}", {"DELETE": None}),
-    **{
-        f"addy-{word}": (f"{ADDY}/{word}", {"GET": None, "POST": {}})
-        for word in ("rules", "usernames", "domains")
-    },
+    **{f"addy-{word}": (f"{ADDY}/{word}", {"GET": None, "POST": {}}) for word in ("usernames", "domains")},
+    "addy-rules": (f"{ADDY}/rules", {"GET": None, "POST": RULE}),
+    "addy-rule": (f"{ADDY}/rules/{{rule}}", {"GET": None, "PATCH": RULE, "DELETE": None}),
+    "addy-reorder-rules": (f"{ADDY}/reorder-rules", {"POST": {"ids": ["{rule}"]}}),
+    "addy-active-rules": (f"{ADDY}/active-rules", {"POST": {"id": "{rule}"}}),
+    "addy-active-rule": (f"{ADDY}/active-rules/{{rule}}", {"DELETE": None}),
     "addy-blocklist": (f"{ADDY}/blocklist", {"GET": None, "POST": {"value": "spam@shop.test"}}),
     "addy-blocked": (f"{ADDY}/blocklist/{{blocked}}", {"DELETE": None}),
     "addy-bulk-block": (f"{ADDY}/blocklist/store/bulk", {"POST": {"values": ["spam@shop.test"]}}),
@@ -152,7 +163,7 @@ STATUS = {
     f"{ADDY}/aliases/restore/bulk": 404,
 }
 # What is listed, as none, and cannot be added.
-NOTHING_TO_ADD = tuple(f"{ADDY}/{word}" for word in ("rules", "usernames", "domains"))
+NOTHING_TO_ADD = tuple(f"{ADDY}/{word}" for word in ("usernames", "domains"))
 OPEN = tuple(
     f"/api/auth/{deed}" for deed in ("login", "mfa", "register", "activate", "reactivate", "forgot_password")
 )
@@ -170,11 +181,14 @@ def named(alias: Alias, home: EmailAddress) -> dict[str, Any]:
     ReturnedMessage.keep(failed, b"Subject: Hi\r\n\r\nHello\r\n")
     facts = {"fingerprint": FINGERPRINT, "certificate": read(PUBLIC_KEY.encode()).octets}
     DestinationKey.objects.update_or_create(destination=home, defaults=facts)
+    assert alias.owner is not None
+    rule = make_a_rule(alias.owner, blocks=True)
     return {
         "id": alias.pk,
         "uuid": alias.uuid,
         "mailbox": home.pk,
         "recipient": public_id("recipient", home.pk),
+        "rule": public_id("rule", rule.pk),
         "failed": public_id("failed delivery", failed.pk),
         "contact": contact.pk,
         "blocked": public_id("blocked", contact.address),
@@ -204,6 +218,7 @@ def test_every_url_works_with_a_key_and_needs_one(
         ("POST", "/api/aliases/{id}/contacts?page_id=0"),
         ("POST", f"{ADDY}/aliases"),
         ("POST", f"{ADDY}/blocklist"),
+        ("POST", f"{ADDY}/rules"),
         ("POST", f"{ADDY}/blocklist/store/bulk"),
     }:
         expected = 201
@@ -214,7 +229,9 @@ def test_every_url_works_with_a_key_and_needs_one(
     alias = issue(owner=alice, destinations=[alice.email, home.email])
     names = named(alias, home)
     path = path.format(**names)
-    text = re.sub(r"\{(uuid|blocked|recipient)\}", lambda found: str(names[found[1]]), json.dumps(body or {}))
+    text = re.sub(
+        r"\{(uuid|blocked|recipient|rule)\}", lambda found: str(names[found[1]]), json.dumps(body or {})
+    )
 
     refused = APIClient().generic(method, path, text, "application/json")
     answer = api(alice).generic(method, path, text, "application/json")

@@ -48,7 +48,7 @@ CREATE = {
     ("GET", f"{ADDY}/domain-options"),
     ("GET", f"{ADDY}/account-details"),
     ("GET", f"{ADDY}/recipients"),
-    *(("GET", f"{ADDY}/{word}") for word in ("rules", "usernames", "domains", "account-notifications")),
+    *(("GET", f"{ADDY}/{word}") for word in ("usernames", "domains", "account-notifications")),
     ("GET", f"{ADDY}/recipients/{{recipient}}"),
 }
 ACTIVITY = {

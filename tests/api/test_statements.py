@@ -58,7 +58,6 @@ REFUSED = {
     "/api/user/cookie_token",
     "/api/setting/unlink_proton_account",
     "/api/notifications/:id/read",
-    "/api/v1/rules",
     "/api/v1/usernames",
     "/api/v1/domains",
     "/api/v1/attached-recipients-only",

@@ -23,6 +23,8 @@ from domains.dkim_keys import make_keys
 from domains.models import DkimKey, DnsCheck, Domain
 from hooks.models import Hook, HookEvent, HookMessage, Stopped
 from mail.models import Activity, DestinationKey, Event, ReturnedMessage
+from rules.models import Rule
+from tests.rig.ruling import condition, rule
 from tests.rig.signing_in import PHONE, give_second_factors, half_signed_in, signed_in
 from tokens.models import Token
 from tokens.scopes import EVERYTHING
@@ -246,6 +248,7 @@ def set_stage() -> Stage:
     DestinationOnly.objects.create(address=added)
     change = AddressChange.objects.record(alice, AddressChange.Kind.ADDED, added, by_api=True)
     set_hooks(alice)
+    set_rules(alice, second)
     signed_in(alice, headers={"User-Agent": PHONE})
     Identity.objects.create(user=alice, issuer=PROVIDER.issuer, subject="alice", last_used=timezone.now())
     careful = User.objects.create_user("careful@example.com", "careful-password-1")
@@ -254,6 +257,26 @@ def set_stage() -> Stage:
     passkey_holder = User.objects.create_user("passkeys@example.com")
     undo = urlsplit(change.link).path
     return Stage(*people, aliases[0], deleted, token, second, undo, careful, passkey_holder, passkey)
+
+
+def set_rules(owner: User, second: EmailAddress) -> None:
+    """Three rules, of which one is off, and one is skipped because its destination is gone."""
+    shops = [
+        condition("sender", "ends", "@shop.test", "@news.shop.test"),
+        condition("note", "contains_not", "keep"),
+    ]
+    made = rule(owner, *shops, name="Shops", destinations=[second], subject="[Shop] {{subject}}")
+    Rule.objects.filter(pk=made.pk).update(applied=12, applied_at=timezone.now() - timedelta(hours=3))
+    listed = condition("header", "matches", "^<?(win|offers)", header="List-Id")
+    rule(owner, listed, name="Offers", blocks=True, stops=True).switch(on=False)
+    gone = EmailAddress.objects.create(user=owner, email="gone@home.test", verified=True)
+    rule(owner, condition("subject", "contains", "invoice"), name="Invoices", destinations=[gone])
+    gone.delete()
+
+
+def rule_of(stage: Stage) -> int:
+    """The first of alice's rules."""
+    return Rule.objects.owned_by(stage.alice).in_order()[0].pk
 
 
 def set_hooks(owner: User) -> None:
@@ -353,6 +376,12 @@ SCENES = [
     Scene("hook-edit", "alice", lambda stage: f"/hooks/{hook(0)}/edit/"),
     Scene("hook-secret", "alice", lambda stage: f"/hooks/{hook(0)}/secret/"),
     Scene("hook-remove", "alice", lambda stage: f"/hooks/{hook(0)}/remove/"),
+    Scene("rules", "alice", lambda stage: "/rules/"),
+    Scene("rules-empty", "newcomer", lambda stage: "/rules/"),
+    Scene("rule-new", "alice", lambda stage: "/rules/new/"),
+    Scene("rule", "alice", lambda stage: f"/rules/{rule_of(stage)}/"),
+    Scene("rule-remove", "alice", lambda stage: f"/rules/{rule_of(stage)}/remove/"),
+    Scene("rule-try", "alice", lambda stage: "/rules/try/"),
     Scene("addresses", "alice", lambda stage: "/addresses/"),
     Scene("address-key", "alice", lambda stage: f"/addresses/{stage.second.pk}/key/"),
     Scene("address-key-none", "newcomer", lambda stage: f"/addresses/{own_address(stage.newcomer)}/key/"),

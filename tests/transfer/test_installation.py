@@ -18,6 +18,8 @@ from aliases.models import Alias, AliasPreferences, SenderDomain
 from contacts.book import add_contact
 from contacts.models import Contact
 from domains.models import AccessGrant, Domain
+from rules.models import Rule
+from tests.rig.ruling import condition, rule
 from tokens.models import Token
 from tokens.scopes import EVERY_CALL, Scope
 from transfer.installation import ConfigError, export_config, import_config
@@ -51,6 +53,16 @@ def rich_installation() -> None:
     add_contact(plain, "spam@shop.test")[0].block()
     SenderDomain.objects.create(alias=plain, domain="mailer.net", is_proven=True, told_at=timezone.now())
     SenderDomain.objects.create(alias=plain, domain="stranger.biz", answer="block")
+    lost = EmailAddress.objects.create(user=alice, email="lost@elsewhere.test", verified=True)
+    made = rule(
+        alice,
+        condition("header", "matches", "^<a", header="List-Id"),
+        destinations=[second, lost],
+        subject="x",
+    )
+    Rule.objects.filter(pk=made.pk).update(applied=3, applied_at=timezone.now(), stops=True)
+    lost.delete()
+    rule(alice, condition("subject", "is_not", "a", "b"), blocks=True).switch(on=False)
     both = [second.email, alice.email]
     issue(owner=alice, domain="example.com", destinations=both).disable()
     issue(owner=alice, domain="example.com").soft_delete()
@@ -107,11 +119,38 @@ def test_an_export_holds_every_field_there_is() -> None:
         Contact: (document["contacts"][0], {"id"}),
         SenderDomain: (document["senders"][0], {"id"}),
         Identity: (document["users"][1]["identities"][0], {"id", "user"}),
+        Rule: (document["users"][1]["rules"][0], {"id", "owner"}),
     }
 
     for model, (row, elsewhere) in known.items():
         fields = {field.name for field in model._meta.concrete_fields} - elsewhere
         assert fields <= set(row), model
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"destinations": ["nobody@elsewhere.test"]}, "is not an address of the rule's owner"),
+        ({"conditions": []}, "conditions must be an array"),
+        ({"conditions": [{"of": "body", "match": "is", "values": ["x"]}]}, "no such condition"),
+        ({"conditions": [{"of": "subject", "match": "is", "values": "x"}]}, "must be texts"),
+        ({"conditions": [{"of": "subject", "match": "matches", "values": ["(a"]}]}, "regular expression"),
+        ({"name": "x" * 51}, "name: "),
+        ({"place": -1}, "place: "),
+    ],
+)
+def test_a_rule_that_cannot_be_stops_the_import(changes: dict[str, Any], reason: str) -> None:
+    rich_installation()
+    document = json.loads(json.dumps(export_config()))
+    wipe()
+    document["users"][1]["rules"][0] |= changes
+
+    with pytest.raises(ConfigError) as refused:
+        import_config(document)
+
+    assert reason in str(refused.value)
+    assert not Rule.objects.exists()
 
 
 @pytest.mark.django_db

@@ -10,17 +10,20 @@ from allauth.account.models import EmailAddress
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
+from accounts.models import User
 from aliases.models import Alias
 from contacts.models import Contact
 from domains.models import Domain
 from mail.delivery.handover import Answer, Message
 from mail.delivery.resolve import resolve
 from mail.encryption.keys import give_key
+from rules.models import Rule
 from tests.rig.dkim_keys import published_keys
 from tests.rig.mail_doors import Hop, Process
 from tests.rig.nameserver import Nameserver
 from tests.rig.openpgp import PUBLIC_KEY
 from tests.rig.replying import OWN, letter
+from tests.rig.ruling import condition, rule
 
 # PostgreSQL's have other words for the same.
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.sqlite]
@@ -76,6 +79,11 @@ ENCRYPTED = [
     *FORWARD,
     "select mail_destinationkey",
     "select domains_dkimkey",  # it is signed for the alias's domain
+]
+RULED = [
+    *FORWARD,
+    "select rules_rule",
+    "select rules_ruledestination",
 ]
 OF_A_STRANGER = [
     *HIDDEN,
@@ -140,6 +148,21 @@ def test_a_forward_to_a_destination_with_a_key_takes_two_statements_more(
     give_key(EmailAddress.objects.get(email=OWN), PUBLIC_KEY.encode())
     with Process(Hop()) as process:
         assert not more_than(ENCRYPTED, statements, process, incoming(alias, 1), alias.address)
+
+
+def test_only_people_with_rules_pay_for_them_with_two_statements(
+    alias: Alias, alice: User, mallory: User, statements: list[str]
+) -> None:
+    rule(mallory, blocks=True)
+    with Process(Hop()) as process:
+        assert not more_than(FORWARD, statements, process, incoming(alias, 1), alias.address)
+        rule(alice, blocks=True)
+        assert not more_than(RULED, statements, process, incoming(alias, 2), alias.address)
+        assert statements.count("select rules_rule") == 1
+        Rule.objects.update(conditions=[condition("sender", "is", EVE).as_json()], blocks=False, subject="x")
+        # Marked, it is written as a hidden one is; that the rule was applied is counted.
+        marked = [*OF_A_STRANGER, *RULED[len(FORWARD) :], "update rules_rule"]
+        assert not more_than(marked, statements, process, incoming(alias, 3), alias.address)
 
 
 def test_a_reply_takes_no_more_statements_than_these(

@@ -39,6 +39,7 @@ from mail.delivery.return_path import read_return_path
 from mail.delivery.vouching import vouched_client
 from mail.models import Activity, Delivery, PausedDestination
 from tests.rig.mail_doors import Hop, closed_after, running_doors
+from tests.rig.ruling import rule
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -592,3 +593,46 @@ def test_quit_ends_the_connection(mta: Mta) -> None:
     mta.say(kilter.Close())
 
     assert mta.hear() is None
+
+
+SPAM = {**FIELDS, "Subject": "Buy =?utf-8?q?sp=61m?="}
+
+
+def test_a_message_that_a_rule_blocks_is_refused_as_a_blocked_sender(mta: Mta, alias: Alias) -> None:
+    made = rule(alias.owner, blocks=True, disables=True)
+    mta.mail()
+    mta.rcpt(alias.address)
+
+    (answer,) = mta.end(SPAM)
+
+    assert words(answer) == unknown(alias.address)
+    blocks.write()
+    assert Alias.objects.values_list("forwards", "blocks", "enabled").get(pk=alias.pk) == (0, 1, False)
+    made.refresh_from_db()
+    assert made.applied == 1
+
+
+def test_a_message_that_a_rule_changes_comes_again_over_lmtp_and_is_not_counted_yet(
+    mta: Mta, alias: Alias
+) -> None:
+    made = rule(alias.owner, subject="[A] {{subject}}")
+    mta.mail()
+    mta.rcpt(alias.address)
+
+    (answer,) = mta.end(SPAM)
+
+    assert isinstance(answer, kilter.Continue)
+    made.refresh_from_db()
+    assert (made.applied, forwards(alias)) == (0, 0)
+
+
+def test_a_message_to_which_no_rule_applies_goes_on_by_itself(mta: Mta, alias: Alias) -> None:
+    rule(alias.owner, blocks=True)
+    mta.mail()
+    mta.rcpt(alias.address)
+
+    *changes, last = mta.end()
+
+    assert isinstance(last, kilter.Continue)
+    assert kilter.AddRecipient("<alice@home.test>") in changes
+    assert forwards(alias) == 1
