@@ -33,6 +33,7 @@ from tests.rig.dkim_keys import published_keys
 from tests.rig.mail_doors import Hop, Process, take
 from tests.rig.odd_messages import CANARY, HEADER, ODD_MESSAGES, SUBJECT, TEXT
 from tests.rig.openpgp import ALICE, GnuPG, armoured_part
+from tests.rig.ruling import condition, rule
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -254,6 +255,25 @@ def test_only_the_destination_with_a_key_gets_it_encrypted(alias: Alias, alice: 
     arrived = {recipient: content for _sender, recipient, content in hop.sent}
     assert arrived["alice@home.test"].endswith(CONTENT)
     assert gpg.decrypt(armoured_part(arrived[ALICE])).endswith(TEXT)
+
+
+def test_where_a_rule_sends_mail_its_key_counts(alias: Alias, alice: User, gpg: GnuPG) -> None:
+    """To the address without a key in clear, and from there to the one with a key encrypted."""
+    home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
+    alias.set_destinations([home.email])
+    hop = Hop()
+    assert taken(alias, hop) is Answer.DONE
+    is_secret = condition("subject", "contains", "secret")
+    rule(alice, is_secret, destinations=[EmailAddress.objects.get(email=ALICE)], subject="[Shop] {{subject}}")
+
+    assert taken(alias, hop, CONTENT.replace(b"<1@", b"<2@")) is Answer.DONE
+
+    (_to, first, in_clear), (_to, second, encrypted) = hop.sent
+    assert (first, second) == (home.email, ALICE)
+    assert in_clear.endswith(CONTENT)
+    assert CANARY not in encrypted
+    assert parsed(encrypted)["Subject"] == f"[Shop] {SUBJECT.decode()}"
+    assert gpg.decrypt(armoured_part(encrypted)).endswith(TEXT)
 
 
 # --- Keys that cannot be used --------------------------------------------------------------------
