@@ -10,7 +10,8 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import User
 from aliases import exceptions as refusals
 from aliases.issuing import issue
-from aliases.models import Alias, AliasQuerySet
+from aliases.models import Alias, AliasQuerySet, NameSpace
+from aliases.spaces import give, switch
 from core.addresses import address_or_none, domain_or_none
 from core.admin import QuickAdmin, apply_to_each
 from core.exceptions import RuleError
@@ -231,3 +232,50 @@ class AliasAdmin(QuickAdmin):
     @admin.action(description=_("Restore"))
     def restore(self, request: HttpRequest, queryset: QuerySet[Alias]) -> None:
         self._each(request, queryset, Alias.restore, gettext("%(count)s restored."))
+
+
+class NameSpaceForm(forms.ModelForm[NameSpace]):
+    """Gives somebody a name space; `give` decides."""
+
+    class Meta:
+        model = NameSpace
+        fields = ("domain", "suffix", "owner")
+
+    def _post_clean(self) -> None:
+        if self.errors or self.instance.pk:
+            return
+        try:
+            self.instance = give(**self.cleaned_data)
+        except RuleError as error:
+            self.add_error(None, str(error))
+
+
+@admin.register(NameSpace)
+class NameSpaceAdmin(QuickAdmin):
+    """Who has which names. What their owners want of them, the key word above all, is their own."""
+
+    list_display = ("domain", "suffix", "owner", "enabled", "per_day", "created")
+    list_select_related = ("domain", "owner")
+    list_filter = ("enabled",)
+    search_fields = ("domain__name", "suffix", "owner__email__startswith")
+    autocomplete_fields = ("domain", "owner")
+    readonly_fields = ("enabled", "per_day", "created")
+    ordering = ("-pk",)
+    actions = ("switch_off",)
+    form = NameSpaceForm
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return NameSpaceForm.Meta.fields + (() if obj is None else self.readonly_fields)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """False: names are given or taken back, never passed on."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: NameSpace, form: Any, change: bool) -> None:
+        """Nothing: the form has saved it."""
+
+    @admin.action(description=_("Switch off: from the next message on"))
+    def switch_off(self, request: HttpRequest, queryset: QuerySet[NameSpace]) -> None:
+        apply_to_each(
+            self, request, queryset, lambda space: switch(space, False), gettext("%(count)s switched off.")
+        )

@@ -10,6 +10,7 @@ class AliasesConfig(AppConfig):
         from accounts.deletion import before_account_deletion
         from accounts.models.own_addresses import register_address_use
         from aliases.models import Alias
+        from aliases.spaces import is_used
 
-        register_address_use(lambda email: Alias.objects.holding(email).exists())
+        register_address_use(is_used)
         before_account_deletion(lambda user: Alias.objects.owned_by(user).strip())

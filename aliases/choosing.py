@@ -17,7 +17,7 @@ from core.db.json import JsonArray
 from domains.models import ASKER_FIELDS, Domain, DomainQuerySet, asker, may_create
 
 # What is asked of a domain, in the model's order.
-_FIELDS = ("id", "name", "is_shared", "minimum_style", "alias_quota")
+_FIELDS = ("id", "name", "is_shared", "minimum_style", "alias_quota", "gives_suffixes")
 
 
 def _domains() -> DomainQuerySet:

@@ -85,3 +85,14 @@ def verified_addresses(owner: User, wanted: Sequence[str] | None, alias_address:
             )
         )
     return [found[address] for address in wanted]
+
+
+def is_someones(address: str) -> bool:
+    """Whether somebody signs in with this address, receives at it, or did a moment ago: with a `+tag` or
+    without."""
+    local_part, _at, domain_name = address.partition("@")
+    in_the_way = _in_the_way(address, f"{local_part}+", f"@{domain_name}")
+    return (
+        EmailAddress.objects.filter(in_the_way).exists()
+        or AddressChange.objects.holding_alias(address).exists()
+    )

@@ -47,6 +47,7 @@ class FilterForm(forms.Form):
         ("unused", _("Never used")),
         ("ending", _("Expiring soon")),
         ("senders", _("New senders")),
+        ("mail", _("Made by mail")),
     )
     ORDERS = (
         ("", _("Recent activity")),
@@ -140,6 +141,8 @@ def selected(request: HttpRequest, form: FilterForm) -> tuple[AliasQuerySet, tup
             aliases = aliases.ending_soon()
         case "senders":
             aliases = aliases.with_new_senders()
+        case "mail":
+            aliases = aliases.filter(made_by_mail=True)
     return aliases, ORDERS[data.get("order") or ""]
 
 

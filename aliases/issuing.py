@@ -1,4 +1,4 @@
-"""The two ways in which an alias is made: with a name of ours, or with one that its owner chose."""
+"""The two ways in which a person makes an alias: with a name of ours, or with a chosen one."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from aliases.choosing import Choice, choose
 from aliases.creation_limits import CREATE_DAY, CREATE_HOUR
 from aliases.destinations import FIELDS, primary_unless_taken, values_of, verified_addresses
 from aliases.local_parts import check_local_part
-from aliases.models import Alias, AliasDestination, AliasExpiry
+from aliases.models import Alias, AliasDestination, AliasExpiry, NameSpace
 from aliases.models.alias import check_quota
 from aliases.telling import tell_of
 from aliases.validation import clean_destinations, clean_name, clean_note
@@ -49,7 +49,7 @@ LOCK_PATIENCE = timedelta(milliseconds=200)
 # For how long creations wait for the others that are underway: half of what one takes that comes alone.
 GATHERING = timedelta(milliseconds=3)
 _ADDRESS = Alias._meta.get_field("address")
-CREATED = Count("aliases_created", "Aliases that were created, by apps, by people and by imports", "by")
+CREATED = Count("aliases_created", "Aliases that were created, by apps, people, imports and mail", "by")
 TOO_MANY = _("You have created too many aliases for now. Try again in %(minutes)s minutes.")
 
 # `needs_suffix` as a condition on an alias.
@@ -150,6 +150,10 @@ def _issue_first(
         "unused_days": preferences.unused_days if made_by_app else None,
     }
     for local_part in local_parts:
+        if NameSpace.objects.owner_of(domain, local_part) not in (None, owner.pk):
+            if is_chosen:
+                taken.count_revealed(owner, f"{local_part}@{domain.name}")
+            continue
         alias = Alias(
             address=f"{local_part}@{domain.name}",
             domain=domain,
@@ -241,17 +245,25 @@ def insert_all(every: Sequence[NewAlias]) -> None:
     # Before anything tells whether the address is taken.
     for new in every:
         check_quota(new.owner, new.alias.domain)
+    if not insert_free(every):
+        raise _taken()
+    if any(new.is_taken for new in every):
+        Counter.objects.give_back(*(pair for new in every if new.is_taken for pair in _limits(new.owner)))
+
+
+def insert_free(every: Sequence[NewAlias]) -> bool:
+    """Insert those aliases whose addresses were not given out before, in the caller's transaction, under no
+    limit; whether there are any. The others say so.
+
+    Raises AddressTaken for an own address of somebody's, DestinationForbidden.
+    """
     by_address = sorted(every, key=lambda new: new.alias.address)
     heard = insert_unless_present(
         [new.alias for new in by_address], _ADDRESS, also=is_heard_sql(f'"{Alias._meta.db_table}"."owner_id"')
     )
     inserted = [new for new in every if new.alias.pk]
-    if not inserted:
-        raise _taken()
     for new in every:
         new.is_taken = new.alias.pk is None
-    if any(new.is_taken for new in every):
-        Counter.objects.give_back(*(pair for new in every if new.is_taken for pair in _limits(new.owner)))
     # Asked after the insert: whoever adds this address as an own one meanwhile finds the alias.
     linked = _link_to_primary([new for new in inserted if new.wanted is None])
     for new in inserted:
@@ -263,6 +275,7 @@ def insert_all(every: Sequence[NewAlias]) -> None:
             )
     if heard:
         tell_of(HookEvent.ALIAS_CREATED, [new.alias for new in inserted if new.alias in heard])
+    return bool(inserted)
 
 
 def _insert_in_turn(every: Sequence[NewAlias]) -> None:

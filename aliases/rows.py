@@ -34,6 +34,7 @@ def row_values(alias: Alias, *, is_new: bool = False) -> dict[str, SafeString | 
         "new": is_new,
         "enabled": alias.enabled,
         "pinned": alias.pinned,
+        "made_by_mail": alias.made_by_mail,
         "new_senders": getattr(alias, "has_new_senders", False),
         "alias": escape(alias.display_address),
         "address": escape(alias.address),

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from aliases import bulk_views, views
+from aliases import bulk_views, space_views, views
 
 urlpatterns = [
     path("", views.alias_list, name="alias-list"),
@@ -9,6 +9,9 @@ urlpatterns = [
     path("quick/", views.alias_quick, name="alias-quick"),
     path("bulk/", bulk_views.alias_bulk, name="alias-bulk"),
     path("undo/", bulk_views.alias_undo, name="alias-undo"),
+    path("on-the-fly/", space_views.space_list, name="name-space-list"),
+    path("on-the-fly/<key:pk>/", space_views.space_edit, name="name-space"),
+    path("on-the-fly/<key:pk>/switch/", space_views.space_switch, name="name-space-switch"),
     path("deleted/", views.alias_deleted, name="alias-deleted"),
     path("<key:pk>/", views.alias_detail, name="alias"),
     path("<key:pk>/enable/", views.alias_enable, name="alias-enable"),

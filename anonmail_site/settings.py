@@ -116,6 +116,8 @@ LDAP_DIRECTORY = directory()
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", default=False)
 ALIASES_PER_HOUR = number("ALIASES_PER_HOUR", 300)
 ALIASES_PER_DAY = number("ALIASES_PER_DAY", 1000)
+# Aliases that mail makes in a day in one name space (docs/on-the-fly.md); its owner may want fewer.
+ALIASES_BY_MAIL_PER_DAY = number("ALIASES_BY_MAIL_PER_DAY", 100)
 # Contacts that a person gets in a day: by mail that comes, and as many again by adding or writing to them.
 CONTACTS_PER_DAY = number("CONTACTS_PER_DAY", 500)
 # Messages that a user can send from aliases in a day.

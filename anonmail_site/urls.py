@@ -9,6 +9,7 @@ from django.urls import include, path, re_path, register_converter
 from django.views.generic import RedirectView
 
 from accounts.local_passwords import with_local_passwords
+from aliases.space_views import domain_space_take, domain_spaces
 from anonmail_site import views
 from anonmail_site.manifest import manifest
 from anonmail_site.metrics import metrics
@@ -82,6 +83,8 @@ urlpatterns = [
     path("tokens/", include("tokens.urls")),
     path("hooks/", include("hooks.urls")),
     path("domains/<str:name>/figures/", domain_figures, name="domain-figures"),
+    path("domains/<str:name>/on-the-fly/", domain_spaces, name="domain-spaces"),
+    path("domains/<str:name>/on-the-fly/<key:pk>/take/", domain_space_take, name="domain-space-take"),
     path("domains/", include("domains.urls")),
     path("account/", views.account, name="account"),
     path("account/replies/", views.account_replies, name="account-replies"),

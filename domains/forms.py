@@ -1,7 +1,6 @@
 """The form with which managers grant access."""
 
 from datetime import timedelta
-from typing import Any
 
 from django import forms
 from django.conf import settings
@@ -16,8 +15,8 @@ from domains.models import AccessGrant, Domain
 TOO_MANY_GRANTS = _("Too many grants for now. Try again in %(minutes)s minutes.")
 
 
-class GrantForm(forms.Form):
-    """Who gets access to a domain."""
+class PersonForm(forms.Form):
+    """Who gets something."""
 
     email = forms.CharField(
         label=_("E-mail address"),
@@ -26,8 +25,8 @@ class GrantForm(forms.Form):
         widget=forms.EmailInput(attrs={"autocomplete": "off"}),
     )
 
-    def grant(self, domain: Domain, by: User) -> AccessGrant | None:
-        """The grant; or None, with the reason beside the field, if it is refused.
+    def person(self, by: User) -> User | None:
+        """Whoever signs in with the address; or None, with the reason beside the field.
 
         The answer reveals whether the address has an account, so attempts are limited.
         """
@@ -37,7 +36,7 @@ class GrantForm(forms.Form):
         except RateLimited as error:
             self.add_error("email", str(error))
             return None
-        user: Any = User.objects.by_email(self.cleaned_data["email"])
+        user: User | None = User.objects.by_email(self.cleaned_data["email"])
         if user is None:
             self.add_error(
                 "email",
@@ -46,4 +45,13 @@ class GrantForm(forms.Form):
                 ),
             )
             return None
-        return domain.grant(user, granted_by=by)
+        return user
+
+
+class GrantForm(PersonForm):
+    """Who gets access to a domain."""
+
+    def grant(self, domain: Domain, by: User) -> AccessGrant | None:
+        """The grant; or None, with the reason beside the field, if it is refused."""
+        user = self.person(by)
+        return domain.grant(user, granted_by=by) if user else None

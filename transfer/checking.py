@@ -14,7 +14,8 @@ from accounts.models import AddressChange, User
 from aliases.ending import check_expiry
 from aliases.issuing import check_name, needs_suffix
 from aliases.local_parts import is_reserved, resolved_form
-from aliases.models import Admits, Alias
+from aliases.models import Admits, Alias, NameSpace
+from aliases.models.name_space import suffix_of
 from aliases.validation import clean_destinations, clean_name, clean_note
 from aliases.websites import bare_host
 from contacts.addresses import correspondent_address, is_reverse_address
@@ -217,6 +218,12 @@ class Check:
             held = Alias.objects.filter(address__in=batch)
             self.held |= dict(held.values_list("address", "owner_id"))
         self.receiving = own_addresses(addresses)
+        giving = [domain.pk for domain in self.domains.values() if domain.gives_suffixes]
+        spaces = NameSpace.objects.filter(domain__in=giving) if giving else NameSpace.objects.none()
+        self.spaces = {
+            (domain, suffix): owner
+            for domain, suffix, owner in spaces.values_list("domain", "suffix", "owner")
+        }
         self.counts: dict[tuple[int, int], int] = {}
         for owners in batches(self.owners_with_quota(), BATCH):
             counted = Alias.objects.filter(
@@ -242,7 +249,11 @@ class Check:
             reason = gettext(
                 "On the domain %(domain)s only an admin can import an alias without a random ending."
             ) % {"domain": domain.name}
-        elif row.address in self.held or row.address in self.receiving:
+        elif (
+            row.address in self.held
+            or row.address in self.receiving
+            or self._is_in_anothers_name_space(candidate, domain)
+        ):
             return replace(address_taken(row), is_taken=row.address not in own)
         elif not row.destinations and not any(address.primary for address in own.values()):
             reason = gettext("The owner has no verified primary address.")
@@ -257,6 +268,10 @@ class Check:
         else:
             return None
         return Problem(row.line, row.address, reason)
+
+    def _is_in_anothers_name_space(self, candidate: Candidate, domain: Domain) -> bool:
+        suffix = suffix_of(candidate.row.address.partition("@")[0])
+        return self.spaces.get((domain.pk, suffix), candidate.owner.pk) != candidate.owner.pk
 
     def _is_over_quota(self, candidate: Candidate, domain: Domain) -> bool:
         if domain.alias_quota is None or candidate.row.deleted:

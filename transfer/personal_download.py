@@ -6,7 +6,7 @@ from allauth.account.models import EmailAddress
 from allauth.usersessions.models import UserSession
 
 from accounts.models import AddressChange, Identity, User
-from aliases.models import AliasPreferences, SenderDomain
+from aliases.models import AliasPreferences, NameSpace, SenderDomain
 from contacts.models import Contact
 from domains.models import AccessGrant
 from hooks.models import Hook
@@ -130,6 +130,19 @@ def everything(user: User) -> dict[str, Any]:
                 "changed": rule.changed.isoformat(),
             }
             for rule in Rule.objects.owned_by(user).in_order()
+        ],
+        "name_spaces": [
+            {
+                "names": str(space),
+                "enabled": space.enabled,
+                "patterns": space.names,
+                "is_expression": space.is_expression,
+                "key_word": space.key_word,
+                "per_day": space.per_day,
+                "rules": [{"names": rule.glob, "destination": rule.address.email} for rule in space.rows],
+                "created": space.created.isoformat(),
+            }
+            for space in NameSpace.objects.owned_by(user).select_related("domain")
         ],
         "aliases": list(alias_rows(user)),
         "contacts": [

@@ -182,6 +182,7 @@ def _strip_rows(keys: Sequence[int]) -> int:
         hides_replies=False,
         skips_encryption=False,
         admits=Admits.ALL,
+        made_by_mail=False,
         forwards=0,
         blocks=0,
         replies=0,
@@ -229,6 +230,8 @@ class Alias(models.Model):
     # Whether its mail goes on as it is, also to destinations that have a key.
     skips_encryption = models.BooleanField(_("is never encrypted"), default=False, db_default=False)
     admits = models.CharField(_("takes mail"), max_length=12, choices=Admits, default=Admits.ALL)
+    # By the first message to it (aliases.by_mail).
+    made_by_mail = models.BooleanField(_("made by mail"), default=False, db_default=False, editable=False)
     forwards = models.PositiveBigIntegerField(_("forwards"), default=0)
     blocks = models.PositiveBigIntegerField(_("blocks"), default=0)
     replies = models.PositiveBigIntegerField(_("replies"), default=0)

@@ -1,14 +1,9 @@
 """SimpleLogin's calls about an account: its owner, settings, domains, notifications and exports."""
 
-from typing import Any
-
-from allauth.account.models import EmailAddress
-from django.db.models import Count
 from django.http import HttpResponseBase
 from django.utils.translation import gettext
 from rest_framework.request import Request
 
-from accounts.models import User
 from aliases.choosing import choose_domain, preferences_of
 from aliases.exceptions import NoUsableDomain
 from aliases.models import Alias, AliasPreferences
@@ -16,10 +11,11 @@ from api.answers import Answer
 from api.errors import BadInput
 from api.schema import Call
 from api.simplelogin import objects
+from api.simplelogin.domains import usable_domains
 from api.simplelogin.inputs import PAGE, SettingChanges, UserChanges, page_number
 from api.views import ApiView
 from core.spreadsheets import csv_download
-from domains.models import AliasStyle, Domain
+from domains.models import AliasStyle
 from mail.models import PausedDestination
 from tokens.scopes import ANY_TOKEN, Scope
 from transfer.formats.simplelogin import simplelogin_csv
@@ -101,45 +97,6 @@ class Settings(ApiView):
         kept = {name: getattr(preferences, name) for name in changed}
         AliasPreferences.objects.update_or_create(user=self.caller, defaults=kept)
         return self.answer(preferences)
-
-
-def usable_domains(user: User) -> list[Domain]:
-    """The domains on which the user may create, by name."""
-    return list(Domain.objects.usable_by(user).order_by("name"))
-
-
-class SettingDomains(ApiView):
-    scope = Scope.CREATE
-
-    @Call("The domains for random aliases", list[objects.SettingDomainObject])
-    def get(self, request: Request) -> Answer:
-        return Answer([objects.setting_domain_object(domain) for domain in usable_domains(self.caller)])
-
-
-class OldSettingDomains(ApiView):
-    """The same as pairs of "is the service's own" and the name."""
-
-    scope = Scope.CREATE
-
-    @Call("The domains for random aliases, as pairs", list[list[Any]], example=[[True, "example.com"]])
-    def get(self, request: Request) -> Answer:
-        return Answer([[True, domain.name] for domain in usable_domains(self.caller)])
-
-
-class CustomDomains(ApiView):
-    scope = Scope.CREATE
-
-    @Call("The domains that you may use", {"custom_domains": list[objects.CustomDomainObject]})
-    def get(self, request: Request) -> Answer:
-        domains = usable_domains(self.caller)
-        mine = Alias.objects.owned_by(self.caller).present().filter(domain__in=domains).order_by()
-        counts = dict(mine.values_list("domain").annotate(number=Count("pk")))
-        primary = EmailAddress.objects.filter(user=self.caller, primary=True)
-        mailboxes = [objects.mailbox_object(address) for address in primary]
-        rows = [
-            objects.custom_domain_object(domain, counts.get(domain.pk, 0), mailboxes) for domain in domains
-        ]
-        return Answer({"custom_domains": rows})
 
 
 class Notifications(ApiView):

@@ -287,14 +287,16 @@ class CustomDomainObject(Creation):
     mailboxes: list[MailboxObject]
 
 
-def custom_domain_object(domain: Domain, aliases: int, mailboxes: list[MailboxObject]) -> CustomDomainObject:
+def custom_domain_object(
+    domain: Domain, aliases: int, mailboxes: list[MailboxObject], *, catch_all: bool = False
+) -> CustomDomainObject:
     return {
         "id": domain.pk,
         "domain_name": domain.name,
         "is_verified": True,
         "nb_alias": aliases,
         **creation(domain.created),
-        "catch_all": False,
+        "catch_all": catch_all,
         "name": None,
         "random_prefix_generation": False,
         "mailboxes": mailboxes,

@@ -13,7 +13,7 @@ from api.answers import Answer
 from api.errors import BadInput, NeedSudo, NotOffered
 from api.inputs import Input
 from api.schema import Call
-from api.simplelogin.inputs import Address, AddressAndCode, AddressAndPassword, DomainChanges, Password
+from api.simplelogin.inputs import Address, AddressAndCode, AddressAndPassword, Password
 from api.views import ApiView, SignInView
 from core.mails import absolute_url
 from tokens.scopes import ANY_TOKEN, Scope
@@ -92,13 +92,6 @@ NotificationRead = refused(
     _("This stays until the address accepts mail again: %(url)s"),
     "address-list",
     scope=Scope.ACTIVITY,
-)
-CustomDomain = refused(
-    "patch",
-    "Change a domain",
-    _("The domains belong to this server: only its admin can change them."),
-    takes=DomainChanges,
-    scope=Scope.MANAGE,
 )
 CustomDomainTrash = refused(
     "get",

@@ -1,6 +1,6 @@
 """SimpleLogin's paths, below `/api/`."""
 
-from api.simplelogin import account, aliases, contacts, custom_names, mailboxes, refused
+from api.simplelogin import account, aliases, contacts, custom_names, domains, mailboxes, refused
 from api.views import route
 
 urlpatterns = [
@@ -21,10 +21,10 @@ urlpatterns = [
     route("v2/mailboxes", mailboxes.AllMailboxes, "api-mailboxes-all"),
     route("mailboxes/<key:key>", mailboxes.OneMailbox, "api-mailbox"),
     route("setting", account.Settings, "api-setting"),
-    route("v2/setting/domains", account.SettingDomains, "api-setting-domains"),
-    route("setting/domains", account.OldSettingDomains, "api-setting-domains-old"),
-    route("custom_domains", account.CustomDomains, "api-custom-domains"),
-    route("custom_domains/<key:key>", refused.CustomDomain, "api-custom-domain"),
+    route("v2/setting/domains", domains.SettingDomains, "api-setting-domains"),
+    route("setting/domains", domains.OldSettingDomains, "api-setting-domains-old"),
+    route("custom_domains", domains.CustomDomains, "api-custom-domains"),
+    route("custom_domains/<key:key>", domains.CustomDomain, "api-custom-domain"),
     route("custom_domains/<key:key>/trash", refused.CustomDomainTrash, "api-custom-domain-trash"),
     route("notifications", account.Notifications, "api-notifications"),
     route("export/data", account.ExportData, "api-export-data"),

@@ -135,6 +135,9 @@ class Domain(models.Model):
         blank=True,
         help_text=_("May grant and revoke access to this domain."),
     )
+    # Whether people may have names of their own here that end alike (aliases.spaces): asked where an alias is
+    # made, so that nobody else takes one.
+    gives_suffixes = models.BooleanField(default=False, db_default=False, editable=False)
     comment = models.TextField(_("comment"), blank=True)
     created = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 

@@ -106,7 +106,7 @@ class Forwarder:
         return bool(self._underway) or self.replies.is_busy
 
     async def take(self, message: Message, resolution: Resolution) -> Answer | Said:
-        """Take a message for an accepted recipient, and return the answer.
+        """Take a message for an accepted recipient (mail.delivery.on_the_fly.made), and return the answer.
 
         Raises what the database raises while it is away or takes no changes: then nothing was sent, and the
         sender tries again.
@@ -153,6 +153,10 @@ class Forwarder:
                     return await self.replies.take(message, resolution)
                 case Kind.FORWARD if resolution.alias_id is not None:
                     return await self.forward(message, resolution, resolution.alias_id)
+                case Kind.FULL:
+                    return Answer.PAUSED
+                case Kind.NEW:
+                    return Answer.LATER
         finally:
             self._underway.discard(key)
         return Answer.REFUSED

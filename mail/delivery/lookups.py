@@ -12,11 +12,11 @@ from django.db.models import Case, Exists, F, FilteredRelation, OuterRef, Q, Whe
 from aliases.models import Alias, AliasDestination, SenderDomain
 from contacts.addresses import correspondent_address
 from contacts.book import Correspondent, Found, Wanted, contacts_for_all, find_all
-from core.addresses import AddressError
+from core.addresses import Address, AddressError
 from core.db.compiled import CompiledQuery
 from domains.models.dkim_key import DkimKey, signing_keys
 from mail.delivery.gatherer import Gatherer
-from mail.delivery.resolve import Kind, Resolution, needs_database, resolve, resolve_all
+from mail.delivery.resolve import UNMADE, Kind, Resolution, make_all, needs_database, resolve, resolve_all
 from mail.delivery.rule_rows import ChosenCopy, CopiesFor, RuleBook, RulesOf, find_copies, find_rules
 from mail.delivery.writers import (
     Notice,
@@ -264,6 +264,7 @@ _ANSWERS: dict[type, Any] = {
     _AnswerAbout: _answers_about,
     Wanted: contacts_for_all,
     str: resolve_all,
+    Address: make_all,
     DestinationsOf: _destinations,
     CopiesOf: _copies,
     _DeliveryOf: _deliveries_without_alias,
@@ -285,7 +286,7 @@ def answer_all(questions: Sequence[Any]) -> list[Any]:
 
 
 # What an address at a domain of ours is that no mailbox of its own has.
-OURS = {Kind.FORWARD, Kind.BLOCKED, Kind.RETURN_PATH, Kind.REVERSE}
+OURS = {Kind.FORWARD, Kind.BLOCKED, Kind.RETURN_PATH, Kind.REVERSE, *UNMADE}
 
 
 def leading_to_us(addresses: Iterable[str]) -> set[str]:
@@ -308,6 +309,11 @@ class Lookups(Gatherer[Any, Any]):
         if not needs_database(address):
             return resolve(address)
         found: Resolution = await self.ask(address)
+        return found
+
+    async def make(self, address: Address) -> Kind:
+        """Make the address an alias, if mail may (mail.delivery.resolve.make_all)."""
+        found: Kind = await self.ask(address)
         return found
 
     async def copies(self, alias_id: int, digest: str) -> list[tuple[Destination, Known]]:

@@ -15,7 +15,8 @@ from django.db import models
 from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef
 from django.utils import timezone
 
-from aliases.models import Admits, Alias, SenderDomain
+from aliases.by_mail import Chance, chances, make
+from aliases.models import Admits, Alias, NameSpace, SenderDomain
 from aliases.models.alias import RECEIVING
 from contacts.addresses import correspondent_in_tag, looks_like_reverse
 from contacts.models import Contact
@@ -50,6 +51,12 @@ class Kind(Enum):
     RETURN_PATH = "return path"
     REVERSE = "reverse address"
     NOT_OURS = "not ours"
+    # No alias yet: mail makes it (aliases.by_mail), or will once its name space has room again.
+    NEW = "new"
+    FULL = "full"
+
+
+UNMADE = (Kind.NEW, Kind.FULL)
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,8 @@ class Resolution:
     @property
     def asks_for_proof(self) -> bool:
         """Whether what becomes of a message depends on who has written it."""
-        return self.kind is Kind.REVERSE or (self.kind is Kind.FORWARD and bool(self.correspondent))
+        is_alias = self.kind in (Kind.FORWARD, Kind.NEW)
+        return self.kind is Kind.REVERSE or (is_alias and bool(self.correspondent))
 
     @property
     def as_written(self) -> str:
@@ -105,6 +113,7 @@ class OurDomains:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._shared: dict[str, bool] | None = None
+        self._catching: frozenset[str] | None = None
         self._asked = float("-inf")
         self._kept = False
         self._file: Path | None = None
@@ -122,17 +131,23 @@ class OurDomains:
         """The same as when it was last asked for."""
         return self._shared or {}
 
+    def may_catch(self, domain: str) -> bool:
+        """Whether mail may make aliases there, as when the domains were last asked for."""
+        return self._catching is None or domain in self._catching
+
     def known(self) -> dict[str, bool] | None:
         """The same without asking the database; None if that is not possible."""
         return self._shared if self._kept else None
 
     def _ask(self) -> None:
         try:
-            found = dict(Domain.objects.values_list("name", "is_shared"))
+            rows = list(Domain.objects.values_list("name", "is_shared", _CATCHES))
         except Exception:
             if self._shared is None:
                 raise
         else:
+            found = {name: is_shared for name, is_shared, _catches in rows}
+            self._catching = frozenset(name for name, _is_shared, catches in rows if catches)
             if found != self._shared:
                 self._shared = found
                 self._remember(found)
@@ -169,9 +184,10 @@ class OurDomains:
     def forget(self) -> None:
         """Ask the database next time."""
         self._asked = float("-inf")
-        self._shared = None
+        self._shared = self._catching = None
 
 
+_CATCHES = Exists(NameSpace.objects.making().filter(domain=OuterRef("pk")))
 our_domains = OurDomains()
 
 _CONTACTS = Contact.objects.filter(alias=OuterRef("pk"))
@@ -232,7 +248,27 @@ def resolve_all(texts: Sequence[str]) -> list[Resolution]:
     for find, asked in ((_FIND, False), (_FIND_REVERSE, True)):
         if addresses := {str(each.address) for each in unresolved if each.may_be_reverse is asked}:
             found |= {address: row for address, *row in find(addresses=list(addresses))}
-    return [each if isinstance(each, Resolution) else each.resolved(found) for each in read]
+    unknown = [
+        each.address
+        for each in unresolved
+        if str(each.address) not in found and our_domains.may_catch(each.address.domain)
+    ]
+    kinds = _kinds_of(unknown) if unknown else {}
+    return [each if isinstance(each, Resolution) else each.resolved(found, kinds) for each in read]
+
+
+_KINDS = {Chance.YES: Kind.NEW, Chance.LATER: Kind.FULL, Chance.NO: Kind.UNKNOWN}
+
+
+def _kinds_of(addresses: Sequence[Address]) -> dict[Address, Kind]:
+    """What addresses are that are no aliases."""
+    return {address: _KINDS[chance] for address, chance in chances(addresses).items()}
+
+
+def make_all(addresses: Sequence[Address]) -> list[Kind]:
+    """Make these addresses aliases, if mail may: NEW for each that is one now. Raises what the database
+    raises."""
+    return [_KINDS[make(address)] for address in addresses]
 
 
 @dataclass(frozen=True)
@@ -247,11 +283,13 @@ class _Unresolved:
     def may_be_reverse(self) -> bool:
         return looks_like_reverse(self.address.local_part)
 
-    def resolved(self, found: dict[str, Sequence[Any]]) -> Resolution:
-        """What it is, as the rows that were found say, by address."""
+    def resolved(self, found: dict[str, Sequence[Any]], kinds: dict[Address, Kind]) -> Resolution:
+        """What it is, as the rows that were found say, by address; `kinds`: of those without a row."""
         row = found.get(str(self.address))
         if row is None:
-            return Resolution(Kind.UNKNOWN, self.address, is_shared=self.is_shared)
+            kind = kinds.get(self.address, Kind.UNKNOWN)
+            correspondent = self.correspondent if kind is Kind.NEW else ""
+            return Resolution(kind, self.address, is_shared=self.is_shared, correspondent=correspondent)
         if self.may_be_reverse:
             alias_id, contact_id = row
             return Resolution(Kind.REVERSE, self.address, alias_id, self.is_shared, contact_id)

@@ -112,8 +112,8 @@ async def _screen_author(
             return None, None
         contact = await lookups.stranger(alias.alias_id, head.author)
     if contact is not None and contact.is_waiting and not contact.is_blocked:
-        is_late = is_queued and _is_late(head)
-        if alias.admits == Admits.KNOWN_LATER and not is_late:
+        may_wait = not (is_queued and is_late(head))
+        if alias.admits == Admits.KNOWN_LATER and may_wait:
             return contact, Answer.PAUSED
     blocks.count(alias.alias_id, head.author, contact.contact_id if contact else None)
     return contact, Answer.UNKNOWN
@@ -140,6 +140,7 @@ async def _is_known(lookups: Lookups, alias: Resolution, sender: Sender | None) 
     return await lookups.answer_about(alias.alias_id, sender.domain) == SenderAnswer.FINE
 
 
-def _is_late(head: Head) -> bool:
+def is_late(head: Head) -> bool:
+    """Whether a message that the mail server in front has queued has waited there for as long as it may."""
     received = received_at(head.fields)
     return received is not None and timezone.now() - received > HELD_MAX

@@ -12,6 +12,10 @@ from mail.delivery.resolve import Kind, Resolution, our_domains
 # (with show_user_unknown_table_name = no): nobody can tell them apart.
 UNKNOWN = "550 5.1.1 User unknown"
 NOT_OURS = "550 5.7.1 We do not relay"
+# Enough new aliases for a day: a sender that means it comes back.
+FULL = "450 4.2.1 Mailbox unavailable, try again later"
+# What a client that guesses addresses is told.
+GUESSED = (UNKNOWN, FULL)
 RETURN_PATH = "550 5.7.1 This address accepts only bounces"
 # System incorrectly configured (RFC 3463 §3.4): the mail waits until the administrator has put it right.
 NOT_OURS_NOW = "451 4.3.5 This domain is not Anonmail's"
@@ -33,7 +37,7 @@ def verdict(resolution: Resolution, sender: str) -> Verdict:
     A block is counted within a second, so that the time of the answer does not reveal an alias.
     """
     match resolution.kind:
-        case Kind.FORWARD | Kind.REVERSE:
+        case Kind.FORWARD | Kind.REVERSE | Kind.NEW:
             # Who may write to a reverse address, only the message itself can prove.
             return Verdict(resolution)
         case Kind.ROLE if settings.MAIL_POSTMASTER:
@@ -42,6 +46,8 @@ def verdict(resolution: Resolution, sender: str) -> Verdict:
             return Verdict(resolution, RETURN_PATH if sender else None)
         case Kind.BLOCKED if resolution.alias_id is not None:
             blocks.count(resolution.alias_id, sender, resolution.contact_id)
+        case Kind.FULL:
+            return Verdict(resolution, FULL)
         case Kind.NOT_OURS:
             return Verdict(resolution, NOT_OURS)
     return Verdict(resolution, UNKNOWN)

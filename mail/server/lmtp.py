@@ -53,17 +53,18 @@ class LmtpHandler(SmtpHandler):
     ) -> str:
         """One line for each accepted recipient, in their order (RFC 2033 §4.2)."""
         message = self.message(session, envelope)
-        if len(envelope.resolutions) == 1:
-            return (await self.take(envelope.resolutions[0], message)).value
+        resolutions = [await self.made(each, message) for each in envelope.resolutions]
+        if len(resolutions) == 1:
+            return (await self.take(resolutions[0], message)).value
         # The same alias twice (with tags, say) is one delivery and two answers.
-        different = list(dict.fromkeys(envelope.resolutions))
+        different = list(dict.fromkeys(resolutions))
         if any(resolution.correspondent for resolution in different):
             # Of one alias, with different tags: what goes to it is sent once.
             answers = [await self.take(resolution, message) for resolution in different]
         else:
             answers = await asyncio.gather(*(self.take(resolution, message) for resolution in different))
         answer_of = dict(zip(different, answers, strict=True))
-        return "\r\n".join(answer_of[resolution].value for resolution in envelope.resolutions)
+        return "\r\n".join(answer_of[resolution].value for resolution in resolutions)
 
 
 class LmtpDoor(SmtpDoor):

@@ -8,7 +8,7 @@ from core.sparing_logs import warn_sparingly
 from mail.delivery import screening
 from mail.delivery.lookups import Lookups
 from mail.delivery.resolve import Kind, Resolution, is_in_our_domains
-from mail.delivery.verdict import UNKNOWN, verdict
+from mail.delivery.verdict import GUESSED, verdict
 from mail.server.limits import UnknownRecipientLimit, limited_client
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ TOO_MANY_UNKNOWN = "450 4.7.1 Too many unknown recipients, try again later"
 
 class Decision(NamedTuple):
     """The reply that refuses a recipient; None if Postfix should go on. `is_guess`: its client named an
-    unknown address. `resolution`: what a recipient that we have judged is."""
+    address that is no alias. `resolution`: what a recipient that we have judged is."""
 
     refusal: str | None = None
     is_guess: bool = False
@@ -43,7 +43,7 @@ def decide(resolution: Resolution, sender: str) -> Decision:
     ):
         # Other domains, and ordinary mailboxes beside aliases, are for Postfix's own maps to know.
         return Decision(is_guess=resolution.kind is Kind.UNKNOWN)
-    return Decision(found.refusal, found.refusal == UNKNOWN, found.resolution)
+    return Decision(found.refusal, found.refusal in GUESSED, found.resolution)
 
 
 async def answer_for(

@@ -22,10 +22,11 @@ from core.sparing_logs import warn_sparingly
 from mail.delivery.entries import Forgotten
 from mail.delivery.forward import Forwarder, recognised_by
 from mail.delivery.handover import Answer, Message, Said
+from mail.delivery.on_the_fly import made
 from mail.delivery.resolve import Kind, Resolution
 from mail.delivery.screening import recipient
 from mail.delivery.timer import Timer
-from mail.delivery.verdict import AWAY, UNKNOWN, Verdict, verdict
+from mail.delivery.verdict import AWAY, GUESSED, Verdict, verdict
 from mail.server import limits
 from mail.server.incoming import EndlessMessage, IncomingMessage
 
@@ -146,7 +147,7 @@ class SmtpHandler:
             warn_sparingly(logger, "recipient not resolved: %s", type(error).__name__)
             return AWAY
         if found.refusal:
-            if found.refusal == UNKNOWN:
+            if found.refusal in GUESSED:
                 self.unknown_limit.count(client)
             session.refused_recipients += 1
             if session.refused_recipients >= self.refused_max:
@@ -167,8 +168,8 @@ class SmtpHandler:
         self, server: "SmtpDoor", session: SmtpSession, envelope: SmtpEnvelope
     ) -> str:
         """Forward, and answer when the next hop has answered."""
-        resolution = envelope.resolutions[0]
         message = self.message(session, envelope)
+        resolution = await self.made(envelope.resolutions[0], message)
         await self.wait_until_forgotten(resolution.alias_id)
         answer = await self.take(resolution, message)
         if answer in (Answer.DONE, Answer.REFUSED) and resolution.kind in (Kind.FORWARD, Kind.ROLE):
@@ -187,6 +188,14 @@ class SmtpHandler:
             is_queued=self.is_queued,
             peer="" if self.is_queued else session.client,
         )
+
+    async def made(self, resolution: Resolution, message: Message) -> Resolution:
+        """What the recipient is now that the message has come."""
+        try:
+            return await made(self.forwarder.lookups, message, resolution)
+        except Exception as error:
+            warn_sparingly(logger, "alias not made: %s", type(error).__name__)
+            return resolution
 
     async def take(self, resolution: Resolution, message: Message) -> Answer | Said:
         """What became of the message for this recipient."""

@@ -34,7 +34,7 @@ def _may_be_recipient(key: str) -> bool:
 def _is_recipient(found: Resolution) -> bool:
     if found.kind is Kind.ROLE:
         return not found.is_shared and bool(settings.MAIL_POSTMASTER)
-    return found.kind in {Kind.FORWARD, Kind.RETURN_PATH, Kind.REVERSE}
+    return found.kind in {Kind.FORWARD, Kind.RETURN_PATH, Kind.REVERSE, Kind.NEW, Kind.FULL}
 
 
 class SocketmapDoor(QuestionDoor):

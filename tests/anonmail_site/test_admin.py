@@ -12,7 +12,8 @@ from django.urls import reverse
 
 from accounts.models import User
 from aliases.issuing import issue
-from aliases.models import Alias
+from aliases.models import Alias, NameSpace
+from aliases.spaces import give
 from contacts.book import add_contact
 from contacts.models import Contact
 from core.audit import AuditEntry
@@ -43,6 +44,7 @@ def admin_pages(user: User, alias: Alias, token: Token, grant: AccessGrant) -> l
     rows[FailedDelivery] = FailedDelivery.objects.create(alias=alias, event="bounce", status="5.1.1")
     rows[Hook], _secret = Hook.objects.make(owner=None, url="https://hooks.test/x", events=["alias.created"])
     rows[HookMessage] = write_test(rows[Hook])
+    rows[NameSpace] = give(domain=grant.domain, owner=user)
     rows[SiteFault] = SiteFault.objects.create(what="next hop: RCPT 530")
     rows[DestinationKey] = DestinationKey.objects.create(
         destination=EmailAddress.objects.get(user=user, primary=True), fingerprint="0" * 40, certificate=b""
@@ -106,6 +108,7 @@ def test_no_form_of_another_package_is_left_that_shows_secrets_or_breaks_rules()
         "Hook",
         "HookMessage",
         "DestinationKey",
+        "NameSpace",
     }
 
 

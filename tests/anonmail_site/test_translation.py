@@ -16,7 +16,7 @@ from django.utils.translation.template import templatize
 
 from accounts.models import User
 from aliases.issuing import issue
-from aliases.models import Alias
+from aliases.models import Alias, NameSpace
 from contacts.models import Contact
 from domains.models import Domain
 from tests.e2e.scenes import SCENES, Scene, set_stage
@@ -225,6 +225,7 @@ def test_every_page_is_german_for_who_reads_german() -> None:
     untranslated = untranslated_pattern()
     written = {alias.note for alias in Alias.objects.all()} | {token.name for token in Token.objects.all()}
     written |= {contact.name for contact in Contact.objects.all()}
+    written |= {" ".join(space.names.split()) for space in NameSpace.objects.all()}
     # What is wrong with a file is kept in the language of whoever had it checked.
     files = PendingImport.objects.all()
     written |= {problem.reason for pending in files for problem in pending.problems_in_order}

@@ -11,7 +11,8 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from accounts.models import Identity, User
 from aliases.issuing import issue
-from aliases.models import Alias, SenderDomain
+from aliases.models import Alias, NameSpace, SenderDomain
+from aliases.spaces import give
 from contacts.book import add_contact
 from contacts.models import Contact
 from domains.dkim_keys import make_keys
@@ -108,6 +109,11 @@ ROWS = {
     "hook-stop": (NO, NO, NO, True),
     "hook-remove": (OK, GONE, GONE, True),
     "hook-message-retry": (NO, NO, NO, True),
+    "name-space-list": (OK, OK, OK, False),
+    "name-space": (OK, GONE, GONE, True),
+    "name-space-switch": (NO, NO, NO, True),
+    "domain-spaces": (OK, GONE, OK, True),
+    "domain-space-take": (OK, GONE, OK, True),
     "domain-list": (OK, GONE, OK, False),
     "domain-access": (OK, GONE, OK, True),
     "domain-revoke": (OK, GONE, OK, True),
@@ -167,10 +173,12 @@ class Things:
     message: HookMessage
     identity: Identity
     rule: Rule
+    space: NameSpace
 
     def url(self, name: str) -> str:
         if name.startswith("domain-") and name != "domain-list":
             last = {"domain-revoke": self.grant.pk, "domain-dkim-drop": self.key.pk}
+            last["domain-space-take"] = self.space.pk
             return reverse(name, args=[self.grant.domain.name] + ([last[name]] if name in last else []))
         if name in {"alias-restore", "alias-remove"}:
             return reverse(name, args=[self.deleted.pk])
@@ -186,6 +194,8 @@ class Things:
             return reverse(name, args=[self.sender.pk])
         if name in {"failed-download", "failed-delete"}:
             return reverse(name, args=[self.failed.pk])
+        if name in {"name-space", "name-space-switch"}:
+            return reverse(name, args=[self.space.pk])
         if name == "hook-message-retry":
             return reverse(name, args=[self.message.pk])
         if name == "hook" or (name.startswith("hook-") and name not in {"hook-list", "hook-new"}):
@@ -224,6 +234,7 @@ def things(alice: User, mallory: User, root: User, example_com: Domain, other_or
         key=make_keys(other_org)[0],
         hook=hook,
         message=write_test(hook),
+        space=give(domain=other_org, owner=alice),
         identity=Identity.objects.create(user=alice, issuer="https://id.test", subject="alice"),
         rule=make_a_rule(alice, blocks=True),
     )
@@ -277,7 +288,10 @@ def test_nobody_who_is_signed_out_gets_anything(things: Things) -> None:
 
 
 def everything() -> list[list[Any]]:
-    return [list(model.objects.values()) for model in (Alias, EmailAddress, Token, Hook, HookMessage, Rule)]
+    return [
+        list(model.objects.values())
+        for model in (Alias, EmailAddress, Token, Hook, HookMessage, Rule, NameSpace)
+    ]
 
 
 def test_a_stranger_who_posts_changes_nothing(things: Things, mallory: User) -> None:
@@ -288,7 +302,7 @@ def test_a_stranger_who_posts_changes_nothing(things: Things, mallory: User) -> 
     ]
     before = everything()
 
-    for name in [*named, "domain-access", "domain-dns", "domain-dkim-make"]:
+    for name in [*named, "domain-access", "domain-dns", "domain-dkim-make", "domain-spaces"]:
         assert stranger.post(things.url(name)).status_code == 404, name
     stranger.post(reverse("alias-bulk"), {"action": "delete", "selected": [things.alias.pk]})
     stranger.post(reverse("alias-undo"), {"moment": things.deleted.deleted_at})

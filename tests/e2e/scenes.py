@@ -16,7 +16,8 @@ from accounts.organisation.emergency import emergency_link
 from accounts.organisation.sources import OpenIdProvider
 from accounts.password_links import password_link
 from aliases.issuing import issue
-from aliases.models import Admits, Alias, SenderAnswer, SenderDomain
+from aliases.models import Admits, Alias, NameSpace, SenderAnswer, SenderDomain
+from aliases.spaces import change, give, switch
 from contacts.book import add_contact
 from contacts.models import Contact
 from domains.dkim_keys import make_keys
@@ -249,6 +250,7 @@ def set_stage() -> Stage:
     change = AddressChange.objects.record(alice, AddressChange.Kind.ADDED, added, by_api=True)
     set_hooks(alice)
     set_rules(alice, second)
+    set_name_spaces(alice, newcomer, second, bucher)
     signed_in(alice, headers={"User-Agent": PHONE})
     Identity.objects.create(user=alice, issuer=PROVIDER.issuer, subject="alice", last_used=timezone.now())
     careful = User.objects.create_user("careful@example.com", "careful-password-1")
@@ -277,6 +279,21 @@ def set_rules(owner: User, second: EmailAddress) -> None:
 def rule_of(stage: Stage) -> int:
     """The first of alice's rules."""
     return Rule.objects.owned_by(stage.alice).in_order()[0].pk
+
+
+def set_name_spaces(owner: User, other: User, second: EmailAddress, domain: Domain) -> None:
+    """All names of one domain, and a suffix each for two people at another one."""
+    fly = give(domain=Domain.objects.create(name="fly.example", anonmail_enabled=True), owner=owner)
+    rules = [("bank*", owner.email), ("shop.*", second.email)]
+    change(fly, names="shop.*\nbank\n??-news", is_expression=False, key_word="k7", per_day=5, rules=rules)
+    switch(fly, True)
+    for person, suffix in ((owner, "alice"), (other, "newcomer")):
+        give(domain=domain, owner=person, suffix=suffix)
+
+
+def name_space(number: int) -> int:
+    """The key of alice's first (on) or second (off) name space."""
+    return NameSpace.objects.filter(owner__email="alice@example.com").order_by("pk")[number].pk
 
 
 def set_hooks(owner: User) -> None:
@@ -382,6 +399,17 @@ SCENES = [
     Scene("rule", "alice", lambda stage: f"/rules/{rule_of(stage)}/"),
     Scene("rule-remove", "alice", lambda stage: f"/rules/{rule_of(stage)}/remove/"),
     Scene("rule-try", "alice", lambda stage: "/rules/try/"),
+    Scene("name-spaces", "alice", lambda stage: "/aliases/on-the-fly/"),
+    Scene("name-spaces-empty", "outsider", lambda stage: "/aliases/on-the-fly/"),
+    Scene("name-space", "alice", lambda stage: f"/aliases/on-the-fly/{name_space(0)}/"),
+    Scene("name-space-off", "alice", lambda stage: f"/aliases/on-the-fly/{name_space(1)}/"),
+    Scene("domain-spaces", "root", lambda stage: "/domains/xn--bcher-kva.example/on-the-fly/"),
+    Scene("domain-spaces-none", "root", lambda stage: "/domains/example.com/on-the-fly/"),
+    Scene(
+        "domain-space-take",
+        "alice",
+        lambda stage: f"/domains/xn--bcher-kva.example/on-the-fly/{name_space(1)}/take/",
+    ),
     Scene("addresses", "alice", lambda stage: "/addresses/"),
     Scene("address-key", "alice", lambda stage: f"/addresses/{stage.second.pk}/key/"),
     Scene("address-key-none", "newcomer", lambda stage: f"/addresses/{own_address(stage.newcomer)}/key/"),

@@ -18,7 +18,8 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from aliases.issuing import issue
-from aliases.models import Alias, AliasPreferences
+from aliases.models import Alias, AliasPreferences, NameSpace
+from aliases.spaces import give
 from domains.models import Domain
 from mail.models import PausedDestination
 from tokens.models import Token
@@ -302,6 +303,38 @@ def test_domains_are_those_that_i_may_use(
         ("example.com", 1),
         ("shared.org", 0),
     ]
+
+
+def test_a_catch_all_is_switched_by_whoever_has_all_names(
+    alice: User, mallory: User, other_org: Domain, example_com: Domain, api: Api
+) -> None:
+    mine, others = give(domain=other_org, owner=alice), give(domain=example_com, owner=alice, suffix="alice")
+    theirs = give(domain=Domain.objects.create(name="theirs.test", anonmail_enabled=True), owner=mallory)
+    client = api(alice)
+    before = client.get("/api/custom_domains").json()["custom_domains"]
+    url = f"/api/custom_domains/{other_org.pk}"
+
+    answer = client.patch(url, {"catch_all": True}, format="json")
+
+    assert answer.status_code == 200
+    assert [(row["domain_name"], row["catch_all"]) for row in before] == [
+        ("example.com", False),
+        ("other.org", False),
+    ]
+    assert answer.json()["custom_domain"] == before[1] | {"catch_all": True}
+    after = client.get("/api/custom_domains").json()["custom_domains"]
+    assert [row["catch_all"] for row in after] == [False, True]
+    assert NameSpace.objects.making().get() == mine
+    assert client.patch(url, {"catch_all": False}, format="json").json()["custom_domain"] == before[1]
+    # A suffix is no catch-all, and another's or nobody's domain does not answer otherwise.
+    for key in (others.domain_id, theirs.domain_id, 999):
+        refused = client.patch(f"/api/custom_domains/{key}", {"catch_all": True}, format="json")
+        assert refused.status_code == 403
+    for body in ({}, {"name": "x"}, {"catch_all": None}):
+        assert client.patch(url, body, format="json").status_code == 403
+    for wrong in ("yes", 1, []):
+        assert client.patch(url, {"catch_all": wrong}, format="json").status_code == 400
+    assert not NameSpace.objects.making().exists()
 
 
 def test_exports(alice: User, root: User, api: Api) -> None:
