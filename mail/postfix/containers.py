@@ -126,6 +126,18 @@ class Mailcow(Server):
         }
 
 
+# Dovecot's quota service would refuse aliases as unknown users. Who is unknown, Postfix knows.
+_QUOTA = (
+    "quota=/etc/dovecot/conf.d/90-quota.conf",
+    "if [ -f $quota ] && ! grep -q quota_status_nouser $quota; then",
+    "  form='%s\\n'",
+    "  # Dovecot 2.3 has it among the settings of plugins.",
+    "  if grep -q '^plugin' $quota; then form='plugin {\\n  %s\\n}\\n'; fi",
+    "  printf \"$form\" 'quota_status_nouser = DUNNO' >> $quota",
+    "fi",
+)
+
+
 class DockerMailserver(Server):
     """A new container runs user-patches.sh before it starts Postfix, after all that its settings change."""
 
@@ -151,7 +163,11 @@ class DockerMailserver(Server):
             else:
                 own = shlex.quote(", ".join(parameter.own_entries))
                 lines.append(f"  prepend {parameter.name} {own}")
-        lines += ["fi", f"chgrp -R postfix {self.shared_inside} && chmod 2750 {self.shared_inside}"]
+        lines += [
+            "fi",
+            *_QUOTA,
+            f"chgrp -R postfix {self.shared_inside} && chmod 2750 {self.shared_inside}",
+        ]
         return {script: _with_ours(script, "\n".join(lines))}
 
 
