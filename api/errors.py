@@ -34,7 +34,7 @@ SENTENCES = {
 CRASHED = _("Something went wrong on our side. It is logged; try again later.")
 
 # addy.io's calls; its clients read `message`, and know this word for a key that does not fit.
-_ADDY = re.compile(r"/+api/+v1(/|$)")
+_ADDY = re.compile(r"/+api/+(v1(/|$)|auth/+(logout|delete-account|verify)/*$)")
 UNAUTHENTICATED = "Unauthenticated."
 
 

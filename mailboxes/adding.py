@@ -94,10 +94,13 @@ def confirm_address(user: User, address: EmailAddress) -> None:
     send_change(change)
 
 
-def send_verification(request: HttpRequest, address: EmailAddress) -> None:
-    """Send the mail that verifies the address. Raises MailAway; then it counts against no limit."""
+def send_verification(request: HttpRequest, address: EmailAddress) -> bool:
+    """Send the mail that verifies the address, and return whether it was: not if one was sent just now.
+
+    Raises MailAway; then it counts against no limit.
+    """
     try:
-        send_verification_email_to_address(request, address)
+        return bool(send_verification_email_to_address(request, address))
     except OSError as error:
         ratelimit.clear(request, action="confirm_email", key=address.email)
         raise MailAway(error) from error

@@ -15,7 +15,7 @@ from api.answers import Answer
 from api.errors import NotOffered
 from api.views import ApiView, Rights
 from core.mails import absolute_url
-from tokens.scopes import Scope
+from tokens.scopes import ANY_TOKEN, Scope
 
 NOTHING = {"type": "array", "items": {"type": "object"}, "maxItems": 0}
 
@@ -70,3 +70,14 @@ class OneAttachedRecipientsOnly(AliasView):
     def delete(self, request: Request, uuid: UUID) -> Answer:
         self.alias(uuid)
         return Answer(status=204)
+
+
+class DeleteAccount(ApiView):
+    scope = ANY_TOKEN
+
+    @AddyCall("Delete the account: refused", refuses=(403,))
+    def post(self, request: Request) -> Answer:
+        raise NotOffered(
+            gettext("No token can delete your account. Delete it on the web page: %(url)s")
+            % {"url": absolute_url("account-delete")}
+        )

@@ -1,4 +1,4 @@
-"""addy.io's calls about an account: its domains, its token, its figures, its recipients."""
+"""addy.io's calls about an account: its domains, its token, its figures."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, cast
@@ -6,7 +6,6 @@ from uuid import UUID
 
 from allauth.account.models import EmailAddress
 from django.db.models import Count, Q, Sum
-from django.utils.translation import gettext
 from rest_framework.request import Request
 
 from accounts.models import User
@@ -15,13 +14,10 @@ from aliases.choosing import Choice, choose
 from aliases.issuing import NEEDS_SUFFIX, needs_suffix
 from aliases.models import Alias, AliasPreferences
 from api.addy import objects
-from api.addy.ids import public_id, public_ids
-from api.addy.inputs import ChoiceField, Query
+from api.addy.ids import public_id
 from api.addy.schema import AddyCall
 from api.answers import Answer
-from api.errors import NotFound
-from api.listing import with_key
-from api.schema import EXAMPLES, Call
+from api.schema import EXAMPLES
 from api.views import ApiView
 from domains.models import Domain
 from rules.models import RULES_MAX
@@ -250,53 +246,10 @@ class AccountDetails(AccountView):
 class SignOut(ApiView):
     scope = ANY_TOKEN
 
-    @Call("Revoke the token that this is called with (addy.io's apps)", status=204, dialect="addy.io")
+    @AddyCall("Revoke the token that this is called with (addy.io's apps)", status=204)
     def post(self, request: Request) -> Answer:
         self.token.revoke()
         return Answer(status=204)
-
-
-def counted(rows: Any) -> Any:
-    """The same addresses, and the `number` of aliases that forward to each; the primary one first."""
-    present = Count("alias_links", filter=Q(alias_links__alias__deleted_at=None))
-    return rows.annotate(number=present).order_by("-primary", "pk")
-
-
-def no_recipient() -> NotFound:
-    return NotFound(gettext("There is no such recipient."))
-
-
-def recipient_of(user: User, uuid: UUID | None) -> EmailAddress:
-    """The user's address of this public id, with its key. Raises NotFound."""
-    for row in with_key(EmailAddress.objects.filter(user=user)):
-        if uuid in public_ids("recipient", row.pk):
-            found: EmailAddress = row
-            return found
-    raise no_recipient()
-
-
-class RecipientQuery(Query):
-    filter_verified = ChoiceField("true", "false", help_text="Only those that are verified, or not.")
-
-
-class Recipients(AccountView):
-    @AddyCall(
-        "Your own addresses",
-        {"data": list[objects.CountedRecipientObject]},
-        parameters=[RecipientQuery],
-        refuses=(422,),
-    )
-    def get(self, request: Request) -> Answer:
-        rows: Any = with_key(EmailAddress.objects.filter(user=self.caller))
-        if verified := RecipientQuery.read(self.query)["filter[verified]"]:
-            rows = rows.filter(verified=verified == "true")
-        return Answer({"data": [objects.counted_recipient_object(row, self.caller) for row in counted(rows)]})
-
-
-class OneRecipient(AccountView):
-    @AddyCall("One of your own addresses", {"data": objects.RecipientObject})
-    def get(self, request: Request, uuid: UUID) -> Answer:
-        return Answer({"data": objects.recipient_object(recipient_of(self.caller, uuid), self.caller)})
 
 
 class AppVersion(ApiView):

@@ -38,16 +38,16 @@ class FailedDeliveryObject(TypedDict):
     recipient_email: str | None
     alias_id: UUID
     alias_email: str
-    bounce_type: str | None
-    remote_mta: str | None
+    bounce_type: str
+    remote_mta: str
     sender: str | None
     destination: str | None
     ir_dedupe_key: str | None
     type: str
     email_type: str
     email_type_text: str
-    status: str | None
-    code: str | None
+    status: str
+    code: str
     is_stored: bool
     quarantined: bool
     resent: bool
@@ -57,7 +57,10 @@ class FailedDeliveryObject(TypedDict):
 
 
 def failed_object(failed: FailedDelivery, owner: User) -> FailedDeliveryObject:
-    """A failed delivery. `is_stored`: the message is kept, and can be sent again."""
+    """A failed delivery. `is_stored`: the message is kept, and can be sent again.
+
+    addy.io's app for iOS shows no list if one of the texts that it knows in each is null: they are "".
+    """
     destination, moment = failed.destination, stamp(failed.moment)
     contact = failed.contact.address if failed.is_reply and failed.contact else None
     return {
@@ -67,16 +70,16 @@ def failed_object(failed: FailedDelivery, owner: User) -> FailedDeliveryObject:
         "recipient_email": destination.email if destination else None,
         "alias_id": failed.alias.uuid,
         "alias_email": failed.alias.address,
-        "bounce_type": BOUNCE_TYPES.get(failed.status[:1]),
-        "remote_mta": None,
+        "bounce_type": BOUNCE_TYPES.get(failed.status[:1], ""),
+        "remote_mta": "",
         "sender": failed.alias.address if contact else failed.sender or None,
         "destination": destination.email if destination else contact,
         "ir_dedupe_key": None,
         "type": "outbound",
         "email_type": "R" if contact else "F",
         "email_type_text": "Reply" if contact else "Forward",
-        "status": failed.status or None,
-        "code": failed.reason or None,
+        "status": failed.status,
+        "code": failed.reason,
         "is_stored": failed.kept is not None,
         "quarantined": False,
         "resent": False,

@@ -3,43 +3,25 @@
 from collections.abc import Callable
 from uuid import UUID
 
-from django.utils.translation import gettext
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
 
-from api.addy import objects
-from api.addy.account import AccountView, counted, no_recipient, recipient_of
-from api.addy.inputs import EXAMPLE_RECIPIENT_ID, IdField, Input, RequiredTextField
+from api.addy.inputs import Input, RequiredTextField
+from api.addy.recipients import COUNTED, RecipientId, RecipientView, recipient_of
 from api.addy.schema import AddyCall
 from api.answers import Answer
 from api.errors import NotOffered, Unprocessable
-from api.listing import with_key
 from core.exceptions import RateLimited, RuleError
 from mail.encryption.keys import give_key, remove_key, use_key
 from mail.models import DestinationKey
-from tokens.scopes import Scope
-
-ONE = {"data": objects.CountedRecipientObject}
 
 
 class KeyData(Input):
     key_data = RequiredTextField(initial="-----BEGIN PGP PUBLIC KEY BLOCK-----…")
 
 
-class RecipientId(Input):
-    id = IdField(initial=EXAMPLE_RECIPIENT_ID)
-
-
-class KeyView(AccountView):
-    scope = Scope.MANAGE
-
-    def shown(self, key: int) -> Answer:
-        """The caller's address of this key, as it is now."""
-        row = counted(with_key(self.caller.emailaddress_set.filter(pk=key))).first()
-        if row is None:
-            raise no_recipient()
-        return Answer({"data": objects.counted_recipient_object(row, self.caller)})
-
+class KeyView(RecipientView):
     def key(self, uuid: UUID | None) -> DestinationKey | None:
         """The key of the caller's address of this id, None if that has none. Raises NotFound."""
         address = recipient_of(self.caller, uuid)
@@ -50,7 +32,7 @@ class KeyView(AccountView):
 class RecipientKey(KeyView):
     @AddyCall(
         "Encrypt mail to one of your addresses, to this OpenPGP key",
-        ONE,
+        COUNTED,
         takes=KeyData,
         refuses=(404, 422, 429),
     )
@@ -73,11 +55,11 @@ class RecipientKey(KeyView):
 
 def switch(
     apply: Callable[[DestinationKey, bool], None], what: str, refusal: object
-) -> tuple[type[KeyView], type[KeyView]]:
+) -> tuple[type[RecipientView], type[RecipientView]]:
     """The views that switch something about a key on, and off. `refusal`: why not, without a key."""
 
     class On(KeyView):
-        @AddyCall(f"{what}, from now on", ONE, takes=RecipientId, refuses=(404, 422))
+        @AddyCall(f"{what}, from now on", COUNTED, takes=RecipientId, refuses=(404, 422))
         def post(self, request: Request) -> Answer:
             key = self.key(RecipientId.read(self.fields)["id"])
             if key is None:
@@ -103,24 +85,34 @@ def _hide_subject(key: DestinationKey, is_on: bool) -> None:  # noqa: FBT001
     use_key(key, hides_subject=is_on)
 
 
-class Inline(KeyView):
-    @AddyCall("Encrypt a message's text alone: refused", takes=RecipientId, refuses=(403, 404, 422))
-    def post(self, request: Request) -> Answer:
-        recipient_of(self.caller, RecipientId.read(self.fields)["id"])
-        raise NotOffered(gettext("This server encrypts whole messages (PGP/MIME), and not their text alone."))
+def absent(what: str, refusal: Promise) -> tuple[type[RecipientView], type[RecipientView]]:
+    """The same for what this server does not do: on is refused with this sentence, off changes nothing."""
+
+    class On(RecipientView):
+        @AddyCall(f"{what}: refused", takes=RecipientId, refuses=(403, 404, 422))
+        def post(self, request: Request) -> Answer:
+            recipient_of(self.caller, RecipientId.read(self.fields)["id"])
+            raise NotOffered(str(refusal))
+
+    class Off(RecipientView):
+        @AddyCall(f"{what}, no longer: nothing changes", status=204, refuses=(404,))
+        def delete(self, request: Request, uuid: UUID) -> Answer:
+            recipient_of(self.caller, uuid)
+            return Answer(status=204)
+
+    return On, Off
 
 
-class NotInline(KeyView):
-    @AddyCall("Encrypt a message's text alone, no longer: nothing changes", status=204, refuses=(404,))
-    def delete(self, request: Request, uuid: UUID) -> Answer:
-        recipient_of(self.caller, uuid)
-        return Answer(status=204)
-
-
+_LEFT_ALONE = _("This server forwards OpenPGP keys and signatures as they came.")
 _NO_KEY = _("This recipient has no OpenPGP key. Add one first.")
 # By the beginning of the path.
-SWITCHES: dict[str, tuple[type[KeyView], type[KeyView]]] = {
+SWITCHES: dict[str, tuple[type[RecipientView], type[RecipientView]]] = {
     "encrypted": switch(_use, "Encrypt mail to one of your addresses", _NO_KEY),
     "protected-headers": switch(_hide_subject, "Hide the subject of what is encrypted", _NO_KEY),
-    "inline-encrypted": (Inline, NotInline),
+    "inline-encrypted": absent(
+        "Encrypt a message's text alone",
+        _("This server encrypts whole messages (PGP/MIME), and not their text alone."),
+    ),
+    "remove-pgp-keys": absent("Take keys out of forwarded mail", _LEFT_ALONE),
+    "remove-pgp-signatures": absent("Take signatures off forwarded mail", _LEFT_ALONE),
 }

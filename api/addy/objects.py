@@ -71,7 +71,7 @@ class CountedRecipientObject(RecipientObject):
 
 
 def counted_recipient_object(address: Any, owner: User) -> CountedRecipientObject:
-    """The same, with the `number` of aliases that api.addy.account.counted has found."""
+    """The same, with the `number` of aliases that api.addy.recipients.counted has found."""
     return {**recipient_object(address, owner), "aliases_count": address.number}
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import register_converter
 
-from api.addy import absent, account, aliases, blocklist, bulk, failed, keys, rules
+from api.addy import absent, account, aliases, blocklist, bulk, charts, failed, keys, recipients, rules
 from api.addy.ids import UUIDInAnyCase
 from api.views import route
 
@@ -10,6 +10,7 @@ register_converter(UUIDInAnyCase, "id")
 
 urlpatterns = [
     route("auth/logout", account.SignOut, "addy-logout"),
+    route("auth/delete-account", absent.DeleteAccount, "addy-delete-account"),
     route("v1/aliases", aliases.Aliases, "addy-aliases"),
     route("v1/aliases/<id:uuid>", aliases.OneAlias, "addy-alias"),
     route("v1/aliases/<id:uuid>/restore", aliases.Restore, "addy-alias-restore"),
@@ -43,13 +44,17 @@ urlpatterns = [
     route("v1/domain-options", account.DomainOptions, "addy-domain-options"),
     route("v1/api-token-details", account.TokenDetails, "addy-token-details"),
     route("v1/account-details", account.AccountDetails, "addy-account-details"),
-    route("v1/recipients", account.Recipients, "addy-recipients"),
-    route("v1/recipients/<id:uuid>", account.OneRecipient, "addy-recipient"),
+    route("v1/recipients", recipients.Recipients, "addy-recipients"),
+    route("v1/recipients/<id:uuid>", recipients.OneRecipient, "addy-recipient"),
+    route("v1/recipients/email/resend", recipients.ResentVerification, "addy-recipient-resend"),
+    route("v1/allowed-recipients", recipients.AllowedRecipients, "addy-allowed-recipients"),
+    route("v1/allowed-recipients/<id:uuid>", recipients.AllowedRecipient, "addy-allowed-recipient"),
     route("v1/recipient-keys/<id:uuid>", keys.RecipientKey, "addy-recipient-key"),
     *(
         route(f"v1/{name}-recipients{one}", view, f"addy-{name}-recipient{'s' if not one else ''}")
         for name, views in keys.SWITCHES.items()
         for one, view in zip(("", "/<id:uuid>"), views, strict=True)
     ),
+    route("v1/chart-data", charts.ChartData, "addy-chart-data"),
     route("v1/app-version", account.AppVersion, "addy-app-version"),
 ]

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 
 from accounts.local_passwords import is_signup_open, takes_passwords
 from api.answers import Answer
-from api.errors import BadInput, NeedSudo, NotOffered
+from api.errors import BadInput, NeedSudo, NotOffered, Unprocessable
 from api.inputs import Input
 from api.schema import Call
 from api.simplelogin.inputs import Address, AddressAndCode, AddressAndPassword, Password
@@ -40,12 +40,23 @@ def refused(
 
 
 class Register(SignInView):
-    @Call("Make an account: refused", takes=AddressAndPassword, refuses=(400,), needs_key=False)
+    """SimpleLogin's path and addy.io's, whose apps alone send a user name."""
+
+    speaks_addy = False
+
+    @Call(
+        "Make an account: refused (400; 422 with `username`, to addy.io's apps)",
+        takes=AddressAndPassword,
+        refuses=(400,),
+        needs_key=False,
+    )
     def post(self, request: Request) -> Answer:
+        self.speaks_addy = "username" in self.fields
         sentence = _("Only an admin can create accounts on this server.")
         if is_signup_open():
             sentence = _("Make your account on the web page: %(url)s")
-        raise BadInput(str(sentence) % {"url": absolute_url("account_signup")})
+        words = str(sentence) % {"url": absolute_url("account_signup")}
+        raise Unprocessable("username", words) if self.speaks_addy else BadInput(words)
 
 
 SIGN_IN = "account_login"

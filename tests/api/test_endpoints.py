@@ -39,6 +39,7 @@ LIST = "/api/v2/aliases?page_id=0"
 ADDY = "/api/v1"
 
 
+SWITCHES = ("encrypted", "protected-headers", "inline-encrypted", "remove-pgp-keys", "remove-pgp-signatures")
 # Every URL of the API: its path, and each method with a body that it takes. A new one needs a line here.
 URLS: dict[str, tuple[str, dict[str, Any]]] = {
     "api-alias-random": ("/api/alias/random/new", {"POST": {"note": "x"}}),
@@ -124,19 +125,27 @@ URLS: dict[str, tuple[str, dict[str, Any]]] = {
     "addy-domain-options": (f"{ADDY}/domain-options", {"GET": None}),
     "addy-token-details": (f"{ADDY}/api-token-details", {"GET": None}),
     "addy-account-details": (f"{ADDY}/account-details", {"GET": None}),
-    "addy-recipients": (f"{ADDY}/recipients", {"GET": None}),
-    "addy-recipient": (f"{ADDY}/recipients/{{recipient}}", {"GET": None}),
+    "addy-delete-account": ("/api/auth/delete-account", {"POST": {"password": "x"}}),
+    "addy-chart-data": (f"{ADDY}/chart-data", {"GET": None}),
+    "addy-recipients": (f"{ADDY}/recipients", {"GET": None, "POST": {"email": "x@home.test"}}),
+    "addy-recipient": (f"{ADDY}/recipients/{{recipient}}", {"GET": None, "DELETE": None}),
+    "addy-recipient-resend": (
+        f"{ADDY}/recipients/email/resend",
+        {"POST": {"recipient_id": "{unverified}"}},
+    ),
+    "addy-allowed-recipients": (f"{ADDY}/allowed-recipients", {"POST": {"id": "{recipient}"}}),
+    "addy-allowed-recipient": (f"{ADDY}/allowed-recipients/{{recipient}}", {"DELETE": None}),
     "addy-recipient-key": (
         f"{ADDY}/recipient-keys/{{recipient}}",
         {"PATCH": {"key_data": PUBLIC_KEY}, "DELETE": None},
     ),
     **{
         f"addy-{word}-recipients": (f"{ADDY}/{word}-recipients", {"POST": {"id": "{recipient}"}})
-        for word in ("encrypted", "protected-headers", "inline-encrypted")
+        for word in SWITCHES
     },
     **{
         f"addy-{word}-recipient": (f"{ADDY}/{word}-recipients/{{recipient}}", {"DELETE": None})
-        for word in ("encrypted", "protected-headers", "inline-encrypted")
+        for word in SWITCHES
     },
     "addy-app-version": (f"{ADDY}/app-version", {"GET": None}),
 }
@@ -148,8 +157,11 @@ STATUS = {
     "/api/custom_domains/1/trash": 403,
     "/api/auth/login": 400,
     "/api/auth/logout": 204,
+    "/api/auth/delete-account": 403,
     f"{ADDY}/attached-recipients-only": 403,
     f"{ADDY}/inline-encrypted-recipients": 403,
+    f"{ADDY}/remove-pgp-keys-recipients": 403,
+    f"{ADDY}/remove-pgp-signatures-recipients": 403,
     "/api/auth/mfa": 400,
     "/api/api_key": 440,
     "/api/sudo": 403,
@@ -183,7 +195,11 @@ def named(alias: Alias, home: EmailAddress) -> dict[str, Any]:
     DestinationKey.objects.update_or_create(destination=home, defaults=facts)
     assert alias.owner is not None
     rule = make_a_rule(alias.owner, blocks=True)
+    # The mail that verifies an address is not sent twice in a few minutes.
+    number = EmailAddress.objects.count()
+    new = EmailAddress.objects.create(user=alias.owner, email=f"new{number}@home.test")
     return {
+        "unverified": public_id("recipient", new.pk),
         "id": alias.pk,
         "uuid": alias.uuid,
         "mailbox": home.pk,
@@ -217,6 +233,7 @@ def test_every_url_works_with_a_key_and_needs_one(
         ("POST", "/api/mailboxes"),
         ("POST", "/api/aliases/{id}/contacts?page_id=0"),
         ("POST", f"{ADDY}/aliases"),
+        ("POST", f"{ADDY}/recipients"),
         ("POST", f"{ADDY}/blocklist"),
         ("POST", f"{ADDY}/rules"),
         ("POST", f"{ADDY}/blocklist/store/bulk"),
@@ -225,19 +242,19 @@ def test_every_url_works_with_a_key_and_needs_one(
     if method == "POST" and path in NOTHING_TO_ADD:
         expected = 403
     if path.startswith(ADDY) and method == "DELETE":
-        expected = 204
+        expected = 403 if "allowed-recipients" in path else 204
     alias = issue(owner=alice, destinations=[alice.email, home.email])
     names = named(alias, home)
     path = path.format(**names)
-    text = re.sub(
-        r"\{(uuid|blocked|recipient|rule)\}", lambda found: str(names[found[1]]), json.dumps(body or {})
-    )
+    known = r"\{(uuid|blocked|recipient|unverified|rule)\}"
+    text = re.sub(known, lambda found: str(names[found[1]]), json.dumps(body or {}))
 
     refused = APIClient().generic(method, path, text, "application/json")
     answer = api(alice).generic(method, path, text, "application/json")
 
     assert refused.status_code == 401
-    words = {"message": "Unauthenticated."} if path.startswith(ADDY) else {"error": str(WRONG_CREDENTIALS)}
+    is_addys = path.startswith((ADDY, "/api/auth/"))
+    words = {"message": "Unauthenticated."} if is_addys else {"error": str(WRONG_CREDENTIALS)}
     assert refused.json() == words
     assert answer.status_code == expected
     if expected == 204:

@@ -53,6 +53,7 @@ CREATE = {
 }
 ACTIVITY = {
     ("GET", f"{ADDY}/blocklist"),
+    ("GET", f"{ADDY}/chart-data"),
     ("GET", f"{ADDY}/failed-deliveries"),
     ("GET", f"{ADDY}/failed-deliveries/{{failed}}"),
     ("GET", f"{ADDY}/failed-deliveries/{{failed}}/download"),
@@ -67,6 +68,7 @@ ANY = {
     ("GET", "/api/user_info"),
     ("GET", "/api/logout"),
     ("POST", "/api/auth/logout"),
+    ("POST", "/api/auth/delete-account"),
     ("POST", "/api/api_key"),
     ("PATCH", "/api/sudo"),
     ("DELETE", "/api/user"),

@@ -35,6 +35,7 @@ BODIES: dict[Call, dict[str, Any]] = {
     },
     ("POST", "/api/aliases/:id/contacts"): {"contact": "x{number}@shop.test"},
     ("POST", "/api/mailboxes"): {"email": "x{number}@home.test"},
+    ("POST", "/api/v1/recipients"): {"email": "x{number}@home.test"},
     ("POST", "/api/v2/alias/custom/new"): {"alias_prefix": "x{number}", "signed_suffix": "{suffix}"},
     ("PUT", "/api/aliases/:id"): {"note": "x", "mailbox_ids": ["{mailbox}"]},
     ("DELETE", "/api/mailboxes/:id"): {"transfer_aliases_to": "{primary}"},
@@ -61,7 +62,11 @@ REFUSED = {
     "/api/v1/usernames",
     "/api/v1/domains",
     "/api/v1/attached-recipients-only",
+    "/api/auth/delete-account",
+    "/api/v1/allowed-recipients/:id",
     "/api/v1/inline-encrypted-recipients",
+    "/api/v1/remove-pgp-keys-recipients",
+    "/api/v1/remove-pgp-signatures-recipients",
     "/api/v1/failed-deliveries/:id/download",
 }
 DELETED_FIRST = {"/api/v1/aliases/:id/restore", "/api/v1/aliases/restore/bulk"}

@@ -1,10 +1,13 @@
-"""addy.io's phone apps: they stop where a field that they know is missing, null, or of another kind.
+"""addy.io's phone apps and extension: they stop where a field that they know is missing, null, or otherwise.
 
 What they ask for at the start and every day, and the fields that they read, by their public sources
-(Android 6.2.1, iOS 2.3.5).
+(Android 6.2.1, iOS 2.3.5, the extension 3.0.3).
 """
 
+import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +17,11 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
+from contacts.models import Contact
 from domains.models import Domain
+from mail.models import Activity
+from tests.api.addy.calls import NOBODY
+from tests.api.test_statements import EXPECTED
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db
@@ -79,6 +86,52 @@ ALIAS: dict[str, type] = {
     "created_at": str,
     "updated_at": str,
 }
+FAILED: dict[str, type] = {
+    "id": str,
+    "user_id": str,
+    "bounce_type": str,
+    "remote_mta": str,
+    "type": str,
+    "email_type": str,
+    "email_type_text": str,
+    "status": str,
+    "code": str,
+    "is_stored": bool,
+    "quarantined": bool,
+    "resent": bool,
+    "attempted_at": str,
+    "created_at": str,
+    "updated_at": str,
+}
+BLOCKED: dict[str, type] = {
+    "id": str,
+    "user_id": str,
+    "value": str,
+    "type": str,
+    "created_at": str,
+    "updated_at": str,
+}
+# What may be null, but nothing else.
+NULLABLE: dict[str, dict[str, type]] = {
+    "alias": {
+        **dict.fromkeys(("aliasable_id", "aliasable_type", "extension", "description", "from_name"), str),
+        **dict.fromkeys(("last_forwarded", "last_blocked", "last_replied", "last_sent", "deleted_at"), str),
+    },
+    "recipient": {"fingerprint": str, "email_verified_at": str, "aliases_count": int},
+    "failed": dict.fromkeys(
+        (
+            "recipient_id",
+            "recipient_email",
+            "alias_id",
+            "alias_email",
+            "sender",
+            "destination",
+            "ir_dedupe_key",
+        ),
+        str,
+    ),
+    "blocked": {"blocked": int, "last_blocked": str},
+}
 META: dict[str, type] = {
     "current_page": int,
     "last_page": int,
@@ -98,6 +151,16 @@ OPTIONS: dict[str, type] = {
 def wrong(told: dict[str, Any], needed: dict[str, type]) -> dict[str, Any]:
     """The fields that are not of the kind that the apps read."""
     return {name: told.get(name) for name, kind in needed.items() if type(told.get(name)) is not kind}
+
+
+def odd(told: dict[str, Any], what: str) -> dict[str, Any]:
+    """The fields that may be null and are something else that the apps do not read."""
+    kinds = NULLABLE[what]
+    return {
+        name: told[name]
+        for name in kinds
+        if told.get(name) is not None and type(told[name]) is not kinds[name]
+    }
 
 
 def test_the_version_is_the_one_that_both_apps_ask_for(alice: User, api: Api) -> None:
@@ -170,6 +233,7 @@ def test_what_the_app_sends_makes_lists_and_changes_an_alias(alice: User, api: A
     assert wrong(alias, ALIAS) == wrong(shown, ALIAS) == {}
     assert [row["email"] for row in listed.json()["data"]] == [alias["email"]]
     assert wrong(listed.json()["meta"], META) == {}
+    assert odd(alias, "alias") == odd(shown, "alias") == odd(alias["recipients"][0], "recipient") == {}
     assert wrong(alias["recipients"][0], RECIPIENT) == {}
     assert changed.json()["data"]["description"] == "x"
 
@@ -236,6 +300,126 @@ def test_who_may_reply_is_refused_for_an_own_alias_alone(alice: User, root: User
 
     assert ask(mine) == (403, 204)
     assert ask(theirs) == (404, 404)
+
+
+def test_what_failed_is_shown_even_if_nothing_is_known_of_it(alice: User, api: Api) -> None:
+    Activity.objects.create(alias=issue(owner=alice), event="bounce")
+
+    (row,) = api(alice).get("/api/v1/failed-deliveries?page[size]=25&page[number]=1").json()["data"]
+
+    assert wrong(row, FAILED) == odd(row, "failed") == {}
+
+
+def test_what_is_blocked_is_shown_and_blocked_as_the_apps_do(alice: User, api: Api) -> None:
+    alias = issue(owner=alice)
+    Contact.objects.create(alias=alias, address="spam@shop.test", reverse_address="r@example.com")
+    client = api(alice)
+
+    made = client.post("/api/v1/blocklist", {"type": "email", "value": "spam@shop.test"}, format="json")
+    (row,) = client.get("/api/v1/blocklist?page[size]=100&page[number]=1&filter[search]=spam").json()["data"]
+
+    assert made.status_code == 201
+    for entry in (made.json()["data"], row):
+        assert wrong(entry, BLOCKED) == odd(entry, "blocked") == {}
+
+
+@pytest.mark.parametrize("deed", ["deactivate", "activate", "pin", "unpin", "delete", "restore", "forget"])
+def test_a_bulk_call_tells_which_and_a_sentence(alice: User, api: Api, deed: str) -> None:
+    alias = issue(owner=alice)
+    if deed == "activate":
+        alias.disable()
+    if deed == "restore":
+        alias.soft_delete()
+    if deed == "unpin":
+        alias.edit(pinned=True)
+
+    told = api(alice).post(f"/api/v1/aliases/{deed}/bulk", {"ids": [str(alias.uuid)]}, format="json").json()
+
+    assert told["ids"] == [str(alias.uuid)]
+    assert isinstance(told["message"], str)
+
+
+def test_the_app_cannot_make_an_account_or_delete_one_and_says_why(alice: User, api: Api) -> None:
+    client = APIClient()
+    sent = {"username": "eve", "email": "eve@home.test", "password": "eve-password-1", "device_name": "x"}
+
+    register = client.post("/api/auth/register", sent, format="json")
+    verify = client.post("/api/auth/verify/?id=1&hash=x")
+    deletion = api(alice).post("/api/auth/delete-account", {"password": "alice-password-1"}, format="json")
+
+    assert register.status_code == 422
+    assert register.json()["message"] == "Only an admin can create accounts on this server."
+    assert (verify.status_code, set(verify.json())) == (404, {"message"})
+    assert deletion.status_code == 403
+    assert re.fullmatch(
+        r"No token can delete your account\. Delete it on the web page: https?://\S+/account/delete/",
+        deletion.json()["message"],
+    )
+    assert User.objects.filter(pk=alice.pk).exists()
+    assert not User.objects.filter(email="eve@home.test").exists()
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b"\xff"])
+def test_making_an_account_with_what_is_no_json_is_refused(body: bytes) -> None:
+    answer = APIClient().generic("POST", "/api/auth/register", body, "application/json")
+
+    assert (answer.status_code, set(answer.json())) == (400, {"error"})
+
+
+def test_the_extensions_day(alice: User, api: Api, home: EmailAddress) -> None:
+    client = api(alice)
+    client.credentials(HTTP_X_REQUESTED_WITH="XMLHttpRequest", HTTP_X_REQUESTED_FROM="browser-extension")
+    EmailAddress.objects.create(user=alice, email="new@home.test")
+    quick = {"domain": "example.com", "local_part": "", "format": "random_characters", "recipient_ids": []}
+
+    recipients = client.get("/api/v1/recipients?filter[verified]=true&alias_count=false").json()["data"]
+    alias = client.post("/api/v1/aliases", quick, format="json").json()["data"]
+    # Its three filters are empty for "all", and the search is until it has three letters.
+    listed = client.get(
+        "/api/v1/aliases?filter[deleted]=&filter[active]=&filter[pinned]=&filter[search]="
+        "&sort=-created_at&page[number]=1&page[size]=10"
+    ).json()
+
+    assert {row["email"] for row in recipients} == {alice.email, home.email}
+    assert alias["email"] == f"{alias['local_part']}@{alias['domain']}"
+    assert [row["id"] for row in listed["data"]] == [alias["id"]]
+    assert (listed["meta"]["total"], listed["links"]["next"]) == (1, None)
+    steps = [
+        ("DELETE", f"active-aliases/{alias['id']}", {}, 204),
+        ("POST", "active-aliases", {"id": alias["id"]}, 200),
+        ("POST", "pinned-aliases", {"id": alias["id"]}, 200),
+        ("DELETE", f"pinned-aliases/{alias['id']}", {}, 204),
+        ("PATCH", f"aliases/{alias['id']}", {"description": "shop"}, 200),
+        ("DELETE", f"aliases/{alias['id']}", {}, 204),
+        ("PATCH", f"aliases/{alias['id']}/restore", {}, 200),
+        ("DELETE", f"aliases/{alias['id']}/forget", {}, 204),
+    ]
+    for method, path, body, status in steps:
+        assert client.generic(method, f"/api/v1/{path}", json.dumps(body)).status_code == status, path
+
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "api-clients.md"
+ROW = re.compile(r"^\| `([A-Z]+) (\S+)` \| [✓ ]*\| [✓ ]*\| [✓ ]*\| (\d{3})", re.MULTILINE)
+ROWS = [(method, path, int(status)) for method, path, status in ROW.findall(DOCUMENT.read_text())]
+# Other answers than SimpleLogin's clients get there.
+TO_ADDY = {("POST", "/api/auth/register"): 422}
+
+
+def test_the_document_has_the_clients_calls() -> None:
+    assert len(ROWS) == len(set(ROWS)) > 90
+
+
+@pytest.mark.parametrize(("method", "path", "status"), ROWS)
+def test_the_document_says_how_a_call_is_answered(
+    alice: User, api: Api, method: str, path: str, status: int
+) -> None:
+    if (method, path) in EXPECTED:
+        # The tests of that table make the call.
+        assert status == TO_ADDY.get((method, path), EXPECTED[method, path][0])
+        return
+    answer = api(alice).generic(method, path.replace(":id", NOBODY), b"{}", "application/json")
+    assert status in {404, 405}
+    assert (answer.status_code, set(answer.json())) == (status, {"message"})
 
 
 def test_signing_out_in_the_app_ends_its_token_alone(alice: User, api: Api) -> None:
