@@ -6,7 +6,7 @@ import secrets
 import uuid
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cache
 from itertools import cycle, groupby
@@ -23,6 +23,8 @@ class Statement:
     sql: str
     params: Any
     is_atomic: bool
+    # The indexes of those parameters that say which alias it is.
+    varying: tuple[int, ...] = ()
 
 
 def write_record(create: Callable[[], None], users: int, path: Path) -> None:
@@ -49,6 +51,16 @@ def _record(create: Callable[[], None]) -> Any:
 
     alias = Alias.objects.latest("pk")
     local_part = alias.address.partition("@")[0]
+    own = {alias.pk, alias.uuid, f"{{{alias.pk}}}"}
+    texts = (local_part, str(alias.uuid), alias.uuid.hex)
+
+    def is_varying(value: Any) -> bool:
+        return value in own or isinstance(value, str) and any(text in value for text in texts)
+
+    seen = [
+        replace(each, varying=tuple(n for n, value in enumerate(each.params) if is_varying(value)))
+        for each in seen
+    ]
     return seen, alias.pk, local_part, alias.uuid
 
 
@@ -63,21 +75,29 @@ def _recorded() -> Any:
 def run_again() -> None:
     """Run the next user's recorded statements for an alias with another address."""
     seen, key, local_part, identifier = next(_recorded())
-    other, other_key = secrets.token_hex(8), None
+    other, other_identifier, other_key = secrets.token_hex(8), uuid.uuid4(), None
+    names = {
+        local_part: other,
+        str(identifier): str(other_identifier),
+        identifier.hex: other_identifier.hex,
+    }
 
     def changed(value: Any) -> Any:
-        if isinstance(value, uuid.UUID):
-            return uuid.uuid4()
+        if value == identifier:
+            return other_identifier
         if isinstance(value, str):
             # On PostgreSQL, values are elements of arrays, which are written as text.
-            for old, new in ((identifier, uuid.uuid4()), (identifier.hex, uuid.uuid4().hex)):
-                value = value.replace(str(old), str(new))
-            return f"{{{other_key}}}" if value == f"{{{key}}}" else value.replace(local_part, other)
+            for old, new in names.items():
+                value = value.replace(old, new)
+            return f"{{{other_key}}}" if value == f"{{{key}}}" else value
         return other_key if value == key and other_key else value
 
     def run_one(each: Statement) -> None:
         nonlocal other_key
-        rows = run(connection, each.sql, [changed(value) for value in each.params])
+        params = list(each.params)
+        for number in each.varying:
+            params[number] = changed(params[number])
+        rows = run(connection, each.sql, params)
         if each.sql.startswith('INSERT INTO "aliases_alias"'):
             ((_address, other_key, *_more),) = rows
 
