@@ -21,6 +21,8 @@ from domains.models import AccessGrant, Domain
 from hooks.messages import write_test
 from hooks.models import Hook, HookMessage
 from mail.models import DestinationKey, FailedDelivery, SiteFault
+from rules.models import Rule
+from tests.rig.ruling import rule as make_a_rule
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db
@@ -33,6 +35,7 @@ READ_ONLY = {
     "ContactAdmin",
     "HookMessageAdmin",
     "DestinationKeyAdmin",
+    "RuleAdmin",
 }
 
 
@@ -49,6 +52,7 @@ def admin_pages(user: User, alias: Alias, token: Token, grant: AccessGrant) -> l
     rows[DestinationKey] = DestinationKey.objects.create(
         destination=EmailAddress.objects.get(user=user, primary=True), fingerprint="0" * 40, certificate=b""
     )
+    rows[Rule] = make_a_rule(user, blocks=True)
     pages = [reverse("admin:index")]
     for model, model_admin in admin.site._registry.items():
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
@@ -108,6 +112,7 @@ def test_no_form_of_another_package_is_left_that_shows_secrets_or_breaks_rules()
         "Hook",
         "HookMessage",
         "DestinationKey",
+        "Rule",
         "NameSpace",
     }
 
