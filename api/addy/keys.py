@@ -40,7 +40,8 @@ class RecipientKey(KeyView):
         address = recipient_of(self.caller, uuid)
         given = KeyData.read(self.fields)["key_data"]
         try:
-            give_key(address, given.encode())
+            # Half a surrogate pair is in no key.
+            give_key(address, given.encode(errors="replace"))
         except RateLimited:
             raise
         except RuleError as error:

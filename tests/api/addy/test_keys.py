@@ -108,6 +108,15 @@ def test_what_is_no_key_is_refused_by_its_field(
     assert not DestinationKey.objects.exists()
 
 
+def test_half_a_surrogate_pair_is_no_key(alice: User, api: Api, recipient: str) -> None:
+    path, body = f"{V1}/recipient-keys/{recipient}", b'{"key_data": "\\ud800"}'
+
+    answer = api(alice).patch(path, body, content_type="application/json")
+
+    assert answer.status_code == 422
+    assert answer.json()["message"] == "This is not an OpenPGP public key."
+
+
 def test_a_recipient_that_is_not_verified_gets_no_key(alice: User, api: Api) -> None:
     home = EmailAddress.objects.create(user=alice, email="alice@home.test")
     path = f"{V1}/recipient-keys/{public_id('recipient', home.pk)}"
