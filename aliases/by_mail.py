@@ -5,6 +5,7 @@
 alias is found first, whatever its state.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from enum import Enum
@@ -23,7 +24,11 @@ from aliases.models.alias import check_quota
 from aliases.models.name_space import suffix_of
 from core.addresses import Address, AddressError
 from core.db.locks import limit_lock_wait
+from core.matching import InvalidPattern
 from core.ratelimit import Counter, Limit
+from core.sparing_logs import warn_sparingly
+
+logger = logging.getLogger(__name__)
 
 
 class Chance(Enum):
@@ -32,7 +37,8 @@ class Chance(Enum):
     YES = "yes"
     # Its name is not one that the owner wants, or that an alias may have; or it is somebody's own address.
     NO = "no"
-    # The day's limit is reached, or the owner has no address that mail could go to.
+    # The day's limit is reached, the owner has no address that mail could go to, or a pattern is not accepted
+    # any more.
     LATER = "later"
 
 
@@ -119,8 +125,15 @@ def _spaces_of(addresses: Sequence[Address], spaces: NameSpaceQuerySet) -> dict[
 
 
 def _chance(address: Address, space: NameSpace | None) -> Chance:
-    if space is None or not _may_be_name(address.local_part) or not space.name_in(address.local_part):
+    if space is None or not _may_be_name(address.local_part):
         return Chance.NO
+    try:
+        if not space.name_in(address.local_part):
+            return Chance.NO
+    except InvalidPattern:
+        # Others' addresses may be asked for in the same moment.
+        warn_sparingly(logger, "name space %s: its pattern is not accepted any more", space.pk)
+        return Chance.LATER
     if is_someones(str(address)):
         return Chance.NO
     try:

@@ -33,6 +33,7 @@ _ADDRESS = re.compile(
 )
 # What people read as an @: its full-width and small forms too.
 _AT = re.compile(r"\s*[@\uff20\ufe6b]\s*")
+_HALVES = re.compile(r"[\ud800-\udfff]")
 # Encoded words are at most 75 characters long (RFC 2047 §2), and lines 78 (RFC 5322 §2.1.1).
 _ENCODED_LINE_MAX = 70
 
@@ -145,12 +146,14 @@ def decoded(text: str) -> str:
         return text
     try:
         # What is not encoded comes in the codec that decode_header itself uses.
-        return "".join(
+        found = "".join(
             piece if isinstance(piece, str) else piece.decode(charset or "raw-unicode-escape", "replace")
             for piece, charset in decode_header(text)
         )
     except (HeaderParseError, LookupError, ValueError):
         return text
+    # Some codecs (UTF-7) let halves of characters through, which nothing can be written with.
+    return _HALVES.sub("\ufffd", found)
 
 
 def plain_name(name: str) -> str:

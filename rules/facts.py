@@ -12,6 +12,8 @@ from core.matching import TEXT_MAX
 # Characters of a field as it is written. What is decoded of them, and all fields of one name together, have
 # at most TEXT_MAX.
 WRITTEN_MAX = 2000
+# Fields of one name that are looked at: thousands of empty ones fit into a header.
+FIELDS_MAX = 100
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Facts:
     def _texts(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = defaultdict(list)
         for name, text in self.fields:
-            found[name].append(text)
+            if len(found[name]) < FIELDS_MAX:
+                found[name].append(text)
         return found
 
     @cached_property

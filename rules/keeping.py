@@ -41,6 +41,20 @@ class RuleContent:
     stops: bool | None = None
 
 
+# The fields of RuleContent.
+_WRITTEN = (
+    "name",
+    "conditions",
+    "needs_all",
+    "blocks",
+    "disables",
+    "forwards",
+    "subject",
+    "stops",
+    "changed",
+)
+
+
 @transaction.atomic
 def make_rule(owner: User, content: RuleContent) -> Rule:
     """A new rule after all others. Raises InvalidRule, TooManyRules."""
@@ -55,8 +69,11 @@ def make_rule(owner: User, content: RuleContent) -> Rule:
 
 @transaction.atomic
 def change_rule(rule: Rule, content: RuleContent) -> None:
-    """Raises InvalidRule."""
-    others = [other for other in _locked(rule.owner) if other.pk != rule.pk]
+    """Raises InvalidRule, also if it was deleted meanwhile. Its switch and its place stay as they are."""
+    present = _locked(rule.owner)
+    others = [other for other in present if other.pk != rule.pk]
+    if len(others) == len(present):
+        raise InvalidRule(gettext("There is no such rule."), "name")
     _write(rule, content, others)
 
 
@@ -108,7 +125,8 @@ def _write(rule: Rule, content: RuleContent, others: Sequence[Rule]) -> None:
         raise InvalidRule(gettext("Choose at least one thing that the rule does."), "actions")
     rule.changed = timezone.now()
     is_new = rule._state.adding
-    rule.save()
+    # Others may have switched or moved it, and mail has counted it, since it was read.
+    rule.save(update_fields=None if is_new else _WRITTEN)
     present: set[int | None] = set()
     if not is_new:
         wanted = {address.pk for address in destinations}

@@ -124,7 +124,8 @@ class Rule(models.Model):
     def switch(self, *, on: bool) -> None:
         """Use it from the next message on, or not any more."""
         self.is_on, self.changed = on, timezone.now()
-        self.save(update_fields=["is_on", "changed"])
+        # Nothing, if it was deleted meanwhile.
+        Rule.objects.filter(pk=self.pk).update(is_on=on, changed=self.changed)
 
 
 class RuleDestination(models.Model):

@@ -23,7 +23,16 @@ from django.utils.dateparse import parse_datetime
 from accounts.models import AddressChange, DestinationOnly, Identity, User
 from accounts.organisation.person import as_list
 from aliases.local_parts import check_local_part, resolved_form
-from aliases.models import Alias, AliasDestination, AliasExpiry, AliasPreferences, SenderDomain
+from aliases.models import (
+    Alias,
+    AliasDestination,
+    AliasExpiry,
+    AliasPreferences,
+    NameRule,
+    NameSpace,
+    SenderDomain,
+)
+from aliases.spaces import clean_glob, clean_key_word, clean_names, clean_suffix
 from aliases.validation import clean_name, clean_note, clean_text
 from aliases.websites import bare_host
 from contacts.addresses import correspondent_address, looks_like_reverse
@@ -88,6 +97,9 @@ def export_config() -> Row:
             ),
             "grants": _rows(
                 AccessGrant.objects.select_related("domain", "user", "granted_by").order_by("pk")
+            ),
+            "name_spaces": _rows(
+                NameSpace.objects.select_related("domain", "owner").order_by("pk"), _name_rules
             ),
             "tokens": _rows(
                 Token.objects.select_related("owner").order_by("pk"),
@@ -166,6 +178,11 @@ def _rule_links(rule: Rule) -> Row:
     return {"destinations": [link.address and link.address.email for link in rule.links.all()]}
 
 
+def _name_rules(space: NameSpace) -> Row:
+    """Where mail to new aliases of a name space goes, the first rule first."""
+    return {"rules": [[rule.glob, rule.address.email] for rule in space.rows]}
+
+
 def _links(alias: Alias) -> Row:
     expiry = _rows([alias.expiry], without=["alias"])[0] if hasattr(alias, "expiry") else None
     return {"destinations": [address.email for address in alias.destination_addresses], "expiry": expiry}
@@ -210,6 +227,7 @@ class _Importer:
             "domains": self._domain,
             "preferences": lambda row: _created(self._read(AliasPreferences, row)),
             "grants": lambda row: _created(self._read(AccessGrant, row)),
+            "name_spaces": self._name_space,
             "tokens": self._token,
         }
         counts: dict[str, int] = {}
@@ -325,6 +343,26 @@ class _Importer:
         domain = self._read(Domain, row, name=name)
         self._add(domain, name)
         domain.managers.set([self._one(User, email) for email in row.get("managers", [])])
+
+    def _name_space(self, row: Row) -> None:
+        names, suffix, key_word = (row.get(key, "") for key in ("names", "suffix", "key_word"))
+        read = self._read(
+            NameSpace,
+            row,
+            suffix=clean_suffix(suffix) if suffix else "",
+            names=clean_names(names, is_expression=bool(row.get("is_expression"))),
+            key_word=clean_key_word(key_word),
+        )
+        given = list(read.domain.name_spaces.values_list("suffix", flat=True))
+        if given and "" in [read.suffix, *given]:
+            raise ValueError(f"{read.domain} is given as a whole or by suffixes, not both ways")
+        space = _created(read)
+        if space.suffix:
+            Domain.objects.filter(pk=space.domain_id).update(gives_suffixes=True)
+        for glob, email in row.get("rules", []):
+            if (address := self.own.get((space.owner_id, email))) is None:
+                raise ValueError(f"{email} is not an address of the name space's owner")
+            NameRule.objects.create(space=space, glob=clean_glob(glob), address=address)
 
     def _token(self, row: Row) -> None:
         if not re.fullmatch(r"[0-9a-f]{64}", _text(row, "digest")):

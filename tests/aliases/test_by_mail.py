@@ -52,6 +52,14 @@ def suffixed(alice: User, other_org: Domain) -> NameSpace:
     return space
 
 
+@pytest.fixture
+def suffixed_elsewhere(alice: User) -> str:
+    """A domain at which the names *.alice are alice's, switched on."""
+    domain = Domain.objects.create(name="elsewhere.org", anonmail_enabled=True)
+    switch(give(domain=domain, owner=alice, suffix="alice"), True)
+    return domain.name
+
+
 def chance(local_part: str, domain: str = "other.org") -> Chance:
     address = Address(local_part, domain)
     return chances([address])[address]
@@ -142,6 +150,17 @@ def test_globs_and_an_expression_choose_the_names(space: NameSpace) -> None:
     set_up(space, names="(shop|news)[0-9]{2}", is_expression=True)
     # Of the whole name, not a part of it.
     assert [chance(name) for name in ("shop12", "shop123", "xnews99")] == [Chance.YES, Chance.NO, Chance.NO]
+
+
+def test_a_pattern_that_is_not_accepted_any_more_holds_up_nobody_else(
+    space: NameSpace, suffixed_elsewhere: str
+) -> None:
+    NameSpace.objects.filter(pk=space.pk).update(names="(?=a)", is_expression=True)
+    asked = [Address("shop", "other.org"), Address("shop.alice", suffixed_elsewhere)]
+
+    assert list(chances(asked).values()) == [Chance.LATER, Chance.YES]
+    assert make(asked[0]) is Chance.LATER
+    assert not Alias.objects.exists()
 
 
 def test_a_name_that_would_keep_other_engines_busy_for_ever_is_looked_at_quickly(space: NameSpace) -> None:

@@ -256,6 +256,15 @@ def test_a_message_that_was_forwarded_names_its_alias_and_its_author(browser: Cl
     assert "the message is blocked." in answer.content.decode()
 
 
+def test_a_subject_that_decodes_to_half_a_character_is_tried_out(browser: Client, alice: User) -> None:
+    rule(alice, condition("subject", "contains", "needle"), subject="[S] {{subject}}")
+    header = "Subject: =?utf-7?q?+2AA-?= needle\r\n"
+
+    answer = browser.post("/rules/try/", {"header": header, "alias": issue(owner=alice).address})
+
+    assert "[S] \ufffd needle" in answer.content.decode()
+
+
 @pytest.mark.parametrize("header", ["", "no header at all", "\n\n", "x" * 100_001])
 def test_what_is_no_header_is_refused(browser: Client, alice: User, header: str) -> None:
     assert (

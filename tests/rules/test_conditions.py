@@ -5,7 +5,7 @@ import pytest
 from core.matching import TEXT_MAX
 from rules.conditions import Match, Of, clean_condition
 from rules.exceptions import InvalidRule
-from rules.facts import Facts
+from rules.facts import FIELDS_MAX, Facts
 from tests.rig.ruling import condition
 
 FACTS = Facts(
@@ -107,6 +107,23 @@ def test_many_fields_of_a_name_are_looked_at_as_far_as_one() -> None:
     facts = Facts([("x", "a" * 90)] * 50_000, "", "a@example.com")
 
     assert sum(map(len, facts.header("x"))) == TEXT_MAX
+
+
+def test_of_many_empty_fields_of_a_name_only_so_many_are_looked_at() -> None:
+    facts = Facts([*[("x", "")] * 50_000, ("x", "needle")], "", "a@example.com")
+
+    assert len(facts.header("x")) == FIELDS_MAX
+    assert not condition("header", "contains", "needle", header="x").holds(facts)
+    assert condition("header", "matches", "^$", header="x").holds(facts)
+
+
+def test_no_subject_turns_into_what_is_no_character() -> None:
+    halves = "=?utf-7?q?+2AA-?= =?unicode-escape?q?=5Cudc00?= needle"
+    facts = Facts([("subject", halves)], "", "a@example.com")
+
+    [text] = facts.header("subject")
+    assert text.isprintable()
+    assert text.endswith("needle")
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,31 @@ def test_a_rule_that_is_deleted_meanwhile_is_not_moved(alice: User) -> None:
     assert not move_rule(gone, up=True)
 
 
+def test_a_rule_that_is_deleted_meanwhile_does_not_come_back(alice: User) -> None:
+    made = rule(alice, blocks=True)
+    gone = Rule.objects.get()
+    made.delete()
+
+    gone.switch(on=False)
+    with pytest.raises(InvalidRule):
+        change_rule(gone, RuleContent("Back", [condition("subject", "is", "x")], blocks=True))
+
+    assert not Rule.objects.exists()
+
+
+def test_a_change_leaves_what_has_happened_to_the_rule_meanwhile(alice: User) -> None:
+    first, second = rule(alice, name="a", blocks=True), rule(alice, name="b", blocks=True)
+    move_rule(second, up=True)
+    Rule.objects.get(pk=first.pk).switch(on=False)
+    Rule.objects.filter(pk=first.pk).update(applied=7)
+
+    change_rule(first, RuleContent("c", [condition("subject", "is", "x")], disables=True))
+
+    kept = Rule.objects.get(pk=first.pk)
+    assert (kept.name, kept.disables, kept.blocks) == ("c", True, False)
+    assert (kept.is_on, kept.place, kept.applied) == (False, 1, 7)
+
+
 @pytest.mark.postgresql
 @pytest.mark.django_db(transaction=True)
 def test_two_who_order_at_once_leave_each_rule_with_a_place_of_its_own(alice: User) -> None:

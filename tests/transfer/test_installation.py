@@ -14,7 +14,8 @@ from django.utils import timezone
 
 from accounts.models import Identity, User
 from aliases.issuing import issue
-from aliases.models import Alias, AliasPreferences, SenderDomain
+from aliases.models import Alias, AliasPreferences, NameSpace, SenderDomain
+from aliases.spaces import change, give, switch
 from contacts.book import add_contact
 from contacts.models import Contact
 from domains.models import AccessGrant, Domain
@@ -63,6 +64,11 @@ def rich_installation() -> None:
     Rule.objects.filter(pk=made.pk).update(applied=3, applied_at=timezone.now(), stops=True)
     lost.delete()
     rule(alice, condition("subject", "is_not", "a", "b"), blocks=True).switch(on=False)
+    space = give(domain=example, owner=alice, suffix="alice")
+    wishes = {"names": "shop*", "is_expression": False, "key_word": "k7", "per_day": 3}
+    change(space, **wishes, rules=[("shop.b*", second.email), ("shop*", alice.email)])
+    switch(space, True)
+    give(domain=bucher, owner=alice)
     both = [second.email, alice.email]
     issue(owner=alice, domain="example.com", destinations=both).disable()
     issue(owner=alice, domain="example.com").soft_delete()
@@ -94,6 +100,7 @@ def test_everything_comes_back_as_it_was() -> None:
         "domains": 2,
         "preferences": 1,
         "grants": 1,
+        "name_spaces": 2,
         "tokens": 2,
         "aliases": 4,
         "contacts": 2,
@@ -118,6 +125,7 @@ def test_an_export_holds_every_field_there_is() -> None:
         AliasPreferences: (document["preferences"][0], set()),
         Contact: (document["contacts"][0], {"id"}),
         SenderDomain: (document["senders"][0], {"id"}),
+        NameSpace: (document["name_spaces"][0], {"id"}),
         Identity: (document["users"][1]["identities"][0], {"id", "user"}),
         Rule: (document["users"][1]["rules"][0], {"id", "owner"}),
     }
@@ -125,6 +133,35 @@ def test_an_export_holds_every_field_there_is() -> None:
     for model, (row, elsewhere) in known.items():
         fields = {field.name for field in model._meta.concrete_fields} - elsewhere
         assert fields <= set(row), model
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"rules": [["a*", "nobody@elsewhere.test"]]}, "is not an address of the name space's owner"),
+        ({"rules": [["Ä", "alice@example.com"]]}, "is no pattern for names"),
+        ({"suffix": "a.b"}, "2 to 30 lower-case letters"),
+        ({"suffix": 7}, "name_spaces[0]: "),
+        ({"names": "(?=a)", "is_expression": True}, "regular expression"),
+        ({"domain": "xn--bcher-kva.example"}, "not both ways"),
+        ({"owner": None}, "name_spaces[0]: "),
+        ({"domain": None}, "name_spaces[0]: "),
+        ({"per_day": -1}, "per_day: "),
+    ],
+)
+def test_names_that_cannot_be_given_stop_the_import(changes: dict[str, Any], reason: str) -> None:
+    rich_installation()
+    document = json.loads(json.dumps(export_config()))
+    wipe()
+    document["name_spaces"][0] |= changes
+    document["name_spaces"].sort(key=lambda row: row["suffix"] != "")
+
+    with pytest.raises(ConfigError) as refused:
+        import_config(document)
+
+    assert reason in str(refused.value).replace("name_spaces[1]", "name_spaces[0]")
+    assert not NameSpace.objects.exists()
 
 
 @pytest.mark.django_db

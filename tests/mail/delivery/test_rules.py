@@ -291,6 +291,7 @@ def test_a_forged_message_keeps_its_author_and_gets_the_mark(
         "spam " + "ä" * 900,
         "spam =?utf-8?q?=00=0B=0C=1C?= x",
         "spam {{subject}}{{subject}}",
+        "spam =?utf-7?q?+2AA-?= =?unicode-escape?q?=5Cudc00?=",
     ],
 )
 def test_nothing_in_a_subject_becomes_another_field(alias: Alias, alice: User, hop: Hop, own: str) -> None:
