@@ -114,7 +114,9 @@ def once_more(content: bytes, alias: str, sender_format: str | None, key: OpenPg
     incoming = Incoming(content, "", alias)
     author = incoming.authors[0] if incoming.authors else Mailbox("", "")
     is_hidden = is_reverse_address(author.address)
-    fields = incoming.fields if is_hidden else incoming.under_alias(_shown(incoming, sender_format))
+    fields = incoming.fields
+    if not is_hidden and not results([(field.name, field.text) for field in fields]).is_forged:
+        fields = incoming.under_alias(_shown(incoming, sender_format))
     if is_encrypted(fields, incoming.body):
         return content
     try:

@@ -433,6 +433,18 @@ def test_a_message_that_is_sent_again_is_encrypted_for_a_destination_with_a_key(
     assert parsed(arrived)["Reply-To"] == "Eve <eve@sender.test>"
 
 
+def test_a_forged_author_stays_to_be_seen_when_the_message_is_sent_again(
+    alias: Alias, key: DestinationKey, once: Hop, settings: Settings
+) -> None:
+    settings.MAIL_AUTHSERV_IDS = ["mx.example.com"]
+    activity = Activity.objects.create(alias=alias, event=Event.BOUNCE, status="5.2.2")
+    ReturnedMessage.keep(activity, FORGED + CONTENT)
+
+    assert resend(FailedDelivery.objects.newest_first().get(), to(key))
+
+    assert parsed(once.sent[0][2])["From"] == "Eve <eve@sender.test>"
+
+
 def test_a_message_is_not_sent_again_in_clear_while_mail_is_held_back(
     failed: FailedDelivery, key: DestinationKey, once: Hop
 ) -> None:
