@@ -171,7 +171,10 @@ def is_encrypted(fields: Sequence[Field], body: Octets) -> bool:
             return re.search(r"smime-type\s*=\s*\"?(auth-?)?enveloped-data", parameters) is not None
         case "text/plain":
             last = bytes(body[-_BEGINNING:]).rstrip()
-            return _ARMOUR.match(bytes(body[:_BEGINNING])) is not None and last.endswith(_ARMOUR_END)
+            if _ARMOUR.match(bytes(body[:_BEGINNING])) is None or not last.endswith(_ARMOUR_END):
+                return False
+            # Between two such messages, there may be text in clear.
+            return bytes(body).count(_ARMOUR_END) == 1
     return False
 
 

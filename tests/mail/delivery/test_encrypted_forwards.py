@@ -38,6 +38,7 @@ from tests.rig.ruling import condition, rule
 pytestmark = pytest.mark.django_db(transaction=True)
 
 CONTENT = HEADER + b"\r\n" + TEXT
+ARMOURED = b"-----BEGIN PGP MESSAGE-----\r\n\r\nx\r\n-----END PGP MESSAGE-----\r\n"
 FORGED = b"Authentication-Results: mx.example.com; dmarc=fail header.from=sender.test\r\n"
 
 
@@ -205,13 +206,10 @@ def test_odd_messages_are_decrypted_octet_for_octet(
         (b'application/x-pkcs7-mime; smime-type="authEnveloped-data"', TEXT, True),
         (b"application/pkcs7-mime; smime-type=signed-data", TEXT, False),
         (b"application/pkcs7-mime", TEXT, False),
-        (b"text/plain", b"-----BEGIN PGP MESSAGE-----\r\n\r\nx\r\n-----END PGP MESSAGE-----\r\n", True),
-        (
-            b"text/plain",
-            b"\r\n-----BEGIN PGP MESSAGE-----\r\n\r\nx\r\n-----END PGP MESSAGE-----\r\n\r\n",
-            True,
-        ),
+        (b"text/plain", ARMOURED, True),
+        (b"text/plain", b"\r\n" + ARMOURED + b"\r\n", True),
         (b"text/plain", b"-----BEGIN PGP MESSAGE-----\r\n" + TEXT, False),
+        (b"text/plain", ARMOURED + TEXT + ARMOURED, False),
         (b"text/plain", TEXT, False),
         (b"multipart/signed; boundary=x", TEXT, False),
         (b"multipart/mixed; x=multipart/encrypted", TEXT, False),
