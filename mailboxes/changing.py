@@ -10,9 +10,18 @@ from accounts.address_mail import send_change
 from accounts.models import AddressChange, DestinationOnly, User
 from aliases.models import Alias, AliasDestination, AliasQuerySet
 from core.db.violations import is_dangling, is_duplicate
+from mail.encryption.keys import AddressGone
 from mailboxes.exceptions import AddressNeeded, NotVerified, ReceivesOnly, RightsEnded
 
 Kind = AddressChange.Kind
+
+
+def reread(address: EmailAddress) -> None:
+    """Read the address anew, once its owner is locked. Raises AddressGone."""
+    try:
+        address.refresh_from_db()
+    except EmailAddress.DoesNotExist as error:
+        raise AddressGone(gettext("This address has just been removed.")) from error
 
 
 def lock(user: User) -> User:
@@ -27,13 +36,13 @@ def make_primary(user: User, address: EmailAddress) -> None:
     """Make this the only address that signs in, and the destination of new aliases.
 
     The old primary address is notified: it may not have been its owner who did this. Raises
-    NotVerified, ReceivesOnly, AddressNeeded, RightsEnded.
+    NotVerified, ReceivesOnly, AddressNeeded, AddressGone, RightsEnded.
     """
     try:
         with transaction.atomic():
             # Two requests at once would make both primary.
             owner = lock(user)
-            address.refresh_from_db()
+            reread(address)
             if address.primary:
                 return
             change = _make_primary(owner, address)
@@ -91,12 +100,12 @@ def remove_address(
     """Remove an own address and return how many aliases were moved to `move_to`.
 
     Aliases with other destinations only lose this one. The primary address is notified. Raises
-    AddressNeeded as `move_aliases` does, and for the primary address; RightsEnded.
+    AddressNeeded as `move_aliases` does, and for the primary address; AddressGone; RightsEnded.
     """
     try:
         with transaction.atomic():
             owner = lock(user)
-            address.refresh_from_db()
+            reread(address)
             if address.primary:
                 raise AddressNeeded(
                     gettext("Your primary address cannot be removed. Make another one primary first.")

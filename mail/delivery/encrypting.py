@@ -114,7 +114,9 @@ def once_more(content: bytes, alias: str, sender_format: str | None, key: OpenPg
     incoming = Incoming(content, "", alias)
     author = incoming.authors[0] if incoming.authors else Mailbox("", "")
     is_hidden = is_reverse_address(author.address)
-    fields = incoming.fields if is_hidden else incoming.under_alias(_shown(incoming, sender_format))
+    fields = incoming.fields
+    if not is_hidden and not results([(field.name, field.text) for field in fields]).is_forged:
+        fields = incoming.under_alias(_shown(incoming, sender_format))
     if is_encrypted(fields, incoming.body):
         return content
     try:
@@ -169,7 +171,10 @@ def is_encrypted(fields: Sequence[Field], body: Octets) -> bool:
             return re.search(r"smime-type\s*=\s*\"?(auth-?)?enveloped-data", parameters) is not None
         case "text/plain":
             last = bytes(body[-_BEGINNING:]).rstrip()
-            return _ARMOUR.match(bytes(body[:_BEGINNING])) is not None and last.endswith(_ARMOUR_END)
+            if _ARMOUR.match(bytes(body[:_BEGINNING])) is None or not last.endswith(_ARMOUR_END):
+                return False
+            # Between two such messages, there may be text in clear.
+            return bytes(body).count(_ARMOUR_END) == 1
     return False
 
 

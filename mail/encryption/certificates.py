@@ -99,13 +99,15 @@ def read(given: bytes) -> Certificate:
             gettext("This key has more than %(max)s parts for encryption. Revoke those that you do not use.")
             % {"max": ENCRYPTING_MAX}
         )
-    ends = [_binding_ends(parts, cert.fingerprint, key) for key in used]
+    with _library(gettext("This is not a valid OpenPGP public key.")):
+        # Of some odd signatures, the library does not even tell the kind.
+        ends = [_binding_ends(parts, cert.fingerprint, key) for key in used]
+        addresses = {part.user_id_email for part in parts if part.user_id_email and part.user_id in valid}
     expires_at = None if None in ends else max(end for end in ends if end)
     if primary_expires is not None:
         expires_at = min(primary_expires, expires_at or primary_expires)
     if expires_at is not None and expires_at <= timezone.now():
         raise UnusableKey(gettext("This key has expired. Extend it, and give its public part again."))
-    addresses = {part.user_id_email for part in parts if part.user_id_email and part.user_id in valid}
     return Certificate(octets, cert.fingerprint, expires_at, frozenset(each.lower() for each in addresses))
 
 
@@ -130,6 +132,8 @@ def encrypt(octets: bytes, content: bytes) -> bytes:
             return bytes(pysequoia.encrypt(content, [pysequoia.Cert.from_bytes(octets)]))
     except UnusableKey as error:
         raise NotEncrypted from error
+    except MemoryError as error:
+        raise EncryptionAway from error
 
 
 def _encrypt_aside(octets: bytes, content: bytes) -> bytes:
@@ -159,13 +163,13 @@ def _encrypt_aside(octets: bytes, content: bytes) -> bytes:
 
 @contextmanager
 def _library(refusal: str) -> Iterator[Any]:
-    """The library; what it raises becomes UnusableKey with this text. It may panic at what it is given, which
-    is no Exception."""
+    """The library; what it raises becomes UnusableKey with this text, unless there is no memory. It may panic
+    at what it is given, which is no Exception."""
     import pysequoia
 
     try:
         yield pysequoia
-    except RuleError:
+    except (RuleError, MemoryError):
         raise
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":

@@ -18,6 +18,9 @@ def main() -> int:
     content = given.read()
     try:
         encrypted = pysequoia.encrypt(content, [pysequoia.Cert.from_bytes(key)])
+    except MemoryError:
+        # That is not the key's fault: any other status says so.
+        raise
     except BaseException as error:
         # The library may panic, which is no Exception.
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":

@@ -18,7 +18,7 @@ from core.exceptions import RuleError
 from core.mails import absolute_url, send_template
 from core.ratelimit import Limit, count_or_refuse
 from mail.encryption import wkd
-from mail.encryption.certificates import Certificate, NotEncrypted, UnusableKey, encrypt, read
+from mail.encryption.certificates import Certificate, EncryptionAway, NotEncrypted, UnusableKey, encrypt, read
 from mail.models import DestinationKey
 
 logger = logging.getLogger(__name__)
@@ -142,6 +142,9 @@ def end_refused_keys() -> int:
             same = DestinationKey.objects.filter(pk=key.pk, fingerprint=key.fingerprint)
             ended += same.update(expires_at=now)
             logger.warning("the key of destination %s is refused", key.pk)
+        except EncryptionAway:
+            # Nothing is known of this key: it is asked for tomorrow.
+            continue
     return ended
 
 

@@ -10,6 +10,7 @@ from django.db import connection
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
+from mail.encryption.keys import AddressGone
 from mailboxes.adding import confirm_address
 from mailboxes.changing import make_primary as make_primary_verb
 from mailboxes.changing import remove_address
@@ -100,3 +101,13 @@ def test_an_address_that_somebody_else_signs_in_with_cannot_become_primary(
 
     assert page.status_code == 302
     assert User.objects.get(pk=alice.pk).email == "alice@example.com"
+
+
+@pytest.mark.parametrize("change", [remove_address, make_primary_verb])
+def test_of_two_who_change_an_address_at_once_the_later_is_told_that_it_is_gone(
+    alice: User, home: EmailAddress, change: Callable[[User, EmailAddress], object]
+) -> None:
+    EmailAddress.objects.filter(pk=home.pk).delete()
+
+    with pytest.raises(AddressGone):
+        change(alice, home)

@@ -38,6 +38,7 @@ from tests.rig.ruling import condition, rule
 pytestmark = pytest.mark.django_db(transaction=True)
 
 CONTENT = HEADER + b"\r\n" + TEXT
+ARMOURED = b"-----BEGIN PGP MESSAGE-----\r\n\r\nx\r\n-----END PGP MESSAGE-----\r\n"
 FORGED = b"Authentication-Results: mx.example.com; dmarc=fail header.from=sender.test\r\n"
 
 
@@ -205,13 +206,10 @@ def test_odd_messages_are_decrypted_octet_for_octet(
         (b'application/x-pkcs7-mime; smime-type="authEnveloped-data"', TEXT, True),
         (b"application/pkcs7-mime; smime-type=signed-data", TEXT, False),
         (b"application/pkcs7-mime", TEXT, False),
-        (b"text/plain", b"-----BEGIN PGP MESSAGE-----\r\n\r\nx\r\n-----END PGP MESSAGE-----\r\n", True),
-        (
-            b"text/plain",
-            b"\r\n-----BEGIN PGP MESSAGE-----\r\n\r\nx\r\n-----END PGP MESSAGE-----\r\n\r\n",
-            True,
-        ),
+        (b"text/plain", ARMOURED, True),
+        (b"text/plain", b"\r\n" + ARMOURED + b"\r\n", True),
         (b"text/plain", b"-----BEGIN PGP MESSAGE-----\r\n" + TEXT, False),
+        (b"text/plain", ARMOURED + TEXT + ARMOURED, False),
         (b"text/plain", TEXT, False),
         (b"multipart/signed; boundary=x", TEXT, False),
         (b"multipart/mixed; x=multipart/encrypted", TEXT, False),
@@ -431,6 +429,18 @@ def test_a_message_that_is_sent_again_is_encrypted_for_a_destination_with_a_key(
     assert CANARY not in arrived
     assert gpg.decrypt(armoured_part(arrived)).endswith(TEXT)
     assert parsed(arrived)["Reply-To"] == "Eve <eve@sender.test>"
+
+
+def test_a_forged_author_stays_to_be_seen_when_the_message_is_sent_again(
+    alias: Alias, key: DestinationKey, once: Hop, settings: Settings
+) -> None:
+    settings.MAIL_AUTHSERV_IDS = ["mx.example.com"]
+    activity = Activity.objects.create(alias=alias, event=Event.BOUNCE, status="5.2.2")
+    ReturnedMessage.keep(activity, FORGED + CONTENT)
+
+    assert resend(FailedDelivery.objects.newest_first().get(), to(key))
+
+    assert parsed(once.sent[0][2])["From"] == "Eve <eve@sender.test>"
 
 
 def test_a_message_is_not_sent_again_in_clear_while_mail_is_held_back(

@@ -1,6 +1,7 @@
 """Reading keys that people give: what is taken, what is refused and in which words."""
 
 import base64
+import io
 import time
 import zlib
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ import time_machine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mail.encryption import certificates, packets
+from mail.encryption import certificates, child, packets
 from mail.encryption.certificates import KEY_MAX, NotEncrypted, UnusableKey, encrypt, read
 from tests.rig.openpgp import ALICE, GnuPG
 
@@ -308,3 +309,34 @@ def test_a_key_is_over_when_its_time_has_come() -> None:
     with time_machine.travel(ends, tick=False):
         assert key.is_over
     assert not key._replace(expires_at=None).is_over
+
+
+def test_a_key_with_a_signature_of_an_unknown_kind_is_refused_in_words(gpg: GnuPG) -> None:
+    """The library reads such a key, and fails only when it is asked for the signature's kind."""
+    found = list(packets.packets(gpg.run("--export", ALICE) if gpg.alice else b""))
+    signature = next(each for each in found[::-1] if each.tag == packets.SIGNATURE)
+    odd = packet(packets.SIGNATURE, signature.body[:1] + b"\x85" + signature.body[2:])
+    octets = b"".join(packet(each.tag, each.body) for each in found)
+
+    assert "not a valid OpenPGP public key" in refusal(octets + odd)
+
+
+@pytest.mark.parametrize("size", [10, certificates.ASIDE + 1])
+def test_a_lack_of_memory_is_no_refusal(gpg: GnuPG, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Or mail would go out in clear, and the key would end, because this machine was busy."""
+    octets = read(gpg.alice).octets
+
+    def lacks_memory(*_arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(pysequoia, "encrypt", lacks_memory)
+    monkeypatch.setattr(certificates, "_encrypt_aside", lambda *given: in_a_child(monkeypatch, *given))
+    with pytest.raises(certificates.EncryptionAway if size == 10 else MemoryError):
+        encrypt(octets, b"x" * size)
+
+
+def in_a_child(monkeypatch: pytest.MonkeyPatch, octets: bytes, content: bytes) -> bytes:
+    """What the program of its own does, in this process: it must not end with REFUSED."""
+    given = io.BytesIO(len(octets).to_bytes(4) + octets + content)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(given))
+    return bytes(child.main())

@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.models import User
 from core.exceptions import RateLimited
 from mail.encryption import keys
-from mail.encryption.certificates import UnusableKey, read
+from mail.encryption.certificates import EncryptionAway, UnusableKey, read
 from mail.encryption.keys import (
     AddressGone,
     NotVerifiedYet,
@@ -213,3 +213,16 @@ def test_a_renewed_key_is_told_of_again(key: DestinationKey, address: EmailAddre
     DestinationKey.objects.update(expires_at=timezone.now())
 
     assert report_ending_keys() == 1
+
+
+def test_no_key_ends_because_this_machine_has_no_room(
+    key: DestinationKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def has_no_room(*_given: bytes) -> bytes:
+        raise EncryptionAway
+
+    monkeypatch.setattr(keys, "encrypt", has_no_room)
+
+    assert keys.end_refused_keys() == 0
+    key.refresh_from_db()
+    assert not key.is_over
