@@ -131,7 +131,8 @@ class Rule(models.Model):
 class RuleDestination(models.Model):
     """An address of the owner's to which a rule forwards; None once that was removed."""
 
-    rule = models.ForeignKey(Rule, models.CASCADE, related_name="links")
+    # Its index is that of the constraint.
+    rule = models.ForeignKey(Rule, models.CASCADE, related_name="links", db_index=False)
     address = models.ForeignKey(EmailAddress, models.SET_NULL, null=True, related_name="rule_links")
 
     class Meta:

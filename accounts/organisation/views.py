@@ -2,7 +2,7 @@
 
 import time
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allauth.account.decorators import reauthentication_required
 from allauth.account.internal.flows.reauthentication import resume_request
@@ -20,7 +20,6 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts.local_passwords import has_password_form
 from accounts.models import Identity, User
-from accounts.organisation import openid
 from accounts.organisation.arriving import arrive, connect, disconnect
 from accounts.organisation.emergency import admin_of
 from accounts.organisation.known import name_of
@@ -33,6 +32,9 @@ from core.audit import AuditEntry
 from core.client_address import client_network
 from core.exceptions import RuleError
 from core.ratelimit import Limit, count_or_refuse
+
+if TYPE_CHECKING:
+    from accounts.organisation.openid import Return
 
 SIGN_IN, CONNECT, CONFIRM = "sign-in", "connect", "confirm"
 # Each begins a session and asks the provider, so a client has a limit.
@@ -58,6 +60,9 @@ def _go(request: HttpRequest, key: str, purpose: str, *, fresh: bool = False) ->
     Not a redirect: browsers apply `form-action` of the sign-in page to every redirect after its form, and
     where a provider sends people on to nobody knows.
     """
+    # It brings three libraries, which few installations need.
+    from accounts.organisation import openid
+
     provider = _provider(key)
     next_url = get_next_redirect_url(request) or ""
     try:
@@ -120,6 +125,8 @@ def confirm(request: HttpRequest, key: str) -> HttpResponse:
 @require_GET
 def back(request: HttpRequest, key: str) -> HttpResponseBase:
     """Back from the provider."""
+    from accounts.organisation import openid
+
     provider = _provider(key)
     try:
         came = openid.finish(request, provider)
@@ -137,7 +144,7 @@ def back(request: HttpRequest, key: str) -> HttpResponseBase:
         return refused(request, error)
 
 
-def _signed_in(request: HttpRequest, provider: OpenIdProvider, came: openid.Return) -> HttpResponse:
+def _signed_in(request: HttpRequest, provider: OpenIdProvider, came: "Return") -> HttpResponse:
     user = arrive(came.person, request)
     return sign_in(
         request, user, provider.key, next_url=came.next_url, has_second_factor=came.has_second_factor
@@ -145,7 +152,7 @@ def _signed_in(request: HttpRequest, provider: OpenIdProvider, came: openid.Retu
 
 
 def _confirmed(
-    request: HttpRequest, provider: OpenIdProvider, came: openid.Return, user: User
+    request: HttpRequest, provider: OpenIdProvider, came: "Return", user: User
 ) -> HttpResponseBase:
     """Go on with what needed a recent sign-in. Raises NotProven if it was none, or another person's."""
     theirs = Identity.objects.owned_by(user).named(provider.issuer, came.person.subject)

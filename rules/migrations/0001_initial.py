@@ -46,7 +46,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('address', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='rule_links', to='account.emailaddress')),
-                ('rule', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='links', to='rules.rule')),
+                ('rule', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='links', to='rules.rule')),
             ],
             options={
                 'constraints': [models.UniqueConstraint(fields=('rule', 'address'), name='rule_destination_once')],

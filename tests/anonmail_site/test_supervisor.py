@@ -36,7 +36,7 @@ from tests.anonmail_site.test_start import (
 from tests.conftest import missing
 from tests.rig.mail_process import is_soon
 
-IDLE_MAX = 250 * 1024
+IDLE_MAX = 256 * 1024
 ROOMY = {"ALIASES_PER_HOUR": "100000", "ALIASES_PER_DAY": "100000"}
 
 
