@@ -93,6 +93,8 @@ def show(scene: Scene, look: str, page: Page) -> None:
 
 
 def violations(page: Page, *rules: str) -> list[str]:
+    # Colours on their way from one look to the other have no contrast that anybody would see for long.
+    page.evaluate("Promise.allSettled(document.getAnimations().map((each) => each.finished))")
     options = {"runOnly": list(rules)} if rules else {}
     return [
         f"{violation['id']}: {node['html'][:200]}"
