@@ -3,6 +3,7 @@
 If `manage.py serve` or systemd gives it sockets, gunicorn serves at those instead of at `bind`.
 """
 
+import gc
 import os
 from typing import Any
 
@@ -26,6 +27,8 @@ worker_class = "anonmail_site.web_worker.WebWorker"
 # Clients that one worker serves at the same time.
 worker_connections = 2000
 threads = WEB_THREADS
+# The site is loaded once, before the workers are forked, and they share its memory.
+preload_app = True
 keepalive = 5
 graceful_timeout = 20
 # gunicorn is not controlled from outside.
@@ -38,6 +41,13 @@ logconfig_dict = logging_config(LOG_LEVEL, LOG_FORMAT)
 def on_starting(server: Any) -> None:
     """Make gunicorn stop when its supervisor ends, however it ends."""
     end_with_supervisor()
+
+
+def when_ready(server: Any) -> None:
+    """Let garbage collectors pass over what is loaded: looking at an object writes to it, and each worker would
+    soon have a copy of every page of memory."""
+    gc.collect()
+    gc.freeze()
 
 
 def post_worker_init(worker: Any) -> None:

@@ -16,7 +16,9 @@ os.umask(0o077)
 
 django.setup(set_prefix=False)
 
-from anonmail_site.bodies import body_limit  # noqa: E402 - needs the settings
+# What the first request would load is loaded now: the web processes share it (gunicorn_conf).
+import anonmail_site.urls  # noqa: E402, F401 - needs the settings
+from anonmail_site.bodies import body_limit  # noqa: E402
 from anonmail_site.tallies import REQUEST_TIMES  # noqa: E402
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
