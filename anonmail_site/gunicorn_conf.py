@@ -44,8 +44,10 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Let garbage collectors pass over what is loaded: looking at an object writes to it, and each worker would
-    soon have a copy of every page of memory."""
+    """Let the garbage collectors pass over what is loaded.
+
+    They write to each object that they look at, so every worker would soon have its own copy of it.
+    """
     gc.collect()
     gc.freeze()
 
