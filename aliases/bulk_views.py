@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST
 
 from aliases.filters import COUNTED_MAX, listed, mine, query_back
 from aliases.models import Alias, AliasExpiry
-from aliases.models.alias import restore_period
+from aliases.models.alias_queryset import restore_period
 from core.batches import batches
 from core.converters import KEY_DIGITS_MAX
 from core.exceptions import RuleError

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import User
 from accounts.requests import user_of
 from aliases.models import Alias, AliasQuerySet
-from aliases.models.alias import SEARCH_MAX_CHARACTERS
+from aliases.models.alias_queryset import SEARCH_MAX_CHARACTERS
 from core.db.json import JsonObject
 from domains.models import Domain
 

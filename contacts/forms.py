@@ -6,7 +6,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from aliases.models import Alias
-from aliases.models.alias import SEARCH_MAX_CHARACTERS
+from aliases.models.alias_queryset import SEARCH_MAX_CHARACTERS
 from aliases.validation import NAME_MAX_CHARACTERS
 from contacts.book import MAILBOX_MAX_CHARACTERS, add_contact
 from contacts.models import Contact

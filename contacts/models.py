@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from aliases.models import Alias
-from aliases.models.alias import SEARCH_MAX_CHARACTERS
+from aliases.models.alias_queryset import SEARCH_MAX_CHARACTERS
 from aliases.validation import NAME_MAX_CHARACTERS, clean_name, storable
 from core.addresses import (
     ADDRESS_MAX_OCTETS,

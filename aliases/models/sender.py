@@ -1,4 +1,5 @@
-"""Who writes to an alias that was made for a website, and what its owner says of them."""
+"""Who may write to an alias, who has written to one that was made for a website, and what its owner says of
+them."""
 
 from django.db import models
 from django.db.models import Q
@@ -10,6 +11,15 @@ from core.addresses import DOMAIN_MAX_OCTETS, domain_to_unicode
 
 # Senders of one alias that are remembered: whoever writes from ever new domains fills no table.
 SENDERS_MAX = 100
+
+
+class Admits(models.TextChoices):
+    """Whose mail an alias takes."""
+
+    ALL = "all", _("everybody's")
+    # Mail from others than its contacts is refused; or their servers are told to try again, for days.
+    KNOWN = "known", _("only from people that I know; refuse other mail")
+    KNOWN_LATER = "known_later", _("only from people that I know; let other mail wait until I decide")
 
 
 class SenderAnswer(models.TextChoices):

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from aliases.by_mail import Chance, chances, make
 from aliases.models import Admits, Alias, NameSpace, SenderDomain
-from aliases.models.alias import RECEIVING
+from aliases.models.alias_queryset import RECEIVING
 from contacts.addresses import correspondent_in_tag, looks_like_reverse
 from contacts.models import Contact
 from core.addresses import Address, AddressError, domain_to_ascii, parse_without_tag

@@ -9,7 +9,8 @@ from aiosmtpd.smtp import syntax
 from mail.delivery.handover import Answer, Message, Said
 from mail.delivery.resolve import Resolution
 from mail.delivery.verdict import Verdict, after_queue
-from mail.server.smtp import PATH, SmtpDoor, SmtpEnvelope, SmtpHandler, SmtpSession
+from mail.server.smtp import PATH, SmtpDoor
+from mail.server.smtp_handler import SmtpEnvelope, SmtpHandler, SmtpSession
 
 logger = logging.getLogger(__name__)
 

@@ -43,7 +43,8 @@ from mail.server.milter import MilterDoor
 from mail.server.policy import PolicyDoor
 from mail.server.question_door import QuestionDoor
 from mail.server.sign_in import SignIns
-from mail.server.smtp import SmtpDoor, SmtpHandler
+from mail.server.smtp import SmtpDoor
+from mail.server.smtp_handler import SmtpHandler
 from mail.server.socketmap import SocketmapDoor
 from mail.server.submission import SubmissionDoor, SubmissionHandler
 from mail.server.tls import TlsFirst, configured_certificate

@@ -22,12 +22,8 @@ from mail.delivery.resolve import Kind, Resolution
 from mail.delivery.verdict import AWAY, UNKNOWN, Verdict, verdict
 from mail.server.limits import LOCAL
 from mail.server.sign_in import TOO_MANY_WRONG, WRONG, Person, SenderOf, SignIn, SignIns
-from mail.server.smtp import (
-    SmtpDoor,
-    SmtpEnvelope,
-    SmtpHandler,
-    SmtpSession,
-)
+from mail.server.smtp import SmtpDoor
+from mail.server.smtp_handler import SmtpEnvelope, SmtpHandler, SmtpSession
 
 logger = logging.getLogger(__name__)
 

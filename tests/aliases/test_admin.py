@@ -264,7 +264,7 @@ def test_only_an_index_orders_the_list(boss: Client, alice: User) -> None:
 def test_an_account_with_more_aliases_than_a_statement_has_room_for_is_deleted(
     boss: Client, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aliases.models.alias.STRIP_BATCH", 2)
+    monkeypatch.setattr("aliases.models.alias_queryset.STRIP_BATCH", 2)
     for _ in range(5):
         issue(owner=alice, note="secret")
 

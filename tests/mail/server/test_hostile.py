@@ -814,7 +814,7 @@ def test_logs_hold_no_address(
     caplog.set_level(logging.DEBUG)
     for name in (
         "mail",
-        "mail.server.smtp",
+        "mail.server.smtp_handler",
         "mail.delivery.forward",
         "mail.server.policy",
         "mail.server.socketmap",
