@@ -1,11 +1,9 @@
 """All of Anonmail's settings.
 
 They are read from the environment and from a file `.env` in BASE_DIR (see `.env.example` and
-`environment.py`).
+`environment.py`), except those of packages that are the same everywhere (`package_settings.py`).
 """
 
-import warnings
-from collections.abc import Callable
 from contextlib import suppress
 from email.utils import parseaddr
 from importlib.util import find_spec
@@ -18,7 +16,10 @@ from django.utils.translation import gettext_lazy as _
 
 from anonmail_site import environment
 from anonmail_site.environment import env, number, read_text
+from anonmail_site.package_settings import *  # noqa: F403
+from anonmail_site.package_settings import SPECTACULAR_SETTINGS
 from anonmail_site.sign_in_settings import directory, openid_providers, trusted_proxy
+from anonmail_site.url_settings import database, url
 from core.logs import logging_config
 
 # Allows generic types such as ModelForm[User] at run time.
@@ -28,45 +29,6 @@ RESOURCES = environment.RESOURCES
 BASE_DIR = environment.BASE_DIR
 ENV_FILE = environment.ENV_FILE
 MISREAD = environment.MISREAD
-
-# URL schemes of files, and the key under which the parsed URL has the path.
-FILE_PATHS = {"sqlite": "NAME", "filemail": "EMAIL_FILE_PATH"}
-
-
-def make_path_absolute(name: str, found: dict[str, Any]) -> str:
-    """Make a relative path in a file's URL start at BASE_DIR, whatever the current directory is.
-
-    Returns what to write instead if the URL is invalid (after two slashes, the first folder would be
-    read as a host), or "".
-    """
-    scheme, _colon, rest = env.str(name, default="").partition(":")
-    key = FILE_PATHS.get(scheme)
-    if key is None or found[key] == ":memory:":
-        return ""
-    if not rest.startswith("///") or not found[key]:
-        return f"Write {scheme}:/// and a path, as {scheme}:///var/name or {scheme}:////srv/name."
-    found[key] = str(BASE_DIR / found[key])
-    return ""
-
-
-def url(reader: Callable[..., Any], name: str, default: str, needs: str) -> Any:
-    """The configuration that a URL in the environment describes, or the default's.
-
-    A URL that is invalid, or whose configuration has no `needs`, is noted in MISREAD.
-    """
-    problem = ""
-    try:
-        with warnings.catch_warnings():
-            # django-environ's warning would print the password.
-            warnings.simplefilter("ignore")
-            found = reader(name, default=default)
-        if found.get(needs) and not (problem := make_path_absolute(name, found)):
-            return found
-    except Exception:  # noqa: S110 - the parsers raise all kinds of exceptions
-        pass
-    MISREAD[name] = problem or "Write a URL as in .env.example."
-    return reader("", default=default)
-
 
 # --- This installation --------------------------------------------------------------------------
 
@@ -239,36 +201,8 @@ TEMPLATES: list[dict[str, Any]] = [
 
 # --- Database -----------------------------------------------------------------------------------
 
-DATABASES: dict[str, dict[str, Any]] = {
-    "default": url(env.db_url, "DATABASE_URL", f"sqlite:///{VAR_DIR / 'anonmail.sqlite3'}", "ENGINE"),
-}
-_database = DATABASES["default"]
-_options = _database.setdefault("OPTIONS", {})
 DATABASE_POOL_SIZE = number("DATABASE_POOL_SIZE", 8)
-if _database["ENGINE"] == "django.db.backends.postgresql":
-    _database["ENGINE"] = "core.db.postgresql"
-    # timeout: seconds that a request waits for a connection before it is answered 503.
-    _options.setdefault("pool", {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5})
-    # The server keeps the plans of repeated statements. Off by itself where PgBouncer is found.
-    if env.bool("DATABASE_PREPARE", default=True):
-        _options.setdefault("server_side_binding", True)
-        _options.setdefault("prepare_threshold", 5)
-    # Seconds until an unreachable server counts as down, instead of the system's two minutes
-    _options.setdefault("connect_timeout", 3)
-    # Milliseconds until a server that no longer acknowledges anything counts as down (libpq).
-    _options.setdefault("tcp_user_timeout", 10_000)
-    # Seconds until an idle connection to a server that has vanished counts as closed.
-    _options.setdefault("keepalives_idle", 10)
-    _options.setdefault("keepalives_interval", 3)
-    _options.setdefault("keepalives_count", 3)
-elif _database["ENGINE"] == "django.db.backends.sqlite3":
-    # Each thread keeps its connection: opening the file and the PRAGMAs cost more than the statements.
-    _database.setdefault("CONN_MAX_AGE", None)
-    # WAL: readers and a writer at the same time. FULL: a commit survives a power failure.
-    # IMMEDIATE: a transaction waits for the lock at its start, the only point where SQLite can wait.
-    _options.setdefault("transaction_mode", "IMMEDIATE")
-    _options.setdefault("timeout", 20)
-    _options.setdefault("init_command", "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
+DATABASES = {"default": database(f"sqlite:///{VAR_DIR / 'anonmail.sqlite3'}", DATABASE_POOL_SIZE)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The sign-in pages' rate limits are counted in the cache, which all processes share.
@@ -308,116 +242,16 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "alias-list"
 
-ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
-ACCOUNT_FORMS = {
-    "add_email": "accounts.forms.AddEmailForm",
-    "change_password": "accounts.forms.ChangePasswordForm",
-    "login": "accounts.forms.LoginForm",
-    "reauthenticate": "accounts.forms.ReauthenticateForm",
-    "reset_password": "accounts.forms.ResetPasswordForm",
-    "reset_password_from_key": "accounts.forms.ResetPasswordKeyForm",
-    "set_password": "accounts.forms.SetPasswordForm",
-    "signup": "accounts.forms.SignupForm",
-    "user_token": "accounts.forms.UserTokenForm",
-}
-# These extend the package's limits. accounts.password_attempts counts wrong passwords and
-# accounts.signed_out counts mails to one address, because a stranger could use up a limit that counts by
-# account alone.
-ACCOUNT_RATE_LIMITS = {
-    "change_password": "5/m/user,20/h/user",
-    "login_failed": "10/m/ip,5/5m/key",  # second factors; only someone with the password gets that far
-    "reset_password": "10/m/ip,60/h/ip",
-    "signup": "10/m/ip,60/h/ip",
-}
-# An address without an account gets no mail.
-ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
-ACCOUNT_USER_MODEL_USERNAME_FIELD = None
-ACCOUNT_LOGIN_METHODS = {"email"}
-ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
-ACCOUNT_EMAIL_VERIFICATION = "mandatory"
-ACCOUNT_UNIQUE_EMAIL = True
-ACCOUNT_MAX_EMAIL_ADDRESSES = 20
-# Choosing a password through the mailed link signs the user in (the second factor is still required).
-ACCOUNT_LOGIN_ON_PASSWORD_RESET = True
-ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
-# Notify the owner of a new password, primary address or second factor.
-ACCOUNT_EMAIL_NOTIFICATIONS = True
-ACCOUNT_REAUTHENTICATION_REQUIRED = True
-# Seconds for which a sign-in counts as recent.
-ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if HTTPS else "http"
-ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Anonmail] "
-MFA_ADAPTER = "accounts.adapter.MFAAdapter"
-MFA_FORMS = {
-    "activate_totp": "accounts.forms.ActivateTOTPForm",
-    "add_webauthn": "accounts.forms.AddWebAuthnForm",
-    "authenticate": "accounts.forms.AuthenticateForm",
-    "edit_webauthn": "accounts.forms.EditWebAuthnForm",
-    "reauthenticate": "accounts.forms.ReauthenticateCodeForm",
-}
-MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
-MFA_PASSKEY_LOGIN_ENABLED = True
-# Nobody can sign in before the first address is verified. An additional, unverified destination must not
-# prevent setting up a second factor, or the other way round.
-MFA_ALLOW_UNVERIFIED_EMAIL = True
-MFA_TOTP_ISSUER = "Anonmail"
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = _site.hostname == "localhost"
 
 # --- The API ------------------------------------------------------------------------------------
 
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["tokens.authentication.TokenAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["tokens.permissions.HoldsScope"],
-    # Views read bodies by `api.parsers` and answer with `api.answers`, whatever Content-Type and Accept say.
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "EXCEPTION_HANDLER": "api.errors.answer_error",
-    "UNAUTHENTICATED_USER": None,
-    "URL_FORMAT_OVERRIDE": None,
-    "DEFAULT_SCHEMA_CLASS": "api.schema.ApiSchema",
-}
-SPECTACULAR_SETTINGS = {
-    "TITLE": "Anonmail's API",
-    "DESCRIPTION": (
-        "Aliases for password managers and scripts, in SimpleLogin's and addy.io's language.\n\n"
-        "To try a call: make a token on the page [Tokens](/tokens/), press “Authorize”, enter it as "
-        "`<e-mail>:<token>`; then open a call and press “Try it out”. The calls change your real data."
-    ),
-    "VERSION": "1",
-    "SERVERS": [{"url": SITE_URL}],
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_AUTHENTICATION": [],
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "PREPROCESSING_HOOKS": ["api.schema.plain_paths"],
-    # The page's assets come from the package, not from another server.
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "ENFORCE_NON_BLANK_FIELDS": False,
-    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-}
+SPECTACULAR_SETTINGS["SERVERS"] = [{"url": SITE_URL}]
 # Bytes; a larger request body under /api/ is answered 413.
 API_MAX_BODY_BYTES = 256 * 1024
 # The same for pages, except the one that accepts files (anonmail_site.bodies).
 PAGE_MAX_BODY_BYTES = 1024 * 1024
-
-# Any site's pages can call the API, because it accepts tokens and no cookies.
-CORS_ALLOW_ALL_ORIGINS = True
-CORS_URLS_REGEX = r"^/+api(/|$)"
-CORS_ALLOW_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
-CORS_ALLOW_HEADERS = [
-    "accept",
-    "accept-language",
-    "authentication",
-    "authorization",
-    "content-type",
-    "x-requested-from",
-    "x-requested-with",
-    "x-sl-allowcookies",
-]
-CORS_EXPOSE_HEADERS = ["Retry-After"]
-CORS_PREFLIGHT_MAX_AGE = 86400
-# A web vault on the internet can call a server on the user's own network.
-CORS_ALLOW_PRIVATE_NETWORK = True
 
 # --- Browsers -----------------------------------------------------------------------------------
 

@@ -7,7 +7,12 @@ import pytest
 from django.conf import settings
 
 BASE = Path(settings.BASE_DIR)
-READERS = ("anonmail_site/settings.py", "anonmail_site/environment.py", "anonmail_site/sign_in_settings.py")
+READERS = (
+    "anonmail_site/settings.py",
+    "anonmail_site/environment.py",
+    "anonmail_site/sign_in_settings.py",
+    "anonmail_site/url_settings.py",
+)
 _READ = re.compile(
     r"""(?:env(?:\.\w+)?|environ\.get|number|url)\(\s*(?:env\.\w+,\s*)?[\"']([A-Z][A-Z0-9_]+)[\"'](?:,\s*([^)\n]+))?"""
 )
