@@ -22,7 +22,7 @@ from domains.dkim_keys import KeyWaits, TooManyKeys, drop_key, make_keys
 from domains.models import DkimKey, DnsCheck, Domain
 from tests.rig.dkim_keys import published_keys
 from tests.rig.nameserver import FAILS, nameserver
-from transfer.installation import export_config
+from transfer.installation.exporting import export_config
 
 pytestmark = pytest.mark.django_db
 

@@ -23,7 +23,9 @@ from rules.models import Rule
 from tests.rig.ruling import condition, rule
 from tokens.models import Token
 from tokens.scopes import EVERY_CALL, Scope
-from transfer.installation import ConfigError, export_config, import_config
+from transfer.installation.document import ConfigError
+from transfer.installation.exporting import export_config
+from transfer.installation.importing import import_config
 
 
 def rich_installation() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from core.commands import DatabaseCommand
-from transfer.installation import export_config
+from transfer.installation.exporting import export_config
 
 
 class Command(DatabaseCommand):

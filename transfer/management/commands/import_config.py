@@ -9,7 +9,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from core.audit import AuditEntry
 from core.commands import DatabaseCommand
-from transfer.installation import ConfigError, import_config
+from transfer.installation.document import ConfigError
+from transfer.installation.importing import import_config
 
 PROBLEMS_SHOWN = 50
 # About a million aliases. Parsed, a document takes several times its size of memory.
