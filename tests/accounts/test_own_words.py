@@ -17,7 +17,8 @@ from pytest_django import Settings
 
 from accounts.models import User
 from tests.anonmail_site.test_translation import ENTRIES, SENTENCE_MIN, read, read_po, untranslated_pattern
-from tests.e2e.scenes import SCENES, set_stage
+from tests.e2e.scenes import SCENES
+from tests.e2e.stage import set_stage
 from tests.rig.signing_in import give_passkey, half_signed_in, signed_in, totp_code
 
 pytestmark = pytest.mark.django_db
@@ -122,7 +123,7 @@ def test_every_scene_is_in_our_own_words(witness: Witness) -> None:
     for scene in SCENES:
         path = scene.path(stage)
         if path.startswith("/accounts/"):
-            witness.get(stage.client(scene, headers=witness.headers), path)
+            witness.get(scene.client(stage, headers=witness.headers), path)
 
 
 def test_what_goes_wrong_is_said_in_our_own_words(witness: Witness, alice: User) -> None:

@@ -19,7 +19,8 @@ from aliases.issuing import issue
 from aliases.models import Alias, NameSpace
 from contacts.models import Contact
 from domains.models import Domain
-from tests.e2e.scenes import SCENES, Scene, set_stage
+from tests.e2e.scenes import SCENES, Scene
+from tests.e2e.stage import set_stage
 from tokens.models import Token
 from transfer.models import PendingImport
 
@@ -235,7 +236,7 @@ def test_every_page_is_german_for_who_reads_german() -> None:
     def visit(scene: Scene, language: str) -> VisibleText:
         key = (scene.who, scene.is_half_signed_in, language)
         if key not in windows:
-            windows[key] = stage.client(scene, headers={"Accept-Language": language})
+            windows[key] = scene.client(stage, headers={"Accept-Language": language})
         return read(windows[key].get(scene.path(stage), follow=True).content.decode())
 
     problems = []

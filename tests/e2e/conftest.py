@@ -12,7 +12,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
 from tests.conftest import missing
-from tests.e2e.scenes import PROVIDER, Stage, set_stage
+from tests.e2e.stage import PROVIDER, Stage, set_stage
 
 # Playwright's loop runs in the test's thread, where Django would refuse the ORM.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"

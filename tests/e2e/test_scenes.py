@@ -19,7 +19,8 @@ from aliases.issuing import issue
 from mail.delivery.reply_notices import tell_of_refusal
 from mail.delivery.revealing import CALENDAR
 from tests.e2e.conftest import PHONE, Visit
-from tests.e2e.scenes import SCENES, Scene, Stage
+from tests.e2e.scenes import SCENES, Scene
+from tests.e2e.stage import Stage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -72,7 +73,7 @@ def scenes(visit: Visit, stage: Stage, **options: object) -> Iterator[tuple[Scen
     for scene in SCENES:
         key = (scene.who, scene.is_half_signed_in)
         if key not in windows:
-            windows[key] = visit(client=stage.client(scene), **options)
+            windows[key] = visit(client=scene.client(stage), **options)
         page = windows[key]
         page.goto(scene.path(stage))
         page.wait_for_load_state("networkidle")

@@ -15,7 +15,8 @@ from contacts.models import Contact
 from domains.models import DkimKey
 from mail.models import FailedDelivery
 from tests.e2e.conftest import Visit
-from tests.e2e.scenes import Stage, contact_of
+from tests.e2e.scenes import contact_of
+from tests.e2e.stage import Stage
 from tests.rig.signing_in import signed_in, totp_code
 from tokens.models import Token
 
