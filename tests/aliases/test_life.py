@@ -24,12 +24,6 @@ def alias(alice: User) -> Alias:
     return issue(owner=alice, hostname="www.github.com", note="mine", name="Alice")
 
 
-@pytest.fixture
-def home(alice: User) -> EmailAddress:
-    """Alice's second verified address."""
-    return EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
-
-
 def fresh(alias: Alias) -> Alias:
     return Alias.objects.get(pk=alias.pk)
 

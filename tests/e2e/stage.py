@@ -26,7 +26,6 @@ from tokens.models import Token
 from tokens.scopes import EVERYTHING
 from transfer.importing import check_rows, check_server, upload
 
-
 # At which people of the stage can sign in, if it is in the settings.
 PROVIDER = OpenIdProvider(
     key="main", name="Example ID", issuer="https://id.example.com/realms/main", client_id="anonmail"
