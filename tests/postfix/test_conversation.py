@@ -17,12 +17,12 @@ from core.addresses import is_same_without_tag
 from domains.models import Domain
 from mail.delivery.threads import original_id
 from mail.models import Activity, Event
-from tests.mail.delivery.test_dkim import verified_by_dkimpy, verified_by_opendkim
 from tests.postfix.conftest import Site
 from tests.postfix.sender import ACCEPTED, EVE, issue, settled, stranger
 from tests.postfix.test_privacy import HIDDEN, assert_hidden
 from tests.rig.conversing import APPLE_MAIL, OUTLOOK, THUNDERBIRD, Person, ids, read
 from tests.rig.dkim_keys import published_keys
+from tests.rig.dkim_verifiers import verified_by_dkimpy, verified_by_opendkim
 from tests.rig.mta import Arrived
 from tests.rig.nameserver import nameserver
 from tests.rig.replying import preferences

@@ -11,11 +11,11 @@ from accounts.models import User
 from domains.models import Domain
 from mail.encryption.keys import give_key
 from mail.models import DestinationKey
-from tests.mail.delivery.test_dkim import verified_by_dkimpy, verified_by_opendkim
 from tests.postfix.conftest import Site
 from tests.postfix.sender import ACCEPTED, figures, issue, send, settled
 from tests.postfix.test_hidden import BODIES, HEADER, hiding
 from tests.rig.dkim_keys import published_keys
+from tests.rig.dkim_verifiers import verified_by_dkimpy, verified_by_opendkim
 from tests.rig.openpgp import GnuPG, armoured_part
 
 

@@ -11,10 +11,10 @@ from contacts.models import Contact
 from domains.models import Domain
 from mail.delivery.message import header_fields
 from mail.models import Activity
-from tests.mail.delivery.test_dkim import verified_by_dkimpy, verified_by_opendkim
 from tests.postfix.conftest import Site
 from tests.postfix.sender import ACCEPTED, figures, issue, send, settled
 from tests.rig.dkim_keys import published_keys
+from tests.rig.dkim_verifiers import verified_by_dkimpy, verified_by_opendkim
 
 HEADER = (
     "From: Zoë <eve@sender.test>\r\nTo: carol@other.test\r\nReply-To: desk@sender.test\r\n"

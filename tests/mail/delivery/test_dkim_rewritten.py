@@ -17,8 +17,8 @@ from mail.delivery.dkim import sign_with
 from mail.delivery.hiding import Incoming
 from mail.delivery.message import Octets, trace_fields, written
 from mail.delivery.smtp_client import stuffed
-from tests.mail.delivery.test_dkim import as_received, corpus, verified_by_dkimpy, verified_by_opendkim
 from tests.rig.dkim_keys import published_keys
+from tests.rig.dkim_verifiers import as_received, corpus, verified_by_dkimpy, verified_by_opendkim
 
 pytestmark = [pytest.mark.django_db, pytest.mark.sqlite]
 

@@ -28,8 +28,8 @@ from mail.delivery.resolve import resolve
 from mail.encryption.certificates import EncryptionAway
 from mail.encryption.keys import give_key
 from mail.models import Activity, Caution, Delivery, DestinationKey, Event, FailedDelivery, ReturnedMessage
-from tests.mail.delivery.test_dkim import verified_by_dkimpy
 from tests.rig.dkim_keys import published_keys
+from tests.rig.dkim_verifiers import verified_by_dkimpy
 from tests.rig.mail_doors import Hop, Process, take
 from tests.rig.odd_messages import CANARY, HEADER, ODD_MESSAGES, SUBJECT, TEXT
 from tests.rig.openpgp import ALICE, GnuPG, armoured_part

@@ -19,8 +19,8 @@ from mail.delivery.message import header_fields
 from mail.delivery.next_hop import Outcome, Pending, Refused
 from mail.delivery.resolve import resolve
 from mail.models import Activity, Caution, Delivery
-from tests.mail.delivery.test_dkim import verified_by_dkimpy
 from tests.rig.dkim_keys import published_keys
+from tests.rig.dkim_verifiers import verified_by_dkimpy
 from tests.rig.mail_doors import Hop, Process, take
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -16,8 +16,8 @@ from accounts.models import User
 from contacts.book import contacts_for
 from contacts.models import Contact
 from domains.models import Domain
-from tests.mail.delivery.test_dkim import verified_by_dkimpy
 from tests.rig.dkim_keys import published_keys
+from tests.rig.dkim_verifiers import verified_by_dkimpy
 from tests.rig.mail_doors import Hop
 from tests.rig.nameserver import Nameserver
 from tests.rig.replying import BOB, OWN, letter, preferences

@@ -24,8 +24,8 @@ from mail.delivery.resolve import resolve
 from mail.delivery.return_path import read_return_path
 from mail.models import Activity, Event, PausedDestination
 from rules.models import Rule
-from tests.mail.delivery.test_dkim import verified_by_dkimpy
 from tests.rig.dkim_keys import published_keys
+from tests.rig.dkim_verifiers import verified_by_dkimpy
 from tests.rig.mail_doors import Hop, Process, take
 from tests.rig.replying import OWN, letter
 from tests.rig.ruling import condition, rule

@@ -2,12 +2,9 @@
 
 import asyncio
 import smtplib
-import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from ipaddress import ip_address
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -17,7 +14,6 @@ from django.db import OperationalError
 from django.urls import reverse
 from django.utils import timezone
 from kilter.protocol import messages as kilter
-from kilter.protocol.buffer import SimpleBuffer
 from pytest_django import Settings
 
 from accounts.models import User
@@ -39,101 +35,10 @@ from mail.delivery.return_path import read_return_path
 from mail.delivery.vouching import vouched_client
 from mail.models import Activity, Delivery, PausedDestination
 from tests.rig.mail_doors import Hop, closed_after, running_doors
+from tests.rig.milter_client import ALL_ACTIONS, ALL_STEPS, FIELDS, Mta, connected, words
 from tests.rig.ruling import rule
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-FIELDS = {"Received": "from a.test by b.test; now", "From": "Bob <bob@sender.test>", "Subject": "Hi"}
-CLIENT = "192.0.2.1"
-ALL_ACTIONS, ALL_STEPS = kilter.ActionFlags.ALL, kilter.ProtocolFlags(0x1FFFFF)
-
-
-class Mta:
-    """The mail server's side of one connection, spoken by another implementation."""
-
-    def __init__(self, place: tuple[str, int]) -> None:
-        self.connection = socket.create_connection(place, 20)
-        self.buffer = SimpleBuffer(1024 * 1024)
-
-    def close(self) -> None:
-        self.connection.close()
-
-    def say(self, *messages: kilter.Message) -> None:
-        out = SimpleBuffer(1024 * 1024)
-        for message in messages:
-            message.pack(out)
-        self.connection.sendall(out[:].tobytes())
-
-    def hear(self) -> kilter.Message | None:
-        """The next answer; None once the milter has hung up."""
-        while True:
-            try:
-                message, size = kilter.Message.unpack(self.buffer)
-            except kilter.NeedsMore:
-                received = self.connection.recv(65536)
-                if not received:
-                    return None
-                self.buffer[:] = received
-                continue
-            message.freeze()
-            message.release()
-            del self.buffer[:size]
-            return message
-
-    def negotiate(self) -> kilter.Negotiate:
-        self.say(kilter.Negotiate(6, ALL_ACTIONS, ALL_STEPS))
-        answer = self.hear()
-        assert isinstance(answer, kilter.Negotiate)
-        return answer
-
-    def mail(self, sender: str = "bob@sender.test", user: str = "") -> None:
-        macros = {"{auth_authen}": user} if user else {}
-        self.say(kilter.Macro(ord("M"), macros), kilter.EnvelopeFrom(f"<{sender}>".encode()))
-
-    def rcpt(self, recipient: str, written: str = "") -> str:
-        """The answer to a recipient: "" if it goes on."""
-        self.say(
-            kilter.Macro(ord("R"), {"{rcpt_addr}": recipient}),
-            kilter.EnvelopeRecipient((written or f"<{recipient}>").encode()),
-        )
-        return words(self.hear())
-
-    def end(self, fields: Mapping[str, str] = FIELDS) -> list[kilter.Message]:
-        """The answers at the end of a message with this header, as far as the last one."""
-        self.say_end(fields)
-        return self.hear_end()
-
-    def say_end(self, fields: Mapping[str, str] = FIELDS) -> None:
-        header = (
-            kilter.Header(name, text.encode("utf-8", "surrogateescape")) for name, text in fields.items()
-        )
-        self.say(*header, kilter.EndOfMessage(b""))
-
-    def hear_end(self) -> list[kilter.Message]:
-        answers = []
-        while True:
-            answer = self.hear()
-            assert answer is not None
-            answers.append(answer)
-            if isinstance(answer, kilter.Continue | kilter.ReplyCode):
-                with suppress(OSError):
-                    self.say(kilter.Abort())  # as Postfix does after each message
-                return answers
-
-
-def words(answer: kilter.Message | None) -> str:
-    if isinstance(answer, kilter.ReplyCode):
-        return bytes(answer.content).rstrip(b"\0").decode()
-    assert isinstance(answer, kilter.Continue), answer
-    return ""
-
-
-def connected(place: tuple[str, int]) -> Mta:
-    """A mail server that has a client's session with the milter door there."""
-    made = Mta(place)
-    made.negotiate()
-    made.say(kilter.Connect("client.test", ip_address(CLIENT), 25))
-    return made
 
 
 @pytest.fixture

@@ -26,10 +26,10 @@ from mail.delivery.next_hop import Pending
 from mail.delivery.on_the_fly import made
 from mail.delivery.resolve import Kind, our_domains, resolve, resolve_all
 from mail.models import Activity, Delivery
-from tests.mail.server.test_milter import Mta
 from tests.rig.hooking import make as make_hook
 from tests.rig.mail_doors import Hop, Process, running_doors
 from tests.rig.mail_process import is_soon
+from tests.rig.milter_client import Mta
 from tests.rig.nameserver import Nameserver, nameserver
 from tests.rig.replying import Lmtp, letter
 

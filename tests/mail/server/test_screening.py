@@ -26,6 +26,7 @@ from mail.models import Activity, Event
 from mail.server.limits import UnknownRecipientLimit
 from mail.server.recipients import Decision, answer_for
 from tests.rig.mail_doors import Hop, Process, closed_after, running_doors
+from tests.rig.milter_client import connected, words
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -153,8 +154,6 @@ def test_after_the_queue_a_blocked_author_makes_no_report(bob: Contact, alias: A
 
 
 def test_the_milter_says_it_as_postfix_does(bob: Contact, alias: Alias, settings: Settings) -> None:
-    from tests.mail.server.test_milter import connected, words
-
     bob.block()
     with running_doors(Hop(), "milter") as places:
         mta = connected(places["milter"])
