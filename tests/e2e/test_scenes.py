@@ -41,7 +41,7 @@ CUT_OFF = """() => {
   const width = document.documentElement.clientWidth;
   const found = [];
   for (const element of document.body.querySelectorAll("*")) {
-    if (element.closest(".visually-hidden, .skip, .table-scroll, .code")
+    if (element.closest(".visually-hidden, .skip, .code")
         || element.closest(".nav__who, .alias__note, .alias__facts")
         || !element.checkVisibility({ visibilityProperty: true })) {
       continue;
