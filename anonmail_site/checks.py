@@ -301,11 +301,14 @@ def check_sign_in() -> Iterator[CheckMessage]:
             hint = (
                 "Write the issuer as the provider does, with https://, as https://id.example.com/realms/main."
             )
-            yield Error(f"{name}_ISSUER is not a secure URL.", hint=hint, id="anonmail.E030")
+            yield Error(f"{name}_ISSUER is not a secure URL.", hint=hint, id="anonmail.E035")
         if provider.trusts_addresses and ANY_DOMAIN in provider.new_people:
             sentence = f"{name} can claim any address: accounts come with addresses that nobody has verified."
             hint = f"Name the domains in {name}_NEW_PEOPLE, or remove {name}_TRUST_EMAIL."
-            yield Warning(sentence, hint=hint, id="anonmail.W006")
+            yield Warning(sentence, hint=hint, id="anonmail.W031")
+    if settings.ORGANISATION_SESSION_HOURS < 0:
+        hint = "Write a number of hours, or 0 for as long as any other session."
+        yield Error("ORGANISATION_SESSION_HOURS is negative.", hint=hint, id="anonmail.E004")
     if proxy is not None and not settings.TRUSTED_PROXIES:
         hint = "Enter the proxy's address or network in TRUSTED_PROXIES."
         yield Error("PROXY_USER_HEADER is set, but no proxy is trusted.", hint=hint, id="anonmail.E031")
@@ -315,7 +318,7 @@ def check_sign_in() -> Iterator[CheckMessage]:
             yield Error(
                 "LDAP_URI is set, but django-auth-ldap is not installed.", hint=hint, id="anonmail.E033"
             )
-        if urlsplit(directory.uri).scheme not in {"ldap", "ldaps", "ldapi"}:
+        if {urlsplit(uri).scheme for uri in directory.uris} - {"ldap", "ldaps", "ldapi"}:
             yield Error(
                 "LDAP_URI is invalid.", hint="Write it as ldaps://ldap.example.com.", id="anonmail.E034"
             )

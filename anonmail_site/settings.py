@@ -72,6 +72,8 @@ TRUSTED_PROXY = trusted_proxy()
 PROXY_SIGN_IN_HEADERS = TRUSTED_PROXY.meta_names if TRUSTED_PROXY else ()
 # The directory whose passwords sign people in (LDAP_URI), or None.
 LDAP_DIRECTORY = directory()
+# Hours for which a sign-in that way lasts, so that rights are read anew. 0: as long as any other.
+ORGANISATION_SESSION_HOURS = number("ORGANISATION_SESSION_HOURS", 24)
 
 # --- Limits and policies ------------------------------------------------------------------------
 
@@ -156,6 +158,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.organisation.session_end.SessionEndMiddleware",
     "accounts.organisation.proxy.ProxySignInMiddleware",
     "accounts.appearance.LanguageMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",

@@ -88,19 +88,24 @@ def request(
 ) -> Answer:
     """Ask, and return the answer, whatever its status is.
 
-    `octets_max`: of its content. `seconds`: for everything. `allows_private`: whether the host may be in a
-    private network. `authorities`: a PEM file of those who may vouch for it, "" for the system's.
+    `octets_max`: of its content, which is not waited for if this is 0. `seconds`: for everything.
+    `allows_private`: whether the host may be in a private network. `authorities`: a PEM file of those who may vouch for it, "" for the system's.
 
     Raises NotAllowed and Unreachable.
     """
     ends = time.monotonic() + seconds
     host, port, target = read_url(url, allows_private=allows_private)
     addresses = _allowed(host, ends, allows_private=allows_private)
-    connection = _Connection(host, port, addresses, ends, authorities)
+    try:
+        connection = _Connection(host, port, addresses, ends, authorities)
+    except OSError as error:
+        raise Unreachable("authorities") from error
     connection.octets_left = octets_max + HEADER_MAX
     try:
         connection.request(method, target, body=body, headers={"User-Agent": "Anonmail", **(headers or {})})
         answer = connection.getresponse()
+        if not octets_max:
+            return Answer(answer.status, b"", is_cut=False)
         content = answer.read(octets_max + 1)
         is_cut = len(content) > octets_max
         if answer.length and not is_cut:

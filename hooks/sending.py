@@ -3,7 +3,8 @@
 import logging
 import secrets
 import time
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,7 +16,7 @@ from django.utils import timezone
 from core.outgoing import OutgoingError, request
 from core.ratelimit import Limit, count_within
 from core.sealing import CannotUnseal
-from hooks.models import Hook, HookMessage, HookMessageQuerySet, HookQuerySet, Stopped
+from hooks.models import WAITING_MAX, Hook, HookMessage, HookMessageQuerySet, HookQuerySet, Stopped
 from hooks.signing import signed_headers
 from hooks.tallies import MESSAGES, REQUEST_TIMES
 
@@ -29,9 +30,7 @@ WAITS = tuple(
 )
 # Each wait is longer by up to this share of it, so that not all come back to a server at once.
 JITTER_PERCENT = 10
-# Seconds that a try may take, and octets that are read of what it is answered.
-SECONDS = 10
-OCTETS_MAX = 1024
+SECONDS = 10  # that a try may take
 # How long a message that was taken is left to the one that took it. After that, it must be gone, and nobody
 # knows whether the message was sent: it is sent again, with the same id.
 LEASE = timedelta(seconds=60)
@@ -41,6 +40,11 @@ PER_MINUTE = 60  # messages to one hook
 _MINUTE = timedelta(minutes=1)
 # Rows that are looked at for those to take.
 LOOKED_AT = 200
+# Messages to hooks of one person that a process sends at once: a person's servers may all be slow.
+PER_OWNER = 2
+# For how long the other messages to a hook wait after one that nobody answered, at most: it may be this message
+# that the server cannot bear.
+REST_MAX = timedelta(minutes=5)
 
 # The answer that nobody will ever take a message there (Standard Webhooks asks senders to heed it).
 GONE = 410
@@ -68,37 +72,60 @@ def due(now: datetime) -> HookMessageQuerySet:
     )
 
 
-def take(number: int, busy: Collection[int] = ()) -> list[HookMessage]:
-    """Up to this number of messages that are due, of a hook each, but none for the hooks that are `busy`.
+def take(
+    number: int, busy: Mapping[int, int | None] | None = None, had: Collection[int] = ()
+) -> list[HookMessage]:
+    """Up to this number of messages that are due, of a hook each, those that have waited longest first.
 
-    They count as sent by this process until LEASE is over: no other one takes them meanwhile.
+    `busy`: the hooks to which this process is sending, with their owners: none of these, and PER_OWNER of a
+    person's in all. `had`: hooks that have had their turn. The messages count as sent by this process until
+    LEASE is over: no other one takes them meanwhile.
     """
-    free = due(timezone.now()).exclude(hook__in=busy)
+    busy = busy or {}
+    owners = Counter(owner for owner in busy.values() if owner is not None)
+    full = [owner for owner, hooks in owners.items() if hooks >= PER_OWNER]
+    now = timezone.now()
+    free = due(now).exclude(hook__in=[*busy, *had]).exclude(hook__owner__in=full)
     # Most of the time there is nothing, which SQLite should not be locked for.
     if not number or not free.exists():
         return []
-    return _take(free, number)
+    chosen: dict[int, int] = {}
+    for hook, owner, message in free.values_list("hook", "hook__owner", "pk")[:LOOKED_AT]:
+        if len(chosen) < number and hook not in chosen and (owner is None or owners[owner] < PER_OWNER):
+            chosen[hook] = message
+            owners[owner] += 1
+    return _take(list(chosen.values()), now)
 
 
 @transaction.atomic
-def _take(free: HookMessageQuerySet, number: int) -> list[HookMessage]:
-    rows = free.select_related("hook").select_for_update(of=("self",), skip_locked=True)[:LOOKED_AT]
-    first: dict[int, HookMessage] = {}
-    for message in rows:
-        first.setdefault(message.hook_id, message)
-    now = timezone.now()
+def _take(chosen: Collection[int], now: datetime) -> list[HookMessage]:
+    """Those of these messages that no other process has taken meanwhile, and whose hook may get one now.
+
+    Locks no others: two processes that did could wait for each other.
+    """
+    rows = due(now).filter(pk__in=chosen).select_related("hook")
+    # In the order of their hooks, so that two processes do not wait for each other's counters.
     taken = []
-    # In the order of their keys, so that two processes do not wait for each other's counters.
-    for hook_id, message in sorted(first.items())[:number]:
-        if count_within(Limit("hook-messages", PER_MINUTE, _MINUTE), hook_id):
+    for message in rows.order_by("hook_id").select_for_update(of=("self",), skip_locked=True):
+        if count_within(Limit("hook-messages", PER_MINUTE, _MINUTE), message.hook_id):
             message.attempts += 1
             taken.append(message)
         else:
-            HookMessage.objects.waiting().filter(hook=hook_id, due_at__lte=now).update(due_at=now + _MINUTE)
+            put_off(message.hook_id, now + _MINUTE)
     HookMessage.objects.filter(pk__in=[each.pk for each in taken]).update(
         attempts=F("attempts") + 1, tried_at=now, due_at=now + LEASE
     )
     return taken
+
+
+def put_off(hook_id: int, until: datetime) -> None:
+    """Let what is due to this hook before `until` wait until then.
+
+    Leaves out rows that another process has locked, so that two do not wait for each other.
+    """
+    waiting = HookMessage.objects.waiting().filter(hook=hook_id, due_at__lt=until)
+    free = waiting.order_by().select_for_update(skip_locked=True).values_list("pk", flat=True)
+    waiting.filter(pk__in=list(free[:WAITING_MAX])).update(due_at=until)
 
 
 def send(message: HookMessage) -> Outcome:
@@ -112,7 +139,7 @@ def send(message: HookMessage) -> Outcome:
             method="POST",
             body=body,
             headers={"Content-Type": "application/json", **headers},
-            octets_max=OCTETS_MAX,
+            octets_max=0,
             seconds=SECONDS,
             allows_private=settings.WEBHOOK_PRIVATE_NETWORKS,
             authorities=settings.WEBHOOK_CA,
@@ -151,8 +178,12 @@ def record(message: HookMessage, outcome: Outcome) -> bool:
         result = "dead"
     else:
         wait = WAITS[max(row.attempts, 1) - 1]
-        row.due_at = timezone.now() + wait * (1 + secrets.randbelow(JITTER_PERCENT + 1) / 100)
+        now = timezone.now()
+        row.due_at = now + wait * (1 + secrets.randbelow(JITTER_PERCENT + 1) / 100)
         result = "failed"
+        if outcome.status is None:
+            # Each of the others would take a thread for SECONDS, too.
+            put_off(row.hook_id, min(row.due_at, now + REST_MAX))
     row.save(update_fields=["status", "problem", "state", "due_at"])
     if because is not None:
         message.hook.stop(because)

@@ -36,8 +36,8 @@ def arrive(person: Person, request: HttpRequest | None = None) -> User:
     """
     try:
         return _arrive(person, request)
-    except IntegrityError:
-        # The same person came twice at once: the other try has made the account.
+    except (IntegrityError, AccountExists, AddressUnusable):
+        # The same person may have come twice at once: then the other try has made the account.
         return _arrive(person, request)
 
 

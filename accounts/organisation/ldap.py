@@ -13,6 +13,7 @@ from django_auth_ldap.config import GroupOfNamesType, LDAPSearch
 from accounts.models import User
 from accounts.organisation.arriving import arrive
 from accounts.organisation.person import LISTED_MAX, Person, as_list, as_name, as_subject
+from accounts.organisation.session_end import limit_session
 from accounts.organisation.sources import Directory
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,9 @@ class DirectoryBackend(LDAPBackend):  # type: ignore[misc]
         if not email or "\x00" in email:
             return None
         user: User | None = super().authenticate(request, username=email, password=password)
+        # Apps have no session.
+        if user is not None and request is not None and hasattr(request, "session"):
+            limit_session(request)
         return user
 
     def get_or_build_user(self, username: str, ldap_user: Any) -> tuple[User, bool]:

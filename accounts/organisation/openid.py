@@ -46,6 +46,8 @@ METADATA_AGE_MAX = 600
 # Signatures that a provider alone can make. Not among them: none, and the HMACs, for which the key is shared.
 ALGORITHMS = "RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA Ed25519".split()  # noqa: SIM905
 CODE_MAX = 4096
+# Seconds since 1970 that a moment can be: JSON has numbers that are too large for a float.
+TIME_MAX = 2**53
 # Ways that a browser has begun at the same time.
 TRIPS_MAX = 5
 SESSION_KEY = "organisation_trips"
@@ -89,7 +91,7 @@ def begin(
     metadata = _metadata(provider)
     state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
     asked = {"nonce": nonce} | ({"prompt": "login", "max_age": 0} if fresh else {})
-    with _session(provider, metadata) as session:
+    with _failing(provider, is_known=False), _session(provider, metadata) as session:
         url, _state = session.create_authorization_url(
             metadata["authorization_endpoint"], state=state, code_verifier=verifier, **asked
         )
@@ -127,13 +129,14 @@ def finish(request: HttpRequest, provider: OpenIdProvider) -> Return:
         told = _told(session, provider, metadata, claims)
     factors = as_list(claims.get("amr")) | as_list(claims.get("acr"))
     at = claims.get("auth_time")
+    is_time = isinstance(at, int | float) and not isinstance(at, bool) and 0 < at < TIME_MAX
     return Return(
-        person=_person(provider, {**told, **claims}),
+        person=_person(provider, claims, told),
         purpose=trip["purpose"],
         next_url=trip["next"],
         user_id=trip["user"],
         has_second_factor=not factors.isdisjoint(provider.second_factor),
-        at=float(at) if isinstance(at, int | float) and not isinstance(at, bool) else 0.0,
+        at=float(at) if is_time else 0.0,
     )
 
 
@@ -146,13 +149,21 @@ def _trips(request: HttpRequest) -> dict[str, dict[str, Any]]:
     return dict(request.session.get(SESSION_KEY, {}))
 
 
-def _person(provider: OpenIdProvider, claims: dict[str, Any]) -> Person:
+def _person(provider: OpenIdProvider, signed: dict[str, Any], told: dict[str, Any]) -> Person:
+    """Who that is by the ID token, and what the provider tells besides."""
+    claims = {**told, **signed}
     email = claims.get("email")
+    # What is said of one address says nothing of another.
+    verdicts = [
+        said["email_verified"]
+        for said in (signed, told)
+        if "email_verified" in said and said.get("email") == email
+    ]
     return Person(
         source=provider,
         subject=as_subject(claims.get("sub")),
         email=email if isinstance(email, str) else "",
-        is_verified=claims.get("email_verified") is True,
+        is_verified=bool(verdicts) and verdicts[0] is True,
         name=as_name(claims.get("name")),
         groups=as_list(claims.get(provider.groups_claim)),
         domains=as_domains(as_list(claims.get(provider.domains_claim)))
@@ -240,7 +251,7 @@ def _failing(provider: OpenIdProvider, *, is_known: bool = True) -> Iterator[Non
     except AuthlibBaseError as error:
         said = str(error.error)
         raise _not_proven(provider, said if _ERROR_CODE.fullmatch(said) else "error") from error
-    except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (JoseError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise (
             _not_proven(provider, type(error).__name__) if is_known else _failed(provider, error)
         ) from error

@@ -12,6 +12,7 @@ from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
 
 from accounts.models import Identity, User
+from accounts.organisation.session_end import limit_session
 from accounts.organisation.sources import OpenIdProvider
 
 # The method in allauth's record of how somebody signed in, in the session.
@@ -24,6 +25,7 @@ def sign_in(
     """Sign the user in, after the second factor if they have one and the source asked for none."""
     if request.user.is_authenticated:
         logout(request)
+    limit_session(request)
     record_authentication(request, user, METHOD, source=source, has_second_factor=has_second_factor)
     if has_second_factor:
         record_authentication(request, user, "mfa", type=METHOD)
@@ -33,6 +35,7 @@ def sign_in(
 
 def note_confirmation(request: HttpRequest, user: User, source: str) -> None:
     """The user has just signed in at the source again."""
+    limit_session(request)
     record_authentication(request, user, METHOD, source=source, reauthenticated=True)
 
 

@@ -13,6 +13,12 @@ def is_secure_url(url: str) -> bool:
     return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and is_here))
 
 
+def _is_secure_directory(uri: str) -> bool:
+    parts = urlsplit(uri)
+    is_here = parts.scheme == "ldapi" or parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    return parts.scheme == "ldaps" or is_here
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """Whoever says who somebody is.
@@ -99,8 +105,11 @@ class Directory(Source):
     group_filter: str = "(|(objectClass=groupOfNames)(objectClass=group))"
 
     @property
+    def uris(self) -> list[str]:
+        """The servers, which are tried one after the other (ldap_initialize(3))."""
+        return self.uri.replace(",", " ").split()
+
+    @property
     def has_secure_way(self) -> bool:
         """Whether passwords go there encrypted, or do not leave this machine."""
-        parts = urlsplit(self.uri)
-        is_here = parts.scheme == "ldapi" or parts.hostname in {"localhost", "127.0.0.1", "::1"}
-        return parts.scheme == "ldaps" or self.start_tls or is_here
+        return self.start_tls or all(map(_is_secure_directory, self.uris))

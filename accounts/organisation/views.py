@@ -159,6 +159,8 @@ def _confirmed(
     is_recent = time.time() - came.at < settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
     if not (is_recent and theirs.exists()):
         raise NotProven(gettext("You have not signed in again there as the same person. Try again."))
+    # What the provider says of their rights counts now, too.
+    arrive(came.person, request)
     note_confirmation(request, user, provider.key)
     request.GET = QueryDict(urlencode({"next": came.next_url}))
     response: HttpResponseBase = resume_request(request) or redirect("account")

@@ -230,3 +230,14 @@ def test_it_confirms_a_sign_in(directory: Server) -> None:
 
     assert asked["Location"].startswith("/accounts/reauthenticate/")
     assert (wrong.status_code, still.status_code, after.status_code) == (200, 302, 200)
+
+
+def test_it_lasts_a_day_unless_it_is_confirmed(directory: Server) -> None:
+    client, _answer = sign_in(remember="on")
+    other, _answer = sign_in(remember="on")
+    start = time.time()
+    with time_machine.travel(start + 12 * 3600):
+        client.get("/tokens/new/")
+        client.post("/accounts/reauthenticate/", {"password": PASSWORD})
+    with time_machine.travel(start + 25 * 3600):
+        assert [is_in(browser) for browser in (client, other)] == [True, False]

@@ -1,8 +1,10 @@
 """Whom a trusted proxy names in its headers is signed in, and nobody else can name anybody."""
 
+import time
 from typing import Any
 
 import pytest
+import time_machine
 from django.test import Client
 from pytest_django import Settings
 
@@ -197,3 +199,18 @@ def test_a_header_with_an_underscore_does_not_stand_for_the_proxys() -> None:
 
     assert parser.headers.get("X_OTHER") == "y"
     assert "REMOTE_USER" not in parser.headers
+
+
+def test_once_a_day_rights_are_read_anew_without_a_word(settings: Settings, root: User) -> None:
+    trust(settings, admin_group="admins")
+    browser = through(CAROL | {"Remote-Groups": "admins"})
+    browser.get("/accounts/login/")
+    browser.defaults |= {"HTTP_REMOTE_GROUPS": "staff"}
+    within = browser.get("/admin/").status_code
+    with time_machine.travel(time.time() + 25 * 3600):
+        page = browser.get("/tokens/", follow=True)
+        after = browser.get("/admin/").status_code
+
+    assert page.status_code == 200
+    assert page.redirect_chain[-1][0] == "/tokens/"
+    assert (within, after) == (200, 302)

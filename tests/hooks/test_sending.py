@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import socket
 import time
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
@@ -19,13 +20,13 @@ from standardwebhooks import WebhookVerificationError
 from accounts.models import User
 from aliases.issuing import issue
 from core import tallies
-from core.ratelimit import Counter
+from core.ratelimit import Counter, Limit, count_within
 from core.tallies import Sums, Tally
 from hooks import sending
 from hooks.courier import Courier
 from hooks.messages import write_test
 from hooks.models import Hook, HookMessage, Stopped
-from hooks.sending import LEASE, PER_MINUTE, WAITS, Outcome, record, send, take
+from hooks.sending import LEASE, PER_MINUTE, PER_OWNER, REST_MAX, WAITS, Outcome, record, send, take
 from tests.rig.at_once import all_at_once
 from tests.rig.hooking import Made, deliver, make
 from tests.rig.nameserver import Nameserver
@@ -283,6 +284,32 @@ def test_of_a_huge_answer_little_is_read_and_nothing_unpacked(made: Made, receiv
     assert outcome.status == 200
 
 
+def test_an_answer_counts_though_its_content_never_ends(made: Made, receiver: Receiver) -> None:
+    def go_on(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx")
+        handler.wfile.flush()
+        time.sleep(1)
+
+    receiver.before = go_on
+    write_test(made.hook)
+    begun = time.monotonic()
+
+    ((_message, outcome),) = deliver()
+
+    assert outcome == Outcome(200)
+    assert time.monotonic() - begun < 1
+
+
+def test_authorities_that_cannot_be_read_are_a_failed_try(made: Made, settings: Settings) -> None:
+    settings.WEBHOOK_CA = "/nowhere.pem"
+    write_test(made.hook)
+
+    ((_message, outcome),) = deliver()
+
+    assert outcome == Outcome(None, "authorities")
+    assert only().state == "waiting"
+
+
 def test_what_is_no_http_is_a_failure(made: Made, receiver: Receiver) -> None:
     receiver.before = lambda handler: handler.wfile.write(b"220 mx.example.net ESMTP\r\n")
     write_test(made.hook)
@@ -319,9 +346,123 @@ def test_a_hook_with_a_thousand_messages_holds_up_nobody(
     write_test(made.hook)
 
     first = {message.hook_id for message in take(4)}
-    second = {message.hook_id for message in take(4, busy=[theirs.pk])}
+    second = {message.hook_id for message in take(4, busy={theirs.pk: mallory.pk})}
 
     assert first | second == {theirs.pk, made.hook.pk}
+
+
+def backlog(hook: Hook, number: int) -> None:
+    """Messages that have waited for a minute."""
+    since = timezone.now() - timedelta(minutes=1)
+    HookMessage.objects.bulk_create(
+        HookMessage(hook=hook, event="hook.test", body="{}", due_at=since) for _number in range(number)
+    )
+
+
+def begun_by(courier: Courier, monkeypatch: pytest.MonkeyPatch) -> list[HookMessage]:
+    """What the courier begins to send from now on, and never ends."""
+    begun: list[HookMessage] = []
+    monkeypatch.setattr(courier._pool, "submit", lambda _deliver, message: begun.append(message))
+    return begun
+
+
+def test_the_slow_servers_of_one_person_leave_room_for_others(
+    made: Made, mallory: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _number in range(4):
+        backlog(make(mallory).hook, 250)
+    write_test(made.hook)
+    courier = Courier()
+    begun = begun_by(courier, monkeypatch)
+
+    for _look in range(6):
+        courier.look()
+
+    assert sorted(message.hook.owner_id or 0 for message in begun) == sorted(
+        [mallory.pk] * PER_OWNER + [made.hook.owner_id or 0]
+    )
+
+
+def test_each_hook_has_its_turn_before_another_has_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    hooks = [make(None).hook for _number in range(6)]
+    for hook in hooks[1:]:
+        backlog(hook, 3)
+    write_test(hooks[0])
+    courier = Courier()
+    begun = begun_by(courier, monkeypatch)
+
+    for _look in range(2):
+        courier.look()
+        courier._busy.clear()
+
+    assert {message.hook_id for message in begun} == {hook.pk for hook in hooks}
+
+
+@pytest.fixture
+def unreachable(alice: User, receiver: Receiver) -> Hook:
+    """Alice's hook where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    return make(alice, f"https://{HOST}:{port}/").hook
+
+
+def test_a_server_that_does_not_answer_is_tried_with_one_message(unreachable: Hook) -> None:
+    for _number in range(20):
+        write_test(unreachable)
+    with time_machine.travel(timezone.now(), tick=False) as clock:
+        tries = []
+        for _look in range(11):
+            tries.append(len(deliver()))
+            clock.shift(timedelta(seconds=70))
+
+    # The first one three times; then another one, or the first one again, when five minutes are over.
+    assert tries[:8] == [1, 1, 1, 0, 0, 0, 0, 1]
+    assert sum(tries) <= 5
+    assert set(HookMessage.objects.values_list("state", flat=True)) == {"waiting"}
+
+
+def test_one_message_that_a_server_cannot_bear_holds_up_the_others_for_minutes(
+    made: Made, receiver: Receiver
+) -> None:
+    write_test(made.hook)
+    HookMessage.objects.update(attempts=len(WAITS) - 1)
+    (unbearable,) = take(1)
+    write_test(made.hook)
+    record(unbearable, Outcome(None, "timeout"))
+
+    at_once = deliver()
+    with time_machine.travel(timezone.now() + REST_MAX + timedelta(seconds=1)):
+        later = deliver()
+        unbearable.refresh_from_db()
+        assert unbearable.due_at > timezone.now() + timedelta(hours=9)
+
+    assert at_once == []
+    assert [outcome.status for _message, outcome in later] == [204]
+
+
+def test_a_server_that_answers_with_an_error_gets_the_next_message_at_once(
+    made: Made, receiver: Receiver
+) -> None:
+    receiver.answers = [500]
+    for _number in range(2):
+        write_test(made.hook)
+
+    outcomes = [outcome.status for _round in range(2) for _message, outcome in deliver()]
+
+    assert outcomes == [500, 204]
+
+
+@pytest.mark.postgresql
+def test_two_workers_do_not_wait_for_each_other_with_a_hook_that_has_had_its_share(made: Made) -> None:
+    limit = Limit("hook-messages", PER_MINUTE, timedelta(minutes=1), step=PER_MINUTE)
+    count_within(limit, made.hook.pk)
+    backlog(made.hook, 900)
+    for _round in range(5):
+        HookMessage.objects.update(due_at=timezone.now() - timedelta(minutes=1))
+
+        assert all_at_once([lambda: take(4)] * 4) == [[]] * 4
+
+    assert not HookMessage.objects.filter(due_at__lte=timezone.now()).exists()
 
 
 @pytest.mark.postgresql

@@ -52,7 +52,7 @@ def work(stop: threading.Event, courier: Courier, chores: Chores) -> None:
             pause = EVERY
             close_old_connections()
             try:
-                if courier.look():
+                if courier.look() or courier.is_full:
                     # There may be more.
                     pause = 0.05
             except (DatabaseError, InterfaceError) as error:

@@ -202,3 +202,19 @@ def test_whoever_is_deactivated_stays_out(provider: Provider, client: Client) ->
 
     assert answer["Location"] == "/accounts/inactive/"
     assert not is_in(again)
+
+
+def test_of_two_first_sign_ins_at_once_both_get_in(
+    provider: Provider, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one makes the account after this one has looked for the identity."""
+    from accounts.organisation import arriving
+
+    walk(Client(), "carol")
+    known, looks = arriving._locked, iter([True, False])
+    monkeypatch.setattr(arriving, "_locked", lambda person: None if next(looks, False) else known(person))
+
+    walk(client, "carol")
+
+    assert is_in(client)
+    assert User.objects.count() == Identity.objects.count() == 1

@@ -29,7 +29,7 @@ Tamper = Callable[..., None]
 
 @pytest.fixture
 def tamper(monkeypatch: pytest.MonkeyPatch) -> Tamper:
-    """Let `change` alter the JSON of each answer of the provider at a path that ends in `end`."""
+    """Let `change` alter the JSON of each answer of the provider at a path that ends in `end`, or replace it."""
 
     def install(end: str, change: Callable[[dict[str, Any]], Any]) -> None:
         original = openid._Session.request
@@ -37,7 +37,8 @@ def tamper(monkeypatch: pytest.MonkeyPatch) -> Tamper:
         def request(self: Any, method: str, url: str, **options: Any) -> requests.Response:
             answer = original(self, method, url, **options)
             if urlsplit(url).path.endswith(end):
-                answer._content = json.dumps(change(answer.json())).encode()
+                changed = change(answer.json())
+                answer._content = changed if isinstance(changed, bytes) else json.dumps(changed).encode()
             return answer
 
         monkeypatch.setattr(openid._Session, "request", request)
@@ -145,6 +146,45 @@ def test_what_is_told_about_another_person_is_not_believed(
     assert walk(client, "carol").status_code == 403
 
 
+def test_that_one_address_is_verified_says_nothing_of_another(
+    provider: Provider, client: Client, tamper: Tamper
+) -> None:
+    """Providers let people write what they want into `email` of the ID token; its check is told elsewhere."""
+    tamper("/jwks", lambda _keys: {"keys": [KEY.as_dict(private=False)]})
+    tamper("/token", forge(OURS, KEY, email="boss@example.com"))
+
+    answer = walk(client, "carol")
+
+    assert answer.status_code == 403
+    assert "does not say that your e-mail address is verified" in text_of(answer)
+    assert not User.objects.exists()
+
+
+@pytest.mark.parametrize(("signed", "is_taken"), [({}, True), ({"email_verified": False}, False)])
+def test_of_the_same_address_the_token_has_the_last_word(
+    provider: Provider, client: Client, tamper: Tamper, signed: dict[str, Any], is_taken: bool
+) -> None:
+    tamper("/jwks", lambda _keys: {"keys": [KEY.as_dict(private=False)]})
+    tamper("/token", forge(OURS, KEY, email="carol@example.com", **signed))
+
+    walk(client, "carol")
+
+    assert is_in(client) == is_taken
+
+
+def test_a_moment_that_is_no_time_is_none(provider: Provider, client: Client, tamper: Tamper) -> None:
+    tamper("/jwks", lambda _keys: {"keys": [KEY.as_dict(private=False)]})
+    tamper("/token", forge(OURS, KEY, auth_time=10**400))
+
+    walk(client, "carol")
+
+    assert is_in(client)
+
+
+# More brackets than a parser follows.
+DEEP = b'{"a":' * 50_000
+
+
 @pytest.mark.parametrize(
     ("end", "change", "status"),
     [
@@ -153,6 +193,14 @@ def test_what_is_told_about_another_person_is_not_believed(
         ("/openid-configuration", lambda said: said | {"token_endpoint": "http://evil.test/"}, 502),
         ("/openid-configuration", lambda said: said | {"jwks_uri": "file:///etc/passwd"}, 502),
         ("/openid-configuration", lambda said: [], 502),
+        (
+            "/openid-configuration",
+            lambda said: said | {"token_endpoint_auth_methods_supported": None},
+            502,
+        ),
+        ("/openid-configuration", lambda said: DEEP, 502),
+        ("/jwks", lambda keys: DEEP, 403),
+        ("/token", lambda answer: DEEP, 403),
         ("/jwks", lambda keys: {"keys": []}, 403),
         ("/jwks", lambda keys: {}, 403),
     ],

@@ -6,12 +6,14 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+import time_machine
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.core import mail
 from django.test import Client
 from pytest_django import Settings
 
 from accounts.models import Identity, User
+from accounts.organisation.session_end import UNTIL
 from domains.models import Domain
 from tests.rig.openid.carol import CAROL, actions
 from tests.rig.openid.serving import Provider, at_provider, begin, come_back, walk
@@ -145,8 +147,6 @@ def test_a_second_factor_that_the_provider_is_not_believed_about_counts_for_noth
 
 
 def test_somebody_without_a_password_confirms_at_the_provider(provider: Provider, client: Client) -> None:
-    import time_machine
-
     walk(client, "carol")
     recent = client.get("/tokens/new/")
     with time_machine.travel(time.time() + 3600):
@@ -261,3 +261,51 @@ def test_rights_go_with_the_account_that_gave_them(
 def test_whoever_uses_no_provider_sees_none(client: Client, browser: Client) -> None:
     assert b"organisation" not in Client().get("/accounts/login/").content
     assert "Connected accounts" not in text_of(browser.get("/account/"))
+
+
+DAY = 24 * 3600
+
+
+def test_a_sign_in_elsewhere_lasts_a_day_and_rights_are_then_read_anew(ruling: Provider) -> None:
+    ruling.knows(carol=CAROL | {"groups": ["admins"]})
+    walk(client := Client(), "carol")
+    ruling.knows(carol=CAROL)
+    with time_machine.travel(time.time() + DAY - 600):
+        before = client.get("/admin/").status_code
+    with time_machine.travel(time.time() + DAY + 60):
+        after = client.get("/admin/", follow=True)
+    walk(client, "carol")
+    again = client.get("/admin/").status_code
+
+    assert before == 200
+    assert after.redirect_chain[-1][0].startswith("/accounts/login/")
+    assert (is_in(client), again) == (True, 302)
+
+
+def test_a_sign_in_elsewhere_lasts_as_any_other_if_that_is_set(
+    provider: Provider, client: Client, settings: Settings
+) -> None:
+    settings.ORGANISATION_SESSION_HOURS = 0
+    walk(client, "carol")
+
+    with time_machine.travel(time.time() + 3 * DAY):
+        assert is_in(client)
+
+
+def test_a_sign_in_with_a_password_of_this_site_lasts_as_before(provider: Provider, browser: Client) -> None:
+    with time_machine.travel(time.time() + 3 * DAY):
+        assert is_in(browser)
+
+
+def test_to_confirm_a_sign_in_reads_rights_anew_and_begins_the_day_anew(ruling: Provider) -> None:
+    ruling.knows(carol=CAROL | {"groups": ["admins"]})
+    walk(client := Client(), "carol")
+    ruling.knows(carol=CAROL)
+    session = client.session
+    session[UNTIL] = time.time() + 60
+    session.save()
+
+    walk(client, "carol", "/accounts/with/acme/confirm/")
+
+    assert not carol().is_superuser
+    assert client.session[UNTIL] > time.time() + DAY - 60
