@@ -89,7 +89,8 @@ def request(
     """Ask, and return the answer, whatever its status is.
 
     `octets_max`: of its content, which is not waited for if this is 0. `seconds`: for everything.
-    `allows_private`: whether the host may be in a private network. `authorities`: a PEM file of those who may vouch for it, "" for the system's.
+    `allows_private`: whether the host may be in a private network. `authorities`: a PEM file of those who may
+    vouch for it, "" for the system's.
 
     Raises NotAllowed and Unreachable.
     """

@@ -42,8 +42,8 @@ _MINUTE = timedelta(minutes=1)
 LOOKED_AT = 200
 # Messages to hooks of one person that a process sends at once: a person's servers may all be slow.
 PER_OWNER = 2
-# For how long the other messages to a hook wait after one that nobody answered, at most: it may be this message
-# that the server cannot bear.
+# For how long the other messages to a hook wait after one that nobody answered, at most: it may be this
+# message that the server cannot bear.
 REST_MAX = timedelta(minutes=5)
 
 # The answer that nobody will ever take a message there (Standard Webhooks asks senders to heed it).

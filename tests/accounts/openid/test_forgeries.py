@@ -29,7 +29,7 @@ Tamper = Callable[..., None]
 
 @pytest.fixture
 def tamper(monkeypatch: pytest.MonkeyPatch) -> Tamper:
-    """Let `change` alter the JSON of each answer of the provider at a path that ends in `end`, or replace it."""
+    """Let `change` alter the JSON of each answer of the provider at a path that ends so, or replace it."""
 
     def install(end: str, change: Callable[[dict[str, Any]], Any]) -> None:
         original = openid._Session.request
