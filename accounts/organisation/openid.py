@@ -128,16 +128,19 @@ def finish(request: HttpRequest, provider: OpenIdProvider) -> Return:
         claims = _proven(session, provider, metadata, token, trip["nonce"])
         told = _told(session, provider, metadata, claims)
     factors = as_list(claims.get("amr")) | as_list(claims.get("acr"))
-    at = claims.get("auth_time")
-    is_time = isinstance(at, int | float) and not isinstance(at, bool) and 0 < at < TIME_MAX
     return Return(
         person=_person(provider, claims, told),
         purpose=trip["purpose"],
         next_url=trip["next"],
         user_id=trip["user"],
         has_second_factor=not factors.isdisjoint(provider.second_factor),
-        at=float(at) if is_time else 0.0,
+        at=_moment(claims.get("auth_time")),
     )
+
+
+def _moment(value: Any) -> float:
+    is_one = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < TIME_MAX
+    return float(value) if is_one else 0.0
 
 
 def callback_url(provider: OpenIdProvider) -> str:
