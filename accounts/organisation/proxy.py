@@ -3,12 +3,9 @@
 TrustedProxyMiddleware drops these headers from everybody who is not among TRUSTED_PROXIES.
 """
 
-from collections.abc import Callable
-
 from allauth.account.authentication import get_authentication_records
 from django.conf import settings
-from django.contrib.auth import logout
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest
 from django.utils.translation import gettext
 
 from accounts.models import Identity, User
@@ -49,30 +46,20 @@ def _header(request: HttpRequest, name: str) -> str:
         return ""
 
 
-class ProxySignInMiddleware:
-    """Signs out whoever the proxy signed in and now names no more, or whose place somebody else has taken."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if self._is_over(request):
-            logout(request)
-        return self.get_response(request)
-
-    def _is_over(self, request: HttpRequest) -> bool:
-        proxy = settings.TRUSTED_PROXY
-        if proxy is None or not isinstance(user := request.user, User):
-            return False
-        records = get_authentication_records(request, user)
-        came = [record for record in records if record["method"] == METHOD]
-        if not came or came[-1].get("source") != proxy.key:
-            return False
-        try:
-            person = person_named(request)
-        except NotProven:
-            return True
-        if person is None:
-            return True
-        named = Identity.objects.named(person.source.issuer, person.subject)
-        return not named.filter(user=user).exists()
+def names_no_more(request: HttpRequest) -> bool:
+    """Whether the proxy signed the reader in, and now names nobody, or somebody else."""
+    proxy = settings.TRUSTED_PROXY
+    if proxy is None or not isinstance(user := request.user, User):
+        return False
+    records = get_authentication_records(request, user)
+    came = [record for record in records if record["method"] == METHOD]
+    if not came or came[-1].get("source") != proxy.key:
+        return False
+    try:
+        person = person_named(request)
+    except NotProven:
+        return True
+    if person is None:
+        return True
+    named = Identity.objects.named(person.source.issuer, person.subject)
+    return not named.filter(user=user).exists()
