@@ -9,6 +9,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from core.sparing_logs import warn_sparingly
 from hooks.models import HookMessage
 from hooks.sending import record, send, take
+from hooks.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -23,39 +24,27 @@ class Courier:
         self.hooks_stopped = threading.Event()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="hooks")
         self._lock = threading.Lock()
-        # The hooks to which something is being sent, with their owners, and those that have had their turn in
-        # this round: who has much to be told must not hold up the others.
+        # The hooks to which something is being sent, with their owners.
         self._busy: dict[int, int | None] = {}
-        self._had: set[int] = set()
+        self._turns = Turns()
 
     def look(self) -> int:
         """Begin to send what is due, as far as threads are free; to how many hooks. Raises what the database
         raises."""
         with self._lock:
             busy = dict(self._busy)
-        if len(busy) >= THREADS:
-            return 0
-        begun = self._begin(busy)
-        if not begun and self._had:
-            # A new round.
-            self._had.clear()
-            begun = self._begin(busy)
-        return begun
+        messages = take(THREADS - len(busy), busy, self._turns)
+        for message in messages:
+            with self._lock:
+                self._busy[message.hook_id] = message.hook.owner_id
+            self._pool.submit(self._deliver, message)
+        return len(messages)
 
     @property
     def is_full(self) -> bool:
         """Whether no more can be sent at this moment."""
         with self._lock:
             return len(self._busy) >= THREADS
-
-    def _begin(self, busy: dict[int, int | None]) -> int:
-        messages = take(THREADS - len(busy), busy, self._had)
-        for message in messages:
-            self._had.add(message.hook_id)
-            with self._lock:
-                self._busy[message.hook_id] = message.hook.owner_id
-            self._pool.submit(self._deliver, message)
-        return len(messages)
 
     def close(self) -> None:
         """Return when what has begun is done."""

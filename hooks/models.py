@@ -33,6 +33,14 @@ SECRET_PREFIX = "whsec_"  # noqa: S105 - what every secret begins with
 EARLIER_SECRET = timedelta(days=1)
 # How long messages are kept after they were written.
 KEPT = timedelta(days=7)
+# How long to wait after each failed try: about a day in all, after which the message is dead. The tries are
+# counted, because the clock may be wrong.
+WAITS = tuple(
+    timedelta(seconds=seconds)
+    for seconds in (5, 60, 300, 1800, 3600, 2 * 3600, 4 * 3600, 6 * 3600, 10 * 3600)
+)
+# A message that is due later than any wait was given its time by a wrong clock.
+DUE_MAX = WAITS[-1] * 2
 _PURPOSE = "hook secret"
 
 
@@ -69,6 +77,12 @@ class HookQuerySet(models.QuerySet["Hook"]):
     def live(self) -> "HookQuerySet":
         """Those that have not been stopped, of active people and of the installation."""
         return self.filter(Q(owner=None) | Q(owner__is_active=True), stopped_at=None)
+
+    def to_be_told(self) -> "HookQuerySet":
+        """The live ones to which a message can be sent now."""
+        return self.live().filter(
+            Exists(HookMessage.objects.waiting().filter(_is_due(), hook=OuterRef("pk")))
+        )
 
     @transaction.atomic
     def make(self, *, owner: User | None, url: str, events: Iterable[str]) -> tuple["Hook", str]:
@@ -202,6 +216,11 @@ class HookMessageQuerySet(models.QuerySet["HookMessage"]):
     def waiting(self) -> "HookMessageQuerySet":
         return self.filter(state=HookMessage.State.WAITING)
 
+    def due(self) -> "HookMessageQuerySet":
+        """Those that can be sent now."""
+        is_live = Q(hook__owner=None) | Q(hook__owner__is_active=True)
+        return self.waiting().filter(_is_due(), is_live, hook__stopped_at=None)
+
     def newest_first(self) -> "HookMessageQuerySet":
         return self.order_by("-pk")
 
@@ -278,6 +297,11 @@ class HookMessage(models.Model):
         HookMessage.objects.filter(pk=self.pk).exclude(state=self.State.DELIVERED).update(
             state=self.State.WAITING, attempts=0, due_at=timezone.now()
         )
+
+
+def _is_due() -> Q:
+    now = timezone.now()
+    return Q(due_at__lte=now) | Q(due_at__gt=now + DUE_MAX)
 
 
 def new_secret() -> str:

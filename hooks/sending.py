@@ -3,45 +3,33 @@
 import logging
 import secrets
 import time
-from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, OuterRef, Subquery
 from django.utils import timezone
 
 from core.outgoing import OutgoingError, request
 from core.ratelimit import Limit, count_within
 from core.sealing import CannotUnseal
-from hooks.models import WAITING_MAX, Hook, HookMessage, HookMessageQuerySet, HookQuerySet, Stopped
+from hooks.models import WAITING_MAX, WAITS, Hook, HookMessage, HookQuerySet, Stopped
 from hooks.signing import signed_headers
 from hooks.tallies import MESSAGES, REQUEST_TIMES
+from hooks.turns import Turns
 
 logger = logging.getLogger(__name__)
 
-# How long to wait after each failed try: about a day in all, after which the message is dead. The tries are
-# counted, because the clock may be wrong.
-WAITS = tuple(
-    timedelta(seconds=seconds)
-    for seconds in (5, 60, 300, 1800, 3600, 2 * 3600, 4 * 3600, 6 * 3600, 10 * 3600)
-)
 # Each wait is longer by up to this share of it, so that not all come back to a server at once.
 JITTER_PERCENT = 10
 SECONDS = 10  # that a try may take
 # How long a message that was taken is left to the one that took it. After that, it must be gone, and nobody
 # knows whether the message was sent: it is sent again, with the same id.
 LEASE = timedelta(seconds=60)
-# A message that is due later than any wait was given its time by a wrong clock.
-DUE_MAX = WAITS[-1] * 2
 PER_MINUTE = 60  # messages to one hook
 _MINUTE = timedelta(minutes=1)
-# Rows that are looked at for those to take.
-LOOKED_AT = 200
-# Messages to hooks of one person that a process sends at once: a person's servers may all be slow.
-PER_OWNER = 2
 # For how long the other messages to a hook wait after one that nobody answered, at most: it may be this
 # message that the server cannot bear.
 REST_MAX = timedelta(minutes=5)
@@ -62,51 +50,31 @@ class Outcome:
         return self.status is not None and 200 <= self.status < 300
 
 
-def due(now: datetime) -> HookMessageQuerySet:
-    """The messages that can be sent now, those that have waited longest first."""
-    return (
-        HookMessage.objects.waiting()
-        .filter(Q(due_at__lte=now) | Q(due_at__gt=now + DUE_MAX))
-        .filter(Q(hook__owner=None) | Q(hook__owner__is_active=True), hook__stopped_at=None)
-        .order_by("due_at", "pk")
-    )
-
-
 def take(
-    number: int, busy: Mapping[int, int | None] | None = None, had: Collection[int] = ()
+    number: int, busy: Mapping[int, int | None] | None = None, turns: Turns | None = None
 ) -> list[HookMessage]:
-    """Up to this number of messages that are due, of a hook each, those that have waited longest first.
+    """Up to this number of messages that are due, of a hook each (`busy` and `turns`: hooks.turns).
 
-    `busy`: the hooks to which this process is sending, with their owners: none of these, and PER_OWNER of a
-    person's in all. `had`: hooks that have had their turn. The messages count as sent by this process until
-    LEASE is over: no other one takes them meanwhile.
+    They count as sent by this process until LEASE is over: no other one takes them meanwhile.
     """
-    busy = busy or {}
-    owners = Counter(owner for owner in busy.values() if owner is not None)
-    full = [owner for owner, hooks in owners.items() if hooks >= PER_OWNER]
-    now = timezone.now()
-    free = due(now).exclude(hook__in=[*busy, *had]).exclude(hook__owner__in=full)
-    # Most of the time there is nothing, which SQLite should not be locked for.
-    if not number or not free.exists():
-        return []
-    chosen: dict[int, int] = {}
-    for hook, owner, message in free.values_list("hook", "hook__owner", "pk")[:LOOKED_AT]:
-        if len(chosen) < number and hook not in chosen and (owner is None or owners[owner] < PER_OWNER):
-            chosen[hook] = message
-            owners[owner] += 1
-    return _take(list(chosen.values()), now)
+    hooks = (turns or Turns()).take(number, busy or {})
+    return take_of(hooks) if hooks else []
 
 
 @transaction.atomic
-def _take(chosen: Collection[int], now: datetime) -> list[HookMessage]:
-    """Those of these messages that no other process has taken meanwhile, and whose hook may get one now.
+def take_of(hooks: Collection[int]) -> list[HookMessage]:
+    """The message that has been due longest to each of these hooks.
 
-    Locks no others: two processes that did could wait for each other.
+    None if another process takes it, or the hook has had as many as one gets in a minute.
     """
-    rows = due(now).filter(pk__in=chosen).select_related("hook")
-    # In the order of their hooks, so that two processes do not wait for each other's counters.
+    now, due = timezone.now(), HookMessage.objects.due()
+    longest = due.filter(hook=OuterRef("pk")).order_by("due_at", "pk").values("pk")[:1]
+    keys = Hook.objects.filter(pk__in=hooks).values_list(Subquery(longest), flat=True)
+    # Locks no others, and in the order of the hooks: two processes could wait for each other's messages, or
+    # counters.
+    rows = due.filter(pk__in=[key for key in keys if key]).select_related("hook").order_by("hook_id")
     taken = []
-    for message in rows.order_by("hook_id").select_for_update(of=("self",), skip_locked=True):
+    for message in rows.select_for_update(of=("self",), skip_locked=True):
         if count_within(Limit("hook-messages", PER_MINUTE, _MINUTE), message.hook_id):
             message.attempts += 1
             taken.append(message)

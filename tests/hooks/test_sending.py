@@ -25,8 +25,9 @@ from core.tallies import Sums, Tally
 from hooks import sending
 from hooks.courier import Courier
 from hooks.messages import write_test
-from hooks.models import Hook, HookMessage, Stopped
-from hooks.sending import LEASE, PER_MINUTE, PER_OWNER, REST_MAX, WAITS, Outcome, record, send, take
+from hooks.models import WAITS, Hook, HookMessage, Stopped
+from hooks.sending import LEASE, PER_MINUTE, REST_MAX, Outcome, record, send, take
+from hooks.turns import PER_OWNER
 from tests.rig.at_once import all_at_once
 from tests.rig.hooking import Made, deliver, make
 from tests.rig.nameserver import Nameserver
