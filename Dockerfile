@@ -63,7 +63,7 @@ RUN apt-get update \
 # their library needs: the rest of it needs Perl.
 RUN { dpkg --listfiles \
         base-files ca-certificates libbz2-1.0 libc6 libexpat1 libffi8 libgcc-s1 liblzma5 libpython3.13-minimal \
-        libpython3.13-stdlib libsqlite3-0 libssl3t64 libuuid1 libzstd1 media-types netbase openssl python3-minimal \
+        libpython3.13-stdlib libsqlite3-0 libssl3t64 libstdc++6 libuuid1 libzstd1 media-types netbase openssl python3-minimal \
         python3.13-minimal tzdata zlib1g \
         libpq5 liblz4-1 libldap2 libsasl2-2 libgssapi-krb5-2 libkrb5-3 libk5crypto3 libkrb5support0 libcom-err2 \
         libkeyutils1 libxxhash0; \
@@ -90,8 +90,9 @@ ENV PATH=/opt/anonmail/bin:/usr/bin \
     ANONMAIL_DIR=/var/lib/anonmail \
     HOST=0.0.0.0 \
     MAIL_LISTEN=0.0.0.0:2525
-# Fails if a library is missing.
+# Both fail if a library is missing: to Python, and to anything that was compiled, which may be loaded only when needed.
 RUN ["anonmail", "help"]
+RUN ["python", "-c", "from ctypes import CDLL; from pathlib import Path; [CDLL(str(file)) for file in Path('/opt').rglob('*.so')]"]
 USER 990:990
 WORKDIR /var/lib/anonmail
 VOLUME /var/lib/anonmail
