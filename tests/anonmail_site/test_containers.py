@@ -1,6 +1,9 @@
 """The files for containers agree with the project, and with each other."""
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from io import StringIO
@@ -68,6 +71,31 @@ def test_what_a_container_runs_is_a_command(command: list[str]) -> None:
     loaded = load_command_class(get_commands()[name], name)
 
     assert loaded.create_parser("anonmail", name).parse_args(arguments)
+
+
+@pytest.mark.parametrize("has_certificate", [False, True])
+def test_nothing_is_wrong_with_the_settings_that_the_page_gives(
+    tmp_path: Path, has_certificate: bool
+) -> None:
+    """The certificate is the page's second step, which can be left out."""
+    page = (ROOT / "docs" / "containers.md").read_text()
+    first, second = re.findall(r"\n\n((?: {7}[A-Z_]+=.*\n)+)", page)
+    assert "MAIL_TLS_KEY" in second
+    text = first + (second if has_certificate else "")
+    written = dict(line.strip().split("=", 1) for line in text.splitlines())
+    given = SERVICES["mail"]["environment"]
+    variables = {"PATH": os.environ["PATH"], "VAR_DIR": str(tmp_path), "SECRET_KEY": "x" * 50, "ENV_FILE": ""}
+    given = {name: re.sub(r"\$\{.*\}", "secret", value) for name, value in given.items()}
+
+    found = subprocess.run(
+        [sys.executable, "manage.py", "check", "--tag", "anonmail"],
+        cwd=ROOT,
+        env=variables | written | given,
+        capture_output=True,
+        text=True,
+    )
+
+    assert found.returncode == 0, found.stderr
 
 
 @pytest.mark.django_db
