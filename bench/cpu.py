@@ -20,7 +20,6 @@ from typing import Any
 
 from bench import rig
 from bench.create import PATHS
-from tests.rig.postgresql import Missing
 
 
 def children(parent: int) -> list[int]:
@@ -167,16 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.serve:
         serve(given.serve, given.record)
         return 0
-    rig.stop_on_signals()
-    try:
-        for kind in [given.only] if given.only else rig.DATABASES:
-            try:
-                print(table(kind, measure(kind, given)), flush=True)
-            except Missing as reason:
-                print(f"SKIPPED: {kind}: {reason}")
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return rig.print_for_each(given.only, lambda kind: table(kind, measure(kind, given)))
 
 
 if __name__ == "__main__":

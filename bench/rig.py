@@ -187,6 +187,20 @@ def measured_here(kind: str, aliases: int, measure: Callable[[list[str]], None],
     return 0
 
 
+def print_for_each(only: str | None, told: Callable[[str], str]) -> int:
+    """Print what `told` says of each kind of database, or of one alone; the exit code."""
+    stop_on_signals()
+    try:
+        for kind in [only] if only else DATABASES:
+            try:
+                print(told(kind), flush=True)
+            except Missing as reason:
+                print(f"SKIPPED: {kind}: {reason}")
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
 def close_connections() -> None:
     """End this process's connections, so that the database server can stop at once."""
     from django.db import connections
