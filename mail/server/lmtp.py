@@ -10,7 +10,7 @@ from mail.delivery.handover import Answer, Message, Said
 from mail.delivery.resolve import Resolution
 from mail.delivery.verdict import Verdict, after_queue
 from mail.server.smtp import PATH, SmtpDoor
-from mail.server.smtp_handler import SmtpEnvelope, SmtpHandler, SmtpSession
+from mail.server.smtp_handler import Connection, SmtpEnvelope, SmtpHandler, SmtpSession
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class LmtpHandler(SmtpHandler):
     has_one_answer = False
 
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
-        self, server: SmtpDoor, session: SmtpSession, envelope: SmtpEnvelope, name: str, offered: list[str]
+        self, server: Connection, session: SmtpSession, envelope: SmtpEnvelope, name: str, offered: list[str]
     ) -> list[str]:
         """Without SIZE (RFC 1870): Postfix would bounce a message that its own fields have made larger."""
         offered = await super().handle_EHLO(server, session, envelope, name, offered)
@@ -50,7 +50,7 @@ class LmtpHandler(SmtpHandler):
         return answer
 
     async def handle_DATA(  # noqa: N802 - aiosmtpd's name
-        self, server: SmtpDoor, session: SmtpSession, envelope: SmtpEnvelope
+        self, server: Connection, session: SmtpSession, envelope: SmtpEnvelope
     ) -> str:
         """One line for each accepted recipient, in their order (RFC 2033 §4.2)."""
         message = self.message(session, envelope)

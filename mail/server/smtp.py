@@ -72,7 +72,6 @@ class SmtpDoor(SMTP):
         )
         self.handler = handler
         self.connections = connections
-        # The message that the next answer is about, to be forgotten once the sender has read that.
         self.answered: tuple[Message, Resolution] | None = None
         self._incoming: IncomingMessage | None = None
         # Lines of answers that go out with the next one.

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 from aiosmtpd.smtp import Envelope, Session
 from django.conf import settings
@@ -18,9 +18,6 @@ from mail.delivery.resolve import Kind, Resolution
 from mail.delivery.screening import recipient
 from mail.delivery.verdict import AWAY, GUESSED, Verdict, verdict
 from mail.server import limits
-
-if TYPE_CHECKING:
-    from mail.server.smtp import SmtpDoor
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +67,16 @@ class SmtpEnvelope(Envelope):
         return "" if self.mail_from == "<>" else self.mail_from or ""
 
 
+class Connection(Protocol):
+    """What the handler needs of the connection on which it is asked."""
+
+    # The message that the next answer is about, to be forgotten once the sender has read that.
+    answered: tuple[Message, Resolution] | None
+
+    def end_after_answer(self) -> None:
+        """Hang up after the answer that is about to be written."""
+
+
 @dataclass(eq=False)
 class SmtpHandler:
     """What aiosmtpd asks: one for all connections of the door."""
@@ -93,7 +100,7 @@ class SmtpHandler:
         return method_names(cast(Any, type(self)), ("handle_",))
 
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
-        self, server: "SmtpDoor", session: SmtpSession, envelope: SmtpEnvelope, name: str, offered: list[str]
+        self, server: Connection, session: SmtpSession, envelope: SmtpEnvelope, name: str, offered: list[str]
     ) -> list[str]:
         """What we offer: aiosmtpd's list, and PIPELINING (RFC 2920), which it understands."""
         session.host_name = name
@@ -102,7 +109,7 @@ class SmtpHandler:
         return [*offered[:-1], "250-PIPELINING", "250-ENHANCEDSTATUSCODES", offered[-1]]
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
-        self, server: "SmtpDoor", session: SmtpSession, envelope: SmtpEnvelope, address: str, options: object
+        self, server: Connection, session: SmtpSession, envelope: SmtpEnvelope, address: str, options: object
     ) -> str:
         """The answer for one recipient, which is the same for a blocked alias and an unknown address."""
         if len(envelope.rcpt_tos) >= self.recipients_max:
@@ -135,7 +142,7 @@ class SmtpHandler:
         return verdict(resolution, envelope.sender)
 
     async def handle_DATA(  # noqa: N802 - aiosmtpd's name
-        self, server: "SmtpDoor", session: SmtpSession, envelope: SmtpEnvelope
+        self, server: Connection, session: SmtpSession, envelope: SmtpEnvelope
     ) -> str:
         """Forward, and answer when the next hop has answered."""
         message = self.message(session, envelope)

@@ -23,7 +23,7 @@ from mail.delivery.verdict import AWAY, UNKNOWN, Verdict, verdict
 from mail.server.limits import LOCAL
 from mail.server.sign_in import TOO_MANY_WRONG, WRONG, Person, SenderOf, SignIn, SignIns
 from mail.server.smtp import SmtpDoor
-from mail.server.smtp_handler import SmtpEnvelope, SmtpHandler, SmtpSession
+from mail.server.smtp_handler import Connection, SmtpEnvelope, SmtpHandler, SmtpSession
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class SubmissionHandler(SmtpHandler):
     recipients_max = PER_MESSAGE
 
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
-        self, server: SmtpDoor, session: Any, envelope: SmtpEnvelope, name: str, offered: list[str]
+        self, server: Connection, session: Any, envelope: SmtpEnvelope, name: str, offered: list[str]
     ) -> list[str]:
         offered = await super().handle_EHLO(server, session, envelope, name, offered)
         return [*offered[:-1], "250-AUTH PLAIN LOGIN", offered[-1]] if session.is_private else offered
@@ -112,7 +112,7 @@ class SubmissionHandler(SmtpHandler):
 
     async def handle_MAIL(  # noqa: N802 - aiosmtpd's name
         self,
-        server: SmtpDoor,
+        server: Connection,
         session: SubmissionSession,
         envelope: SubmissionEnvelope,
         address: str,
@@ -134,7 +134,7 @@ class SubmissionHandler(SmtpHandler):
         return SENDER_ACCEPTED
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
-        self, server: SmtpDoor, session: SmtpSession, envelope: SmtpEnvelope, address: str, options: object
+        self, server: Connection, session: SmtpSession, envelope: SmtpEnvelope, address: str, options: object
     ) -> str:
         """The answer for a recipient, who may be anybody."""
         try:
@@ -144,7 +144,7 @@ class SubmissionHandler(SmtpHandler):
         return await super().handle_RCPT(server, session, envelope, address, options)
 
     async def handle_DATA(  # noqa: N802 - aiosmtpd's name
-        self, server: SmtpDoor, session: Any, envelope: SmtpEnvelope
+        self, server: Connection, session: Any, envelope: SmtpEnvelope
     ) -> str:
         """Send, and answer when the next hop has answered for all recipients."""
         alias = envelope.alias if isinstance(envelope, SubmissionEnvelope) else None
