@@ -22,4 +22,7 @@ class Command(BaseCommand):
             replace_secret_key(settings.SECRET_KEY_PATH)
         except OSError as error:
             raise CommandError(f"{settings.SECRET_KEY_PATH} is not replaced: {error.strerror}.") from error
-        return "There is a new secret key. Restart everything; after 14 days, delete the lines below it."
+        return (
+            f"There is a new secret key in {settings.SECRET_KEY_PATH}. Restart everything; after 14 days, "
+            "delete the earlier keys in the lines below it."
+        )
