@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
@@ -89,14 +89,6 @@ def find_all(questions: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Corr
     rows = map(Correspondent._make, _FIND(alias_ids=list(alias_ids), addresses=list(addresses)))
     asked = set(questions)
     return {key: row for row in rows if (key := (row.alias_id, row.address)) in asked}
-
-
-def contacts_for(alias_id: int, addresses: Iterable[tuple[str, str | None]]) -> Found:
-    """The contacts of an alias at these addresses, each with the name in its own From field or None.
-
-    See `contacts_for_all`.
-    """
-    return contacts_for_all([Wanted(alias_id, tuple(addresses))])[0]
 
 
 def contacts_for_all(every: Sequence[Wanted]) -> list[Found]:

@@ -62,7 +62,6 @@ class Backup:
     secret_keys: tuple[str, ...]
     settings: str | None
     files: tuple[str, ...]  # below var/, as in mail/new/1
-    database_octets: int
 
     def unpack_database(self, target: Path) -> None:
         """Write the database's copy to this new file. Raises BackupError."""
@@ -99,7 +98,6 @@ def read_backup(path: Path) -> Backup:
             secret_keys=keys,
             settings=_small(archive, members, SETTINGS) if SETTINGS in members else None,
             files=tuple(member.removeprefix("var/") for member in members if member.startswith("var/")),
-            database_octets=members[name].file_size,
         )
 
 

@@ -10,8 +10,9 @@ from django.db import connections
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
-from contacts.book import PER_MESSAGE, Wanted, add_contact, contacts_for, contacts_for_all, find_all
+from contacts.book import PER_MESSAGE, Wanted, add_contact, contacts_for_all, find_all
 from contacts.models import Contact
+from tests.rig.correspondents import contacts_for
 
 pytestmark = pytest.mark.django_db
 

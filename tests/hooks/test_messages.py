@@ -16,7 +16,6 @@ from accounts.models import User
 from aliases.ending import expire, set_expiry, warn
 from aliases.issuing import issue, issue_chosen
 from aliases.models import Alias, SenderAnswer, SenderDomain
-from contacts.book import contacts_for
 from contacts.senders import answer
 from domains.models import Domain
 from hooks import messages
@@ -26,6 +25,7 @@ from mail.delivery.bounce import count_returned
 from mail.delivery.report import Report
 from mail.delivery.return_path import Tag
 from mail.delivery.senders import NotedSenders
+from tests.rig.correspondents import contacts_for
 from tests.rig.hooking import make
 
 pytestmark = pytest.mark.django_db(transaction=True)

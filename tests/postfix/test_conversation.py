@@ -11,7 +11,6 @@ from pytest_django import Settings
 
 from accounts.models import User
 from aliases.models import Alias, SenderFormat
-from contacts.book import contacts_for
 from contacts.models import Contact
 from core.addresses import is_same_without_tag
 from domains.models import Domain
@@ -21,6 +20,7 @@ from tests.postfix.conftest import Site
 from tests.postfix.sender import ACCEPTED, EVE, issue, settled, stranger
 from tests.postfix.test_privacy import HIDDEN, assert_hidden
 from tests.rig.conversing import APPLE_MAIL, OUTLOOK, THUNDERBIRD, Person, ids, read
+from tests.rig.correspondents import contacts_for
 from tests.rig.dkim_keys import published_keys
 from tests.rig.dkim_verifiers import verified_by_dkimpy, verified_by_opendkim
 from tests.rig.mta import Arrived

@@ -8,12 +8,12 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
-from contacts.book import contacts_for
 from contacts.models import Contact
 from mail.models import Activity
 from tests.postfix.conftest import Site
 from tests.postfix.sender import issue, settled, stranger
 from tests.postfix.test_privacy import HIDDEN, assert_hidden
+from tests.rig.correspondents import contacts_for
 from tests.rig.nameserver import nameserver
 
 

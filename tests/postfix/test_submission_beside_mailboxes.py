@@ -7,10 +7,10 @@ import pytest
 
 from accounts.models import User
 from aliases import issuing
-from contacts.book import contacts_for
 from contacts.models import Contact
 from tests.postfix.sender import EVE
 from tests.postfix.test_existing import Existing, anne, existing, their_postfix  # noqa: F401 - fixtures
+from tests.rig.correspondents import contacts_for
 from tests.rig.sasl import signed_in, submission_service
 
 # Of Debian's master.cf.

@@ -213,7 +213,7 @@ def filled(env: Mapping[str, str], root: Path = ROOT) -> dict[str, list[str]]:
 CORRESPONDENTS = 5
 _MEET = f"""
 from aliases.models import Alias
-from contacts.book import contacts_for
+from tests.rig.correspondents import contacts_for
 for alias in Alias.objects.order_by("pk"):
     names = [f"friend{{number}}.{{alias.pk}}@far.test" for number in range({CORRESPONDENTS})]
     for contact in contacts_for(alias.pk, [(name, None) for name in names]).values():

@@ -10,8 +10,8 @@ from pytest_django import Settings
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
-from contacts.book import contacts_for
 from contacts.models import Contact
+from tests.rig.correspondents import contacts_for
 from tests.rig.mail_doors import Hop, running_doors
 from tests.rig.nameserver import Nameserver, nameserver
 from tests.rig.replying import BOB, DOMAIN, OWN, SPF, Answer, Lmtp, deliver

@@ -13,9 +13,9 @@ import pytest
 from django.core import mail
 
 from accounts.models import User
-from contacts.book import contacts_for
 from contacts.models import Contact
 from domains.models import Domain
+from tests.rig.correspondents import contacts_for
 from tests.rig.dkim_keys import published_keys
 from tests.rig.dkim_verifiers import verified_by_dkimpy
 from tests.rig.mail_doors import Hop

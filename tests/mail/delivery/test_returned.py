@@ -15,7 +15,6 @@ from pytest_django import Settings
 from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias, AliasDestination, AliasPreferences
-from contacts.book import contacts_for
 from contacts.models import Contact
 from core.ratelimit import Counter
 from core.sealing import CannotUnseal
@@ -26,6 +25,7 @@ from mail.delivery.next_hop import Refused
 from mail.delivery.resolve import resolve
 from mail.delivery.returned import returned_part
 from mail.models import FailedDelivery, ReturnedMessage
+from tests.rig.correspondents import contacts_for
 from tests.rig.mail_doors import Hop, take
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -11,10 +11,10 @@ from pytest_django import Settings
 
 from accounts.models import User
 from aliases.issuing import issue
-from contacts.book import contacts_for
 from contacts.models import Contact
 from mail.delivery.writers import PER_CONTACT_AND_HOUR, Notice, Turn, admit_notices, take_turns
 from tests.rig.at_once import all_at_once
+from tests.rig.correspondents import contacts_for
 
 pytestmark = pytest.mark.django_db
 
