@@ -10,6 +10,7 @@ from django.utils.translation import gettext
 
 from accounts.models import AddressChange, User
 from aliases import exceptions as refusals
+from aliases.beside import with_rows_beside
 from aliases.local_parts import resolved_form
 from core.db.compiled import CompiledQuery
 
@@ -17,9 +18,8 @@ from core.db.compiled import CompiledQuery
 def _own_addresses(which: Q, user_id: Any, address: Any, tagged: Any, at_domain: Any) -> Any:
     """The verified addresses of a user that `which` names, and whoever's that stands in an alias's way."""
     mine = Q(user_id=user_id, verified=True) & which
-    return EmailAddress.objects.filter(mine | _in_the_way(address, tagged, at_domain)).annotate(
-        is_held=_is_held(address)
-    )
+    found = EmailAddress.objects.filter(mine | _in_the_way(address, tagged, at_domain))
+    return with_rows_beside(found.annotate(is_held=_is_held(address)))
 
 
 def _in_the_way(address: Any, tagged: Any, at_domain: Any) -> Q:

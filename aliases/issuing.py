@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import User
 from aliases import exceptions as refusals
 from aliases import naming, taken
+from aliases.beside import put_beside, returned_beside
 from aliases.choosing import Choice, choose
 from aliases.creation_limits import CREATE_DAY, CREATE_HOUR
 from aliases.destinations import FIELDS, primary_unless_taken, values_of, verified_addresses
@@ -308,11 +309,16 @@ def _to_primary(alias: Any, **values: Any) -> models.QuerySet[Any, Any]:
     return primary_unless_taken(**values).values_list(alias, "pk")
 
 
+def _returned() -> str:
+    email = "(SELECT email FROM account_emailaddress WHERE id = address_id)"
+    return f"alias_id, address_id, {email}{returned_beside()}"
+
+
 _LINK_TO_PRIMARY = CompiledInsert(
     AliasDestination,
     ("alias", "address"),
     _to_primary,
-    returning="alias_id, address_id, (SELECT email FROM account_emailaddress WHERE id = address_id)",
+    returning=_returned,
     alias=models.BigIntegerField(),
     **FIELDS,
 )
@@ -327,11 +333,11 @@ def _link_to_primary(inserted: Sequence[NewAlias]) -> set[int]:
     rows = _LINK_TO_PRIMARY(
         [{"alias": key, **values_of(new.owner, new.alias.address)} for key, new in by_key.items()]
     )
-    for key, address_key, email in rows:
+    for key, address_key, email, *beside in rows:
         new = by_key[key]
-        new.alias.destination_addresses = [
-            EmailAddress(pk=address_key, email=email, user_id=new.owner.pk, verified=True, primary=True)
-        ]
+        address = EmailAddress(pk=address_key, email=email, user_id=new.owner.pk, verified=True, primary=True)
+        put_beside(address, beside)
+        new.alias.destination_addresses = [address]
     return {key for key, *_address in rows}
 
 

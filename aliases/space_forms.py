@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from aliases.models import NameSpace
-from aliases.models.name_space import KEY_WORD_MAX_CHARACTERS, SUFFIX_MAX_CHARACTERS
+from aliases.models.name_space import KEY_WORD_MAX_CHARACTERS, NOTE_MAX_CHARACTERS, SUFFIX_MAX_CHARACTERS
 from aliases.spaces import SpaceForbidden, change, give, give_subdomain
 from core.exceptions import RuleError
 from core.forms import TextField
@@ -120,6 +120,7 @@ class SpaceForm(forms.Form):
         ),
         widget=forms.Textarea(attrs={**_PLAIN, "rows": 3}),
     )
+    note = TextField(label=_("Note"), required=False, max_length=NOTE_MAX_CHARACTERS)
 
     def __init__(self, *args: Any, space: NameSpace, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -133,6 +134,7 @@ class SpaceForm(forms.Form):
             "key_word": space.key_word,
             "per_day": min(space.per_day, settings.ALIASES_BY_MAIL_PER_DAY),
             "rules": "".join(f"{rule.glob} {rule.address.email}\n" for rule in space.rows),
+            "note": space.note,
         }
 
     def clean_names(self) -> str:
@@ -163,6 +165,7 @@ class SpaceForm(forms.Form):
                 key_word=data["key_word"],
                 per_day=data["per_day"],
                 rules=data["rules"],
+                note=data["note"],
             )
         except RuleError as error:
             self.add_error(None, str(error))

@@ -7,13 +7,15 @@ from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from aliases.exceptions import InvalidValue
 from aliases.issuing import needs_suffix
 from aliases.local_parts import is_reserved
 from aliases.models import Alias, NameRule, NameSpace
-from aliases.models.name_space import suffix_of
+from aliases.models.name_space import EVERY, NOTE_MAX_CHARACTERS, suffix_of
+from aliases.validation import clean_text
 from core.addresses import AddressError, domain_to_ascii, parse_without_tag
 from core.exceptions import RuleError
 from core.matching import pattern
@@ -21,6 +23,10 @@ from domains.models import Domain
 
 GLOBS_MAX = 50
 RULES_MAX = 50
+NOT_NOW = _(
+    "The domain does not allow it at the moment: its Anonymous Email Service is off, it has ordinary "
+    "mailboxes, or it asks for names that are hard to guess."
+)
 _PART = re.compile(r"[a-z0-9]{2,30}")
 _GLOB = re.compile(r"[a-z0-9._*?-]{1,64}")
 
@@ -110,7 +116,49 @@ def clean_suffix(text: str) -> str:
 def switch(space: NameSpace, enabled: bool) -> None:
     """Let mail make aliases there or not, from the next message on."""
     space.enabled = enabled
-    space.save(update_fields=["enabled"])
+    NameSpace.objects.filter(pk=space.pk).update(enabled=enabled)
+
+
+def switch_by_app(space: NameSpace, enabled: bool) -> None:
+    """The same for a client that shows no warning. Raises SpaceForbidden if mail would make none even so."""
+    if enabled and not space.makes_aliases_here:
+        raise SpaceForbidden(NOT_NOW)
+    switch(space, enabled)
+
+
+def amend(space: NameSpace, *, note: str | None = None, expression: str | None = None) -> None:
+    """Change the owner's note on a name space, and which names become aliases: those that one regular
+    expression describes, or for "" every name; None leaves it. Raises InvalidPattern, InvalidValue."""
+    changes: dict[str, str | bool] = {}
+    if note is not None:
+        changes["note"] = clean_note(note)
+    if expression is not None and expression.strip() != space.expression:
+        changes["names"] = clean_names(expression, is_expression=True)
+        changes["is_expression"] = bool(changes["names"])
+    if changes:
+        NameSpace.objects.filter(pk=space.pk).update(**changes)
+
+
+@transaction.atomic
+def set_default_destination(space: NameSpace, address: EmailAddress | None) -> None:
+    """Let mail to new aliases that no other rule fits go to this address; None: to the owner's primary one.
+
+    Raises InvalidValue if the address is not a verified one of the owner's, or there are too many rules.
+    """
+    if address and not (address.verified and address.user_id == space.owner_id):
+        raise InvalidValue(
+            gettext("“%(address)s” is not one of your verified addresses.") % {"address": address.email[:80]}
+        )
+    # Two at once would make two such rules, or more than RULES_MAX.
+    if not NameSpace.objects.select_for_update(no_key=True).filter(pk=space.pk):
+        return
+    for_every = space.rules.filter(glob=EVERY)
+    if address is None:
+        for_every.delete()
+    elif not for_every.update(address=address):
+        if space.rules.count() >= RULES_MAX:
+            raise InvalidValue(gettext("At most %(max)s rules.") % {"max": RULES_MAX})
+        NameRule.objects.create(space=space, glob=EVERY, address=address)
 
 
 @transaction.atomic
@@ -122,8 +170,10 @@ def change(
     key_word: str,
     per_day: int,
     rules: Sequence[tuple[str, str]],
+    note: str | None = None,
 ) -> None:
-    """Change what its owner wants of a name space; `rules`: globs, each with one of the owner's addresses.
+    """Change what its owner wants of a name space; `rules`: globs, each with one of the owner's addresses;
+    `note`: None leaves it.
 
     Raises InvalidPattern, InvalidValue; then nothing was changed.
     """
@@ -135,6 +185,8 @@ def change(
             gettext("Between 1 and %(max)s a day.") % {"max": settings.ALIASES_BY_MAIL_PER_DAY}
         )
     space.per_day = per_day
+    if note is not None:
+        space.note = clean_note(note)
     addresses = {
         address.email: address
         for address in EmailAddress.objects.filter(user_id=space.owner_id, verified=True)
@@ -150,9 +202,17 @@ def change(
         new.append(NameRule(space=space, glob=clean_glob(glob), address=addresses[email.lower()]))
     if len({rule.glob for rule in new}) < len(new):
         raise InvalidValue(gettext("Two rules are for the same names."))
-    space.save(update_fields=["names", "is_expression", "key_word", "per_day"])
+    space.save(update_fields=["names", "is_expression", "key_word", "per_day", "note"])
     space.rules.all().delete()
     NameRule.objects.bulk_create(new)
+
+
+def clean_note(text: str) -> str:
+    """The note as it is stored. Raises InvalidValue."""
+    text = clean_text(text.strip())
+    if len(text) > NOTE_MAX_CHARACTERS:
+        raise InvalidValue(gettext("A note has at most %(max)s characters.") % {"max": NOTE_MAX_CHARACTERS})
+    return text
 
 
 def clean_names(text: str, *, is_expression: bool) -> str:

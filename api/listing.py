@@ -37,8 +37,8 @@ _DESTINATION = [f"destination_links__address__{field}" for field in (*_OF_ADDRES
 
 
 def key_of(address: EmailAddress | Destination) -> KeyFacts | None:
-    """The address's key, as far as it was read with the address: who has just made an alias is not told, at
-    the price of a statement, whether it is encrypted."""
+    """The address's key, which was read with the address (`with_key`, `with_keys`, or
+    aliases.beside for an alias that has just been made); None if it has none."""
     if isinstance(address, Destination):
         return address.key
     relation: Any = EmailAddress._meta.get_field("openpgp_key")

@@ -7,7 +7,10 @@ class MailConfig(AppConfig):
     verbose_name = _("Mail")
 
     def ready(self) -> None:
+        from aliases.beside import tell_with_destinations
         from domains.dns.services import offer
         from mail.submission import submission_services
 
         offer(submission_services)
+        # Apps show, with an alias that they have just made, whether its mail will be encrypted.
+        tell_with_destinations("openpgp_key", "fingerprint", "is_used", "hides_subject")

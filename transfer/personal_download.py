@@ -139,6 +139,7 @@ def everything(user: User) -> dict[str, Any]:
                 "is_expression": space.is_expression,
                 "key_word": space.key_word,
                 "per_day": space.per_day,
+                "note": space.note,
                 "rules": [{"names": rule.glob, "destination": rule.address.email} for rule in space.rows],
                 "created": space.created.isoformat(),
             }

@@ -22,6 +22,7 @@ from hooks.models import HookEvent, is_heard
 
 if TYPE_CHECKING:
     from aliases.models.alias import Alias
+    from aliases.models.name_space import NameSpace
 
 # Keys in one statement: SQLite takes at most 32,766 parameters unless built for more.
 STRIP_BATCH = 10_000
@@ -70,6 +71,10 @@ class AliasQuerySet(models.QuerySet["Alias"]):
             return self.filter(address=resolved_form(address))
         except AddressError:
             return self.none()
+
+    def within(self, space: "NameSpace") -> "AliasQuerySet":
+        """Aliases whose names are of this name space, whoever has made them and how."""
+        return self.filter(domain=space.domain_id, address__endswith=space.ending)
 
     def with_destinations(self) -> "AliasQuerySet":
         """The same aliases with their destinations loaded, in one statement for all of them."""

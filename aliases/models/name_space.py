@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 SUFFIX_MAX_CHARACTERS = 30
 KEY_WORD_MAX_CHARACTERS = 30
+NOTE_MAX_CHARACTERS = 200  # of a domain's description at addy.io
 PER_DAY = 10
+# Of every name: the rule with this one says where mail goes that none before it fits.
+EVERY = "*"
 
 
 class NameSpaceQuerySet(models.QuerySet["NameSpace"]):
@@ -36,6 +39,12 @@ class NameSpaceQuerySet(models.QuerySet["NameSpace"]):
             domain__is_shared=False,
             domain__minimum_style=AliasStyle.WORDS,
         )
+
+    def of_whole_domains(self) -> "NameSpaceQuerySet":
+        return self.filter(suffix="")
+
+    def with_suffix(self) -> "NameSpaceQuerySet":
+        return self.exclude(suffix="")
 
     def owner_of(self, domain: Domain, local_part: str) -> int | None:
         """The key of whoever has this name by a suffix; None without a statement where nobody can."""
@@ -71,6 +80,7 @@ class NameSpace(models.Model):
     names = models.TextField(_("names"), blank=True, default="")
     is_expression = models.BooleanField(default=False)
     per_day = models.PositiveIntegerField(_("new aliases a day"), default=PER_DAY)
+    note = models.CharField(_("note"), max_length=NOTE_MAX_CHARACTERS, blank=True, default="", db_default="")
     created = models.DateTimeField(_("given"), default=timezone.now, editable=False)
 
     objects = NameSpaceQuerySet.as_manager()
@@ -104,6 +114,23 @@ class NameSpace(models.Model):
         """Whether the domain allows it, as `making` says."""
         domain = self.domain
         return domain.anonmail_enabled and not domain.is_shared and domain.minimum_style == AliasStyle.WORDS
+
+    @property
+    def ending(self) -> str:
+        """What all addresses of it end with."""
+        return f".{self.suffix}@{self.domain.name}" if self.suffix else f"@{self.domain.name}"
+
+    @property
+    def expression(self) -> str:
+        """The names that become aliases, as one regular expression; "" for every name."""
+        if self.is_expression:
+            return self.names
+        return "|".join(map(_expression_of, self.names.split()))
+
+    @property
+    def default_destination(self) -> EmailAddress | None:
+        """Where mail to a new alias goes that no rule before fits; None: to the owner's primary address."""
+        return next((rule.address for rule in self.rows if rule.glob == EVERY), None)
 
     @cached_property
     def rows(self) -> list["NameRule"]:
@@ -153,6 +180,11 @@ class NameRule(models.Model):
 def suffix_of(local_part: str) -> str:
     """The last part of a name of several; "" if it has only one."""
     return local_part.rpartition(".")[2] if "." in local_part else ""
+
+
+def _expression_of(glob: str) -> str:
+    """The regular expression for a glob, of which none of the other characters means anything in one."""
+    return glob.replace(".", r"\.").replace("*", ".*").replace("?", ".")
 
 
 def is_like(name: str, glob: str) -> bool:

@@ -1,11 +1,9 @@
-"""What addy.io's apps also ask for but this server does not offer: empty lists and refusals."""
+"""What addy.io's apps also ask for but this server does not offer: an empty list and refusals."""
 
 from typing import ClassVar
 from uuid import UUID
 
-from django.utils.functional import Promise
 from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
 
 from api.addy.aliases import AliasView
@@ -17,42 +15,17 @@ from api.views import ApiView, Rights
 from core.mails import absolute_url
 from tokens.scopes import ANY_TOKEN, Scope
 
-NOTHING = {"type": "array", "items": {"type": "object"}, "maxItems": 0}
 
+class Notifications(ApiView):
+    scope: ClassVar[Rights] = Scope.CREATE
 
-def empty_list(of: str, refusal: str | Promise = "") -> type[ApiView]:
-    """The view of a list without rows; `refusal` says why none can be added."""
-
-    class EmptyList(ApiView):
-        scope: ClassVar[Rights] = Scope.CREATE
-
-        @AddyCall(
-            f"An empty list: there are no {of} on this server",
-            {"data": NOTHING},
-            example={"data": []},
-        )
-        def get(self, request: Request) -> Answer:
-            return Answer({"data": []})
-
-    class EmptyListThatStaysEmpty(EmptyList):
-        scope = {"get": Scope.CREATE, "post": Scope.MANAGE}
-
-        @AddyCall("Add one: refused", refuses=(403,))
-        def post(self, request: Request) -> Answer:
-            raise NotOffered(str(refusal))
-
-    return EmptyListThatStaysEmpty if refusal else EmptyList
-
-
-# By the last part of the path.
-VIEWS: dict[str, type[ApiView]] = {
-    "usernames": empty_list(
-        "user names", _("There are no user names on this server: people sign in with their e-mail address.")
-    ),
-    # `domain-options` has those that may be used.
-    "domains": empty_list("domains of your own", _("Only an admin can add domains to this server.")),
-    "account-notifications": empty_list("notifications"),
-}
+    @AddyCall(
+        "An empty list: there are no notifications on this server",
+        {"data": {"type": "array", "items": {"type": "object"}, "maxItems": 0}},
+        example={"data": []},
+    )
+    def get(self, request: Request) -> Answer:
+        return Answer({"data": []})
 
 
 class AttachedRecipientsOnly(AliasView):

@@ -5,14 +5,15 @@ from typing import Any, Literal, TypedDict, cast
 from uuid import UUID
 
 from allauth.account.models import EmailAddress
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, OuterRef, Q, Subquery, Sum
+from django.db.models.functions import Coalesce
 from rest_framework.request import Request
 
 from accounts.models import User
 from aliases import naming
 from aliases.choosing import Choice, choose
 from aliases.issuing import NEEDS_SUFFIX, needs_suffix
-from aliases.models import Alias, AliasPreferences
+from aliases.models import Alias, AliasPreferences, NameSpace, NameSpaceQuerySet
 from api.addy import objects
 from api.addy.ids import public_id
 from api.addy.schema import AddyCall
@@ -125,7 +126,8 @@ def alias_figures(user: User, *, activity: bool) -> dict[str, int]:
 def account_object(
     user: User, addresses: Sequence[Any], options: OptionsObject, figures: dict[str, int]
 ) -> AccountObject:
-    """An account with its addresses, the default one first, which say how many rules are on (`rule_count`).
+    """An account with its addresses, the default one first, which say how many rules are on (`rule_count`),
+    and how many name spaces of a whole domain and with a suffix there are (`domain_count`, `suffix_count`).
 
     What is not limited here has no limit: null.
 
@@ -133,6 +135,7 @@ def account_object(
     does not exist here is 0, of at most 0.
     """
     since = objects.stamp(user.date_joined)
+    suffixes = addresses[0].suffix_count if addresses else 0
     return {
         "id": public_id("user", user.pk),
         "username": user.email,
@@ -142,8 +145,9 @@ def account_object(
         "banner_location": "off",
         "bandwidth": 0,
         "bandwidth_limit": 0,
-        "username_count": 0,
-        "username_limit": 0,
+        "username_count": suffixes,
+        # The app offers no further one.
+        "username_limit": suffixes,
         "default_username_id": public_id("user", user.pk),
         "default_recipient_id": str(public_id("recipient", addresses[0].pk)) if addresses else "",
         "default_alias_domain": options["defaultAliasDomain"],
@@ -153,7 +157,7 @@ def account_object(
         "subscription_ends_at": None,
         "recipient_count": sum(address.verified for address in addresses),
         "recipient_limit": None,
-        "active_domain_count": len(options["data"]),
+        "active_domain_count": addresses[0].domain_count if addresses else 0,
         "active_domain_limit": None,
         "active_shared_domain_alias_count": figures["shared"],
         "active_shared_domain_alias_limit": None,
@@ -191,7 +195,7 @@ def example_options() -> OptionsObject:
 
 
 def _with_rules(address: Any) -> Any:
-    address.rule_count = 2
+    address.rule_count, address.domain_count, address.suffix_count = 2, 1, 0
     return address
 
 
@@ -231,14 +235,22 @@ class TokenDetails(ApiView):
         return Answer(token_object(self.token))
 
 
+def _number_of(spaces: NameSpaceQuerySet) -> Coalesce:
+    number = spaces.values("owner").annotate(number=Count("pk")).values("number")
+    return Coalesce(Subquery(number), 0)
+
+
 class AccountDetails(AccountView):
     @AddyCall("Your account and its figures", {"data": AccountObject})
     def get(self, request: Request) -> Answer:
         user = self.caller
-        with_rules = EmailAddress.objects.annotate(
-            rule_count=Count("user__rules", filter=Q(user__rules__is_on=True))
+        spaces = NameSpace.objects.filter(owner=OuterRef("user")).order_by()
+        with_counts = EmailAddress.objects.annotate(
+            rule_count=Count("user__rules", filter=Q(user__rules__is_on=True)),
+            domain_count=_number_of(spaces.of_whole_domains()),
+            suffix_count=_number_of(spaces.with_suffix()),
         )
-        addresses = list(with_rules.filter(user=user).order_by("-primary", "-verified", "pk"))
+        addresses = list(with_counts.filter(user=user).order_by("-primary", "-verified", "pk"))
         figures = alias_figures(user, activity=self.shows_activity)
         return Answer({"data": account_object(user, addresses, self.options_of_caller(), figures)})
 

@@ -13,7 +13,7 @@ from drf_spectacular.utils import extend_schema_serializer
 
 from accounts.models import User
 from aliases.exceptions import InvalidValue
-from aliases.models import Alias, AliasQuerySet
+from aliases.models import Alias, AliasQuerySet, NameSpace
 from api.addy.ids import public_ids
 from api.addy.inputs import ChoiceField, Query, TextField, WholeField, parse_id
 from api.addy.objects import (
@@ -75,7 +75,7 @@ def check_search(text: str) -> None:
         raise InvalidValue(gettext("A search must have %(min)s to %(max)s characters.") % values)
 
 
-@extend_schema_serializer(exclude_fields=("deleted", "username"))
+@extend_schema_serializer(exclude_fields=("deleted",))
 class ListQuery(PageQuery):
     filter_search = TextField(
         check=check_search,
@@ -88,8 +88,7 @@ class ListQuery(PageQuery):
     sort = ChoiceField(*SORTS, help_text="The order; by default by the last mail. Pinned ones come first.")
     recipient = TextField(help_text="Only those that forward to the recipient of this id.")
     domain = TextField(help_text="Only those on the domain of this id (an alias's `aliasable_id`).")
-    # Aliases do not belong to user names here.
-    username = TextField()
+    username = TextField(help_text="Only those whose names end with the suffix of this id.")
 
 
 def unfiltered(user: Any) -> AliasQuerySet:
@@ -117,7 +116,12 @@ def filtered(user: User, query: dict[str, Any]) -> AliasQuerySet:
     if domain := query["domain"]:
         keys = Domain.objects.order_by().values_list("pk", flat=True)
         aliases = aliases.filter(domain__in=_with_id("domain", keys, domain))
-    return aliases.none() if query["username"] else aliases
+    if username := query["username"]:
+        spaces = NameSpace.objects.owned_by(user).with_suffix().select_related("domain")
+        by_key = {space.pk: space for space in spaces}
+        named = _with_id("name space", by_key, username)
+        aliases = aliases.within(by_key[named[0]]) if named else aliases.none()
+    return aliases
 
 
 def _with_id(kind: str, keys: Iterable[int], text: str) -> list[int]:

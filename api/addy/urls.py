@@ -2,7 +2,19 @@
 
 from django.urls import register_converter
 
-from api.addy import absent, account, aliases, blocklist, bulk, charts, failed, keys, recipients, rules
+from api.addy import (
+    absent,
+    account,
+    aliases,
+    blocklist,
+    bulk,
+    charts,
+    failed,
+    keys,
+    recipients,
+    rules,
+    spaces,
+)
 from api.addy.ids import UUIDInAnyCase
 from api.views import route
 
@@ -25,7 +37,7 @@ urlpatterns = [
         absent.OneAttachedRecipientsOnly,
         "addy-one-attached-recipients-only",
     ),
-    *(route(f"v1/{name}", view, f"addy-{name}") for name, view in absent.VIEWS.items()),
+    route("v1/account-notifications", absent.Notifications, "addy-account-notifications"),
     route("v1/blocklist", blocklist.Blocklist, "addy-blocklist"),
     route("v1/blocklist/<id:uuid>", blocklist.OneBlocked, "addy-blocked"),
     route("v1/blocklist/store/bulk", blocklist.ManyBlocked, "addy-bulk-block"),
@@ -55,6 +67,21 @@ urlpatterns = [
         for name, views in keys.SWITCHES.items()
         for one, view in zip(("", "/<id:uuid>"), views, strict=True)
     ),
+    *(
+        route(f"v1/{path.format(word)}", spaces.VIEWS[name.format(word)], f"addy-{name.format(word)}")
+        for word in ("domain", "username")
+        for path, name in (
+            ("{}s", "{}s"),
+            ("{}s/<id:uuid>", "{}"),
+            ("{}s/<id:uuid>/default-recipient", "{}-default-recipient"),
+            ("active-{}s", "active-{}s"),
+            ("active-{}s/<id:uuid>", "active-{}"),
+            ("catch-all-{}s", "catch-all-{}s"),
+            ("catch-all-{}s/<id:uuid>", "catch-all-{}"),
+        )
+    ),
+    route("v1/loginable-usernames", spaces.VIEWS["loginable-usernames"], "addy-loginable-usernames"),
+    route("v1/loginable-usernames/<id:uuid>", spaces.VIEWS["loginable-username"], "addy-loginable-username"),
     route("v1/chart-data", charts.ChartData, "addy-chart-data"),
     route("v1/app-version", account.AppVersion, "addy-app-version"),
 ]

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 
 from accounts.models import User
 from aliases.models import Alias, NameSpace
-from aliases.spaces import switch
+from aliases.spaces import switch_by_app
 from api.answers import Answer
 from api.errors import NotOffered
 from api.schema import Call
@@ -48,10 +48,10 @@ class DomainView(ApiView):
 
     def rows(self, which: Q) -> list[objects.CustomDomainObject]:
         """Those that the caller may use or has as a whole, by name."""
-        own = NameSpace.objects.owned_by(self.caller).filter(domain=OuterRef("pk"), suffix="")
+        own = NameSpace.objects.owned_by(self.caller).of_whole_domains().filter(domain=OuterRef("pk"))
         usable = Domain.objects.usable_by(self.caller).values("pk")
         domains = Domain.objects.filter(which).filter(Q(pk__in=usable) | Exists(own)).order_by("name")
-        found: list[Any] = list(domains.annotate(catch_all=Exists(own.filter(enabled=True))))
+        found: list[Any] = list(domains.annotate(catch_all=Exists(own.making())))
         mine = Alias.objects.owned_by(self.caller).present().filter(domain__in=found).order_by()
         counts = dict(mine.values_list("domain").annotate(number=Count("pk")))
         primary = EmailAddress.objects.filter(user=self.caller, primary=True)
@@ -85,8 +85,9 @@ class CustomDomain(DomainView):
     )
     def patch(self, request: Request, key: int) -> Answer:
         wanted = DomainChanges.read(self.fields).get("catch_all")
-        space = NameSpace.objects.owned_by(self.caller).filter(domain=key, suffix="").first()
+        mine = NameSpace.objects.owned_by(self.caller).of_whole_domains().select_related("domain")
+        space = mine.filter(domain=key).first()
         if space is None or wanted is None:
             raise NotOffered(gettext("The domains belong to this server: only its admin can change them."))
-        switch(space, wanted)
+        switch_by_app(space, wanted)
         return Answer({"custom_domain": self.rows(Q(pk=key))[0]})

@@ -169,7 +169,8 @@ class CompiledInsert:
     """Inserts the rows that a query finds, for each of several sets of values, in one statement.
 
     `build` gets a Parameter for each name and returns a QuerySet of `values_list` tuples in the order of
-    `fields`, which are the model's. `returning` is the SQL of what is returned of each new row.
+    `fields`, which are the model's. `returning` is the SQL of what is returned of each new row, or what gives
+    it once all apps are ready.
     """
 
     def __init__(
@@ -177,7 +178,7 @@ class CompiledInsert:
         model: type[models.Model],
         fields: Sequence[str],
         build: Callable[..., "models.QuerySet[Any, Any]"],
-        returning: str,
+        returning: str | Callable[[], str],
         **parameters: "models.Field[Any, Any]",
     ) -> None:
         self.model = model
@@ -210,7 +211,8 @@ class CompiledInsert:
             selects = f"SELECT found.* FROM {given} CROSS JOIN LATERAL ({select}) AS found"  # noqa: S608
         else:
             selects, values = " UNION ALL ".join([select] * number), Values(params)
-        sql = f"INSERT INTO {table} ({columns}) {selects} RETURNING {self.returning}"  # noqa: S608
+        returned = self.returning if isinstance(self.returning, str) else self.returning()
+        sql = f"INSERT INTO {table} ({columns}) {selects} RETURNING {returned}"  # noqa: S608
         return sql, values
 
 

@@ -57,6 +57,15 @@ class DnsCheck(models.Model):
         return Finding(State(kept["state"]), kept["reason"], kept["found"]) if kept else None
 
     @property
+    def wrong_records(self) -> frozenset[str]:
+        """The records that somebody has to correct; not those of services, which only mail programs read."""
+        return frozenset(
+            record
+            for record, kept in self.findings.items()
+            if kept["state"] in WRONG and not record.startswith("_")
+        )
+
+    @property
     def state(self) -> State:
         """The domain's state as a whole: the worst of its records'."""
         states = {kept["state"] for kept in self.findings.values()}

@@ -14,10 +14,11 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from aliases.issuing import issue
-from aliases.models import Alias
+from aliases.models import Alias, NameSpace
 from api.addy.ids import public_id
 from contacts.addresses import new_reverse_address
 from contacts.models import Contact
+from domains.models import Domain
 from mail.encryption.certificates import read
 from mail.models import Activity, DestinationKey, ReturnedMessage
 from tests.rig.openpgp import FINGERPRINT, PUBLIC_KEY
@@ -39,6 +40,8 @@ LIST = "/api/v2/aliases?page_id=0"
 ADDY = "/api/v1"
 
 
+# addy.io's words for name spaces: of a whole domain, and with a suffix.
+SPACES = ("domain", "username")
 SWITCHES = ("encrypted", "protected-headers", "inline-encrypted", "remove-pgp-keys", "remove-pgp-signatures")
 # Every URL of the API: its path, and each method with a body that it takes. A new one needs a line here.
 URLS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -106,7 +109,25 @@ URLS: dict[str, tuple[str, dict[str, Any]]] = {
     "addy-bulk-restore": (f"{ADDY}/aliases/restore/bulk", {"POST": {"ids": ["{uuid}"]}}),
     "addy-attached-recipients-only": (f"{ADDY}/attached-recipients-only", {"POST": {"id": "{uuid}"}}),
     "addy-one-attached-recipients-only": (f"{ADDY}/attached-recipients-only/{{uuid}}", {"DELETE": None}),
-    **{f"addy-{word}": (f"{ADDY}/{word}", {"GET": None, "POST": {}}) for word in ("usernames", "domains")},
+    **{
+        f"addy-{name.format(word)}": (f"{ADDY}/{path.format(word)}", bodies)
+        for word in SPACES
+        for name, path, bodies in (
+            ("{}s", "{}s", {"GET": None, "POST": {}}),
+            ("{}", "{0}s/{{{0}}}", {"GET": None, "PATCH": {"description": "x"}, "DELETE": None}),
+            (
+                "{}-default-recipient",
+                "{0}s/{{{0}}}/default-recipient",
+                {"PATCH": {"default_recipient": "{recipient}"}},
+            ),
+            ("active-{}s", "active-{}s", {"POST": {"id": f"{{{word}}}"}}),
+            ("active-{}", "active-{0}s/{{{0}}}", {"DELETE": None}),
+            ("catch-all-{}s", "catch-all-{}s", {"POST": {"id": f"{{{word}}}"}}),
+            ("catch-all-{}", "catch-all-{0}s/{{{0}}}", {"DELETE": None}),
+        )
+    },
+    "addy-loginable-usernames": (f"{ADDY}/loginable-usernames", {"POST": {"id": "{username}"}}),
+    "addy-loginable-username": (f"{ADDY}/loginable-usernames/{{username}}", {"DELETE": None}),
     "addy-rules": (f"{ADDY}/rules", {"GET": None, "POST": RULE}),
     "addy-rule": (f"{ADDY}/rules/{{rule}}", {"GET": None, "PATCH": RULE, "DELETE": None}),
     "addy-reorder-rules": (f"{ADDY}/reorder-rules", {"POST": {"ids": ["{rule}"]}}),
@@ -159,6 +180,7 @@ STATUS = {
     "/api/auth/logout": 204,
     "/api/auth/delete-account": 403,
     f"{ADDY}/attached-recipients-only": 403,
+    f"{ADDY}/loginable-usernames": 403,
     f"{ADDY}/inline-encrypted-recipients": 403,
     f"{ADDY}/remove-pgp-keys-recipients": 403,
     f"{ADDY}/remove-pgp-signatures-recipients": 403,
@@ -174,8 +196,13 @@ STATUS = {
     f"{ADDY}/aliases/activate/bulk": 404,
     f"{ADDY}/aliases/restore/bulk": 404,
 }
-# What is listed, as none, and cannot be added.
-NOTHING_TO_ADD = tuple(f"{ADDY}/{word}" for word in ("usernames", "domains"))
+# What is listed, and cannot be added; and what cannot be taken away.
+NOTHING_TO_ADD = tuple(f"{ADDY}/{word}s" for word in SPACES)
+NOT_DELETED = (
+    f"{ADDY}/allowed-recipients",
+    *(f"{ADDY}/{word}s" for word in SPACES),
+    *(f"{ADDY}/active-{word}s" for word in SPACES),
+)
 OPEN = tuple(
     f"/api/auth/{deed}" for deed in ("login", "mfa", "register", "activate", "reactivate", "forgot_password")
 )
@@ -183,6 +210,16 @@ CALLS = [(method, path, body) for path, methods in URLS.values() for method, bod
 ONE_ALIAS = [call for call in CALLS if "{id}" in call[1]]
 NAMES_AN_ALIAS = [call for call in CALLS if "{uuid}" in call[1] + json.dumps(call[2])]
 KEYED = [call for call in CALLS if call[1] not in OPEN]
+
+
+NAME_SPACES = (("whole.test", ""), ("shared-out.test", "shops"))
+
+
+def name_space(owner: User, domain_name: str, suffix: str) -> NameSpace:
+    """A name space of the owner's at a domain of its own, which the owner may use."""
+    domain, _made = Domain.objects.get_or_create(name=domain_name, defaults={"anonmail_enabled": True})
+    domain.grant(owner)
+    return NameSpace.objects.get_or_create(domain=domain, owner=owner, suffix=suffix)[0]
 
 
 def named(alias: Alias, home: EmailAddress) -> dict[str, Any]:
@@ -198,7 +235,10 @@ def named(alias: Alias, home: EmailAddress) -> dict[str, Any]:
     # The mail that verifies an address is not sent twice in a few minutes.
     number = EmailAddress.objects.count()
     new = EmailAddress.objects.create(user=alias.owner, email=f"new{number}@home.test")
+    whole, suffixed = (name_space(alias.owner, name, suffix) for name, suffix in NAME_SPACES)
     return {
+        "domain": public_id("domain", whole.domain_id),
+        "username": public_id("name space", suffixed.pk),
         "unverified": public_id("recipient", new.pk),
         "id": alias.pk,
         "uuid": alias.uuid,
@@ -242,11 +282,11 @@ def test_every_url_works_with_a_key_and_needs_one(
     if method == "POST" and path in NOTHING_TO_ADD:
         expected = 403
     if path.startswith(ADDY) and method == "DELETE":
-        expected = 403 if "allowed-recipients" in path else 204
+        expected = 403 if path.startswith(NOT_DELETED) else 204
     alias = issue(owner=alice, destinations=[alice.email, home.email])
     names = named(alias, home)
     path = path.format(**names)
-    known = r"\{(uuid|blocked|recipient|unverified|rule)\}"
+    known = r"\{(uuid|blocked|recipient|unverified|rule|domain|username)\}"
     text = re.sub(known, lambda found: str(names[found[1]]), json.dumps(body or {}))
 
     refused = APIClient().generic(method, path, text, "application/json")

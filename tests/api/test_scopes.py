@@ -49,6 +49,7 @@ CREATE = {
     ("GET", f"{ADDY}/account-details"),
     ("GET", f"{ADDY}/recipients"),
     *(("GET", f"{ADDY}/{word}") for word in ("usernames", "domains", "account-notifications")),
+    *(("GET", f"{ADDY}/{word}s/{{{word}}}") for word in ("username", "domain")),
     ("GET", f"{ADDY}/recipients/{{recipient}}"),
 }
 ACTIVITY = {

@@ -51,7 +51,8 @@ class Receiver:
 
 
 @contextmanager
-def receiving(directory: Path) -> Iterator[Receiver]:
+def receiving(directory: Path, port: int = 0) -> Iterator[Receiver]:
+    """A receiver at this port, or at any that is free."""
     certificate, key = pair(HOST)
     (directory / "hooks-ca.pem").write_bytes(certificate)
     (directory / "hooks.pem").write_bytes(certificate + key)
@@ -79,7 +80,7 @@ def receiving(directory: Path) -> Iterator[Receiver]:
 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(directory / "hooks.pem")
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", port), Handler)
     # The handshake belongs to the request's own thread.
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     receiver.port = server.server_address[1]

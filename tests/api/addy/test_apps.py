@@ -253,7 +253,7 @@ def test_a_filter_is_understood_as_the_app_for_android_writes_it(alice: User, ap
 
 
 @pytest.mark.parametrize("word", ["usernames", "domains"])
-def test_what_is_not_here_is_none(alice: User, api: Api, word: str) -> None:
+def test_somebody_without_names_of_ones_own_has_none(alice: User, api: Api, word: str) -> None:
     assert api(alice).get(f"/api/v1/{word}").json() == {"data": []}
 
 
@@ -272,7 +272,11 @@ def test_what_comes_in_pages_is_an_empty_page(alice: User, api: Api, word: str) 
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [
-        ("usernames", "There are no user names on this server: people sign in with their e-mail address."),
+        (
+            "usernames",
+            "User names cannot be added: you sign in with your e-mail address, and a domain's manager can "
+            "give you names that end with a suffix.",
+        ),
         ("domains", "Only an admin can add domains to this server."),
     ],
 )

@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from aliases.issuing import issue
 from api.addy.ids import public_id
 from mail.encryption import keys
 from mail.models import DestinationKey
-from tests.api.addy.calls import NOBODY, Api
+from tests.api.addy.calls import NOBODY, Api, recipient_id
 from tests.rig.openpgp import FINGERPRINT, PUBLIC_KEY
 
 pytestmark = pytest.mark.django_db
@@ -64,6 +66,73 @@ def test_aliases_show_their_recipients_keys(alice: User, api: Api, recipient: st
     changed = client.post(f"{V1}/alias-recipients", body, format="json").json()["data"]
 
     assert [facts(row["recipients"][0]) for row in (one, listed, changed)] == [wanted] * 3
+
+
+MADE = [
+    ("/api/alias/random/new", {}),
+    ("/api/v2/alias/custom/new", {"alias_prefix": "shop", "signed_suffix": "{suffix}"}),
+    (
+        "/api/v3/alias/custom/new",
+        {"alias_prefix": "shop", "signed_suffix": "{suffix}", "mailbox_ids": ["{mailbox}"]},
+    ),
+    (f"{V1}/aliases", {"domain": "example.com"}),
+    (f"{V1}/aliases", {"domain": "example.com", "recipient_ids": ["{recipient}"]}),
+    (f"{V1}/aliases", {"domain": "example.com", "format": "custom", "local_part": "shop"}),
+]
+
+
+def made(client: Any, path: str, body: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """What is told of an alias that is made so, and how many statements that takes."""
+    suffix = client.get("/api/v5/alias/options").json()["suffixes"][0]["signed_suffix"]
+    address = EmailAddress.objects.get(primary=True)
+    words = {"{suffix}": suffix, "{mailbox}": address.pk, "{recipient}": recipient_id(address)}
+
+    def filled(value: Any) -> Any:
+        return [filled(each) for each in value] if isinstance(value, list) else words.get(value, value)
+
+    sent = {name: filled(value) for name, value in body.items()}
+    with CaptureQueriesContext(connection) as statements:
+        answer = client.post(path, sent, format="json")
+    assert answer.status_code == 201, answer.content
+    return answer.json(), len(statements)
+
+
+def told(answer: dict[str, Any]) -> tuple[Any, ...]:
+    """What either dialect tells of encryption."""
+    if "data" in answer:
+        return facts(answer["data"]["recipients"][0])
+    return answer["support_pgp"], answer["disable_pgp"]
+
+
+@pytest.mark.parametrize(("path", "body"), MADE)
+@pytest.mark.parametrize("is_used", [True, False])
+@pytest.mark.parametrize("hides_subject", [True, False])
+def test_who_makes_an_alias_is_told_of_the_key_at_no_further_statement(
+    alice: User,
+    api: Api,
+    recipient: str,
+    path: str,
+    body: dict[str, Any],
+    is_used: bool,
+    hides_subject: bool,
+) -> None:
+    client = api(alice)
+    made(client, f"{V1}/aliases", {"domain": "example.com"})  # counters, and the token's last use
+    is_addys = path.startswith(V1)
+
+    without, statements = made(client, path, body)
+    client.patch(f"{V1}/recipient-keys/{recipient}", {"key_data": PUBLIC_KEY}, format="json")
+    DestinationKey.objects.update(is_used=is_used, hides_subject=hides_subject)
+    again = {name: "more" if value == "shop" else value for name, value in body.items()}
+    with_key, as_many = made(client, path, again)
+
+    assert told(without) == ((False, False, False, None) if is_addys else (False, False))
+    wanted = (is_used, hides_subject, False, FINGERPRINT.upper()) if is_addys else (is_used, False)
+    assert told(with_key) == wanted
+    assert as_many == statements
+    key = with_key.get("data", with_key)["id"]
+    shown = client.get(f"{V1}/aliases/{key}" if is_addys else f"/api/aliases/{key}").json()
+    assert told(shown) == told(with_key)
 
 
 def test_simplelogin_says_whether_an_alias_is_encrypted_and_switches_it_off(
