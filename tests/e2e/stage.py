@@ -259,8 +259,15 @@ def set_rules(owner: User, second: EmailAddress) -> None:
 def set_name_spaces(owner: User, other: User, second: EmailAddress, domain: Domain) -> None:
     """All names of one domain, and a suffix each for two people at another one."""
     fly = give(domain=Domain.objects.create(name="fly.example", anonmail_enabled=True), owner=owner)
-    rules = [("bank*", owner.email), ("shop.*", second.email)]
-    change(fly, names="shop.*\nbank\n??-news", is_expression=False, key_word="k7", per_day=5, rules=rules)
+    change(
+        fly,
+        names="shop.*\nbank\n??-news",
+        is_expression=False,
+        key_word="k7",
+        per_day=5,
+        rules=[("bank*", owner.email), ("shop.*", second.email)],
+        note="At the counter",
+    )
     switch(fly, True)
     for person, suffix in ((owner, "alice"), (other, "newcomer")):
         give(domain=domain, owner=person, suffix=suffix)
