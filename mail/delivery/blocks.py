@@ -115,6 +115,8 @@ class Blocks:
             with self._lock:
                 lost = len(self._gathered) + self._more.total()
             logger.warning("%d blocks not counted: %s", lost, type(error).__name__)
+        finally:
+            connections.close_all()
 
     def _write_soon(self) -> None:
         wait = secrets.SystemRandom().uniform(*DELAY)

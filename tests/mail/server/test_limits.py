@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connections
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from accounts.models import User
@@ -481,6 +481,23 @@ def test_a_blocked_alias_costs_what_an_unknown_address_costs(
     blocks.write()
     alias.refresh_from_db()
     assert alias.blocks == Activity.objects.filter(event="block").count() == 2 * (kind != "unknown")
+
+
+def test_whoever_writes_the_last_blocks_leaves_no_connection_behind(
+    alias: Alias, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = Blocks()
+    monkeypatch.setattr(last, "_has_writer", True)
+    last.count(alias.pk, "bob@sender.test")
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(last.write_last).result()
+        left = thread.submit(lambda: connections["default"].connection).result()
+        thread.submit(connections.close_all).result()
+
+    assert left is None
+    alias.refresh_from_db()
+    assert alias.blocks == 1
 
 
 def test_blocks_wait_for_the_database(alias: Alias, monkeypatch: pytest.MonkeyPatch) -> None:
