@@ -6,7 +6,6 @@ from datetime import timedelta
 from itertools import islice
 from typing import Any
 
-from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db import (
     IntegrityError,
@@ -20,12 +19,12 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import User
 from aliases import exceptions as refusals
 from aliases import naming, taken
-from aliases.beside import put_beside, returned_beside
 from aliases.choosing import Choice, choose
 from aliases.creation_limits import CREATE_DAY, CREATE_HOUR
-from aliases.destinations import FIELDS, primary_unless_taken, values_of, verified_addresses
+from aliases.destinations import verified_addresses
+from aliases.linking import link_to_primary, linking_to_primary
 from aliases.local_parts import check_local_part
-from aliases.models import Alias, AliasDestination, AliasExpiry, NameSpace
+from aliases.models import Alias, AliasExpiry, NameSpace
 from aliases.models.alias import check_quota
 from aliases.telling import tell_of
 from aliases.validation import clean_destinations, clean_name, clean_note
@@ -33,11 +32,15 @@ from aliases.websites import parse_site
 from core.addresses import AddressError
 from core.batch_writer import BatchWriter
 from core.db.availability import is_unavailable
-from core.db.compiled import CompiledInsert, insert_unless_present
+from core.db.compiled import inserting_unless_present
 from core.db.connecting import give_connection_back
-from core.db.locks import has_waited_in_vain, limit_lock_wait, write_turn
+from core.db.locks import has_waited_in_vain, lock_wait_limited, write_turn
+from core.db.own_rows import knows_own_rows
+from core.db.together import Statement, run_together
 from core.db.violations import is_dangling
-from core.ratelimit import Counter, Limit, count_or_refuse
+from core.exceptions import RateLimited
+from core.lately import Lately
+from core.ratelimit import Counter, Limit, counting
 from core.tallies import Count
 from domains.models import Domain
 from hooks.models import HookEvent, is_heard_sql
@@ -49,6 +52,8 @@ NAME_TRIES = 30
 LOCK_PATIENCE = timedelta(milliseconds=200)
 # For how long creations wait for the others that are underway: half of what one takes that comes alone.
 GATHERING = timedelta(milliseconds=3)
+# Owners who were over a limit. Each try would leave dead rows in the tables if it were undone.
+_refused = Lately(timedelta(minutes=1))
 _ADDRESS = Alias._meta.get_field("address")
 CREATED = Count("aliases_created", "Aliases that were created, by apps, people, imports and mail", "by")
 TOO_MANY = _("You have created too many aliases for now. Try again in %(minutes)s minutes.")
@@ -227,6 +232,9 @@ def _insert(new: NewAlias) -> None:
     """
     if connection.in_atomic_block:
         insert_all([new])
+    elif new.owner.pk in _refused:
+        # What others insert with it would be undone.
+        _insert_in_turn([new])
     else:
         _inserter.write(new)
     if new.is_taken:
@@ -240,16 +248,43 @@ def insert_all(every: Sequence[NewAlias]) -> None:
     If the addresses of some were given out before, these say so and count for nothing. Rows are locked in
     a fixed order: no deadlocks.
     """
-    if len(every) > 1:
-        limit_lock_wait(LOCK_PATIENCE)
-    _count_creations(every)
-    # Before anything tells whether the address is taken.
-    for new in every:
-        check_quota(new.owner, new.alias.domain)
-    if not insert_free(every):
+    first = [*(lock_wait_limited(LOCK_PATIENCE) if len(every) > 1 else ()), _counting_creations(every)]
+    try:
+        is_any_new = _insert_behind(first, every) if _may_be_undone(every) else _insert_after(first, every)
+    except RateLimited:
+        if len(every) == 1:
+            _refused.note(every[0].owner.pk)
+        raise
+    if not is_any_new:
         raise _taken()
     if any(new.is_taken for new in every):
         Counter.objects.give_back(*(pair for new in every if new.is_taken for pair in _limits(new.owner)))
+
+
+def _may_be_undone(every: Sequence[NewAlias]) -> bool:
+    """Whether the aliases can be inserted, and linked, before anybody has looked at what was counted: if one of
+    them is refused, that is undone."""
+    return knows_own_rows() and all(
+        new.wanted is None and new.alias.domain.alias_quota is None and new.owner.pk not in _refused
+        for new in every
+    )
+
+
+def _insert_behind(first: Sequence[Statement[None]], every: Sequence[NewAlias]) -> bool:
+    """`insert_free` together with what comes first."""
+    aliases = _by_address(every)
+    *_first, heard, linked = run_together(*first, _inserting(aliases), linking_to_primary(aliases))
+    return _complete(every, heard, linked)
+
+
+def _insert_after(first: Sequence[Statement[None]], every: Sequence[NewAlias]) -> bool:
+    """`insert_free` when what comes first has refused none."""
+    for statement in first:
+        statement.run()
+    # Before anything tells whether the address is taken.
+    for new in every:
+        check_quota(new.owner, new.alias.domain)
+    return insert_free(every)
 
 
 def insert_free(every: Sequence[NewAlias]) -> bool:
@@ -258,15 +293,29 @@ def insert_free(every: Sequence[NewAlias]) -> bool:
 
     Raises AddressTaken for an own address of somebody's, DestinationForbidden.
     """
-    by_address = sorted(every, key=lambda new: new.alias.address)
-    heard = insert_unless_present(
-        [new.alias for new in by_address], _ADDRESS, also=is_heard_sql(f'"{Alias._meta.db_table}"."owner_id"')
-    )
+    aliases = _by_address(every)
+    heard = _inserting(aliases).run()
+    others = {new.alias.address for new in every if new.wanted is not None}
+    # Asked after the insert: whoever adds this address as an own one meanwhile finds the alias.
+    linked = link_to_primary([alias for alias in aliases if alias.pk and alias.address not in others])
+    return _complete(every, heard, linked)
+
+
+def _by_address(every: Sequence[NewAlias]) -> list[Alias]:
+    return sorted((new.alias for new in every), key=lambda alias: alias.address)
+
+
+def _inserting(aliases: Sequence[Alias]) -> Statement[list[Any]]:
+    """Inserts those whose addresses were not given out before; comes to those of which somebody hears."""
+    also = is_heard_sql(f'"{Alias._meta.db_table}"."owner_id"')
+    return inserting_unless_present(aliases, _ADDRESS, also=also)
+
+
+def _complete(every: Sequence[NewAlias], heard: Sequence[Alias], linked: set[int]) -> bool:
+    """Add what is missing of the aliases that were inserted, and tell of them; whether there are any."""
     inserted = [new for new in every if new.alias.pk]
     for new in every:
         new.is_taken = new.alias.pk is None
-    # Asked after the insert: whoever adds this address as an own one meanwhile finds the alias.
-    linked = _link_to_primary([new for new in inserted if new.wanted is None])
     for new in inserted:
         if new.alias.pk not in linked:
             new.alias.link_to(verified_addresses(new.owner, new.wanted, new.alias.address))
@@ -305,49 +354,13 @@ def _taken() -> refusals.AddressTaken:
     return refusals.AddressTaken(gettext("This address is taken."))
 
 
-def _to_primary(alias: Any, **values: Any) -> models.QuerySet[Any, Any]:
-    return primary_unless_taken(**values).values_list(alias, "pk")
-
-
-def _returned() -> str:
-    email = "(SELECT email FROM account_emailaddress WHERE id = address_id)"
-    return f"alias_id, address_id, {email}{returned_beside()}"
-
-
-_LINK_TO_PRIMARY = CompiledInsert(
-    AliasDestination,
-    ("alias", "address"),
-    _to_primary,
-    returning=_returned,
-    alias=models.BigIntegerField(),
-    **FIELDS,
-)
-
-
-def _link_to_primary(inserted: Sequence[NewAlias]) -> set[int]:
-    """Link new aliases to their owners' primary addresses, and return the keys of those that were linked: not
-    those where that is not verified, or an own address stands in the alias's way."""
-    if not inserted:
-        return set()
-    by_key = {new.alias.pk: new for new in inserted}
-    rows = _LINK_TO_PRIMARY(
-        [{"alias": key, **values_of(new.owner, new.alias.address)} for key, new in by_key.items()]
-    )
-    for key, address_key, email, *beside in rows:
-        new = by_key[key]
-        address = EmailAddress(pk=address_key, email=email, user_id=new.owner.pk, verified=True, primary=True)
-        put_beside(address, beside)
-        new.alias.destination_addresses = [address]
-    return {key for key, *_address in rows}
-
-
-def _count_creations(every: Sequence[NewAlias]) -> None:
-    """Count the creations of these aliases' owners, in this transaction and one statement.
+def _counting_creations(every: Sequence[NewAlias]) -> Statement[None]:
+    """Counts the creations of these aliases' owners.
 
     Raises RateLimited (see `count_or_refuse`); also for a name that its owner has thought of, which may tell
     of somebody else's, after too many of these.
     """
-    count_or_refuse(
+    return counting(
         *(pair for new in every for pair in _limits(new.owner)),
         *(taken.budget_of(new.owner) for new in every if new.is_chosen),
     )

@@ -13,7 +13,8 @@ from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
 from django.utils import timezone
 
 from core.db.rows import params_of_rows, rows_in_statement, values_of_rows
-from core.db.statements import run
+from core.db.statements import Rows
+from core.db.together import Statement
 from core.exceptions import RateLimited
 
 # The clocks of the hosts that count together may differ by this much.
@@ -68,6 +69,10 @@ class CounterQuerySet(models.QuerySet["Counter"]):
         rollback undoes the hits. Rows are written in a fixed order: no deadlocks. A period that ends
         later than one that begins now comes from a clock that was wrong; it starts over.
         """
+        return self.hitting(*pairs).run()
+
+    def hitting(self, *pairs: tuple[Limit, object]) -> Statement[list[Hit]]:
+        """`hit`, as a statement to be run together with others."""
         now = timezone.now()
         digests = {key: hide(key) for key in {key for _limit, key in pairs}}
         limits = {(limit.scope, digests[key]): limit for limit, key in pairs}
@@ -77,12 +82,15 @@ class CounterQuerySet(models.QuerySet["Counter"]):
         ends = {period: adapt(now + period) for period in {limit.period for limit in limits.values()}}
         given = [(*name, limits[name].step, ends[limits[name].period]) for name in sorted(limits)]
         sql = _hit_statement(connection.vendor, rows_in_statement(len(given), connection))
-        rows = run(connection, sql, [*params_of_rows(given, connection), begin, begin])
-        hits = {
-            (scope, key): Hit(limits[scope, key], count, _as_datetime(expires))
-            for scope, key, count, expires in rows
-        }
-        return self._on_time(hits, pairs, now)
+
+        def hits(rows: Rows) -> list[Hit]:
+            found = {
+                (scope, key): Hit(limits[scope, key], count, _as_datetime(expires))
+                for scope, key, count, expires in rows
+            }
+            return self._on_time(found, pairs, now)
+
+        return Statement(sql, [*params_of_rows(given, connection), begin, begin], hits)
 
     def _on_time(
         self, hits: dict[tuple[str, str], Hit], pairs: Sequence[tuple[Limit, object]], now: datetime
@@ -179,8 +187,18 @@ def count_or_refuse(*pairs: tuple[Limit, object]) -> None:
 
     Raises RateLimited if one is over its limit; of several, for the one that lasts longest.
     """
-    if over := [hit for hit in Counter.objects.hit(*pairs) if hit.is_over]:
-        raise max(over, key=lambda hit: hit.expires).refused
+    counting(*pairs).run()
+
+
+def counting(*pairs: tuple[Limit, object]) -> Statement[None]:
+    """`count_or_refuse`, as a statement to be run together with others."""
+    hitting = Counter.objects.hitting(*pairs)
+
+    def refuse(rows: Rows) -> None:
+        if over := [hit for hit in hitting.take(rows) if hit.is_over]:
+            raise max(over, key=lambda hit: hit.expires).refused
+
+    return Statement(hitting.sql, hitting.params, refuse)
 
 
 def count_within(limit: Limit, key: object) -> bool:

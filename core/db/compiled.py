@@ -18,6 +18,7 @@ from django.db.models.sql.subqueries import DeleteQuery, UpdateQuery
 from core.db.parameters import Column, Parameter, Values
 from core.db.rows import arrays_of, params_of_rows, rows_in_statement, values_of_rows
 from core.db.statements import Rows, execute, run
+from core.db.together import Statement
 
 
 class RowsFrom(models.Subquery):
@@ -147,22 +148,32 @@ def insert_unless_present(
 
     `also`: a condition on a new row, as SQL with qualified columns. Those that fulfil it are returned.
     """
+    return inserting_unless_present(instances, *unique, also=also).run()
+
+
+def inserting_unless_present(
+    instances: Sequence[models.Model], *unique: "models.Field[Any, Any]", also: str = ""
+) -> Statement[list[models.Model]]:
+    """`insert_unless_present`, as a statement to be run together with others."""
     connection = connections[DEFAULT_DB_ALIAS]
     sql, columns = _insert_unless_present_statement(
         type(instances[0]), connection.vendor, rows_in_statement(len(instances), connection), unique, also
     )
     rows = [[column.of(instance, connection) for column in columns] for instance in instances]
-    found = run(connection, sql, params_of_rows(rows, connection))
-    inserted = {tuple(values): (key, fulfils) for *values, key, fulfils in found}
-    fulfilling = []
-    for instance in instances:
-        names = tuple(getattr(instance, field.attname) for field in unique)
-        instance.pk, fulfils = inserted.pop(names, (None, False))
-        instance._state.adding = instance.pk is None
-        instance._state.db = DEFAULT_DB_ALIAS
-        if fulfils:
-            fulfilling.append(instance)
-    return fulfilling
+
+    def note_keys(found: Rows) -> list[models.Model]:
+        inserted = {tuple(values): (key, fulfils) for *values, key, fulfils in found}
+        fulfilling = []
+        for instance in instances:
+            names = tuple(getattr(instance, field.attname) for field in unique)
+            instance.pk, fulfils = inserted.pop(names, (None, False))
+            instance._state.adding = instance.pk is None
+            instance._state.db = DEFAULT_DB_ALIAS
+            if fulfils:
+                fulfilling.append(instance)
+        return fulfilling
+
+    return Statement(sql, params_of_rows(rows, connection), note_keys)
 
 
 class CompiledInsert:
@@ -190,6 +201,10 @@ class CompiledInsert:
 
     def __call__(self, values: Sequence[dict[str, Any]]) -> Rows:
         """Insert for each of these values, and return what is asked of each new row."""
+        return self.inserting(values).run()
+
+    def inserting(self, values: Sequence[dict[str, Any]]) -> Statement[Rows]:
+        """The same, as a statement to be run together with others."""
         connection = connections[DEFAULT_DB_ALIAS]
         number = rows_in_statement(len(values), connection)
         kind = connection.vendor, number
@@ -197,7 +212,7 @@ class CompiledInsert:
             self._compiled[kind] = self._compile(connection, number)
         sql, params = self._compiled[kind]
         rows = [params.of(given, connection) for given in values]
-        return run(connection, sql, params_of_rows(rows, connection))
+        return Statement(sql, params_of_rows(rows, connection), lambda found: found)
 
     def _compile(self, connection: BaseDatabaseWrapper, number: int | None) -> tuple[str, Values]:
         queryset = self.build(**{name: Parameter(name, field) for name, field in self.parameters.items()})

@@ -11,6 +11,7 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, Error, OperationalError, connection, connections
 
 from core.db.statements import execute
+from core.db.together import Statement
 
 # PostgreSQL's SQLSTATEs (Appendix A): lock_not_available, deadlock_detected.
 _WAITED_IN_VAIN = {"55P03", "40P01"}
@@ -22,9 +23,16 @@ CLAIM_PAUSE = timedelta(milliseconds=200)
 def limit_lock_wait(limit: timedelta) -> None:
     """Let each statement of this transaction wait that long for others' locks on PostgreSQL; it then raises
     OperationalError. SQLite has one lock, which it takes before."""
-    if connection.vendor == "postgresql":
-        milliseconds = round(limit.total_seconds() * 1000)
-        execute(connections[DEFAULT_DB_ALIAS], f"SET LOCAL lock_timeout = {milliseconds}")
+    for statement in lock_wait_limited(limit):
+        execute(connections[DEFAULT_DB_ALIAS], statement.sql)
+
+
+def lock_wait_limited(limit: timedelta) -> list[Statement[None]]:
+    """The same, to be run together with the transaction's first statements."""
+    if connection.vendor != "postgresql":
+        return []
+    milliseconds = round(limit.total_seconds() * 1000)
+    return [Statement(f"SELECT set_config('lock_timeout', '{milliseconds}', true)", (), lambda _rows: None)]
 
 
 def has_waited_in_vain(error: Exception) -> bool:

@@ -14,7 +14,7 @@ def run(connection: Any, sql: str, params: Sequence[Any]) -> Rows:
 
     A cursor is kept for each statement, as making one costs more than using it.
     """
-    if _is_watched(connection):
+    if is_watched(connection):
         with connection.cursor() as watched:
             watched.execute(sql, params)
             rows: Rows = watched.fetchall()
@@ -28,7 +28,7 @@ def run(connection: Any, sql: str, params: Sequence[Any]) -> Rows:
 
 def execute(connection: Any, sql: str, params: Sequence[Any] | None = None) -> None:
     """Run a statement that returns nothing, over a cursor that is kept too."""
-    if _is_watched(connection):
+    if is_watched(connection):
         with connection.cursor() as watched:
             watched.execute(sql, params)
         return
@@ -37,7 +37,7 @@ def execute(connection: Any, sql: str, params: Sequence[Any] | None = None) -> N
         cursor.execute(own_sql, params)
 
 
-def _is_watched(connection: Any) -> bool:
+def is_watched(connection: Any) -> bool:
     """Whether somebody wants to see the statements, which Django's own cursors show them."""
     return bool(connection.execute_wrappers or connection.queries_logged)
 

@@ -2,10 +2,13 @@
 nothing stands between it and the server."""
 
 import select
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 from django.db.backends.postgresql import base
+
+from core.db.postgresql.exchange import Found, Statement, exchange, takes_several
 
 
 def has_ended(connection: psycopg.Connection[Any]) -> bool:
@@ -54,6 +57,18 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _set_autocommit(self, autocommit: bool) -> None:
         if self.connection.autocommit != autocommit:
             super()._set_autocommit(autocommit)  # type: ignore[misc]
+
+    def takes_several(self) -> bool:
+        """Whether the transaction has not begun on the server, and can begin with an `exchange`."""
+        self.ensure_connection()
+        return self.in_atomic_block and takes_several(self.connection)
+
+    def exchange(self, statements: Sequence[Statement]) -> Found:
+        """Begin the transaction with these statements, each with its parameters, in one message. The rows of
+        each, and the error of the one that failed, if one did: its rows and later ones are missing."""
+        self.validate_no_broken_transaction()
+        with self.wrap_database_errors:
+            return exchange(self.connection, statements)
 
     def chunked_cursor(self) -> Any:
         """A cursor of the server's, or one that fetches all rows at once if there may be a pooler: between

@@ -1,0 +1,65 @@
+"""Linking new aliases to their owners' primary addresses."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from django.db import models
+
+from aliases.destinations import FIELDS, primary_unless_taken, values_of
+from aliases.models import Alias, AliasDestination
+from core.db.compiled import CompiledInsert
+from core.db.own_rows import IsOwnRow
+from core.db.statements import Rows
+from core.db.together import Statement
+
+_RETURNING = "alias_id, address_id, (SELECT email FROM account_emailaddress WHERE id = address_id)"
+
+
+def _to_primary(alias: Any, **values: Any) -> models.QuerySet[Any, Any]:
+    return primary_unless_taken(**values).values_list(alias, "pk")
+
+
+def _own_row_to_primary(address: Any, **values: Any) -> models.QuerySet[Any, Any]:
+    alias = models.Subquery(Alias.objects.filter(IsOwnRow(), address=address).order_by().values("pk"))
+    rows = primary_unless_taken(address=address, **values).annotate(new_alias=alias)
+    return rows.filter(new_alias__isnull=False).values_list("new_alias", "pk")
+
+
+_LINK = CompiledInsert(
+    AliasDestination,
+    ("alias", "address"),
+    _to_primary,
+    _RETURNING,
+    alias=models.BigIntegerField(),
+    **FIELDS,
+)
+_LINK_OWN_ROWS = CompiledInsert(
+    AliasDestination, ("alias", "address"), _own_row_to_primary, _RETURNING, **FIELDS
+)
+
+
+def link_to_primary(aliases: Sequence[Alias]) -> set[int]:
+    """Link new aliases to their owners' primary addresses, and return the keys of those that were linked: not
+    those where that is not verified, or an own address stands in the alias's way."""
+    if not aliases:
+        return set()
+    rows = _LINK([{"alias": alias.pk, **values_of(alias.owner, alias.address)} for alias in aliases])
+    return _note_links(aliases, rows)
+
+
+def linking_to_primary(aliases: Sequence[Alias]) -> Statement[set[int]]:
+    """The same, to be run together with the insertion, if `knows_own_rows`. Those that were not inserted are
+    not linked."""
+    linking = _LINK_OWN_ROWS.inserting([values_of(alias.owner, alias.address) for alias in aliases])
+    return Statement(linking.sql, linking.params, lambda rows: _note_links(aliases, rows))
+
+
+def _note_links(aliases: Sequence[Alias], rows: Rows) -> set[int]:
+    by_key = {alias.pk: alias for alias in aliases}
+    for key, address_key, email in rows:
+        alias = by_key[key]
+        alias.destination_addresses = [
+            EmailAddress(pk=address_key, email=email, user_id=alias.owner_id, verified=True, primary=True)
+        ]
+    return {key for key, *_address in rows}

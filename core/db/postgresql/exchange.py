@@ -1,0 +1,140 @@
+"""Several statements in one message to PostgreSQL, answered in one.
+
+psycopg's own pipeline sends each of them by itself, and looks for answers each time.
+"""
+
+import select
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any
+
+import psycopg
+from psycopg import pq
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.errors import InvalidSqlStatementName, error_from_result
+
+Rows = list[tuple[Any, ...]]
+Found = tuple[list[Rows], psycopg.Error | None]
+Statement = tuple[str, Sequence[Any]]
+
+_SUCCEEDED = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
+_SYNC = pq.ExecStatus.PIPELINE_SYNC
+
+
+def takes_several(connection: "psycopg.Connection[Any]") -> bool:
+    """Whether a transaction can begin with an exchange: what is prepared is still there in the next one, which
+    it is not behind a pooler, and a transaction begins with no more than BEGIN."""
+    return (
+        connection.pgconn.transaction_status == pq.TransactionStatus.IDLE
+        and not connection.autocommit
+        and connection.prepare_threshold is not None
+        and connection.isolation_level is None
+        and connection.read_only is None
+        and connection.deferrable is None
+    )
+
+
+class _Prepared:
+    """The names under which a connection's server keeps statements."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, bytes] = {}
+        # No name comes twice: some may be kept that nobody knows of any more.
+        self._numbers = count()
+
+    def new_name(self) -> bytes:
+        return b"anonmail_%d" % next(self._numbers)
+
+
+def exchange(connection: "psycopg.Connection[Any]", statements: Sequence[Statement]) -> Found:
+    """Begin a transaction with these statements. The rows of each, and the error of the one that failed, if one
+    did: its rows and later ones are missing.
+
+    Raises psycopg's error if the connection is lost.
+    """
+    own = vars(connection)
+    prepared = own.get("_anonmail_prepared") or own.setdefault("_anonmail_prepared", _Prepared())
+    found = _exchange(connection, statements, prepared)
+    if isinstance(found[1], InvalidSqlStatementName):
+        # psycopg has had the server forget all of them, as it does after each ROLLBACK.
+        connection.rollback()
+        prepared.names.clear()
+        found = _exchange(connection, statements, prepared)
+    return found
+
+
+def _exchange(
+    connection: "psycopg.Connection[Any]", statements: Sequence[Statement], prepared: _Prepared
+) -> Found:
+    transformer = Transformer(connection)
+    new: dict[str, bytes] = {}
+    with connection.lock:
+        try:
+            connection.pgconn.enter_pipeline_mode()
+            answers = _send(connection.pgconn, transformer, statements, prepared, new)
+            results = list(_results(connection.pgconn))
+            connection.pgconn.exit_pipeline_mode()
+        except BaseException:
+            # What the server still says would be taken for the answer to something else.
+            connection.close()
+            raise
+    rows: list[Rows] = []
+    for result, prepares in zip(results, answers, strict=True):
+        if result.status not in _SUCCEEDED:
+            return rows, error_from_result(result)
+        if prepares is None:
+            transformer.set_pgresult(result)
+            rows.append(transformer.load_rows(0, result.ntuples, tuple))
+        elif prepares:
+            prepared.names[prepares] = new[prepares]
+    return rows, None
+
+
+def _send(
+    server: "pq.abc.PGconn",
+    transformer: Any,
+    statements: Sequence[Statement],
+    prepared: _Prepared,
+    new: dict[str, bytes],
+) -> list[str | None]:
+    """Send BEGIN, the statements and the end.
+
+    Returns the statement that is prepared by then for each answer; "", or None where that is a statement's rows.
+    """
+    answers: list[str | None] = [""]
+    server.send_query_params(b"BEGIN", None)
+    for sql, params in statements:
+        name = prepared.names.get(sql) or new.get(sql)
+        if name is None:
+            name = new[sql] = prepared.new_name()
+            server.send_prepare(name, _numbered(sql, len(params)))
+            answers.append(sql)
+        # As text: the statement says of what type each of them is.
+        values = transformer.dump_sequence(params, [PyFormat.TEXT] * len(params))
+        server.send_query_prepared(name, values)
+        answers.append(None)
+    server.pipeline_sync()
+    return answers
+
+
+def _numbered(sql: str, number: int) -> bytes:
+    """The statement with the server's marks for this number of parameters."""
+    return (sql % tuple(f"${place}" for place in range(1, number + 1))).encode()
+
+
+def _results(server: "pq.abc.PGconn") -> Iterator["pq.abc.PGresult"]:
+    """What the server answers to each of the things that were sent."""
+    poll = select.poll()
+    is_unsent = server.flush()
+    while True:
+        while server.is_busy():
+            poll.register(server.socket, select.POLLIN | (select.POLLOUT if is_unsent else 0))
+            poll.poll()
+            server.consume_input()
+            is_unsent = is_unsent and server.flush()
+        result = server.get_result()
+        if result is None:
+            continue
+        if result.status == _SYNC:
+            return
+        yield result
