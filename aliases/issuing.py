@@ -53,7 +53,8 @@ LOCK_PATIENCE = timedelta(milliseconds=200)
 # For how long creations wait for the others that are underway: half of what one takes that comes alone.
 GATHERING = timedelta(milliseconds=3)
 # Owners who were over a limit. Each try would leave dead rows in the tables if it were undone.
-_refused = Lately(timedelta(minutes=1))
+REFUSED_FOR = timedelta(minutes=1)
+_refused = Lately(REFUSED_FOR)
 _ADDRESS = Alias._meta.get_field("address")
 CREATED = Count("aliases_created", "Aliases that were created, by apps, people, imports and mail", "by")
 TOO_MANY = _("You have created too many aliases for now. Try again in %(minutes)s minutes.")
@@ -262,8 +263,8 @@ def insert_all(every: Sequence[NewAlias]) -> None:
 
 
 def _may_be_undone(every: Sequence[NewAlias]) -> bool:
-    """Whether the aliases can be inserted, and linked, before anybody has looked at what was counted: if one of
-    them is refused, that is undone."""
+    """Whether the aliases can be inserted, and linked, before anybody has looked at what was counted: that is
+    undone if one of them is refused."""
     return knows_own_rows() and all(
         new.wanted is None and new.alias.domain.alias_quota is None and new.owner.pk not in _refused
         for new in every

@@ -119,13 +119,13 @@ def test_addresses_are_inserted_in_a_fixed_order_so_that_no_two_transactions_wai
     people: list[User], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inserted: list[list[str]] = []
-    insert = issuing.insert_unless_present
+    insert = issuing.inserting_unless_present
 
     def insert_and_note(aliases: Sequence[Alias], field: Any, **more: Any) -> Any:
         inserted.append([alias.address for alias in aliases])
         return insert(aliases, field, **more)
 
-    monkeypatch.setattr(issuing, "insert_unless_present", insert_and_note)
+    monkeypatch.setattr(issuing, "inserting_unless_present", insert_and_note)
 
     together([issuing_for(user) for user in people])
 
@@ -218,16 +218,16 @@ def another_connection() -> Iterator[psycopg.Connection[Any]]:
 def test_a_database_that_goes_away_in_the_middle_refuses_all_of_them_and_then_works_again(
     people: list[User], batches: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    insert = issuing.insert_unless_present
+    complete = issuing._complete
 
-    def insert_and_lose_the_connection(*args: Any, **more: Any) -> None:
-        insert(*args, **more)
+    def lose_the_connection_and_complete(*args: Any) -> bool:
         with another_connection() as other:
             key = connection.connection.info.backend_pid
             other.execute("SELECT pg_terminate_backend(%s, 5000)", [key])
+        return complete(*args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(issuing, "insert_unless_present", insert_and_lose_the_connection)
+        patched.setattr(issuing, "_complete", lose_the_connection_and_complete)
         results = together([issuing_for(user) for user in people])
 
     assert batches == [8]

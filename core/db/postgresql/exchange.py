@@ -22,8 +22,8 @@ _SYNC = pq.ExecStatus.PIPELINE_SYNC
 
 
 def takes_several(connection: "psycopg.Connection[Any]") -> bool:
-    """Whether a transaction can begin with an exchange: what is prepared is still there in the next one, which
-    it is not behind a pooler, and a transaction begins with no more than BEGIN."""
+    """Whether a transaction can begin with an exchange: it begins with BEGIN alone, and what is prepared is
+    still there in the next one, which it is not behind a pooler."""
     return (
         connection.pgconn.transaction_status == pq.TransactionStatus.IDLE
         and not connection.autocommit
@@ -47,8 +47,8 @@ class _Prepared:
 
 
 def exchange(connection: "psycopg.Connection[Any]", statements: Sequence[Statement]) -> Found:
-    """Begin a transaction with these statements. The rows of each, and the error of the one that failed, if one
-    did: its rows and later ones are missing.
+    """Begin a transaction with these statements. The rows of each, and the error of the one that failed, if
+    there is one: its rows and later ones are missing.
 
     Raises psycopg's error if the connection is lost.
     """
@@ -67,11 +67,14 @@ def _exchange(
     connection: "psycopg.Connection[Any]", statements: Sequence[Statement], prepared: _Prepared
 ) -> Found:
     transformer = Transformer(connection)
+    # As text: the statement says of what type each of them is.
+    values = [transformer.dump_sequence(params, [PyFormat.TEXT] * len(params)) for _sql, params in statements]
+    sent = [(sql, own) for (sql, _params), own in zip(statements, values, strict=True)]
     new: dict[str, bytes] = {}
     with connection.lock:
         try:
             connection.pgconn.enter_pipeline_mode()
-            answers = _send(connection.pgconn, transformer, statements, prepared, new)
+            answers = _send(connection.pgconn, sent, prepared, new)
             results = list(_results(connection.pgconn))
             connection.pgconn.exit_pipeline_mode()
         except BaseException:
@@ -92,25 +95,23 @@ def _exchange(
 
 def _send(
     server: "pq.abc.PGconn",
-    transformer: Any,
-    statements: Sequence[Statement],
+    statements: Sequence[tuple[str, Any]],
     prepared: _Prepared,
     new: dict[str, bytes],
 ) -> list[str | None]:
     """Send BEGIN, the statements and the end.
 
-    Returns the statement that is prepared by then for each answer; "", or None where that is a statement's rows.
+    Returns for each of the answers to come which statement is prepared by then, or "", or None where it has a
+    statement's rows.
     """
     answers: list[str | None] = [""]
     server.send_query_params(b"BEGIN", None)
-    for sql, params in statements:
+    for sql, values in statements:
         name = prepared.names.get(sql) or new.get(sql)
         if name is None:
             name = new[sql] = prepared.new_name()
-            server.send_prepare(name, _numbered(sql, len(params)))
+            server.send_prepare(name, _numbered(sql, len(values)))
             answers.append(sql)
-        # As text: the statement says of what type each of them is.
-        values = transformer.dump_sequence(params, [PyFormat.TEXT] * len(params))
         server.send_query_prepared(name, values)
         answers.append(None)
     server.pipeline_sync()
@@ -134,6 +135,9 @@ def _results(server: "pq.abc.PGconn") -> Iterator["pq.abc.PGresult"]:
             is_unsent = is_unsent and server.flush()
         result = server.get_result()
         if result is None:
+            # As after each answer; but nothing more comes from a server that has gone.
+            if server.status != pq.ConnStatus.OK:
+                raise psycopg.OperationalError("the connection to the server is lost")
             continue
         if result.status == _SYNC:
             return
