@@ -2,14 +2,18 @@
 
 Each part runs for itself in one process, in turns, and the least of all turns counts, as in bench.cpu. What a
 create takes beyond the parts is what joins them: the query, the body and the answer.
+
+On PostgreSQL, "libpq alone" is the least that a part's statements can take: they are prepared, their values
+are written before, and nothing is made of their rows.
 """
 
 import argparse
 import secrets
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
+from typing import Any
 
 from bench import rig
 from bench.cpu import backends, cpu_of
@@ -19,8 +23,8 @@ from bench.profile_create import asked, creator
 Part = Callable[[], object]
 
 
-def parts(keys: Sequence[str]) -> dict[str, Part]:
-    """The parts by name; each call is one for the next user."""
+def parts(keys: Sequence[str], runs: int) -> dict[str, Part]:
+    """The parts by name, each to be run so many times; each call is one for the next user."""
     from django.core.wsgi import get_wsgi_application
     from django.db import connection
 
@@ -48,6 +52,7 @@ def parts(keys: Sequence[str]) -> dict[str, Part]:
         alias = Alias(address=address, domain=domain, owner=owner, note=NOTE, hostname="www.github.com")
         insert_all([NewAlias(owner, alias, wanted=None, is_chosen=False, idle_days=None, unused_days=None)])
 
+    bare = libpq_alone(owners, asking, runs) if connection.vendor == "postgresql" else {}
     return {
         "a connection from the pool": lend_connection,
         "a call that does nothing (OPTIONS)": lambda: asked(
@@ -59,6 +64,74 @@ def parts(keys: Sequence[str]) -> dict[str, Part]:
             owner=next(owners), hostname="www.github.com", note=NOTE, made_by_app=True
         ),
         "a create": create,
+        **bare,
+    }
+
+
+def libpq_alone(owners: Iterator[Any], asking: Iterator[Any], runs: int) -> dict[str, Part]:
+    """The statements of the token, and those of the transaction in one message and COMMIT, without us, Django
+    and what psycopg makes of rows. So many `runs` can be made."""
+    from django.db import DEFAULT_DB_ALIAS, connection, connections
+    from psycopg import pq
+    from psycopg.adapt import PyFormat, Transformer
+
+    from aliases import issuing
+    from aliases.choosing import choose
+    from aliases.linking import linking_to_primary
+    from aliases.models import Alias
+    from core.db.postgresql.exchange import _numbered, _results
+    from tokens.credentials import find_token
+
+    own = connections.create_connection(DEFAULT_DB_ALIAS)
+    own.ensure_connection()
+    server = own.connection.pgconn
+    transformer = Transformer(own.connection)
+    names: dict[str, bytes] = {}
+
+    def written(sql: str, params: Sequence[Any]) -> tuple[bytes, Any]:
+        if sql not in names:
+            names[sql] = b"bare_%d" % len(names)
+            server.prepare(names[sql], _numbered(sql, len(params)))
+        return names[sql], transformer.dump_sequence(params, [PyFormat.TEXT] * len(params))
+
+    def token() -> tuple[bytes, Any]:
+        seen: list[Any] = []
+
+        def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+            seen.append((sql, params))
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(note):
+            find_token(next(asking), with_domain=True)
+        return written(*seen[0])
+
+    def transaction() -> list[tuple[bytes, Any]]:
+        owner = next(owners)
+        domain = choose(owner).domain
+        address = f"{secrets.token_hex(8)}@{domain.name}"
+        alias = Alias(address=address, domain=domain, owner=owner, note=NOTE, hostname="www.github.com")
+        new = issuing.NewAlias(owner, alias, None, False, idle_days=None, unused_days=None)
+        made = issuing._counting_creations([new]), issuing._inserting([alias]), linking_to_primary([alias])
+        return [written(each.sql, each.params) for each in made]
+
+    tokens = cycle([token() for _ in range(rig.USERS)])
+    # None is inserted twice.
+    transactions = iter([transaction() for _ in range(runs)])
+
+    def insert() -> None:
+        server.enter_pipeline_mode()
+        server.send_query_params(b"BEGIN", None)
+        for name, values in next(transactions):
+            server.send_query_prepared(name, values)
+        server.pipeline_sync()
+        for result in _results(server):
+            assert result.status in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
+        server.exit_pipeline_mode()
+        server.exec_(b"COMMIT")
+
+    return {
+        "the token, libpq alone": lambda: server.exec_prepared(*next(tokens)),
+        "the transaction, libpq alone": insert,
     }
 
 
@@ -94,7 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
 
     def measured(keys: list[str]) -> None:
-        report(given.database, measure(parts(keys), given.count, given.turns))
+        every = parts(keys, given.count * given.turns + rig.USERS)
+        report(given.database, measure(every, given.count, given.turns))
 
     return rig.measured_here(given.database, given.aliases, measured)
 
