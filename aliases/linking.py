@@ -22,8 +22,9 @@ def _to_primary(alias: Any, **values: Any) -> models.QuerySet[Any, Any]:
 
 def _own_row_to_primary(address: Any, **values: Any) -> models.QuerySet[Any, Any]:
     alias = models.Subquery(Alias.objects.filter(IsOwnRow(), address=address).order_by().values("pk"))
-    rows = primary_unless_taken(address=address, **values).annotate(new_alias=alias)
-    return rows.filter(new_alias__isnull=False).values_list("new_alias", "pk")
+    rows: models.QuerySet[Any, Any] = primary_unless_taken(address=address, **values)
+    rows = rows.annotate(new_alias=alias).filter(new_alias__isnull=False)
+    return rows.values_list("new_alias", "pk")
 
 
 _LINK = CompiledInsert(
@@ -44,15 +45,20 @@ def link_to_primary(aliases: Sequence[Alias]) -> set[int]:
     those where that is not verified, or an own address stands in the alias's way."""
     if not aliases:
         return set()
-    rows = _LINK([{"alias": alias.pk, **values_of(alias.owner, alias.address)} for alias in aliases])
+    rows = _LINK([{"alias": alias.pk, **_values_of(alias)} for alias in aliases])
     return _note_links(aliases, rows)
 
 
 def linking_to_primary(aliases: Sequence[Alias]) -> Statement[set[int]]:
     """The same, to be run together with the insertion, if `knows_own_rows`. Those that were not inserted are
     not linked."""
-    linking = _LINK_OWN_ROWS.inserting([values_of(alias.owner, alias.address) for alias in aliases])
+    linking = _LINK_OWN_ROWS.inserting(list(map(_values_of, aliases)))
     return Statement(linking.sql, linking.params, lambda rows: _note_links(aliases, rows))
+
+
+def _values_of(alias: Alias) -> dict[str, Any]:
+    assert alias.owner  # It is new.
+    return values_of(alias.owner, alias.address)
 
 
 def _note_links(aliases: Sequence[Alias], rows: Rows) -> set[int]:

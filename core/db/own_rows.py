@@ -15,12 +15,12 @@ class IsOwnRow(models.Func):
     def __init__(self) -> None:
         super().__init__(models.F("pk"))
 
-    def as_sql(
+    def as_sql(  # type: ignore[override]
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
-    ) -> tuple[str, list[Any]]:
+    ) -> tuple[str, tuple[Any, ...]]:
         table = compiler.quote_name_unless_alias(self.get_source_expressions()[0].alias)
         # The transaction that wrote the row (PostgreSQL's manual, 5.5: xmin).
-        return f"{table}.xmin = pg_current_xact_id()::xid", []
+        return f"{table}.xmin = pg_current_xact_id()::xid", ()
 
 
 def knows_own_rows() -> bool:
