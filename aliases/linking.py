@@ -6,6 +6,7 @@ from typing import Any
 from allauth.account.models import EmailAddress
 from django.db import models
 
+from aliases.beside import put_beside, returned_beside
 from aliases.destinations import FIELDS, primary_unless_taken, values_of
 from aliases.models import Alias, AliasDestination
 from core.db.compiled import CompiledInsert
@@ -13,7 +14,10 @@ from core.db.own_rows import IsOwnRow
 from core.db.statements import Rows
 from core.db.together import Statement
 
-_RETURNING = "alias_id, address_id, (SELECT email FROM account_emailaddress WHERE id = address_id)"
+
+def _returned() -> str:
+    email = "(SELECT email FROM account_emailaddress WHERE id = address_id)"
+    return f"alias_id, address_id, {email}{returned_beside()}"
 
 
 def _to_primary(alias: Any, **values: Any) -> models.QuerySet[Any, Any]:
@@ -31,12 +35,12 @@ _LINK = CompiledInsert(
     AliasDestination,
     ("alias", "address"),
     _to_primary,
-    _RETURNING,
+    _returned,
     alias=models.BigIntegerField(),
     **FIELDS,
 )
 _LINK_OWN_ROWS = CompiledInsert(
-    AliasDestination, ("alias", "address"), _own_row_to_primary, _RETURNING, **FIELDS
+    AliasDestination, ("alias", "address"), _own_row_to_primary, _returned, **FIELDS
 )
 
 
@@ -63,9 +67,11 @@ def _values_of(alias: Alias) -> dict[str, Any]:
 
 def _note_links(aliases: Sequence[Alias], rows: Rows) -> set[int]:
     by_key = {alias.pk: alias for alias in aliases}
-    for key, address_key, email in rows:
+    for key, address_key, email, *beside in rows:
         alias = by_key[key]
-        alias.destination_addresses = [
-            EmailAddress(pk=address_key, email=email, user_id=alias.owner_id, verified=True, primary=True)
-        ]
+        address = EmailAddress(
+            pk=address_key, email=email, user_id=alias.owner_id, verified=True, primary=True
+        )
+        put_beside(address, beside)
+        alias.destination_addresses = [address]
     return {key for key, *_address in rows}
