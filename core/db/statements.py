@@ -76,13 +76,27 @@ def _kept_cursors(connection: Any) -> dict[str, tuple[Any, str]]:
 
 @contextmanager
 def pipelined() -> Iterator[None]:
-    """Send the block's statements to PostgreSQL without waiting for each one's answer; what fails is raised
-    at the block's end."""
+    """Send the block's statements to PostgreSQL together, at the block's end, where what fails is raised."""
     connection = connections[DEFAULT_DB_ALIAS]
     if connection.vendor != "postgresql":
         yield
         return
     connection.ensure_connection()
     # Django's own errors, as outside of a pipeline.
-    with connection.wrap_database_errors, connection.connection.pipeline():
+    with connection.wrap_database_errors, connection.connection.pipeline() as pipeline:
+        _send_together(pipeline)
         yield
+
+
+def _send_together(pipeline: Any) -> None:
+    """Let the driver gather a pipeline's statements. It would send each by itself, and the server would be
+    woken for each."""
+    commands = pipeline.command_queue
+
+    def gather() -> Iterator[int]:
+        while commands:
+            # libpq keeps it until the pipeline's end, or until there are 64 KiB.
+            commands.popleft()()
+        yield from ()
+
+    pipeline._communicate_gen = gather

@@ -2,12 +2,13 @@
 
 import hmac
 import re
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
 
 from django.conf import settings
-from django.utils import timezone
 
 from core.mailboxes import mailboxes
 from core.secret_keys import secret_keys
@@ -36,6 +37,8 @@ _PART_HEADER = re.compile(
 # The everyday forms of a From field, which all parsers read alike: `Name <address>`, and an address alone.
 _ADDRESS = r"([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+)"
 _MAILBOX = re.compile(rf"[A-Za-z0-9 ._-]*<{_ADDRESS}>|{_ADDRESS}")
+# What a Received field does not show of a client's own name.
+_UNSHOWN = re.compile(r"[^A-Za-z0-9.:()\[\]_ -]")
 Fields = Sequence[tuple[str, str]]
 # A view of a large message's body is no copy of it.
 Octets = bytes | memoryview
@@ -192,12 +195,11 @@ def trace_fields(
     `client`: who handed the message over, by name and address as the protocol said. `unsubscribe`: the
     URL that disables the alias, or None.
     """
-    client = re.sub(r"[^A-Za-z0-9.:()\[\]_ -]", "?", client)[:200] or "unknown"
     fields = [
         (
             "Received",
-            f"from {client} by {settings.MAIL_HOSTNAME} (Anonmail) with {protocol};\r\n"
-            f"\t{format_datetime(timezone.now())}",
+            f"from {_shown_client(client)} by {settings.MAIL_HOSTNAME} (Anonmail) with {protocol};\r\n"
+            f"\t{_date(int(time.time()))}",
         ),
         ("X-Anonmail-Alias", alias),
         (LOOP_FIELD, loop_mark(alias_id)),
@@ -209,6 +211,16 @@ def trace_fields(
             ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
         ]
     return fields
+
+
+def _shown_client(client: str) -> str:
+    return _UNSHOWN.sub("?", client)[:200] or "unknown"
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    """The moment as a field shows it: many messages come in the same second."""
+    return format_datetime(datetime.fromtimestamp(second, UTC))
 
 
 def written(fields: Fields) -> bytes:

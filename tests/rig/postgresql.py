@@ -56,14 +56,23 @@ def _unprivileged() -> dict[str, Any]:
 
 def run_as_owner(*statements: str) -> None:
     """Run SQL as the owner of this test's database, over a connection of its own."""
+    with _own_connection() as own:
+        for statement in statements:
+            own.execute(statement)  # type: ignore[arg-type]
+
+
+def run_elsewhere(statement: str) -> list[tuple[Any, ...]]:
+    """What a statement returns over a connection of its own."""
+    with _own_connection() as own:
+        return own.execute(statement).fetchall()  # type: ignore[arg-type]
+
+
+def _own_connection() -> "psycopg.Connection[tuple[Any, ...]]":
     values = connection.get_connection_params()
     names = ("host", "port", "user", "password", "dbname")
     options = "-c default_transaction_read_only=off"
-    with psycopg.connect(
-        **{name: values[name] for name in names if name in values}, options=options, autocommit=True
-    ) as own:
-        for statement in statements:
-            own.execute(statement)  # type: ignore[arg-type]
+    given = {name: values[name] for name in names if name in values}
+    return psycopg.connect(**given, options=options, autocommit=True)
 
 
 class Server:

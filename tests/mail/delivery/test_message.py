@@ -3,11 +3,12 @@
 from email import message_from_bytes, policy
 
 import pytest
+import time_machine
 
 from accounts.models import User
 from aliases.issuing import issue
 from mail.delivery.handover import Message
-from mail.delivery.message import author, header_fields, joint
+from mail.delivery.message import author, header_fields, joint, trace_fields
 from mail.delivery.resolve import resolve
 from tests.rig.mail_doors import Hop, take
 
@@ -122,3 +123,25 @@ def test_two_from_fields_name_nobody() -> None:
 
     assert author(twice, ENVELOPE) == ENVELOPE
     assert author([], ENVELOPE) == ENVELOPE
+
+
+def received(client: str = "mail.sender.test ([192.0.2.1])") -> str:
+    fields = trace_fields("shop@example.com", 1, client, "ESMTP", None)
+    return dict(fields)["Received"]
+
+
+def test_the_moment_in_our_received_field_is_that_of_each_message() -> None:
+    with time_machine.travel("2026-11-27T13:59:59.900+00:00", tick=False) as traveller:
+        first, again = received(), received()
+        traveller.shift(0.2)
+        later = received()
+
+    assert first == again
+    assert first.endswith("\r\n\tFri, 27 Nov 2026 13:59:59 +0000")
+    assert later.endswith("\r\n\tFri, 27 Nov 2026 14:00:00 +0000")
+
+
+def test_a_client_cannot_write_a_field_of_its_own_by_its_name() -> None:
+    assert received("a\r\nBcc: x").startswith("from a??Bcc: x by ")
+    assert received("").startswith("from unknown by ")
+    assert received("x" * 1000).startswith(f"from {'x' * 200} by ")

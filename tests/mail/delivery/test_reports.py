@@ -12,6 +12,8 @@ from django.core import mail
 from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
+from hypothesis import given
+from hypothesis import strategies as st
 
 from accounts.models import User
 from aliases.issuing import issue
@@ -23,7 +25,7 @@ from mail.delivery.handover import Answer, Message
 from mail.delivery.next_hop import Pending, Refused
 from mail.delivery.report import Report, read_report
 from mail.delivery.resolve import resolve
-from mail.delivery.return_path import read_return_path, return_path
+from mail.delivery.return_path import _base32, read_return_path, return_path
 from mail.models import Activity, Bounce, PausedDestination, SiteFault
 from tests.rig.mail_doors import Hop, take
 
@@ -175,6 +177,22 @@ def test_a_return_path_tells_which_message_it_was(alias: Alias) -> None:
         (alias.pk, 0xFFFF),
     ]
     assert len(path_of(alias, "ffff").partition("@")[0]) <= 64
+
+
+@given(octets=st.binary(min_size=32, max_size=32))
+def test_a_tag_is_base32_as_the_standard_library_writes_it(octets: bytes) -> None:
+    assert _base32(octets) == base64.b32encode(octets).decode().rstrip("=").lower()
+
+
+@given(alias_id=st.integers(0, 2**48 - 1), destination_id=st.integers(0, 2**47 - 1))
+def test_return_paths_are_read_back_whatever_was_encrypted_before(alias_id: int, destination_id: int) -> None:
+    now = timezone.now()
+    paths = [return_path(alias_id, destination_id, "example.com", now, "ab12") for _ in range(2)]
+
+    assert paths[0] == paths[1]
+    tag = read_return_path(paths[0].partition("@")[0], "example.com", now)
+    assert tag is not None
+    assert (tag.alias_id, tag.destination_id, tag.message) == (alias_id, destination_id, 0xAB12)
 
 
 def test_the_same_copy_counts_once_however_often_and_however_it_is_reported(alias: Alias) -> None:
