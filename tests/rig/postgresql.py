@@ -58,13 +58,13 @@ def run_as_owner(*statements: str) -> None:
     """Run SQL as the owner of this test's database, over a connection of its own."""
     with _own_connection() as own:
         for statement in statements:
-            own.execute(statement)  # type: ignore[arg-type]
+            own.execute(statement)
 
 
 def run_elsewhere(statement: str) -> list[tuple[Any, ...]]:
     """What a statement returns over a connection of its own."""
     with _own_connection() as own:
-        return own.execute(statement).fetchall()  # type: ignore[arg-type]
+        return own.execute(statement).fetchall()
 
 
 def _own_connection() -> "psycopg.Connection[tuple[Any, ...]]":
