@@ -6,6 +6,7 @@ from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.authentication import get_authentication_records
+from allauth.account.internal.flows.email_verification import consume_email_verification_rate_limit
 from allauth.account.models import EmailAddress
 from allauth.core.exceptions import ImmediateHttpResponse, ReauthenticationRequired
 from allauth.mfa.adapter import DefaultMFAAdapter
@@ -13,6 +14,7 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -26,6 +28,7 @@ from accounts.models.own_addresses import clean_email, is_available
 from accounts.organisation.signing_in import confirming_provider, is_in_directory
 from accounts.password_attempts import Try
 from accounts.sign_ins import note_sign_in
+from accounts.verification_mails import may_mail_verification
 from core.mails import absolute_url
 
 logger = logging.getLogger(__name__)
@@ -68,6 +71,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         """The mailed link: on SITE_URL, whatever host the request named."""
         return absolute_url("account_confirm_email", key=emailconfirmation.key)
 
+    def should_send_confirmation_mail(
+        self, request: HttpRequest, email_address: EmailAddress, signup: bool
+    ) -> bool:
+        """Whether signing in to a new account mails its link again; counts it."""
+        is_due = consume_email_verification_rate_limit(request, email_address.email, dry_run=True)
+        return is_due and may_mail_verification(email_address)
+
     def send_confirmation_mail(self, request: HttpRequest, emailconfirmation: Any, signup: bool) -> None:
         """Mail the link: in words for a new account, whenever its link is sent, or for a destination."""
         super().send_confirmation_mail(request, emailconfirmation, emailconfirmation.email_address.primary)
@@ -89,15 +99,18 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def confirm_email(self, request: HttpRequest, email_address: EmailAddress) -> bool:
         """Mark a new user's address as verified, unless it is not available any more."""
-        if not is_available(email_address.email, email_address.user):
-            self.add_message(
-                request,
-                messages.ERROR,
-                "account/messages/email_confirmation_failed.txt",
-                {"email": email_address.email},
-            )
-            return False
-        return bool(super().confirm_email(request, email_address))
+        with transaction.atomic():
+            # Whoever makes an alias of it in this moment comes before or after (aliases.destinations).
+            list(EmailAddress.objects.select_for_update().filter(pk=email_address.pk))
+            if is_available(email_address.email, email_address.user):
+                return bool(super().confirm_email(request, email_address))
+        self.add_message(
+            request,
+            messages.ERROR,
+            "account/messages/email_confirmation_failed.txt",
+            {"email": email_address.email},
+        )
+        return False
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
         """The user with these credentials, or None. Raises ValidationError after too many attempts."""

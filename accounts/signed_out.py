@@ -11,11 +11,14 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 
 from accounts.models import User
+from accounts.verification_mails import may_mail_verification
 from core.mails import absolute_url, send_template
 from core.ratelimit import Limit, count_within
 
 # To one address, from all clients. The links in the mails already sent still work.
 MAILS = Limit("stranger-mail", 5, timedelta(hours=1))
+# Those that only tell that somebody has tried to sign up.
+ATTEMPTS = Limit("attempt-mail", 10, timedelta(days=1))
 
 
 def may_mail(email: str) -> bool:
@@ -45,12 +48,13 @@ def sign_up(email: str, password_hash: str) -> None:
         if User.objects.by_email(email) or EmailAddress.objects.filter(email=email, verified=True).exists():
             _mail_about_attempt(email)
         return
-    if may_mail(email):
-        EmailConfirmationHMAC.create(user.emailaddress_set.get()).send(None, signup=True)
+    address = user.emailaddress_set.get()
+    if may_mail(email) and may_mail_verification(address):
+        EmailConfirmationHMAC.create(address).send(None, signup=True)
 
 
 def _mail_about_attempt(email: str) -> None:
-    if not may_mail(email):
+    if not (may_mail(email) and count_within(ATTEMPTS, email)):
         return
     context = {
         "email": email,

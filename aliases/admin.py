@@ -254,15 +254,22 @@ class NameSpaceForm(forms.ModelForm[NameSpace]):
 class NameSpaceAdmin(QuickAdmin):
     """Who has which names. What their owners want of them, the key word above all, is their own."""
 
-    list_display = ("domain", "suffix", "owner", "enabled", "per_day", "created")
+    list_display = ("domain", "suffix", "owner", "enabled", "is_paused", "per_day", "created")
     list_select_related = ("domain", "owner")
     list_filter = ("enabled",)
     search_fields = ("domain__name", "suffix", "owner__email__startswith")
     autocomplete_fields = ("domain", "owner")
-    readonly_fields = ("enabled", "per_day", "created")
+    readonly_fields = ("enabled", "is_paused", "per_day", "created")
     ordering = ("-pk",)
     actions = ("switch_off",)
     form = NameSpaceForm
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[NameSpace]:
+        return NameSpace.objects.noting_pauses()
+
+    @admin.display(description=_("paused"), boolean=True)
+    def is_paused(self, space: Any) -> bool:
+        return bool(space.is_paused)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return NameSpaceForm.Meta.fields + (() if obj is None else self.readonly_fields)

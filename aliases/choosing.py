@@ -38,18 +38,7 @@ def best_domain_of(user: str = "") -> Coalesce:
         return OuterRef(f"{user}__{field}" if user else field)
 
     own_domain = Substr(of_user("email"), StrIndex(of_user("email"), Value("@")) + 1)
-    is_admin, is_active = (
-        ExpressionWrapper(of_user(field), BooleanField()) for field in ("is_superuser", "is_active")
-    )
-    usable = (
-        _domains()
-        .filter(
-            may_create(
-                user_id=OuterRef(of_user("pk")), own_domain=own_domain, is_admin=is_admin, is_active=is_active
-            )
-        )
-        .order_by()
-    )
+    usable = Domain.objects.usable_by_outer(user).only(*_FIELDS).order_by()
 
     def first(domains: DomainQuerySet) -> Subquery:
         return Subquery(domains.values_list(JsonArray(*_FIELDS))[:1])

@@ -48,7 +48,7 @@ _PRIMARY = CompiledQuery(_primary_address, **FIELDS)
 def primary_unless_taken(
     user_id: Any, address: Any, tagged: Any, at_domain: Any
 ) -> models.QuerySet[Any, Any]:
-    """The user's primary address; nothing if an own address may stand in the alias's way."""
+    """The user's primary address; nothing if any own address may stand in the alias's way."""
     in_the_way = EmailAddress.objects.filter(_in_the_way(address, tagged, at_domain))
     rows: models.QuerySet[Any, Any] = EmailAddress.objects.filter(
         user_id=user_id, verified=True, primary=True
@@ -67,15 +67,21 @@ def verified_addresses(owner: User, wanted: Sequence[str] | None, alias_address:
     """The owner's verified addresses of these names, in this order; None: the primary one.
 
     One statement, which also looks whether anyone has `alias_address` as an own address, with a
-    `+tag` or without. Raises AddressTaken if so, and DestinationForbidden.
+    `+tag` or without; another one if somebody has it who has not verified it. In a transaction. Raises
+    AddressTaken, and DestinationForbidden.
     """
     values = values_of(owner, alias_address)
     rows = _PRIMARY(**values) if wanted is None else _own_addresses(Q(email__in=wanted), **values)
-    found = {}
+    found, in_the_way = {}, []
     for row in rows:
-        if row.is_held or resolved_form(row.email) == alias_address:
-            raise refusals.AddressTaken(gettext("This address is taken."))
-        found[row.email] = row
+        if row.is_held:
+            raise _taken()
+        if resolved_form(row.email) == alias_address:
+            in_the_way.append(row)
+        else:
+            found[row.email] = row
+    if in_the_way and _is_somebodys(in_the_way):
+        raise _taken()
     if wanted is None:
         wanted = list(found)
     if not wanted or any(address not in found for address in wanted):
@@ -89,10 +95,24 @@ def verified_addresses(owner: User, wanted: Sequence[str] | None, alias_address:
 
 def is_someones(address: str) -> bool:
     """Whether somebody signs in with this address, receives at it, or did a moment ago: with a `+tag` or
-    without."""
+    without. Anybody can add an address and never verify it, so that counts for nothing.
+    """
     local_part, _at, domain_name = address.partition("@")
     in_the_way = _in_the_way(address, f"{local_part}+", f"@{domain_name}")
     return (
-        EmailAddress.objects.filter(in_the_way).exists()
+        EmailAddress.objects.filter(in_the_way, verified=True).exists()
         or AddressChange.objects.holding_alias(address).exists()
     )
+
+
+def _is_somebodys(in_the_way: Sequence[EmailAddress]) -> bool:
+    """Whether somebody has verified one of these addresses. If not, nobody does so before the end of the
+    transaction, and then the address is found to be an alias."""
+    if any(row.verified for row in in_the_way):
+        return True
+    rows = EmailAddress.objects.filter(pk__in=[row.pk for row in in_the_way]).order_by("pk")
+    return any(row.verified for row in rows.select_for_update(no_key=True))
+
+
+def _taken() -> refusals.AddressTaken:
+    return refusals.AddressTaken(gettext("This address is taken."))

@@ -20,7 +20,7 @@ PAGE_SIZE = 50
 @require_GET
 def space_list(request: HttpRequest) -> HttpResponse:
     """The reader's name spaces."""
-    mine = NameSpace.objects.owned_by(user_of(request)).select_related("domain")
+    mine = NameSpace.objects.owned_by(user_of(request)).noting_pauses().select_related("domain")
     return render(request, "aliases/spaces.html", {"spaces": mine})
 
 
@@ -61,7 +61,7 @@ def domain_spaces(request: HttpRequest, name: str) -> HttpResponse:
         )
         messages.success(request, said % {"names": space, "address": space.owner.email})
         return redirect("domain-spaces", space.domain.name)
-    given = NameSpace.objects.filter(domain=domain).select_related("owner", "domain")
+    given = NameSpace.objects.filter(domain=domain).noting_pauses().select_related("owner", "domain")
     page = page_of(given, ("suffix", "id"), request.GET.get("cursor", ""), PAGE_SIZE)
     return render(
         request,
@@ -89,5 +89,5 @@ def domain_space_take(request: HttpRequest, name: str, pk: int) -> HttpResponse:
 
 def _mine(request: HttpRequest, pk: int) -> NameSpace:
     """The reader's name space of this key. Raises Http404."""
-    mine = NameSpace.objects.owned_by(user_of(request)).select_related("domain")
+    mine = NameSpace.objects.owned_by(user_of(request)).noting_pauses().select_related("domain")
     return get_object_or_404(mine, pk=pk)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
@@ -19,7 +20,7 @@ from aliases.validation import clean_text
 from core.addresses import AddressError, domain_to_ascii, parse_without_tag
 from core.exceptions import RuleError
 from core.matching import pattern
-from domains.models import Domain
+from domains.models import Domain, asker, may_create
 
 GLOBS_MAX = 50
 RULES_MAX = 50
@@ -59,8 +60,8 @@ def give_subdomain(*, domain: Domain, owner: User, label: str) -> NameSpace:
 
 @transaction.atomic
 def give(*, domain: Domain, owner: User, suffix: str = "") -> NameSpace:
-    """Give somebody the names of a domain that end with this suffix, or all of them; off until they switch it
-    on.
+    """Give somebody who may create on a domain its names that end with this suffix, or all of them; off until
+    they switch it on.
 
     Raises SpaceForbidden, SpaceTaken, InvalidValue.
     """
@@ -73,6 +74,11 @@ def give(*, domain: Domain, owner: User, suffix: str = "") -> NameSpace:
     if needs_suffix(held):
         raise SpaceForbidden(
             gettext("On this domain a name needs a random part, and senders would choose names without.")
+        )
+    if not Domain.objects.filter(may_create(**asker(owner)), pk=held.pk).exists():
+        raise SpaceForbidden(
+            gettext("%(address)s may not create aliases on %(domain)s. Grant access to the domain first.")
+            % {"address": owner.email, "domain": held}
         )
     given = list(held.name_spaces.values_list("suffix", flat=True))
     if suffix in given:
@@ -119,9 +125,10 @@ def switch(space: NameSpace, enabled: bool) -> None:
     NameSpace.objects.filter(pk=space.pk).update(enabled=enabled)
 
 
-def switch_by_app(space: NameSpace, enabled: bool) -> None:
-    """The same for a client that shows no warning. Raises SpaceForbidden if mail would make none even so."""
-    if enabled and not space.makes_aliases_here:
+def switch_by_app(space: Any, enabled: bool) -> None:
+    """The same for a client that shows no warning; `space` was read by `noting_pauses`. Raises SpaceForbidden if
+    mail would make none even so."""
+    if enabled and space.is_paused:
         raise SpaceForbidden(NOT_NOW)
     switch(space, enabled)
 

@@ -15,8 +15,10 @@ from accounts.address_mail import send_change
 from accounts.forms import AddEmailForm
 from accounts.models import AddressChange, DestinationOnly, User
 from accounts.models.own_addresses import is_available
+from accounts.verification_mails import count_verification_mail, give_verification_mail_back
 from aliases import taken
 from core.db.violations import is_duplicate
+from core.exceptions import RateLimited
 from core.ratelimit import Limit, count_or_refuse
 from mailboxes.changing import lock
 from mailboxes.exceptions import MailAway, NotAddable
@@ -53,7 +55,7 @@ def add_address(request: HttpRequest, user: User, email: str) -> EmailAddress:
 def add_checked(request: HttpRequest, form: AddEmailForm, *, by_api: bool = False) -> EmailAddress:
     """Add the address of a valid form, send the mail that verifies it, and notify the primary address.
 
-    Raises RightsEnded; and MailAway, having added nothing.
+    Raises RightsEnded; and MailAway and RateLimited, having added nothing.
     """
     with transaction.atomic():
         user = lock(form.user)
@@ -63,7 +65,7 @@ def add_checked(request: HttpRequest, form: AddEmailForm, *, by_api: bool = Fals
         change = AddressChange.objects.record(user, Kind.ADDED, address, by_api=by_api) if is_new else None
     try:
         send_verification(request, address)
-    except MailAway:
+    except (MailAway, RateLimited):
         if change:
             address.delete()
             change.delete()
@@ -97,10 +99,16 @@ def confirm_address(user: User, address: EmailAddress) -> None:
 def send_verification(request: HttpRequest, address: EmailAddress) -> bool:
     """Send the mail that verifies the address, and return whether it was: not if one was sent just now.
 
-    Raises MailAway; then it counts against no limit.
+    Raises RateLimited after too many in a day (accounts.verification_mails); and MailAway, which counts
+    against no limit.
     """
+    count_verification_mail(address)
     try:
-        return bool(send_verification_email_to_address(request, address))
+        is_sent = bool(send_verification_email_to_address(request, address))
     except OSError as error:
+        give_verification_mail_back(address)
         ratelimit.clear(request, action="confirm_email", key=address.email)
         raise MailAway(error) from error
+    if not is_sent:
+        give_verification_mail_back(address)
+    return is_sent

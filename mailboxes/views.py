@@ -85,7 +85,7 @@ def address_verify(request: HttpRequest, pk: int) -> HttpResponse:
     if not address.verified:
         try:
             send_verification(request, address)
-        except MailAway as error:
+        except (MailAway, RateLimited) as error:
             messages.error(request, str(error))
     return redirect("address-list")
 

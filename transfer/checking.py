@@ -135,15 +135,16 @@ def address_taken(row: Row) -> Problem:
 
 
 def own_addresses(addresses: Iterable[str]) -> set[str]:
-    """Which of the addresses somebody receives mail at, or did until lately.
+    """Which of the addresses somebody receives mail at, or did until lately; unverified ones do not count.
 
     Own addresses with a tag are among them in any case, without it.
     """
     found: set[str] = set()
+    verified = EmailAddress.objects.filter(verified=True)
     for batch in batches(addresses, BATCH):
-        found |= set(EmailAddress.objects.filter(email__in=batch).values_list("email", flat=True))
+        found |= set(verified.filter(email__in=batch).values_list("email", flat=True))
         found |= set(AddressChange.objects.filter(held_as__in=batch).values_list("held_as", flat=True))
-    tagged = EmailAddress.objects.filter(email__contains="+").values_list("email", flat=True)
+    tagged = verified.filter(email__contains="+").values_list("email", flat=True)
     return found | {resolved_form(email) for email in tagged}
 
 

@@ -81,7 +81,8 @@ class AddressChangeQuerySet(models.QuerySet["AddressChange"]):
         return self.filter(at__gt=timezone.now() - UNDO_PERIOD, is_undoable=True, closed_at=None)
 
     def holding(self, email: str) -> Self:
-        """Removals that may still be undone, and for which nobody else may have this address."""
+        """Removals of verified addresses that may still be undone, and for which nobody else may have this
+        address."""
         kind, since = AddressChange.Kind.REMOVED, timezone.now() - UNDO_PERIOD
         return self.filter(kind=kind, at__gt=since, held_as=_held_as(email), address=email)
 
@@ -102,7 +103,8 @@ class AddressChangeQuerySet(models.QuerySet["AddressChange"]):
     ) -> "AddressChange":
         """Record a change to one of the user's addresses, while `user.email` is still the old primary one."""
         if kind == AddressChange.Kind.REMOVED:
-            facts["held_as"] = _held_as(address.email)
+            # Nobody has shown an unverified one to be theirs: it is kept for nobody.
+            facts["held_as"] = _held_as(address.email) if address.verified else ""
             facts["was_verified"] = address.verified
             facts["was_destination_only"] = DestinationOnly.objects.filter(address=address).exists()
         return self.create(user=user, kind=kind, address=address.email, before=user.email, **facts)
@@ -136,7 +138,7 @@ class AddressChange(models.Model):
     before = models.EmailField()
     at = models.DateTimeField(default=timezone.now)
     by_api = models.BooleanField(default=False)
-    # Of a removed address: which alias address it blocks, and how an undo restores it.
+    # Of a removed address: which alias address it blocks ("": none), and how an undo restores it.
     held_as = models.CharField(max_length=254, blank=True, db_index=True)
     was_verified = models.BooleanField(default=False)
     was_destination_only = models.BooleanField(default=False)

@@ -10,6 +10,7 @@ from django.utils.translation import gettext
 
 from accounts.local_passwords import has_password
 from accounts.models import Identity, User
+from accounts.models.own_addresses import is_available
 from accounts.organisation.known import name_of
 from accounts.organisation.mails import tell_of_connection
 from accounts.organisation.person import Person
@@ -79,7 +80,7 @@ def _first(person: Person, request: HttpRequest | None) -> Identity:
                 )
                 % source
             )
-        _take_over(user)
+        _take_over(user, person)
         AuditEntry.objects.record(request, "identity.link", user, person.source.issuer)
         tell_of_connection(user, person.source.name)
     else:
@@ -92,10 +93,11 @@ def _first(person: Person, request: HttpRequest | None) -> Identity:
     return _made_identity(user, person)
 
 
-def _take_over(user: User) -> None:
+def _take_over(user: User, person: Person) -> None:
     """Prepare an account for the person whose address it has, according to who decides about the address.
 
-    If nobody ever verified the address, somebody else may have made the account: what they know ends.
+    If nobody ever verified the address, somebody else may have made the account: what they know ends. Raises
+    AddressUnusable if the address has become an alias meanwhile.
     """
     address = user.emailaddress_set.filter(email=user.email).first()
     if address is None or not address.verified:
@@ -104,19 +106,25 @@ def _take_over(user: User) -> None:
         user.end_sessions_and_tokens()
         user.authenticator_set.all().delete()
         user.emailaddress_set.filter(email=user.email).update(verified=True)
+        if not is_available(user.email, user):
+            raise _unusable(person)
 
 
 def _made(person: Person, email: str) -> User:
     try:
         return User.objects.create_user(email, name=person.name)
     except ValidationError as error:
-        raise AddressUnusable(
-            gettext(
-                "Your e-mail address at %(source)s cannot be used here: it is an alias, or belongs to "
-                "another user."
-            )
-            % {"source": person.source.name}
-        ) from error
+        raise _unusable(person) from error
+
+
+def _unusable(person: Person) -> AddressUnusable:
+    return AddressUnusable(
+        gettext(
+            "Your e-mail address at %(source)s cannot be used here: it is an alias, or belongs to "
+            "another user."
+        )
+        % {"source": person.source.name}
+    )
 
 
 def _made_identity(user: User, person: Person) -> Identity:

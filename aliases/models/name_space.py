@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from allauth.account.models import EmailAddress
 from django.db import models
-from django.db.models import Q
+from django.db.models import BooleanField, Exists, ExpressionWrapper, OuterRef, Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -30,15 +30,19 @@ class NameSpaceQuerySet(models.QuerySet["NameSpace"]):
         return self.filter(owner=user)
 
     def making(self) -> "NameSpaceQuerySet":
-        """Those in which mail makes aliases: switched on, of an active owner, at a domain that allows it."""
-        return self.filter(
-            enabled=True,
-            owner__is_active=True,
-            domain__anonmail_enabled=True,
-            # There, an unknown name may be a mailbox's; or a name has to be hard to guess.
-            domain__is_shared=False,
-            domain__minimum_style=AliasStyle.WORDS,
-        )
+        """Those in which mail makes aliases: allowed, and switched on by their owners."""
+        return self.allowed().filter(enabled=True)
+
+    def allowed(self) -> "NameSpaceQuerySet":
+        """Those in which mail may make aliases: at a domain fit for it, on which the owner may create.
+
+        Others are paused: once that has changed, they are as they were.
+        """
+        return self.filter(_is_allowed())
+
+    def noting_pauses(self) -> "NameSpaceQuerySet":
+        """The same ones, and of each, whether it `is_paused`: not `allowed`."""
+        return self.annotate(is_paused=ExpressionWrapper(~Q(_is_allowed()), BooleanField()))
 
     def of_whole_domains(self) -> "NameSpaceQuerySet":
         return self.filter(suffix="")
@@ -52,6 +56,17 @@ class NameSpaceQuerySet(models.QuerySet["NameSpace"]):
         if not suffix or not domain.gives_suffixes:
             return None
         return self.filter(domain=domain, suffix=suffix).values_list("owner", flat=True).first()
+
+
+def _is_allowed() -> Exists:
+    return Exists(
+        Domain.objects.usable_by_outer("owner").filter(
+            pk=OuterRef("domain"),
+            # There, an unknown name may be a mailbox's; or a name has to be hard to guess.
+            is_shared=False,
+            minimum_style=AliasStyle.WORDS,
+        )
+    )
 
 
 class NameSpace(models.Model):
@@ -110,12 +125,6 @@ class NameSpace(models.Model):
         return f"{self.form('shop', with_key_word=True)}@{self.domain}"
 
     @property
-    def makes_aliases_here(self) -> bool:
-        """Whether the domain allows it, as `making` says."""
-        domain = self.domain
-        return domain.anonmail_enabled and not domain.is_shared and domain.minimum_style == AliasStyle.WORDS
-
-    @property
     def ending(self) -> str:
         """What all addresses of it end with."""
         return f".{self.suffix}@{self.domain.name}" if self.suffix else f"@{self.domain.name}"
@@ -137,6 +146,11 @@ class NameSpace(models.Model):
         """Its rules, the first one first."""
         return list(self.rules.select_related("address"))
 
+    @property
+    def skipped(self) -> list["NameRule"]:
+        """Its rules that lead to an address that is not verified: mail goes on as if they were not there."""
+        return [rule for rule in self.rows if not rule.address.verified]
+
     def name_in(self, local_part: str) -> str:
         """The name that stands in this local part; "" if it is none of this name space, lacks the key word,
         or is not among the owner's names."""
@@ -156,7 +170,8 @@ class NameSpace(models.Model):
 
     def destinations_for(self, name: str) -> list[str] | None:
         """Where mail to a new alias of this name goes; None: to the owner's primary address."""
-        return next(([rule.address.email] for rule in self.rows if is_like(name, rule.glob)), None)
+        usable = (rule for rule in self.rows if rule.address.verified and is_like(name, rule.glob))
+        return next(([rule.address.email] for rule in usable), None)
 
 
 class NameRule(models.Model):

@@ -5,6 +5,7 @@ from typing import Any, Literal, TypedDict, cast
 from uuid import UUID
 
 from allauth.account.models import EmailAddress
+from django.conf import settings
 from django.db.models import Count, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce
 from rest_framework.request import Request
@@ -86,9 +87,9 @@ class AccountObject(TypedDict):
     subscription_type: str | None
     subscription_ends_at: str | None
     recipient_count: int
-    recipient_limit: int | None
+    recipient_limit: int
     active_domain_count: int
-    active_domain_limit: int | None
+    active_domain_limit: int
     active_shared_domain_alias_count: int
     active_shared_domain_alias_limit: int | None
     active_rule_count: int
@@ -126,16 +127,20 @@ def alias_figures(user: User, *, activity: bool) -> dict[str, int]:
 def account_object(
     user: User, addresses: Sequence[Any], options: OptionsObject, figures: dict[str, int]
 ) -> AccountObject:
-    """An account with its addresses, the default one first, which say how many rules are on (`rule_count`),
-    and how many name spaces of a whole domain and with a suffix there are (`domain_count`, `suffix_count`).
+    """An account with its addresses, the default one first, which say how many rules are on (`rules_on`) and
+    off (`rules_off`), and how many name spaces of a whole domain and with a suffix there are (`domain_count`,
+    `suffix_count`).
 
-    What is not limited here has no limit: null.
+    Beyond a limit, something is refused: domains are added by admins alone, and rules that are off count as
+    well. What has no limit for all of the account (a domain may have one of its own) is null.
 
     addy.io's apps start only if everything that they know as a number or text is there, and not null. What
     does not exist here is 0, of at most 0.
     """
+    rules, rules_off = (addresses[0].rules_on, addresses[0].rules_off) if addresses else (0, 0)
     since = objects.stamp(user.date_joined)
     suffixes = addresses[0].suffix_count if addresses else 0
+    domains = addresses[0].domain_count if addresses else 0
     return {
         "id": public_id("user", user.pk),
         "username": user.email,
@@ -155,14 +160,14 @@ def account_object(
         "subscription": None,
         "subscription_type": None,
         "subscription_ends_at": None,
-        "recipient_count": sum(address.verified for address in addresses),
-        "recipient_limit": None,
-        "active_domain_count": addresses[0].domain_count if addresses else 0,
-        "active_domain_limit": None,
+        "recipient_count": len(addresses),
+        "recipient_limit": settings.ACCOUNT_MAX_EMAIL_ADDRESSES,
+        "active_domain_count": domains,
+        "active_domain_limit": domains,
         "active_shared_domain_alias_count": figures["shared"],
         "active_shared_domain_alias_limit": None,
-        "active_rule_count": addresses[0].rule_count if addresses else 0,
-        "active_rule_limit": RULES_MAX,
+        "active_rule_count": rules,
+        "active_rule_limit": RULES_MAX - rules_off,
         "total_emails_forwarded": figures["forwards"],
         "total_emails_blocked": figures["blocks"],
         "total_emails_replied": figures["replies"],
@@ -195,7 +200,7 @@ def example_options() -> OptionsObject:
 
 
 def _with_rules(address: Any) -> Any:
-    address.rule_count, address.domain_count, address.suffix_count = 2, 1, 0
+    address.rules_on, address.rules_off, address.domain_count, address.suffix_count = 2, 0, 1, 0
     return address
 
 
@@ -246,7 +251,8 @@ class AccountDetails(AccountView):
         user = self.caller
         spaces = NameSpace.objects.filter(owner=OuterRef("user")).order_by()
         with_counts = EmailAddress.objects.annotate(
-            rule_count=Count("user__rules", filter=Q(user__rules__is_on=True)),
+            rules_on=Count("user__rules", filter=Q(user__rules__is_on=True)),
+            rules_off=Count("user__rules", filter=Q(user__rules__is_on=False)),
             domain_count=_number_of(spaces.of_whole_domains()),
             suffix_count=_number_of(spaces.with_suffix()),
         )

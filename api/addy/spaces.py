@@ -75,7 +75,7 @@ def _space_object(space: Any, owner: User) -> SpaceObject:
         "default_recipient": recipient_object(destination, owner) if destination else None,
         # Aliases that exist receive mail whatever becomes of the names.
         "active": True,
-        "catch_all": space.enabled and space.makes_aliases_here,
+        "catch_all": space.enabled and not space.is_paused,
         "auto_create_regex": space.expression or None,
         "created_at": since,
         "updated_at": since,
@@ -150,6 +150,7 @@ def _shown_spaces(user: User) -> NameSpaceQuerySet:
     rules = NameRule.objects.select_related("address__openpgp_key").defer("address__openpgp_key__certificate")
     return (
         NameSpace.objects.owned_by(user)
+        .noting_pauses()
         .select_related("domain__dns_check")
         # Instead of the property of this name, which reads them for one.
         .prefetch_related(Prefetch("rules", rules, to_attr="rows"))  # type: ignore[no-redef]

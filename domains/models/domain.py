@@ -4,8 +4,8 @@ from functools import partial
 from typing import Any
 
 from django.db import models, transaction
-from django.db.models import Q, Value
-from django.db.models.functions import Lower
+from django.db.models import ExpressionWrapper, OuterRef, Q, Value
+from django.db.models.functions import Lower, StrIndex, Substr
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -39,6 +39,26 @@ class DomainQuerySet(models.QuerySet["Domain"]):
     def usable_by(self, user: User) -> "DomainQuerySet":
         """Domains on which `user` may create aliases: the access rule, in one query."""
         return self.enabled().filter(may_create(**asker(user)))
+
+    def usable_by_outer(self, user: str = "") -> "DomainQuerySet":
+        """For a subquery: domains on which the user may create whom a row of the outer query has in this
+        field; "": the rows themselves are users."""
+
+        def of_user(field: str) -> OuterRef:
+            return OuterRef(f"{user}__{field}" if user else field)
+
+        is_admin, is_active = (
+            ExpressionWrapper(of_user(field), models.BooleanField())
+            for field in ("is_superuser", "is_active")
+        )
+        return self.enabled().filter(
+            may_create(
+                user_id=OuterRef(of_user("pk")),
+                own_domain=Substr(of_user("email"), StrIndex(of_user("email"), Value("@")) + 1),
+                is_admin=is_admin,
+                is_active=is_active,
+            )
+        )
 
     def managed_by(self, user: User) -> "DomainQuerySet":
         """Domains whose access `user` manages: all of them for a global admin."""

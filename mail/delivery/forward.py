@@ -55,7 +55,7 @@ Key = tuple[int, str]
 def recognised_by(message: Message, resolution: Resolution) -> Key:
     """The alias, and the digest, by which the message is recognised when it is handed over again: without
     an alias (NO_ALIAS), the digest covers the address too."""
-    if resolution.kind is Kind.FORWARD and resolution.alias_id is not None:
+    if resolution.kind in (Kind.FORWARD, Kind.ENDED) and resolution.alias_id is not None:
         return resolution.alias_id, message.digest
     return NO_ALIAS, hashlib.sha256(f"{resolution.address}\0{message.digest}".encode()).hexdigest()
 
@@ -153,6 +153,8 @@ class Forwarder:
                     return await self.replies.take(message, resolution)
                 case Kind.FORWARD if resolution.alias_id is not None:
                     return await self.forward(message, resolution, resolution.alias_id)
+                case Kind.ENDED if resolution.alias_id is not None:
+                    return await self._again(message, resolution.alias_id)
                 case Kind.FULL:
                     return Answer.PAUSED
                 case Kind.NEW:
@@ -160,6 +162,15 @@ class Forwarder:
         finally:
             self._underway.discard(key)
         return Answer.REFUSED
+
+    async def _again(self, message: Message, alias_id: int) -> Answer:
+        """The answer for a message to an alias that is disabled: as before, if it was settled before and its
+        sender has not heard of it. A refusal would be told as a failure of what has arrived."""
+        is_accepted = await self.lookups.settled(alias_id, message.digest)
+        if is_accepted is None:
+            blocks.count(alias_id, message.head.author)
+            return Answer.UNKNOWN
+        return Answer.DONE if is_accepted else Answer.REFUSED
 
     async def leads_to_us(self, destination: str) -> bool:
         """Whether a destination is at a domain of ours, and no mailbox there."""

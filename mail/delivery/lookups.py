@@ -18,6 +18,7 @@ from domains.models.dkim_key import DkimKey, signing_keys
 from mail.delivery.gatherer import Gatherer
 from mail.delivery.resolve import UNMADE, Kind, Resolution, make_all, needs_database, resolve, resolve_all
 from mail.delivery.rule_rows import ChosenCopy, CopiesFor, RuleBook, RulesOf, find_copies, find_rules
+from mail.delivery.settled import Remembered, SettledOf, find_remembered, find_settled
 from mail.delivery.writers import (
     Notice,
     OwnerOf,
@@ -268,6 +269,8 @@ _ANSWERS: dict[type, Any] = {
     DestinationsOf: _destinations,
     CopiesOf: _copies,
     _DeliveryOf: _deliveries_without_alias,
+    Remembered: find_remembered,
+    SettledOf: find_settled,
     _KeyOf: _destination_keys,
     RulesOf: find_rules,
     CopiesFor: find_copies,
@@ -329,6 +332,17 @@ class Lookups(Gatherer[Any, Any]):
     async def signing_keys(self, domain: str) -> list[DkimKey]:
         """The keys that sign mail from this domain (mail.delivery.dkim.sign_with)."""
         found: list[DkimKey] = await self.ask(_KeysOf(domain))
+        return found
+
+    async def remembers(self, alias_id: int) -> bool:
+        """Whether any settled message to the alias is remembered."""
+        found: bool = await self.ask(Remembered(alias_id))
+        return found
+
+    async def settled(self, alias_id: int, digest: str) -> bool | None:
+        """Whether this message to the alias was accepted somewhere; None if it was not settled, or is not
+        remembered."""
+        found: bool | None = await self.ask(SettledOf(alias_id, digest))
         return found
 
     async def delivery_without_alias(self, digest: str) -> Known:

@@ -46,6 +46,8 @@ class Kind(Enum):
 
     FORWARD = "forward"
     BLOCKED = "blocked"
+    # Blocked, but its owner has rules, one of which may have ended it with a message that comes again.
+    ENDED = "ended"
     UNKNOWN = "unknown"
     ROLE = "role"
     RETURN_PATH = "return path"

@@ -68,6 +68,18 @@ async def _recipient(lookups: Lookups, address: str, sender: str) -> Resolution:
     return replace(found, kind=Kind.BLOCKED, contact_id=contact.contact_id)
 
 
+async def with_whole_message(lookups: Lookups, found: Resolution) -> Resolution:
+    """What the recipient is at a door that takes whole messages: ENDED if it is blocked, and only the message
+    can tell whether it was answered before one of the owner's rules disabled the alias.
+
+    One statement, if the alias is blocked and its owner has rules.
+    """
+    if found.kind is not Kind.BLOCKED or found.contact_id is not None or not found.has_rules:
+        return found
+    is_open = found.alias_id is not None and await lookups.remembers(found.alias_id)
+    return replace(found, kind=Kind.ENDED) if is_open else found
+
+
 async def screen(lookups: Lookups, head: Head, alias: Resolution, *, is_queued: bool = False) -> Screened:
     """The author, if they are a contact of the alias; who is new to it; and the answer that refuses their
     message, or None.

@@ -37,8 +37,8 @@ def verdict(resolution: Resolution, sender: str) -> Verdict:
     A block is counted within a second, so that the time of the answer does not reveal an alias.
     """
     match resolution.kind:
-        case Kind.FORWARD | Kind.REVERSE | Kind.NEW:
-            # Who may write to a reverse address, only the message itself can prove.
+        case Kind.FORWARD | Kind.REVERSE | Kind.NEW | Kind.ENDED:
+            # Who may write to a reverse address, or whether a message comes again, only the message can tell.
             return Verdict(resolution)
         case Kind.ROLE if settings.MAIL_POSTMASTER:
             return Verdict(resolution)

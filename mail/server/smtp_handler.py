@@ -15,7 +15,7 @@ from mail.delivery.forward import Forwarder, recognised_by
 from mail.delivery.handover import Answer, Message, Said
 from mail.delivery.on_the_fly import made
 from mail.delivery.resolve import Kind, Resolution
-from mail.delivery.screening import recipient
+from mail.delivery.screening import recipient, with_whole_message
 from mail.delivery.verdict import AWAY, GUESSED, Verdict, verdict
 from mail.server import limits
 
@@ -119,7 +119,9 @@ class SmtpHandler:
             server.end_after_answer()
             return TOO_MANY_UNKNOWN
         try:
-            found = self.judge(await recipient(self.forwarder.lookups, address, envelope.sender), envelope)
+            lookups = self.forwarder.lookups
+            resolution = await recipient(lookups, address, envelope.sender)
+            found = self.judge(await with_whole_message(lookups, resolution), envelope)
         except Exception as error:
             warn_sparingly(logger, "recipient not resolved: %s", type(error).__name__)
             return AWAY
@@ -149,7 +151,8 @@ class SmtpHandler:
         resolution = await self.made(envelope.resolutions[0], message)
         await self.wait_until_forgotten(resolution.alias_id)
         answer = await self.take(resolution, message)
-        if answer in (Answer.DONE, Answer.REFUSED) and resolution.kind in (Kind.FORWARD, Kind.ROLE):
+        is_remembered = resolution.kind in (Kind.FORWARD, Kind.ENDED, Kind.ROLE)
+        if is_remembered and answer in (Answer.DONE, Answer.REFUSED):
             # Once the sender has read it, the same octets may come again as another message.
             server.answered = (message, resolution)
         return answer.value

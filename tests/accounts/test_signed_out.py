@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from allauth.account.models import EmailAddress
 from django.core import mail
+from django.core.cache import cache
 from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
@@ -20,6 +21,7 @@ from accounts import signed_out
 from accounts.models import User
 from aliases.issuing import issue
 from core import after_answer
+from core.ratelimit import Counter
 
 pytestmark = pytest.mark.django_db
 
@@ -311,3 +313,40 @@ def test_calls_that_this_server_does_on_pages_alone_say_the_same_of_everybody(pe
             for email in people.values()
         }
         assert len(answers) == 1
+
+
+def _as_if_an_hour_had_passed() -> None:
+    cache.clear()
+    Counter.objects.filter(scope="stranger-mail").delete()
+
+
+def test_sign_ups_mail_a_mailbox_so_often_a_day_whatever_its_tag(people: dict[str, str]) -> None:
+    for number in range(22):
+        _as_if_an_hour_had_passed()
+        sign_up(f"victim+{number}@elsewhere.test")
+
+    assert len(mail.outbox) == 20
+
+
+def test_the_owner_of_an_account_hears_of_so_many_sign_ups_a_day(people: dict[str, str]) -> None:
+    for _ in range(12):
+        _as_if_an_hour_had_passed()
+        sign_up(people["account"])
+
+    assert len(mail.outbox) == 10
+
+
+def test_signing_in_mails_the_link_of_a_new_account_so_often_a_day(people: dict[str, str]) -> None:
+    sign_up("eva@home.test")
+    for number in range(12):
+        # The package itself sends one in three minutes.
+        if number % 3 == 0:
+            cache.clear()
+        Client().post("/accounts/login/", {"login": "eva@home.test", "password": PASSPHRASE})
+
+    assert len(mail.outbox) == 5
+    for _ in range(12):
+        cache.clear()
+        Client().post("/accounts/login/", {"login": "eva@home.test", "password": PASSPHRASE})
+
+    assert len(mail.outbox) == 10

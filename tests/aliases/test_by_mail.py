@@ -14,12 +14,14 @@ from aliases.by_mail import Chance, chances, make
 from aliases.exceptions import AddressTaken
 from aliases.issuing import issue, issue_chosen
 from aliases.models import Alias, AliasPreferences, NameSpace
-from aliases.spaces import change, give, switch
+from aliases.spaces import SpaceForbidden, change, give, switch
 from core.addresses import Address
 from core.db.locks import has_waited_in_vain
 from core.ratelimit import Counter
 from domains.models import AliasStyle, Domain
 from hooks.models import HookMessage
+from mailboxes.adding import confirm_address
+from mailboxes.exceptions import NotAddable
 from tests.rig.at_once import all_at_once
 from tests.rig.hooking import make as make_hook
 
@@ -39,6 +41,7 @@ def set_up(space: NameSpace, **wishes: Any) -> NameSpace:
 def space(alice: User, other_org: Domain) -> NameSpace:
     """All names of other.org, alice's, switched on."""
     EmailAddress.objects.create(user=alice, email=HOME, verified=True)
+    other_org.grant(alice)
     space = give(domain=other_org, owner=alice)
     switch(space, True)
     return space
@@ -47,6 +50,7 @@ def space(alice: User, other_org: Domain) -> NameSpace:
 @pytest.fixture
 def suffixed(alice: User, other_org: Domain) -> NameSpace:
     """The names *.alice of other.org."""
+    other_org.grant(alice)
     space = give(domain=other_org, owner=alice, suffix="alice")
     switch(space, True)
     return space
@@ -56,6 +60,7 @@ def suffixed(alice: User, other_org: Domain) -> NameSpace:
 def suffixed_elsewhere(alice: User) -> str:
     """A domain at which the names *.alice are alice's, switched on."""
     domain = Domain.objects.create(name="elsewhere.org", anonmail_enabled=True)
+    domain.grant(alice)
     switch(give(domain=domain, owner=alice, suffix="alice"), True)
     return domain.name
 
@@ -135,6 +140,73 @@ def test_an_own_address_is_never_made(space: NameSpace, mallory: User, own: str)
     assert chance("shop") is Chance.YES
 
 
+@pytest.mark.parametrize("own", ["shop@other.org", "shop+tag@other.org"])
+def test_an_address_that_nobody_has_verified_blocks_no_name(
+    space: NameSpace, alice: User, mallory: User, own: str
+) -> None:
+    """Anybody can add one, and remove it, again and again."""
+    for name in ("shop", "bank"):
+        address = EmailAddress.objects.create(user=mallory, email=own.replace("shop", name))
+    AddressChange.objects.record(mallory, AddressChange.Kind.REMOVED, address)
+    address.delete()
+
+    assert chance("shop") is chance("bank") is Chance.YES
+    assert made("shop").owner == made("bank").owner == alice
+    # It is an alias now, and can become no own address.
+    with pytest.raises(NotAddable):
+        confirm_address(mallory, EmailAddress.objects.get(email=own))
+    assert not EmailAddress.objects.filter(email=own, verified=True).exists()
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_an_address_is_made_an_alias_or_verified_never_both(space: NameSpace, mallory: User) -> None:
+    for number in range(8):
+        email = f"shop{number}@other.org"
+        address = EmailAddress.objects.create(user=mallory, email=email)
+
+        def verify(address: EmailAddress = address) -> str:
+            try:
+                confirm_address(User.objects.get(pk=mallory.pk), address)
+            except NotAddable:
+                return "refused"
+            return "verified"
+
+        found = all_at_once(
+            [verify, lambda number=number: make(Address(f"shop{number}", "other.org")).name]  # type: ignore[misc]
+        )
+        assert sorted(found) in (["NO", "verified"], ["YES", "refused"]), found
+
+
+@pytest.mark.parametrize("way", ["grant", "manager", "audience", "own address"])
+def test_names_rest_while_their_owner_may_not_create_at_the_domain(
+    alice: User, other_org: Domain, way: str
+) -> None:
+    def change_access(*, has_it: bool) -> None:
+        match way:
+            case "grant":
+                (other_org.grant if has_it else other_org.revoke)(alice)
+            case "manager":
+                (other_org.managers.add if has_it else other_org.managers.remove)(alice)
+            case "audience":
+                Domain.objects.filter(pk=other_org.pk).update(audience="everyone" if has_it else "own")
+            case "own address":
+                alice.email = "alice@other.org" if has_it else "alice@home.test"
+                alice.save()
+
+    change_access(has_it=True)
+    switch(give(domain=other_org, owner=alice), True)
+    assert made("before").owner == alice
+    change_access(has_it=False)
+
+    assert chance("shop") is make(Address("shop", "other.org")) is Chance.NO
+    with pytest.raises(SpaceForbidden):
+        give(domain=other_org, owner=alice, suffix="alice")
+
+    change_access(has_it=True)
+    assert made("shop").owner == alice
+
+
 def test_globs_and_an_expression_choose_the_names(space: NameSpace) -> None:
     set_up(space, names="shop-*\n??.news  bank")
     assert {
@@ -198,6 +270,17 @@ def test_prefix_rules_choose_the_destination(alice: User, space: NameSpace) -> N
     Alias.objects.all().delete()
     EmailAddress.objects.get(email=HOME).delete()
     assert made("shop.b").destination_addresses[0].email == alice.email
+
+
+def test_a_rule_whose_address_is_not_verified_is_skipped(alice: User, space: NameSpace) -> None:
+    """Or mail to such names would be told to come back for ever."""
+    set_up(space, rules=[("shop.*", HOME), ("shop.a*", alice.email)])
+    EmailAddress.objects.filter(email=HOME).update(verified=False)
+
+    assert made("shop.a").destination_addresses[0].email == alice.email
+    assert made("shop.b").destination_addresses[0].email == alice.email
+    EmailAddress.objects.filter(email=HOME).update(verified=True)
+    assert made("shop.c").destination_addresses[0].email == HOME
 
 
 def test_without_a_verified_address_it_waits(alice: User, space: NameSpace) -> None:

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def space(alice: User, other_org: Domain) -> NameSpace:
+    other_org.grant(alice)
     return give(domain=other_org, owner=alice)
 
 
@@ -35,6 +36,8 @@ def test_a_name_space_is_off_until_its_owner_wants_it(space: NameSpace) -> None:
 
 @pytest.mark.parametrize("suffix", ["a", "x" * 31, "a.b", "a-b", "ü", "admin", "postmaster", "a b", "*"])
 def test_a_suffix_is_a_plain_word(alice: User, other_org: Domain, suffix: str) -> None:
+    other_org.grant(alice)
+
     with pytest.raises(InvalidValue):
         give(domain=other_org, owner=alice, suffix=suffix)
 
@@ -42,6 +45,9 @@ def test_a_suffix_is_a_plain_word(alice: User, other_org: Domain, suffix: str) -
 def test_a_domain_is_given_once_as_a_whole_or_by_suffixes(
     alice: User, mallory: User, other_org: Domain, example_com: Domain
 ) -> None:
+    for person in (alice, mallory):
+        other_org.grant(person)
+        example_com.grant(person)
     give(domain=other_org, owner=alice, suffix=" Alice ")
     give(domain=other_org, owner=mallory, suffix="mallory")
     for suffix in ("alice", ""):
@@ -58,6 +64,7 @@ def test_a_domain_is_given_once_as_a_whole_or_by_suffixes(
 @pytest.mark.parametrize("why", [{"is_shared": True}, {"minimum_style": AliasStyle.CHARACTERS}])
 def test_some_domains_are_never_given(alice: User, other_org: Domain, why: dict[str, Any]) -> None:
     Domain.objects.filter(pk=other_org.pk).update(**why)
+    other_org.grant(alice)
 
     with pytest.raises(SpaceForbidden):
         give(domain=other_org, owner=alice)
@@ -85,7 +92,8 @@ def test_a_subdomain_is_a_domain_of_its_own(alice: User, mallory: User, other_or
 def test_nobody_takes_a_name_of_somebody_elses_suffix_as_own_address(
     alice: User, other_org: Domain, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    """It would be refused to become an alias as long as it is an own address, verified or not."""
+    """It would be refused to become an alias as long as it is an own address."""
+    other_org.grant(alice)
     give(domain=other_org, owner=alice, suffix="alice")
 
     with django_assert_num_queries(1):
@@ -198,16 +206,67 @@ def test_the_owners_list_costs_the_same_for_one_and_five(
     with django_assert_num_queries(5) as one:
         browser.get(reverse("name-space-list"))
     for number in range(4):
-        give(domain=Domain.objects.create(name=f"d{number}.test"), owner=alice)
+        give(domain=Domain.objects.create(name=f"d{number}.test", audience="everyone"), owner=alice)
     with django_assert_num_queries(len(one)):
         assert "*@d3.test" in browser.get(reverse("name-space-list")).content.decode()
 
 
-def test_a_domain_that_forbids_it_says_so(browser: Client, space: NameSpace) -> None:
-    assert "does not allow it" not in browser.get(page(space)).content.decode()
-    space.domain.set_anonmail(False)
+PAUSED = "Mail makes no aliases here at the moment"
 
-    assert "does not allow it" in browser.get(page(space)).content.decode()
+
+@pytest.mark.parametrize("why", ["off", "shared", "hard to guess", "no access", "inactive"])
+def test_what_pauses_a_name_space_is_shown_wherever_it_is(
+    boss: Client, alice: User, space: NameSpace, why: str
+) -> None:
+    NameSpace.objects.update(enabled=True)
+    browser = Client()
+    browser.force_login(alice)
+    domain = Domain.objects.filter(pk=space.domain_id)
+    listed, given = reverse("name-space-list"), reverse("domain-spaces", args=["other.org"])
+    admin = reverse("admin:aliases_namespace_changelist")
+
+    def shown() -> list[bool]:
+        pages = [(browser, page(space), PAUSED), (browser, listed, "Paused"), (boss, given, "Paused")]
+        if why == "inactive":
+            pages = pages[2:]
+        return [
+            *(words in who.get(url).content.decode() for who, url, words in pages),
+            'alt="True"' in boss.get(admin).content.decode().split("field-is_paused")[1].split("</td>")[0],
+        ]
+
+    def change(*, pauses: bool) -> None:
+        match why:
+            case "off":
+                domain.update(anonmail_enabled=not pauses)
+            case "shared":
+                domain.update(is_shared=pauses)
+            case "hard to guess":
+                domain.update(minimum_style=AliasStyle.UUID if pauses else AliasStyle.WORDS)
+            case "no access":
+                (space.domain.revoke if pauses else space.domain.grant)(alice)
+            case "inactive":
+                User.objects.filter(pk=alice.pk).update(is_active=not pauses)
+
+    assert not any(shown())
+    change(pauses=True)
+    assert all(shown())
+    assert not NameSpace.objects.making().exists()
+    change(pauses=False)
+    assert not any(shown())
+    assert NameSpace.objects.making().get() == space
+
+
+def test_a_rule_that_leads_to_an_unverified_address_is_shown_as_skipped(
+    browser: Client, alice: User, space: NameSpace
+) -> None:
+    home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
+    NameRule.objects.create(space=space, glob="shop.*", address=home)
+    said = "The address alice@home.test is not verified, so the rule for shop.* is skipped."
+    assert said not in browser.get(page(space)).content.decode()
+
+    EmailAddress.objects.filter(pk=home.pk).update(verified=False)
+
+    assert said in browser.get(page(space)).content.decode()
 
 
 def test_the_list_shows_what_mail_has_made(browser: Client, alice: User, example_com: Domain) -> None:
@@ -232,6 +291,7 @@ def test_a_manager_gives_and_takes_back(
     browser: Client, alice: User, mallory: User, other_org: Domain
 ) -> None:
     other_org.managers.add(alice)
+    other_org.grant(mallory)
 
     said = browser.post(GIVE, {"kind": "suffix", "part": "Mallory", "email": mallory.email}, follow=True)
     space = NameSpace.objects.get()
@@ -254,6 +314,10 @@ def test_a_manager_gives_and_takes_back(
         ({"kind": "suffix", "part": "a.b"}, "It consists of 2 to 30"),
         ({"kind": "all", "email": "nobody@evil.test"}, "Nobody signs in with this address."),
         ({"kind": "all"}, "given as a whole to one person"),
+        (
+            {"kind": "suffix", "part": "new", "email": "newcomer@new.test"},
+            "Grant access to the domain first.",
+        ),
         ({"kind": "suffix", "part": "taken"}, "have been given to somebody already"),
         # Only a global admin makes domains.
         ({"kind": "subdomain", "part": "mallory"}, "not one of the available choices"),
@@ -264,6 +328,8 @@ def test_what_a_manager_may_not_give(
     browser: Client, alice: User, mallory: User, other_org: Domain, sent: dict[str, str], said: str
 ) -> None:
     other_org.managers.add(alice)
+    other_org.grant(mallory)
+    User.objects.create_user("newcomer@new.test")
     give(domain=other_org, owner=alice, suffix="taken")
 
     answer = browser.post(GIVE, {"email": mallory.email} | sent)
@@ -293,7 +359,7 @@ def test_a_global_admin_gives_a_subdomain(boss: Client, mallory: User, other_org
 
 
 def test_no_manager_takes_what_is_at_another_domain(browser: Client, alice: User, other_org: Domain) -> None:
-    foreign = give(domain=Domain.objects.create(name="foreign.test"), owner=alice)
+    foreign = give(domain=Domain.objects.create(name="foreign.test", audience="everyone"), owner=alice)
     other_org.managers.add(alice)
 
     assert browser.post(reverse("domain-space-take", args=["other.org", foreign.pk])).status_code == 404
@@ -306,6 +372,9 @@ def test_the_admin_gives_takes_and_switches_off_and_sees_no_key_word(
     boss: Client, alice: User, other_org: Domain
 ) -> None:
     add, listed = (reverse(f"admin:aliases_namespace_{page}") for page in ("add", "changelist"))
+    refused = boss.post(add, {"domain": other_org.pk, "suffix": "Alice", "owner": alice.pk})
+    assert "Grant access to the domain first." in refused.content.decode()
+    other_org.grant(alice)
     boss.post(add, {"domain": other_org.pk, "suffix": "Alice", "owner": alice.pk})
     space = NameSpace.objects.get()
     assert (str(space), space.owner) == ("*.alice@other.org", alice)
@@ -328,10 +397,9 @@ def test_the_admin_gives_takes_and_switches_off_and_sees_no_key_word(
 
 
 def test_nobody_imports_into_somebody_elses_suffix(alice: User, root: User, other_org: Domain) -> None:
+    other_org.grant(alice)
     give(domain=other_org, owner=alice, suffix="alice")
     rows = b"alias,note\nshop.alice@other.org,\nshop.alices@other.org,\nalice@other.org,\n"
-
-    other_org.grant(alice)
 
     found = {}
     for person in (root, alice):

@@ -258,7 +258,9 @@ def set_rules(owner: User, second: EmailAddress) -> None:
 
 def set_name_spaces(owner: User, other: User, second: EmailAddress, domain: Domain) -> None:
     """All names of one domain, and a suffix each for two people at another one."""
-    fly = give(domain=Domain.objects.create(name="fly.example", anonmail_enabled=True), owner=owner)
+    fly_domain = Domain.objects.create(name="fly.example", anonmail_enabled=True)
+    fly_domain.grant(owner)
+    fly = give(domain=fly_domain, owner=owner)
     change(
         fly,
         names="shop.*\nbank\n??-news",
@@ -270,6 +272,7 @@ def set_name_spaces(owner: User, other: User, second: EmailAddress, domain: Doma
     )
     switch(fly, True)
     for person, suffix in ((owner, "alice"), (other, "newcomer")):
+        domain.grant(person)
         give(domain=domain, owner=person, suffix=suffix)
 
 

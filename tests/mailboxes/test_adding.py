@@ -1,17 +1,24 @@
 """Adding an own address, and the link in the mail that verifies it."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
+from typing import cast
 
 import pytest
 import time_machine
 from allauth.account.models import EmailAddress, EmailConfirmationHMAC
+from django.core import mail
 from django.core.cache import cache
+from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from accounts.verification_mails import BY_ONE
+from api.addy.ids import public_id
+from core.ratelimit import Counter
 from tests.rig.takeover import PASSWORD, THIEF, link_to, sign_in
 
 pytestmark = pytest.mark.django_db
@@ -91,6 +98,77 @@ def test_an_address_that_waited_for_its_link_is_not_verified_while_it_is_held(
     other.post(f"/accounts/confirm-email/{key}/")
 
     assert not EmailAddress.objects.filter(email="alice@home.test", verified=True).exists()
+
+
+VICTIM = "victim@elsewhere.test"
+TOO_MANY = "as many links as it may be in a day"
+
+
+def test_an_address_gets_so_many_links_a_day_from_one_account_and_from_all(
+    alice: User, mallory: User, root: User, api: Api
+) -> None:
+    """However often they are asked for, in whichever way, and with whatever tags."""
+    people = {user: api(user) for user in (mallory, alice, root)}
+
+    def add(user: User, email: str) -> HttpResponse:
+        cache.clear()
+        answer = people[user].post("/api/mailboxes", {"email": email}, format="json")
+        return cast(HttpResponse, answer)
+
+    def again(user: User) -> HttpResponse:
+        cache.clear()
+        address = EmailAddress.objects.filter(user=user, primary=False).first()
+        assert address
+        body = {"recipient_id": public_id("recipient", address.pk)}
+        return cast(HttpResponse, people[user].post("/api/v1/recipients/email/resend", body, format="json"))
+
+    assert [add(mallory, VICTIM.replace("@", f"+{number}@")).status_code for number in range(5)] == [201] * 5
+    assert [again(mallory).status_code for _ in range(5)] == [200] * 5
+    sent = len(mail.outbox)
+    refused = again(mallory)
+    assert (refused.status_code, TOO_MANY in refused.json()["message"]) == (429, True)  # type: ignore[attr-defined]
+    assert 0 < int(refused["Retry-After"]) <= 24 * 3600
+    # What is refused adds no address, and does not count for others.
+    many = [add(mallory, VICTIM) for _ in range(12)]
+    assert {answer.status_code for answer in many} == {429}
+    assert not EmailAddress.objects.filter(email=VICTIM).exists()
+    assert [add(alice, VICTIM).status_code, *(again(alice).status_code for _ in range(9))] == [201] + [
+        200
+    ] * 9
+    assert add(root, VICTIM).status_code == 429
+    links = [each for each in mail.outbox if "elsewhere.test" in each.to[0]]
+    assert len(links) == 20
+    assert len(mail.outbox) > sent
+
+    with time_machine.travel(timezone.now() + timedelta(days=1, minutes=1)):
+        assert add(root, VICTIM).status_code == 201
+
+
+def test_the_page_says_that_there_were_too_many(alice: User) -> None:
+    address = EmailAddress.objects.create(user=alice, email=VICTIM)
+    browser = sign_in()
+    Counter.objects.hit(*[(replace(BY_ONE, step=10), (alice.pk, VICTIM))])
+
+    again = browser.post(f"/addresses/{address.pk}/verify/", follow=True).content.decode()
+    added = browser.post("/addresses/", {"email": "victim+x@elsewhere.test"}, follow=True).content.decode()
+
+    assert TOO_MANY in again
+    assert TOO_MANY in added
+    assert not EmailAddress.objects.filter(email="victim+x@elsewhere.test").exists()
+    assert [each for each in mail.outbox if "elsewhere.test" in each.to[0]] == []
+
+
+def test_what_was_not_sent_does_not_count(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = EmailAddress.objects.create(user=alice, email=VICTIM)
+    browser = sign_in()
+    for _ in range(12):
+        # Within three minutes, the first one alone is sent.
+        browser.post(f"/addresses/{address.pk}/verify/")
+    cache.clear()
+
+    browser.post(f"/addresses/{address.pk}/verify/")
+
+    assert [each.to[0] for each in mail.outbox].count(VICTIM) == 2
 
 
 @pytest.fixture

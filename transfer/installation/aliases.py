@@ -21,7 +21,7 @@ from transfer.installation.reading import Reading, text_of
 def create_aliases(reading: Reading, rows: list[tuple[str, Row]]) -> None:
     """Insert the aliases with where their mail goes."""
     # Own addresses as mail to them is looked up: one with a tag stands in an alias's way too.
-    receiving = {resolved_form(email) for _user, email in reading.own}
+    receiving = {resolved_form(address.email) for address in reading.own.values() if address.verified}
     receiving |= set(AddressChange.objects.exclude(held_as="").values_list("held_as", flat=True))
     for start in range(0, len(rows), BATCH):
         made: list[tuple[str, Alias, AliasExpiry | None, list[EmailAddress]]] = []

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from allauth.account.models import EmailAddress
 from django.utils import timezone
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from accounts.models import User
@@ -90,6 +91,27 @@ def test_recipients_are_own_addresses(alice: User, root: User, api: Api, home: E
     assert (one["email"], one["email_verified_at"]) == ("new@home.test", None)
     theirs = EmailAddress.objects.get(user=root)
     assert client.get(f"/api/v1/recipients/{recipient_id(theirs)}").status_code == 404
+
+
+def test_the_accounts_limits_are_those_that_hold(
+    alice: User, other_org: Domain, api: Api, settings: Settings
+) -> None:
+    settings.ACCOUNT_MAX_EMAIL_ADDRESSES = 3
+    other_org.grant(alice)
+    client = api(alice)
+    for number in range(2):
+        EmailAddress.objects.create(user=alice, email=f"alice{number}@home.test")
+
+    account = client.get("/api/v1/account-details").json()["data"]
+
+    # Those that are not verified take a place too.
+    assert (account["recipient_count"], account["recipient_limit"]) == (3, 3)
+    refused = client.post("/api/v1/recipients", {"email": "alice3@home.test"}, format="json")
+    assert (refused.status_code, "more than 3 addresses" in refused.json()["message"]) == (422, True)
+    # Only an admin adds one.
+    assert (account["active_domain_count"], account["active_domain_limit"]) == (2, 2)
+    assert client.post("/api/v1/domains", {"domain": "mine.test"}, format="json").status_code == 403
+    assert account["active_shared_domain_alias_limit"] is None
 
 
 def test_the_version_is_told(alice: User, api: Api) -> None:

@@ -199,7 +199,7 @@ def test_an_account_whose_address_is_not_verified_starts_too(alice: User) -> Non
     account = client.get("/api/v1/account-details").json()["data"]
 
     assert wrong(account, ACCOUNT) == {}
-    assert account["recipient_count"] == 0
+    assert account["recipient_count"] == 1
     assert client.get(f"/api/v1/recipients/{account['default_recipient_id']}").status_code == 200
 
 

@@ -308,8 +308,11 @@ def test_domains_are_those_that_i_may_use(
 def test_a_catch_all_is_switched_by_whoever_has_all_names(
     alice: User, mallory: User, other_org: Domain, example_com: Domain, api: Api
 ) -> None:
+    other_org.grant(alice)
     mine, others = give(domain=other_org, owner=alice), give(domain=example_com, owner=alice, suffix="alice")
-    theirs = give(domain=Domain.objects.create(name="theirs.test", anonmail_enabled=True), owner=mallory)
+    domain = Domain.objects.create(name="theirs.test", anonmail_enabled=True)
+    domain.grant(mallory)
+    theirs = give(domain=domain, owner=mallory)
     client = api(alice)
     before = client.get("/api/custom_domains").json()["custom_domains"]
     url = f"/api/custom_domains/{other_org.pk}"
@@ -335,6 +338,12 @@ def test_a_catch_all_is_switched_by_whoever_has_all_names(
     for wrong in ("yes", 1, []):
         assert client.patch(url, {"catch_all": wrong}, format="json").status_code == 400
     assert not NameSpace.objects.making().exists()
+    # Without access to the domain, it is none of hers.
+    NameSpace.objects.update(enabled=True)
+    other_org.revoke(alice)
+    assert client.patch(url, {"catch_all": False}, format="json").status_code == 403
+    rows = client.get("/api/custom_domains").json()["custom_domains"]
+    assert [(row["domain_name"], row["catch_all"]) for row in rows] == [("example.com", False)]
 
 
 def test_exports(alice: User, root: User, api: Api) -> None:

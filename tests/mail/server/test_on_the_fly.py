@@ -44,7 +44,9 @@ Answered = tuple[int, bytes]
 
 @pytest.fixture
 def fly(alice: User) -> Domain:
-    return Domain.objects.create(name="fly.test", anonmail_enabled=True)
+    fly = Domain.objects.create(name="fly.test", anonmail_enabled=True)
+    fly.grant(alice)
+    return fly
 
 
 @pytest.fixture
@@ -386,6 +388,7 @@ def test_several_at_once_are_asked_together(
     space: NameSpace, alice: User, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     other = Domain.objects.create(name="other.test", anonmail_enabled=True)
+    other.grant(alice)
     switch(give(domain=other, owner=alice, suffix="alice"), True)
     our_domains.forget()
     names = ["a@fly.test", "a.alice@other.test", "a@other.test", "admin@fly.test", "a@example.com"]

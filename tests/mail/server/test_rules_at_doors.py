@@ -1,6 +1,9 @@
 """Rules at the doors that take whole messages: each recipient has the answer of its own owner's."""
 
+import asyncio
 import smtplib
+import socket
+import threading
 from typing import Any
 
 import pytest
@@ -11,8 +14,14 @@ from aliases.issuing import issue
 from aliases.models import Alias
 from domains.models import Domain
 from mail.delivery.blocks import blocks
+from mail.delivery.lookups import Lookups
+from mail.delivery.next_hop import Outcome, Refused
+from mail.delivery.resolve import resolve
+from mail.delivery.screening import with_whole_message
+from mail.models import Delivery
 from rules.models import Rule
 from tests.rig.mail_doors import Hop, running_doors
+from tests.rig.mail_process import is_soon
 from tests.rig.replying import Lmtp, deliver, letter
 from tests.rig.ruling import rule
 
@@ -90,3 +99,94 @@ def test_a_huge_header_is_judged_like_any_other(ours: Alias, alice: User) -> Non
 
     assert answer[0] == 550
     assert hop.sent == []
+
+
+class Slow(Hop):
+    """A next hop that answers once the sender has hung up."""
+
+    def __init__(self, **answers: Any) -> None:
+        super().__init__(**answers)
+        self.may_answer = threading.Event()
+
+    async def send(self, *asked: Any, **more: Any) -> Outcome:
+        while not self.may_answer.is_set():
+            await asyncio.sleep(0.01)
+        return await super().send(*asked, **more)
+
+
+def hand_over_and_hang_up(hop: Slow, place: tuple[str, int], to: str, content: bytes) -> None:
+    """Hand a message over, and hang up before the answer to it."""
+    with smtplib.SMTP(*place, timeout=20) as client:
+        client.ehlo()
+        client.mail(EVE)
+        assert client.rcpt(to)[0] == 250
+        assert client.docmd("DATA")[0] == 354
+        client.send(content + b".\r\n")
+        assert client.sock is not None
+        client.sock.shutdown(socket.SHUT_RDWR)
+        client.close()
+    hop.may_answer.set()
+
+
+def test_a_message_that_ended_its_alias_is_answered_again_as_before(ours: Alias, alice: User) -> None:
+    """A refusal would have its sender's server report what has arrived as a failure."""
+    rule(alice, disables=True)
+    hop, first = Slow(), spam(ours.address)
+
+    with running_doors(hop, "smtp", "lmtp") as places:
+        hand_over_and_hang_up(hop, places["smtp"], ours.address, first)
+        assert is_soon(lambda: not Alias.objects.get(pk=ours.pk).enabled)
+        other = [
+            deliver(places[door], kind, ours.address, first + b"More\r\n", EVE)
+            for door, kind in (("smtp", smtplib.SMTP), ("lmtp", Lmtp))
+        ]
+        again = deliver(places["smtp"], smtplib.SMTP, ours.address, first, EVE)
+        # This time the answer was read.
+        assert is_soon(lambda: not Delivery.objects.exists())
+        with smtplib.SMTP(*places["smtp"], timeout=20) as client:
+            client.ehlo()
+            client.mail(EVE)
+            refused = client.rcpt(ours.address)
+
+    # After it was queued, it is dropped.
+    assert [code for code, _words in other] == [550, 250]
+    assert again[0] == 250
+    assert refused == other[0] == (550, b"5.1.1 User unknown")
+    assert len(hop.sent) == 1
+    assert figures(ours) == (1, 3)
+
+
+def test_what_was_refused_before_its_alias_ended_is_refused_again(ours: Alias, alice: User) -> None:
+    rule(alice, disables=True)
+    hop = Slow(answers={alice.email: Refused("5.7.1")})
+
+    with running_doors(hop, "smtp") as places:
+        hand_over_and_hang_up(hop, places["smtp"], ours.address, spam(ours.address))
+        assert is_soon(lambda: not Alias.objects.get(pk=ours.pk).enabled)
+        again = deliver(places["smtp"], smtplib.SMTP, ours.address, spam(ours.address), EVE)
+
+    assert again == (550, b"5.7.1 Message refused")
+
+
+@pytest.mark.parametrize("has_rule", [True, False])
+def test_only_of_a_blocked_alias_whose_owner_has_rules_more_is_asked(
+    ours: Alias, alice: User, has_rule: bool
+) -> None:
+    if has_rule:
+        rule(alice, disables=True)
+    receiving = resolve(ours.address)
+    ours.disable()
+    asked: list[int] = []
+
+    class Watched(Lookups):
+        def __init__(self) -> None:
+            """Without a thread."""
+
+        async def remembers(self, alias_id: int) -> bool:
+            asked.append(alias_id)
+            return False
+
+    for found in (receiving, resolve(ours.address)):
+        assert asyncio.run(with_whole_message(Watched(), found)) == found
+
+    assert asked == ([ours.pk] if has_rule else [])
