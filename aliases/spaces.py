@@ -25,8 +25,9 @@ from domains.models import Domain, asker, may_create
 GLOBS_MAX = 50
 RULES_MAX = 50
 NOT_NOW = _(
-    "The domain does not allow it at the moment: its Anonymous Email Service is off, it has ordinary "
-    "mailboxes, or it asks for names that are hard to guess."
+    "Mail makes no aliases here at the moment: you may not create any on this domain now, its Anonymous Email "
+    "Service is off, it has ordinary mailboxes, or it asks for names that are hard to guess. Once that has "
+    "changed, this goes on as before."
 )
 _PART = re.compile(r"[a-z0-9]{2,30}")
 _GLOB = re.compile(r"[a-z0-9._*?-]{1,64}")
@@ -126,8 +127,8 @@ def switch(space: NameSpace, enabled: bool) -> None:
 
 
 def switch_by_app(space: Any, enabled: bool) -> None:
-    """The same for a client that shows no warning; `space` was read by `noting_pauses`. Raises SpaceForbidden if
-    mail would make none even so."""
+    """The same for a client that shows no warning; `space` was read by `noting_pauses`. Raises SpaceForbidden
+    if mail would make none even so."""
     if enabled and space.is_paused:
         raise SpaceForbidden(NOT_NOW)
     switch(space, enabled)
