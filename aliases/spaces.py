@@ -25,9 +25,9 @@ from domains.models import Domain, asker, may_create
 GLOBS_MAX = 50
 RULES_MAX = 50
 NOT_NOW = _(
-    "Mail makes no aliases here at the moment: you may not create any on this domain now, its Anonymous Email "
-    "Service is off, it has ordinary mailboxes, or it asks for names that are hard to guess. Once that has "
-    "changed, this goes on as before."
+    "Mail makes no aliases here at the moment: you may not create any on this domain now, its Anonymous "
+    "Email Service is off, it has ordinary mailboxes, or it asks for names that are hard to guess. Once that "
+    "has changed, this goes on as before."
 )
 _PART = re.compile(r"[a-z0-9]{2,30}")
 _GLOB = re.compile(r"[a-z0-9._*?-]{1,64}")
