@@ -227,6 +227,7 @@ def test_every_page_is_german_for_who_reads_german() -> None:
     written = {alias.note for alias in Alias.objects.all()} | {token.name for token in Token.objects.all()}
     written |= {contact.name for contact in Contact.objects.all()}
     written |= {" ".join(space.names.split()) for space in NameSpace.objects.all()}
+    written |= {space.note for space in NameSpace.objects.all()}
     # What is wrong with a file is kept in the language of whoever had it checked.
     files = PendingImport.objects.all()
     written |= {problem.reason for pending in files for problem in pending.problems_in_order}
