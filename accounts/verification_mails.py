@@ -20,27 +20,42 @@ TOO_MANY = ngettext_lazy(
     "%(hours)s hours.",
     "hours",
 )
-# Half of what all may send: one account alone does not keep the address's real owner from verifying it.
 BY_ONE = Limit("verification-day", 10, timedelta(days=1), refusal=TOO_MANY)
 BY_ALL = Limit("verification-all-day", 20, timedelta(days=1), refusal=TOO_MANY)
 
 
 def _pairs(address: EmailAddress) -> list[tuple[Limit, object]]:
-    # With another tag, it is still the same mailbox.
-    mailbox = str(parse_without_tag(address.email))
-    return [(BY_ONE, (address.user_id, mailbox)), (BY_ALL, mailbox)]
+    return [(BY_ONE, (address.user_id, _mailbox(address))), (BY_ALL, _mailbox(address))]
+
+
+def _mailbox(address: EmailAddress) -> str:
+    # With another tag, it is still the same one.
+    return str(parse_without_tag(address.email))
 
 
 def count_verification_mail(address: EmailAddress) -> None:
     """Count a mail that verifies the address. Raises RateLimited if it may not be sent."""
     own, others = _pairs(address)
-    count_or_refuse(own)
+    (hit,) = Counter.objects.hit(own)
+    if hit.is_over:
+        raise hit.refused
     try:
-        # What one account is refused does not count for the others.
         count_or_refuse(others)
     except RateLimited:
+        if hit.count == 1 and _is_kept_free(address):
+            return
+        # What one account is refused does not count for the others.
         Counter.objects.give_back(own)
         raise
+
+
+def _is_kept_free(address: EmailAddress) -> bool:
+    """Whether an account's first link in a day goes there, however many others have asked for: else they
+    could keep the address's real owner from verifying it.
+
+    Not if it signs up with a tag: anybody can do so as often as there are tags.
+    """
+    return not address.primary or address.email == _mailbox(address)
 
 
 def give_verification_mail_back(address: EmailAddress) -> None:

@@ -135,13 +135,17 @@ def test_an_address_gets_so_many_links_a_day_from_one_account_and_from_all(
     assert [add(alice, VICTIM).status_code, *(again(alice).status_code for _ in range(9))] == [201] + [
         200
     ] * 9
-    assert add(root, VICTIM).status_code == 429
     links = [each for each in mail.outbox if "elsewhere.test" in each.to[0]]
     assert len(links) == 20
     assert len(mail.outbox) > sent
+    # One link for each further account: two of them could keep its real owner from verifying it.
+    assert (add(root, VICTIM).status_code, again(root).status_code) == (201, 429)
+    assert add(root, VICTIM.replace("@", "+x@")).status_code == 429
+    links = [each for each in mail.outbox if "elsewhere.test" in each.to[0]]
+    assert len(links) == 21
 
     with time_machine.travel(timezone.now() + timedelta(days=1, minutes=1)):
-        assert add(root, VICTIM).status_code == 201
+        assert again(root).status_code == 200
 
 
 def test_the_page_says_that_there_were_too_many(alice: User) -> None:
