@@ -36,6 +36,9 @@ class Pattern:
             raise InvalidPattern(gettext("A pattern must not be empty."))
         if len(text) > PATTERN_MAX:
             raise InvalidPattern(gettext("A pattern has at most %(max)s characters.") % {"max": PATTERN_MAX})
+        if "\x00" in text:
+            # PostgreSQL keeps no text with it.
+            raise InvalidPattern(gettext("A pattern must consist of characters."))
         import re2
 
         options = re2.Options()

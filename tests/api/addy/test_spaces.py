@@ -261,6 +261,7 @@ HOSTILE: list[tuple[dict[str, Any], str]] = [
     ({"auto_create_regex": "x" * 200_000}, "auto_create_regex"),
     ({"auto_create_regex": ["a"]}, "auto_create_regex"),
     ({"auto_create_regex": {"a": 1}}, "auto_create_regex"),
+    ({"auto_create_regex": "a\x00b"}, "auto_create_regex"),
     ({"description": "x" * 201}, "description"),
     ({"description": "a\x00b"}, "description"),
     ({"description": 7}, "description"),
