@@ -340,7 +340,7 @@ def _example(suffix: str) -> Any:
     domain = Domain(pk=0, name="alice.example.com", created=SINCE, anonmail_enabled=True)
     DnsCheck(domain=domain, checked=SINCE)
     space: Any = NameSpace(pk=0, domain=domain, suffix=suffix, enabled=True, note="Shops", created=SINCE)
-    space.number = 12
+    space.number, space.is_paused = 12, False
     space.rows = [NameRule(space=space, glob="*", address=example_address())]
     return space
 
