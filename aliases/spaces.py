@@ -1,12 +1,13 @@
 """Giving people name spaces, and what their owners want of them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -18,6 +19,7 @@ from aliases.models import Alias, NameRule, NameSpace
 from aliases.models.name_space import EVERY, NOTE_MAX_CHARACTERS, suffix_of
 from aliases.validation import clean_text
 from core.addresses import AddressError, domain_to_ascii, parse_without_tag
+from core.db.violations import is_dangling
 from core.exceptions import RuleError
 from core.matching import pattern
 from domains.models import Domain, asker, may_create
@@ -147,7 +149,20 @@ def amend(space: NameSpace, *, note: str | None = None, expression: str | None =
         NameSpace.objects.filter(pk=space.pk).update(**changes)
 
 
-@transaction.atomic
+@contextmanager
+def _writing_rules() -> Iterator[None]:
+    """A transaction that writes rules. Raises InvalidValue if one of their addresses is removed meanwhile."""
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError as error:
+        if not is_dangling(error):
+            raise
+        # PostgreSQL checks foreign keys at commit.
+        raise InvalidValue(gettext("This address has just been removed.")) from error
+
+
+@_writing_rules()
 def set_default_destination(space: NameSpace, address: EmailAddress | None) -> None:
     """Let mail to new aliases that no other rule fits go to this address; None: to the owner's primary one.
 
@@ -169,7 +184,7 @@ def set_default_destination(space: NameSpace, address: EmailAddress | None) -> N
         NameRule.objects.create(space=space, glob=EVERY, address=address)
 
 
-@transaction.atomic
+@_writing_rules()
 def change(
     space: NameSpace,
     *,

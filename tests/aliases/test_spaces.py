@@ -10,9 +10,10 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from accounts.deletion import close_account
 from accounts.models import User
+from aliases import spaces
 from aliases.exceptions import InvalidValue
 from aliases.models import Alias, NameRule, NameSpace
-from aliases.spaces import SpaceForbidden, SpaceTaken, give, give_subdomain, is_used
+from aliases.spaces import SpaceForbidden, SpaceTaken, change, give, give_subdomain, is_used
 from core.audit import AuditEntry
 from core.exceptions import RuleError
 from domains.models import AliasStyle, Domain
@@ -254,6 +255,34 @@ def test_what_pauses_a_name_space_is_shown_wherever_it_is(
     change(pauses=False)
     assert not any(shown())
     assert NameSpace.objects.making().get() == space
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("way", ["page", "app"])
+def test_a_rule_for_an_address_that_is_removed_in_this_moment_is_refused(
+    alice: User, space: NameSpace, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = EmailAddress.objects.create(user=alice, email="alice@home.test", verified=True)
+    clean_glob = spaces.clean_glob
+
+    def remove_first(glob: str) -> str:
+        EmailAddress.objects.filter(pk=home.pk).delete()
+        return clean_glob(glob)
+
+    def save() -> None:
+        if way == "page":
+            rules = [("*", home.email)]
+            change(space, names="", is_expression=False, key_word="", per_day=3, rules=rules)
+        else:
+            remove_first("*")
+            spaces.set_default_destination(space, home)
+
+    monkeypatch.setattr(spaces, "clean_glob", remove_first)
+    with pytest.raises(InvalidValue, match="has just been removed"):
+        save()
+
+    assert not NameRule.objects.exists()
+    assert NameSpace.objects.get().per_day != 3
 
 
 def test_a_rule_that_leads_to_an_unverified_address_is_shown_as_skipped(
