@@ -15,8 +15,9 @@ class Lately:
         self._noted: OrderedDict[Hashable, float] = OrderedDict()
 
     def note(self, key: Hashable) -> None:
+        # Several threads note: another one may drop the key at any moment.
+        self._noted.pop(key, None)
         self._noted[key] = time.monotonic()
-        self._noted.move_to_end(key)
         while len(self._noted) > self.most:
             self._noted.popitem(last=False)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 
 from core.db.statements import Rows, is_watched, run
 
@@ -39,7 +39,13 @@ def run_together(*statements: Statement[Any]) -> list[Any]:
     if connection.vendor != "postgresql" or is_watched(connection) or not connection.takes_several():
         return [statement.run() for statement in statements]
     found, error = connection.exchange([(statement.sql, statement.params) for statement in statements])
-    taken = [statement.take(rows) for statement, rows in zip(statements, found, strict=False)]
+    taken: list[Any] = []
+    try:
+        taken = [statement.take(rows) for statement, rows in zip(statements, found, strict=False)]
+    except DatabaseError:
+        # Who takes the rows may have a statement of their own, which the server answers no more.
+        if not error:
+            raise
     if error:
         with connection.wrap_database_errors:
             raise error

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import pq
 from psycopg.adapt import PyFormat, Transformer
-from psycopg.errors import InvalidSqlStatementName, error_from_result
+from psycopg.errors import FeatureNotSupported, InvalidSqlStatementName, error_from_result
 
 Rows = list[tuple[Any, ...]]
 Found = tuple[list[Rows], psycopg.Error | None]
@@ -19,6 +19,9 @@ Statement = tuple[str, Sequence[Any]]
 
 _SUCCEEDED = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 _SYNC = pq.ExecStatus.PIPELINE_SYNC
+# psycopg has had the server forget all that is prepared, as it does after each ROLLBACK; or a column of the
+# rows has another type than when it was prepared.
+_PREPARED_IN_VAIN = (InvalidSqlStatementName, FeatureNotSupported)
 
 
 def takes_several(connection: "psycopg.Connection[Any]") -> bool:
@@ -55,8 +58,7 @@ def exchange(connection: "psycopg.Connection[Any]", statements: Sequence[Stateme
     own = vars(connection)
     prepared = own.get("_anonmail_prepared") or own.setdefault("_anonmail_prepared", _Prepared())
     found = _exchange(connection, statements, prepared)
-    if isinstance(found[1], InvalidSqlStatementName):
-        # psycopg has had the server forget all of them, as it does after each ROLLBACK.
+    if isinstance(found[1], _PREPARED_IN_VAIN):
         connection.rollback()
         prepared.names.clear()
         found = _exchange(connection, statements, prepared)

@@ -1,7 +1,7 @@
 """Statements with which a transaction begins, in one message to PostgreSQL."""
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,8 +17,9 @@ from core.db.statements import Rows
 from core.db.together import Statement, run_together
 from core.exceptions import RateLimited, RuleError
 from core.lately import Lately
-from core.ratelimit import Counter, hide
+from core.ratelimit import Counter, Limit, counting, hide
 from domains.models import Domain
+from tests.rig.postgresql import run_as_owner
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 
@@ -162,6 +163,33 @@ def test_statements_that_the_server_has_forgotten_are_prepared_again(forget: Cal
             # One that it knows no more behind one that is new to it.
             found = run_together(rows_of(f"SELECT {number} + 10"), *[rows_of(f"SELECT {number}")] * 2)
         assert found == [[(number + 10,)], [(number,)], [(number,)]]
+
+
+def test_statements_whose_rows_have_another_type_than_before_are_prepared_again() -> None:
+    run_as_owner("CREATE TABLE much (text varchar(5))", "GRANT SELECT ON much TO PUBLIC")
+    try:
+        # psycopg keeps none of its own, which it would have the server forget with ours.
+        connection.close()
+        for length in (5, 9, 12):
+            run_as_owner(f"ALTER TABLE much ALTER COLUMN text TYPE varchar({length})")
+            with transaction.atomic():
+                assert run_together(rows_of("SELECT text FROM much"), rows_of("SELECT 1")) == [[], [(1,)]]
+    finally:
+        run_as_owner("DROP TABLE much")
+
+
+def test_an_error_is_raised_as_it_is_where_a_counter_would_be_counted_anew() -> None:
+    limit = Limit("scope", 5, timedelta(hours=1))
+    Counter.objects.hit((limit, "key"))
+    # A clock was wrong.
+    Counter.objects.update(expires=datetime.now(UTC) + timedelta(days=30))
+
+    with pytest.raises(DataError), transaction.atomic():
+        run_together(counting((limit, "key")), fails())
+
+    with transaction.atomic():
+        run_together(counting((limit, "key")), rows_of("SELECT 1"))
+    assert Counter.objects.get().count == 1
 
 
 @pytest.mark.parametrize("before", [[], ["SELECT 1"] * 3])
