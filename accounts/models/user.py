@@ -181,6 +181,11 @@ class User(AbstractBaseUser, PermissionsMixin):
         finally:
             self.password_changed = changed
 
+    @property
+    def all_tokens_ended_with_password(self) -> bool:
+        """Whether the latest change of the password ended every token: for the mail about it."""
+        return self.password_changed is not None and self.credentials_valid_from >= self.password_changed
+
     def change_password(self, password: str, *, end_tokens: bool) -> None:
         """Save a new password; sessions, and tokens that apps got with the old one, end.
 
