@@ -4,7 +4,7 @@ import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from django.db import DatabaseError, InterfaceError, close_old_connections
+from django.db import DatabaseError, InterfaceError, connections
 
 from core.sparing_logs import warn_sparingly
 from hooks.models import HookMessage
@@ -51,7 +51,6 @@ class Courier:
         self._pool.shutdown()
 
     def _deliver(self, message: HookMessage) -> None:
-        close_old_connections()
         try:
             outcome = send(message)
             logger.info(
@@ -65,6 +64,7 @@ class Courier:
         except Exception:
             logger.exception("hook %s message %s", message.hook_id, message.pk)
         finally:
-            close_old_connections()
+            # A thread may wait for long, or end.
+            connections.close_all()
             with self._lock:
                 self._busy.pop(message.hook_id, None)

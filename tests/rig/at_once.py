@@ -4,11 +4,13 @@ import threading
 from collections import Counter as Tally
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import connections
 
 from aliases.models import Alias
+
+Result = TypeVar("Result")
 
 
 def all_at_once(deeds: Sequence[Callable[[], Any]]) -> list[Any]:
@@ -19,14 +21,20 @@ def all_at_once(deeds: Sequence[Callable[[], Any]]) -> list[Any]:
     def run(deed: Callable[[], Any]) -> Any:
         try:
             start.wait(30)
-            return deed()
+            return and_disconnect(deed)
         except Exception as error:
             return type(error).__name__, str(error)
-        finally:
-            connections.close_all()
 
     with ThreadPoolExecutor(len(deeds)) as threads:
         return list(threads.map(run, deeds))
+
+
+def and_disconnect(deed: Callable[[], Result]) -> Result:
+    """What the deed returns, run in a thread whose connections are closed then."""
+    try:
+        return deed()
+    finally:
+        connections.close_all()
 
 
 def outcomes(results: Sequence[Any]) -> Tally[str]:

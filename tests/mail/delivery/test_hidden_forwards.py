@@ -19,6 +19,7 @@ from mail.delivery.message import header_fields
 from mail.delivery.next_hop import Outcome, Pending, Refused
 from mail.delivery.resolve import resolve
 from mail.models import Activity, Caution, Delivery
+from tests.rig.at_once import and_disconnect
 from tests.rig.dkim_keys import published_keys
 from tests.rig.dkim_verifiers import verified_by_dkimpy
 from tests.rig.mail_doors import Hop, Process, take
@@ -229,7 +230,7 @@ def test_a_retry_is_recognised_and_counted_once(alias: Alias) -> None:
 def test_a_contact_that_is_deleted_meanwhile_does_not_make_it_arrive_twice(alias: Alias) -> None:
     class DeletingHop(Hop):
         async def send(self, *mail: Any, **more: Any) -> Outcome:
-            await asyncio.to_thread(Contact.objects.all().delete)
+            await asyncio.to_thread(and_disconnect, Contact.objects.all().delete)
             return await super().send(*mail, **more)
 
     hop = DeletingHop()

@@ -21,7 +21,6 @@ from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias, AliasDestination
 from mail.delivery import record
-from mail.delivery.database import call_with_database
 from mail.delivery.entries import Entry, Redirected, Settled
 from mail.delivery.handover import Answer, Message
 from mail.delivery.lookups import NOTHING, answer_all
@@ -30,6 +29,7 @@ from mail.delivery.next_hop import Outcome, Pending, Refused
 from mail.delivery.record import LEASE
 from mail.delivery.resolve import Kind, Resolution, resolve
 from mail.models import Activity, Delivery
+from tests.rig.at_once import and_disconnect
 from tests.rig.faults import FullDisk, full, small_disk
 from tests.rig.mail_doors import Hop, Process, running_doors, take
 from tests.rig.mail_process import Server, is_soon
@@ -370,7 +370,7 @@ def test_an_alias_that_goes_while_its_mail_is_sent_is_no_reason_to_send_again(
 
     class Removes(Hop):
         async def send(self, *args: Any, **more: Any) -> Outcome:
-            await asyncio.to_thread(call_with_database, remove)
+            await asyncio.to_thread(and_disconnect, remove)
             return await super().send(*args, **more)
 
     with Process(Removes()) as process:
@@ -392,7 +392,7 @@ def test_a_destination_that_goes_while_it_refuses_a_message_stops_nothing_else(a
         async def send(self, sender: str, recipient: str, message: Octets, **more: Any) -> Outcome:
             if recipient != home.email:
                 return await super().send(sender, recipient, message, **more)
-            await asyncio.to_thread(call_with_database, remove)
+            await asyncio.to_thread(and_disconnect, remove)
             return Refused("5.1.1")
 
     first, second = (Message("", MESSAGE + octets, "x", "LMTP") for octets in (b"1", b"2"))
