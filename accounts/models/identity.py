@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 if TYPE_CHECKING:
     from accounts.models.user import User
@@ -35,7 +36,7 @@ class Identity(models.Model):
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="identities", verbose_name=_("user")
     )
     issuer = models.CharField(_("issuer"), max_length=ISSUER_MAX, editable=False)
-    subject = models.CharField(_("subject"), max_length=SUBJECT_MAX, editable=False)
+    subject = models.CharField(pgettext_lazy("OpenID Connect", "subject"), max_length=SUBJECT_MAX, editable=False)
     gave_admin = models.BooleanField(_("makes a global admin"), default=False, editable=False)
     # Names of domains.
     gave_domains = models.JSONField(default=list, editable=False)

@@ -207,6 +207,15 @@ def test_the_list_warns_of_a_rule_whose_destination_is_gone(
         assert "An address to which it forwards has been removed" in browser.get(page).content.decode()
 
 
+def test_a_rule_is_told_in_german(browser: Client, alice: User) -> None:
+    rule(alice, condition("subject", "contains", "invoice"), blocks=True)
+    User.objects.filter(pk=alice.pk).update(language="de")
+
+    page = browser.get("/rules/").content.decode()
+
+    assert "Wenn Betreff enthält „invoice“: die Nachricht blockieren." in page
+
+
 def test_what_somebody_writes_is_shown_as_text(browser: Client, alice: User) -> None:
     rule(alice, condition("subject", "is", "<script>x</script>"), name="<b>x</b>", subject="<i>{{subject}}")
 
