@@ -36,7 +36,9 @@ class Identity(models.Model):
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="identities", verbose_name=_("user")
     )
     issuer = models.CharField(_("issuer"), max_length=ISSUER_MAX, editable=False)
-    subject = models.CharField(pgettext_lazy("OpenID Connect", "subject"), max_length=SUBJECT_MAX, editable=False)
+    subject = models.CharField(
+        pgettext_lazy("OpenID Connect", "subject"), max_length=SUBJECT_MAX, editable=False
+    )
     gave_admin = models.BooleanField(_("makes a global admin"), default=False, editable=False)
     # Names of domains.
     gave_domains = models.JSONField(default=list, editable=False)
