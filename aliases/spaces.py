@@ -225,7 +225,9 @@ def change(
         new.append(NameRule(space=space, glob=clean_glob(glob), address=addresses[email.lower()]))
     if len({rule.glob for rule in new}) < len(new):
         raise InvalidValue(gettext("Two rules are for the same names."))
-    space.save(update_fields=["names", "is_expression", "key_word", "per_day", "note"])
+    columns = ("names", "is_expression", "key_word", "per_day", "note")
+    if not NameSpace.objects.filter(pk=space.pk).update(**{name: getattr(space, name) for name in columns}):
+        raise InvalidValue(gettext("These names have just been taken back from you."))
     space.rules.all().delete()
     NameRule.objects.bulk_create(new)
 

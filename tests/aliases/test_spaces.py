@@ -285,6 +285,20 @@ def test_a_rule_for_an_address_that_is_removed_in_this_moment_is_refused(
     assert NameSpace.objects.get().per_day != 3
 
 
+def test_names_that_are_taken_back_while_their_owner_changes_them_are_not_changed(
+    alice: User, space: NameSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean_key_word = spaces.clean_key_word
+
+    def take_back_first(text: str) -> str:
+        NameSpace.objects.all().delete()
+        return clean_key_word(text)
+
+    monkeypatch.setattr(spaces, "clean_key_word", take_back_first)
+    with pytest.raises(InvalidValue, match="taken back"):
+        change(space, names="", is_expression=False, key_word="", per_day=3, rules=[("*", alice.email)])
+
+
 def test_a_rule_that_leads_to_an_unverified_address_is_shown_as_skipped(
     browser: Client, alice: User, space: NameSpace
 ) -> None:
