@@ -162,6 +162,15 @@ def _writing_rules() -> Iterator[None]:
         raise InvalidValue(gettext("This address has just been removed.")) from error
 
 
+def _not_yours(email: str) -> InvalidValue:
+    sentence = gettext("“%(address)s” is not one of your verified addresses.")
+    return InvalidValue(sentence % {"address": email[:80]})
+
+
+def _too_many_rules() -> InvalidValue:
+    return InvalidValue(gettext("At most %(max)s rules.") % {"max": RULES_MAX})
+
+
 @_writing_rules()
 def set_default_destination(space: NameSpace, address: EmailAddress | None) -> None:
     """Let mail to new aliases that no other rule fits go to this address; None: to the owner's primary one.
@@ -169,9 +178,7 @@ def set_default_destination(space: NameSpace, address: EmailAddress | None) -> N
     Raises InvalidValue if the address is not a verified one of the owner's, or there are too many rules.
     """
     if address and not (address.verified and address.user_id == space.owner_id):
-        raise InvalidValue(
-            gettext("“%(address)s” is not one of your verified addresses.") % {"address": address.email[:80]}
-        )
+        raise _not_yours(address.email)
     # Two at once would make two such rules, or more than RULES_MAX.
     if not NameSpace.objects.select_for_update(no_key=True).filter(pk=space.pk):
         return
@@ -180,7 +187,7 @@ def set_default_destination(space: NameSpace, address: EmailAddress | None) -> N
         for_every.delete()
     elif not for_every.update(address=address):
         if space.rules.count() >= RULES_MAX:
-            raise InvalidValue(gettext("At most %(max)s rules.") % {"max": RULES_MAX})
+            raise _too_many_rules()
         NameRule.objects.create(space=space, glob=EVERY, address=address)
 
 
@@ -215,13 +222,11 @@ def change(
         for address in EmailAddress.objects.filter(user_id=space.owner_id, verified=True)
     }
     if len(rules) > RULES_MAX:
-        raise InvalidValue(gettext("At most %(max)s rules.") % {"max": RULES_MAX})
+        raise _too_many_rules()
     new = []
     for glob, email in rules:
         if email.lower() not in addresses:
-            raise InvalidValue(
-                gettext("“%(address)s” is not one of your verified addresses.") % {"address": email[:80]}
-            )
+            raise _not_yours(email)
         new.append(NameRule(space=space, glob=clean_glob(glob), address=addresses[email.lower()]))
     if len({rule.glob for rule in new}) < len(new):
         raise InvalidValue(gettext("Two rules are for the same names."))
