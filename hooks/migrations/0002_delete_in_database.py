@@ -1,0 +1,17 @@
+# While machines are upgraded, the release before deletes what it does not know (docs/operations.md).
+
+from django.db import migrations
+
+from core.db.foreign_keys import DeleteInDatabase
+
+
+class Migration(migrations.Migration):
+    atomic = False
+
+    dependencies = [
+        ('hooks', '0001_initial'),
+    ]
+
+    operations = [
+        DeleteInDatabase('hook', 'owner'),
+    ]

@@ -1,0 +1,19 @@
+# While machines are upgraded, the release before deletes what it does not know (docs/operations.md).
+
+from django.db import migrations
+
+from core.db.foreign_keys import DeleteInDatabase
+
+
+class Migration(migrations.Migration):
+    atomic = False
+
+    dependencies = [
+        ('rules', '0001_initial'),
+    ]
+
+    operations = [
+        DeleteInDatabase('rule', 'owner'),
+        DeleteInDatabase('ruledestination', 'address'),
+        DeleteInDatabase('ruledestination', 'rule'),
+    ]
