@@ -6,8 +6,6 @@ from core.db.foreign_keys import DeleteInDatabase
 
 
 class Migration(migrations.Migration):
-    atomic = False
-
     dependencies = [
         ('accounts', '0003_identity'),
     ]

@@ -6,8 +6,6 @@ from core.db.foreign_keys import DeleteInDatabase
 
 
 class Migration(migrations.Migration):
-    atomic = False
-
     dependencies = [
         ('aliases', '0005_name_space_note'),
     ]

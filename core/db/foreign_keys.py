@@ -1,28 +1,18 @@
 """Foreign keys that the database follows by itself when a row is deleted.
 
-Django follows `on_delete` in Python, so that code which does not know a table does not: while machines are
-upgraded one after the other, or the release before is put back, it could not delete a person who has a row in a
-table that is new. A new table's migration therefore ends with `DeleteInDatabase` for each of its foreign keys.
+Django follows `on_delete` in Python, where code that does not know a table does not. While machines are
+upgraded one after the other, or once the release before is put back, it could not delete a person who has a
+row in a new table. The migration of a new table therefore ends with `DeleteInDatabase` for each foreign key.
 """
 
 import re
-import time
-from datetime import timedelta
 from typing import Any
 
-from django.db import OperationalError, models
+from django.db import models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 from django.db.transaction import atomic
-
-from core.db.locks import has_waited_in_vain
-
-# Less than PostgreSQL's deadlock_timeout (a second): the migration gives way, and never a request.
-LOCK_WAIT = timedelta(milliseconds=400)
-LOCK_PAUSE = timedelta(seconds=1)
-# A dump of the database keeps its tables for as long as it reads.
-LOCK_PATIENCE = timedelta(minutes=20)
 
 
 def action_of(field: "models.ForeignKey[Any, Any]") -> str:
@@ -33,9 +23,8 @@ def action_of(field: "models.ForeignKey[Any, Any]") -> str:
 class DeleteInDatabase(Operation):
     """Have the database do what the field's `on_delete` says, if it is CASCADE or SET_NULL.
 
-    On PostgreSQL, the tables are locked for a moment, once nobody else has them; to wait for that without
-    keeping others waiting, the migration must have `atomic = False`. A later operation that makes the foreign
-    key anew (AlterField; on SQLite, any that changes the table) takes it away: repeat this one after it.
+    An operation that makes the foreign key anew (AlterField; on SQLite, any that changes the table) takes
+    this away: repeat it after that one.
     """
 
     reduces_to_sql = True
@@ -90,7 +79,6 @@ def _make_anew(editor: BaseDatabaseSchemaEditor, field: "models.ForeignKey[Any, 
 def _make_anew_on_postgresql(
     editor: BaseDatabaseSchemaEditor, field: "models.ForeignKey[Any, Any]", action: str
 ) -> None:
-    """Raises OperationalError if others keep the tables for longer than LOCK_PATIENCE."""
     table, column, to_table, to_column = (
         editor.quote_name(name)
         for name in (
@@ -101,34 +89,24 @@ def _make_anew_on_postgresql(
         )
     )
     name = editor._fk_constraint_name(field.model, field, "_fk_%(to_table)s_%(to_column)s")
-    deadline = time.monotonic() + LOCK_PATIENCE.total_seconds()
-    while True:
-        try:
-            with atomic(editor.connection.alias):
-                editor.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT // timedelta(milliseconds=1)}")
-                editor.execute(
-                    f"ALTER TABLE {table} DROP CONSTRAINT {name}, ADD CONSTRAINT {name}"
-                    f" FOREIGN KEY ({column}) REFERENCES {to_table} ({to_column})"
-                    f"{action and f' ON DELETE {action}'} DEFERRABLE INITIALLY DEFERRED"
-                )
-                return
-        except OperationalError as error:
-            if not has_waited_in_vain(error) or time.monotonic() > deadline:
-                raise
-        time.sleep(LOCK_PAUSE.total_seconds())
+    editor.execute(
+        f"ALTER TABLE {table} DROP CONSTRAINT {name}, ADD CONSTRAINT {name}"
+        f" FOREIGN KEY ({column}) REFERENCES {to_table} ({to_column})"
+        f"{action and f' ON DELETE {action}'} DEFERRABLE INITIALLY DEFERRED"
+    )
 
 
 def _make_anew_on_sqlite(
     editor: BaseDatabaseSchemaEditor, field: "models.ForeignKey[Any, Any]", action: str
 ) -> None:
-    """The table's definition is changed in place: https://sqlite.org/lang_altertable.html, section 7, the second
-    way, which is for what does not touch the rows. Raises LookupError if it is not as Django makes it."""
+    """Change the table's definition in place, as https://sqlite.org/lang_altertable.html (section 7) says for
+    changes that leave the rows as they are. Raises LookupError if it is not as Django writes it."""
     table, column = field.model._meta.db_table, field.column
     refers = re.compile(
         rf'("{re.escape(column)}" [^,]* REFERENCES "[^"]+" \("[^"]+"\))(?: ON DELETE [A-Z ]+?)?( DEFERRABLE)'
     )
     with atomic(editor.connection.alias), editor.connection.cursor() as cursor:
-        cursor.execute("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = %s", [table])
+        cursor.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = %s", [table])
         [made] = cursor.fetchone()
         cursor.execute("PRAGMA schema_version")
         [version] = cursor.fetchone()
@@ -138,7 +116,7 @@ def _make_anew_on_sqlite(
         cursor.execute("PRAGMA writable_schema = ON")
         try:
             cursor.execute(
-                "UPDATE sqlite_schema SET sql = %s WHERE type = 'table' AND name = %s", [changed, table]
+                "UPDATE sqlite_master SET sql = %s WHERE type = 'table' AND name = %s", [changed, table]
             )
         finally:
             cursor.execute("PRAGMA writable_schema = OFF")

@@ -6,8 +6,6 @@ from core.db.foreign_keys import DeleteInDatabase
 
 
 class Migration(migrations.Migration):
-    atomic = False
-
     dependencies = [
         ('hooks', '0001_initial'),
     ]

@@ -6,8 +6,6 @@ from core.db.foreign_keys import DeleteInDatabase
 
 
 class Migration(migrations.Migration):
-    atomic = False
-
     dependencies = [
         ('rules', '0001_initial'),
     ]

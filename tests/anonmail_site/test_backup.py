@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import secrets
 import shutil
 import sqlite3
 import stat
@@ -12,7 +11,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from anonmail_site.backup import database
 from anonmail_site.backup.archive import BackupError
 from tests.anonmail_site.test_environment import NOBODY
 from tests.anonmail_site.test_prepare import needs_root
-from tests.rig.postgresql import run_as_owner
+from tests.rig.postgresql import another_database
 
 BASE = Path(__file__).resolve().parents[2]
 # Creates aliases until it is stopped, and says each one's address once it is committed.
@@ -144,17 +143,12 @@ def damaged(content: bytes) -> bytes:
 @pytest.fixture
 def machines(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Machine, Machine]]:
     """One that runs, and an empty one."""
-    names = [f"backup_{secrets.token_hex(4)}" for _ in range(2)]
-    if connection.vendor == "sqlite":
-        yield tuple(Machine(tmp_path / name, "") for name in names)  # type: ignore[misc]
-        return
-    request.getfixturevalue("db")
-    url = os.environ["DATABASE_URL"].rpartition("/")[0]
-    run_as_owner(*(f"CREATE DATABASE {name}" for name in names))
-    try:
-        yield tuple(Machine(tmp_path / name, f"{url}/{name}") for name in names)  # type: ignore[misc]
-    finally:
-        run_as_owner(*(f"DROP DATABASE {name} WITH (FORCE)" for name in names))
+    with ExitStack() as stack:
+        urls = ("", "")
+        if connection.vendor == "postgresql":
+            request.getfixturevalue("db")
+            urls = (stack.enter_context(another_database()), stack.enter_context(another_database()))
+        yield Machine(tmp_path / "running", urls[0]), Machine(tmp_path / "empty", urls[1])
 
 
 def test_a_backup_that_was_made_while_others_wrote_restores_an_empty_machine(

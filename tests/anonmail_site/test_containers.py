@@ -65,6 +65,16 @@ def containers(found: Any) -> Iterator[dict[str, Any]]:
         yield found
 
 
+@pytest.mark.parametrize("image", ["anonmail", "anonmail-postfix"])
+def test_an_image_is_built_once_and_never_fetched_from_strangers(image: str) -> None:
+    services = [service for service in SERVICES.values() if service["image"] == image]
+    building = [service for service in services if "build" in service]
+
+    assert len(building) == 1
+    assert len(services) > 1
+    assert all(service["pull_policy"] == "never" for service in services if service not in building)
+
+
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
 def test_what_a_container_runs_is_a_command(command: list[str]) -> None:
     name, *arguments = command

@@ -8,14 +8,22 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
 import pytest
+from django.apps import apps
 from django.conf import settings
 from django.db import connection
+from django.db.models import ForeignKey
 
+from core.db.foreign_keys import action_of
 from tests.conftest import missing
+from tests.rig.foreign_keys import actions
+from tests.rig.postgresql import another_database
 
 COMMIT = Path(__file__).with_name("last_release.txt").read_text().strip()
 # What creates aliases, by hand and by the API, and forwards mail.
@@ -31,6 +39,70 @@ from django.apps import apps
 print(json.dumps({
     model._meta.db_table: [field.column for field in model._meta.local_concrete_fields]
     for model in apps.get_models(include_auto_created=True) if not model._meta.proxy
+}))
+"""
+# A person with a row in each of the tables that came with this release.
+_FILL = """
+import django
+django.setup()
+from allauth.account.models import EmailAddress
+from accounts.models import User
+from accounts.models.identity import Identity
+from aliases.models.name_space import NameSpace
+from domains.models import Domain
+from hooks.models import Hook, HookMessage
+from mail.models import DestinationKey
+from rules.models import Rule
+alice = User.objects.create_user("alice@example.net", "alice-password-1")
+first, second = (
+    EmailAddress.objects.create(user=alice, email=f"{name}@example.net", verified=True) for name in "ab"
+)
+Identity.objects.create(user=alice, issuer="https://sso.example.net", subject="1")
+for number, name in enumerate(("example.com", "example.org")):
+    space = NameSpace.objects.create(domain=Domain.objects.create(name=name), owner=alice)
+    for address in (first, second):
+        space.rules.create(glob=address.email[0], address=address)
+hook, _secret = Hook.objects.make(owner=alice, url="https://example.net/hook", events=["alias.created"])
+HookMessage.objects.create(hook=hook, about=alice, event="alias.created", body="{}")
+rule = Rule.objects.create(owner=alice, name="One", forwards=True)
+for address in (first, second):
+    rule.links.create(address=address)
+    DestinationKey.objects.create(destination=address, fingerprint=address.email, certificate=b"")
+"""
+# What a person, and then an admin, does on a host that is still of the release before.
+_DELETE = """
+import django
+django.setup()
+from allauth.account.models import EmailAddress
+from accounts.models import User
+from domains.models import Domain
+EmailAddress.objects.get(email="a@example.net").delete()
+Domain.objects.get(name="example.com").delete()
+"""
+_DELETE_ALICE = """
+import django
+django.setup()
+from accounts.models import User
+User.objects.get(email="alice@example.net").delete()
+"""
+_LEFT = """
+import json, django
+django.setup()
+from allauth.account.models import EmailAddress
+from accounts.models.identity import Identity
+from aliases.models.name_space import NameRule, NameSpace
+from hooks.models import Hook
+from mail.models import DestinationKey
+from rules.models import Rule, RuleDestination
+print(json.dumps({
+    "addresses": sorted(EmailAddress.objects.values_list("email", flat=True)),
+    "connected accounts": Identity.objects.count(),
+    "name spaces": list(NameSpace.objects.values_list("domain__name", flat=True)),
+    "rules of names": list(NameRule.objects.values_list("glob", flat=True)),
+    "hooks": Hook.objects.count(),
+    "keys": list(DestinationKey.objects.values_list("fingerprint", flat=True)),
+    "rules": Rule.objects.count(),
+    "their destinations": sorted(map(str, RuleDestination.objects.values_list("address__email", flat=True))),
 }))
 """
 
@@ -65,6 +137,19 @@ def run(directory: Path, *command: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.fixture
+def newer_database(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """The settings that name an empty database with this revision's tables."""
+    with ExitStack() as stack:
+        url = f"sqlite:///{tmp_path / 'newer.sqlite3'}"
+        if connection.vendor == "postgresql":
+            request.getfixturevalue("db")
+            url = stack.enter_context(another_database())
+        named = {"DATABASE_URL": url, "VAR_DIR": str(tmp_path / "var")}
+        run(settings.BASE_DIR, "manage.py", "migrate", "-v0", **named)
+        yield named
+
+
 @pytest.mark.django_db
 def test_all_that_the_last_release_reads_and_writes_is_there_and_no_more_is_needed(
     release: Path,
@@ -92,24 +177,59 @@ def test_all_that_the_last_release_reads_and_writes_is_there_and_no_more_is_need
     assert (gone, needed) == ([], [])
 
 
+@pytest.mark.django_db
+def test_the_database_follows_each_foreign_key_that_the_last_release_does_not_know(release: Path) -> None:
+    tables: dict[str, list[str]] = json.loads(run(release, "-c", _TABLES))
+
+    wanted: dict[str, dict[str, str]] = {}
+    for model in apps.get_models(include_auto_created=True):
+        table = model._meta.db_table
+        for field in model._meta.local_concrete_fields:
+            is_new = field.column not in tables.get(table, ())
+            if is_new and isinstance(field, ForeignKey) and field.db_constraint:
+                wanted.setdefault(table, {})[field.column] = action_of(field)
+    found = {
+        table: {column: action for column, action in actions(table).items() if column in columns}
+        for table, columns in wanted.items()
+    }
+
+    assert found == wanted
+
+
+def test_the_last_release_deletes_who_has_what_it_does_not_know(
+    release: Path, newer_database: dict[str, str]
+) -> None:
+    now = partial(run, settings.BASE_DIR, **newer_database)
+    now("-c", _FILL)
+    before = partial(run, release, **newer_database)
+
+    before("-c", _DELETE)
+    some = json.loads(now("-c", _LEFT))
+    before("-c", _DELETE_ALICE)
+    none = json.loads(now("-c", _LEFT))
+
+    assert some == {
+        "addresses": ["alice@example.net", "b@example.net"],
+        "connected accounts": 1,
+        "name spaces": ["example.org"],
+        "rules of names": ["b"],
+        "hooks": 1,
+        "keys": ["b@example.net"],
+        "rules": 1,
+        "their destinations": ["None", "b@example.net"],
+    }
+    assert not any(none.values()), none
+
+
 @pytest.mark.sqlite
-def test_the_last_release_passes_its_tests_on_the_new_schema(release: Path, tmp_path: Path) -> None:
-    database = tmp_path / "newer.sqlite3"
-    run(
-        settings.BASE_DIR,
-        "manage.py",
-        "migrate",
-        "-v0",
-        DJANGO_SETTINGS_MODULE="anonmail_site.settings",
-        ENV_FILE="",
-        SECRET_KEY="x" * 60,
-        VAR_DIR=str(tmp_path),
-        DATABASE_URL=f"sqlite:///{database}",
-    )
+def test_the_last_release_passes_its_tests_on_the_new_schema(
+    release: Path, newer_database: dict[str, str], tmp_path: Path
+) -> None:
+    database = newer_database["DATABASE_URL"].removeprefix("sqlite:///")
     (release / "tests" / "on_newer_schema.py").write_text(
         "from tests.settings import *\n"
         "from tests.settings import DATABASES\n"
-        f'DATABASES["default"]["TEST"] = {{"NAME": {str(database)!r}}}\n'
+        f'DATABASES["default"]["TEST"] = {{"NAME": {database!r}}}\n'
     )
 
     said = run(

@@ -1,7 +1,5 @@
 """`manage.py prepare` in several processes at once, as containers and hosts that start together run it."""
 
-import os
-import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +9,7 @@ import pytest
 from django.db import connection
 
 from tests.anonmail_site.test_start import BASE, environment
-from tests.rig.postgresql import run_as_owner
+from tests.rig.postgresql import another_database
 
 
 @pytest.fixture
@@ -21,12 +19,8 @@ def empty_database(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
         yield {}
         return
     request.getfixturevalue("db")
-    name = f"prepare_{secrets.token_hex(4)}"
-    run_as_owner(f"CREATE DATABASE {name}")
-    try:
-        yield {"DATABASE_URL": f"{os.environ['DATABASE_URL'].rpartition('/')[0]}/{name}"}
-    finally:
-        run_as_owner(f"DROP DATABASE {name} WITH (FORCE)")
+    with another_database() as url:
+        yield {"DATABASE_URL": url}
 
 
 def test_several_at_the_same_moment_make_one_installation(

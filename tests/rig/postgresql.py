@@ -56,18 +56,30 @@ def _unprivileged() -> dict[str, Any]:
 
 def run_as_owner(*statements: str) -> None:
     """Run SQL as the owner of this test's database, over a connection of its own."""
-    with _own_connection() as own:
+    with another_connection() as own:
         for statement in statements:
             own.execute(statement)
 
 
+@contextmanager
+def another_database() -> Iterator[str]:
+    """The URL of an empty database on the server of this test's."""
+    name = f"another_{secrets.token_hex(4)}"
+    run_as_owner(f"CREATE DATABASE {name}")
+    try:
+        yield f"{os.environ['DATABASE_URL'].rpartition('/')[0]}/{name}"
+    finally:
+        run_as_owner(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 def run_elsewhere(statement: str) -> list[tuple[Any, ...]]:
     """What a statement returns over a connection of its own."""
-    with _own_connection() as own:
+    with another_connection() as own:
         return own.execute(statement).fetchall()
 
 
-def _own_connection() -> "psycopg.Connection[tuple[Any, ...]]":
+def another_connection() -> "psycopg.Connection[tuple[Any, ...]]":
+    """To this test's database; each statement is a transaction until one begins."""
     values = connection.get_connection_params()
     names = ("host", "port", "user", "password", "dbname")
     options = "-c default_transaction_read_only=off"

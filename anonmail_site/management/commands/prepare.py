@@ -14,9 +14,11 @@ from django.core.management.base import CommandError, CommandParser
 from anonmail_site import first_steps
 from core.commands import DatabaseCommand
 from core.db.locks import claim_in_turn
+from core.db.migrating import migrate
 from core.disk import why
 
-# How long another process's `prepare` may take: its migrations may change large tables.
+# How long another process's `prepare` may take, as its migrations may change large tables; and how long they
+# wait for a dump.
 PATIENCE = timedelta(minutes=30)
 
 
@@ -58,7 +60,7 @@ class Command(DatabaseCommand):
         self.check()
         # Containers and hosts may start at the same moment.
         with claim_in_turn("prepare", PATIENCE):
-            call_command("migrate", interactive=False, verbosity=0)
+            migrate(PATIENCE)
             self._make_database_private()
             self._collect_static_files()
             account = None if options["no_first_account"] else first_steps.make_first_account()

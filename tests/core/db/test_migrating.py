@@ -1,0 +1,61 @@
+"""A database is migrated while others work with it."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+from django.core.management import call_command
+from django.db import OperationalError
+
+from core.db import migrating
+from core.db.locks import has_waited_in_vain
+from core.db.migrating import migrate
+from tests.rig.foreign_keys import actions
+from tests.rig.postgresql import another_connection
+
+Reader = psycopg.Connection[tuple[Any, ...]]
+
+pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def reader() -> Iterator[Reader]:
+    """Somebody who reads a table for long, as pg_dump does, while a migration of it is still to come."""
+    call_command("migrate", "rules", "0001", verbosity=0)
+    try:
+        with another_connection() as reading:
+            reading.execute("BEGIN")
+            reading.execute("SELECT 1 FROM accounts_user")
+            yield reading
+    finally:
+        call_command("migrate", verbosity=0)
+
+
+def test_nobody_waits_while_a_migration_waits_for_someone_who_reads_for_long(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def pause(_seconds: float) -> None:
+        with another_connection() as other:
+            other.execute("SET statement_timeout = '5s'")
+            read.append(other.execute("SELECT count(*) FROM accounts_user").fetchall())
+        reader.execute("ROLLBACK")
+
+    monkeypatch.setattr(migrating, "time", SimpleNamespace(monotonic=lambda: 0, sleep=pause))
+    migrate(timedelta(minutes=1))
+
+    assert read == [[(0,)]]
+    assert actions("rules_rule") == {"owner_id": "CASCADE"}
+
+
+@pytest.mark.usefixtures("reader")
+def test_a_migration_gives_up_and_leaves_all_as_it_was_if_that_does_not_end() -> None:
+    with pytest.raises(OperationalError) as raised:
+        migrate(timedelta(0))
+
+    assert has_waited_in_vain(raised.value)
+    assert actions("rules_rule") == {"owner_id": ""}
