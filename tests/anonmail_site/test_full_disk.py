@@ -18,9 +18,9 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.anonmail_site.test_start import BASE, Start, ask, environment, free_port, running
-from tests.anonmail_site.test_supervisor import ROOMY, credentials, new_alias, parts
 from tests.rig.faults import FullDisk, full, small_disk
 from tests.rig.mail_process import is_soon
+from tests.rig.supervised import ROOMY, credentials, new_alias, parts
 
 # Seconds for an answer. SQLite's patience is 20, a mail process's 3; a busy machine takes longer than none.
 AT_ONCE = 12.0

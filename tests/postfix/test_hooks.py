@@ -38,9 +38,11 @@ Names = Any
 
 @pytest.fixture
 def dora(example_com: Domain) -> User:
-    """Somebody whose own mailbox is elsewhere, who may use example.com."""
+    """Somebody whose own mailbox is elsewhere, and whose names at example.com end in ".dora"."""
     dora = forwards_as_it_came(User.objects.create_user("dora@home.test", "dora-password-12"))
     example_com.grant(dora)
+    switch(give(domain=example_com, owner=dora, suffix="dora"), True)
+    our_domains.forget()
     return dora
 
 
@@ -89,10 +91,8 @@ def mail(
 
 
 def test_what_becomes_of_an_alias_and_its_mail_is_told_signed_and_without_anything_of_the_mail(
-    dora: User, example_com: Domain, site: Site, names: Names, settings: Settings, tmp_path: Path
+    dora: User, site: Site, names: Names, settings: Settings, tmp_path: Path
 ) -> None:
-    switch(give(domain=example_com, owner=dora, suffix="dora"), True)
-    our_domains.forget()
     with receiving(tmp_path) as receiver:
         settings.WEBHOOK_CA = receiver.authorities
         secret = make(dora, receiver.url).secret
@@ -156,10 +156,8 @@ def test_what_becomes_of_an_alias_and_its_mail_is_told_signed_and_without_anythi
 
 
 def test_what_happens_while_the_receiver_is_down_is_told_when_it_is_back(
-    dora: User, example_com: Domain, site: Site, names: Names, settings: Settings, tmp_path: Path
+    dora: User, site: Site, names: Names, settings: Settings, tmp_path: Path
 ) -> None:
-    switch(give(domain=example_com, owner=dora, suffix="dora"), True)
-    our_domains.forget()
     with receiving(tmp_path) as receiver:
         secret = make(dora, receiver.url).secret
         settings.WEBHOOK_CA = receiver.authorities
@@ -194,12 +192,10 @@ def test_what_happens_while_the_receiver_is_down_is_told_when_it_is_back(
 
 
 def test_after_a_day_the_hook_is_stopped_and_the_notice_arrives_in_its_owners_mailbox(
-    dora: User, example_com: Domain, site: Site, names: Names, settings: Settings, tmp_path: Path
+    dora: User, site: Site, names: Names, settings: Settings, tmp_path: Path
 ) -> None:
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", site.ports.reinjection
-    switch(give(domain=example_com, owner=dora, suffix="dora"), True)
-    our_domains.forget()
     with receiving(tmp_path) as receiver:
         settings.WEBHOOK_CA = receiver.authorities
         made = make(dora, receiver.url)

@@ -2,8 +2,6 @@
 
 import select
 import socket
-import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 Places = dict[str, tuple[str, int]]
@@ -98,15 +96,6 @@ def is_served(door: str, place: tuple[str, int], number: int = 1) -> bool:
             except ConnectionError:
                 return False
     return True
-
-
-def is_soon(condition: Callable[[], bool], seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def has_hung_up(peer: Peer) -> bool:

@@ -32,9 +32,9 @@ from tests.rig.mail_peers import (
     greeted,
     has_hung_up,
     is_served,
-    is_soon,
     transaction,
 )
+from tests.rig.mail_process import is_soon
 
 # On PostgreSQL the doors have all their threads.
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgresql]

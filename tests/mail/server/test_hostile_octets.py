@@ -29,10 +29,10 @@ from tests.rig.mail_peers import (
     Places,
     greeted,
     is_served,
-    is_soon,
     report,
     transaction,
 )
+from tests.rig.mail_process import is_soon
 
 # On PostgreSQL the doors have all their threads.
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgresql]
