@@ -15,9 +15,13 @@ from django.db.migrations.state import ProjectState
 from django.db.transaction import atomic
 
 
+# What SQL calls a field's `on_delete`.
+_ACTIONS: dict[Any, str] = {models.CASCADE: "CASCADE", models.SET_NULL: "SET NULL"}
+
+
 def action_of(field: "models.ForeignKey[Any, Any]") -> str:
-    """What SQL calls the field's `on_delete`; "" if the database is to refuse, as it does by default."""
-    return {models.CASCADE: "CASCADE", models.SET_NULL: "SET NULL"}.get(field.remote_field.on_delete, "")
+    """What the database is to do; "" to refuse, as it does by default."""
+    return _ACTIONS.get(field.remote_field.on_delete, "")
 
 
 class DeleteInDatabase(Operation):
@@ -76,22 +80,14 @@ def _make_anew(editor: BaseDatabaseSchemaEditor, field: "models.ForeignKey[Any, 
         _make_anew_on_sqlite(editor, field, action)
 
 
-def _make_anew_on_postgresql(
-    editor: BaseDatabaseSchemaEditor, field: "models.ForeignKey[Any, Any]", action: str
-) -> None:
-    table, column, to_table, to_column = (
-        editor.quote_name(name)
-        for name in (
-            field.model._meta.db_table,
-            field.column,
-            field.target_field.model._meta.db_table,
-            field.target_field.column,
-        )
-    )
+def _make_anew_on_postgresql(editor: Any, field: "models.ForeignKey[Any, Any]", action: str) -> None:
+    target = field.target_field
+    to_table, to_column = target.model._meta.db_table, target.column
     name = editor._fk_constraint_name(field.model, field, "_fk_%(to_table)s_%(to_column)s")
+    quote = editor.quote_name
     editor.execute(
-        f"ALTER TABLE {table} DROP CONSTRAINT {name}, ADD CONSTRAINT {name}"
-        f" FOREIGN KEY ({column}) REFERENCES {to_table} ({to_column})"
+        f"ALTER TABLE {quote(field.model._meta.db_table)} DROP CONSTRAINT {name}, ADD CONSTRAINT {name}"
+        f" FOREIGN KEY ({quote(field.column)}) REFERENCES {quote(to_table)} ({quote(to_column)})"
         f"{action and f' ON DELETE {action}'} DEFERRABLE INITIALLY DEFERRED"
     )
 
