@@ -3,27 +3,40 @@
 Such an app says so when it is ready; the rows are then read in statements that are needed anyway.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from allauth.account.models import EmailAddress
-from django.db import DEFAULT_DB_ALIAS, connection
+from django.db import connection
+
+from core.db.instances import maker_of
 
 
-class _Beside(NamedTuple):
+@dataclass(frozen=True)
+class _Beside:
     """A row that another app keeps for an own address, and which of its fields are told with an alias."""
 
     relation: str
     fields: tuple[str, ...]
 
-    @property
+    @cached_property
     def _of_address(self) -> Any:
         return EmailAddress._meta.get_field(self.relation)
 
-    @property
+    @cached_property
     def _key(self) -> Any:
         """The field that names the address."""
         return self._of_address.field
+
+    @cached_property
+    def _fields(self) -> list[Any]:
+        return [self._key.model._meta.get_field(name) for name in self.fields]
+
+    @cached_property
+    def _make(self) -> Callable[[Sequence[Any]], Any]:
+        return maker_of(self._key.model, (self._key.attname, *self.fields))
 
     def select(self, addresses: Any) -> Any:
         """The same addresses, each with this row, in the same statement."""
@@ -40,12 +53,11 @@ class _Beside(NamedTuple):
 
     def put(self, address: EmailAddress, values: Sequence[Any]) -> None:
         """Let the address know its row by what `returned` has given: none if it has none."""
-        row, model = None, self._key.model
+        row = None
         if values[0] is not None:
-            fields = [model._meta.get_field(name) for name in self.fields]
             # SQLite has numbers for true and false.
-            known = [field.to_python(value) for field, value in zip(fields, values, strict=True)]
-            row = model.from_db(DEFAULT_DB_ALIAS, [self._key.attname, *self.fields], [address.pk, *known])
+            known = [field.to_python(value) for field, value in zip(self._fields, values, strict=True)]
+            row = self._make((address.pk, *known))
         self._of_address.set_cached_value(address, row)
 
 

@@ -1,9 +1,11 @@
 """The domain on which an alias is made, and how its owner likes new ones."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, models
+from django.db import models
 from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Subquery, Value
 from django.db.models.functions import Coalesce, StrIndex, Substr
 from django.utils.translation import gettext
@@ -13,6 +15,7 @@ from aliases import exceptions as refusals
 from aliases.models import AliasPreferences
 from core.addresses import AddressError, domain_to_ascii
 from core.db.compiled import CompiledQuery
+from core.db.instances import maker_of
 from core.db.json import JsonArray
 from domains.models import ASKER_FIELDS, Domain, DomainQuerySet, asker, may_create
 
@@ -56,7 +59,12 @@ def note_best_domain(user: User, values: list[Any] | None) -> None:
 
 
 def _domain_from(values: list[Any] | None) -> Domain | None:
-    return Domain.from_db(DEFAULT_DB_ALIAS, _FIELDS, values) if values else None
+    return _make_domain()(values) if values else None
+
+
+@cache
+def _make_domain() -> Callable[[Sequence[Any]], Domain]:
+    return maker_of(Domain, _FIELDS)
 
 
 def _best(user_id: Any) -> models.QuerySet[Any, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -34,6 +35,7 @@ from core.batch_writer import BatchWriter
 from core.db.availability import is_unavailable
 from core.db.compiled import inserting_unless_present
 from core.db.connecting import give_connection_back
+from core.db.instances import new_instance
 from core.db.locks import has_waited_in_vain, lock_wait_limited, write_turn
 from core.db.own_rows import knows_own_rows
 from core.db.together import Statement, run_together
@@ -161,7 +163,8 @@ def _issue_first(
             if is_chosen:
                 taken.count_revealed(owner, f"{local_part}@{domain.name}")
             continue
-        alias = Alias(
+        alias = new_instance(
+            Alias,
             address=f"{local_part}@{domain.name}",
             domain=domain,
             owner=owner,
@@ -368,8 +371,14 @@ def _counting_creations(every: Sequence[NewAlias]) -> Statement[None]:
 
 
 def _limits(owner: User) -> list[tuple[Limit, object]]:
+    limits = _limits_of(settings.ALIASES_PER_HOUR, settings.ALIASES_PER_DAY)
+    return [(limit, owner.pk) for limit in limits]
+
+
+@lru_cache
+def _limits_of(per_hour: int, per_day: int) -> tuple[Limit, Limit]:
     hour, day = timedelta(hours=1), timedelta(days=1)
-    return [
-        (Limit(CREATE_HOUR, settings.ALIASES_PER_HOUR, hour, refusal=TOO_MANY), owner.pk),
-        (Limit(CREATE_DAY, settings.ALIASES_PER_DAY, day, refusal=TOO_MANY), owner.pk),
-    ]
+    return (
+        Limit(CREATE_HOUR, per_hour, hour, refusal=TOO_MANY),
+        Limit(CREATE_DAY, per_day, day, refusal=TOO_MANY),
+    )

@@ -1,6 +1,7 @@
 """Linking new aliases to their owners' primary addresses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from allauth.account.models import EmailAddress
@@ -10,6 +11,7 @@ from aliases.beside import put_beside, returned_beside
 from aliases.destinations import FIELDS, primary_unless_taken, values_of
 from aliases.models import Alias, AliasDestination
 from core.db.compiled import CompiledInsert
+from core.db.instances import maker_of
 from core.db.own_rows import IsOwnRow
 from core.db.statements import Rows
 from core.db.together import Statement
@@ -65,13 +67,16 @@ def _values_of(alias: Alias) -> dict[str, Any]:
     return values_of(alias.owner, alias.address)
 
 
+@cache
+def _make_address() -> Callable[[Sequence[Any]], EmailAddress]:
+    return maker_of(EmailAddress, ("id", "email", "user_id", "verified", "primary"))
+
+
 def _note_links(aliases: Sequence[Alias], rows: Rows) -> set[int]:
     by_key = {alias.pk: alias for alias in aliases}
     for key, address_key, email, *beside in rows:
         alias = by_key[key]
-        address = EmailAddress(
-            pk=address_key, email=email, user_id=alias.owner_id, verified=True, primary=True
-        )
+        address = _make_address()((address_key, email, alias.owner_id, True, True))
         put_beside(address, beside)
         alias.destination_addresses = [address]
     return {key for key, *_address in rows}

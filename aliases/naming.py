@@ -46,6 +46,7 @@ def words() -> tuple[str, ...]:
     return tuple(word for word in listed if word.isalpha() and word not in UNWANTED and not is_reserved(word))
 
 
+@lru_cache(maxsize=4096)
 def site_label(site: Site) -> str:
     """The name of a web site as it begins an alias: its registrable label in ASCII letters and digits.
 

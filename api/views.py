@@ -3,6 +3,7 @@
 from functools import cached_property
 from typing import Any, ClassVar, NoReturn, cast
 
+from django.http import HttpRequest, HttpResponseBase
 from django.urls import URLPattern, path
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -45,15 +46,26 @@ class ApiView(APIView):
         """Whether the caller's token may read what mail an alias had; if not, its figures are shown as 0."""
         return Scope.ACTIVITY in self.token.rights
 
-    @property
-    def default_response_headers(self) -> dict[str, str]:
-        return {"Allow": self.allow}
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        # No more than this: there is nothing to negotiate, and neither versions nor throttles.
-        if request.method != "OPTIONS":
-            self.perform_authentication(request)
-            self.check_permissions(request)
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """REST framework's way of a request, without what is not here: there is nothing to negotiate, and
+        there are neither parsers, versions nor throttles."""
+        self.args, self.kwargs = args, kwargs
+        self.request = own = Request(
+            request, authenticators=self.get_authenticators(), parser_context={"view": self}
+        )
+        response: HttpResponseBase
+        try:
+            method = str(request.method)
+            if method != "OPTIONS":
+                self.perform_authentication(own)
+                self.check_permissions(own)
+            name = method.lower() if method.lower() in self.http_method_names else ""
+            handler = getattr(self, name, self.http_method_not_allowed)
+            response = handler(own, *args, **kwargs)
+        except Exception as error:
+            response = self.handle_exception(error)
+        response.headers._store["allow"] = ("Allow", self.allow)
+        return response
 
     def raise_uncaught_exception(self, exc: Exception) -> NoReturn:
         # REST framework's own asks what was negotiated.

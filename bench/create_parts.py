@@ -3,8 +3,8 @@
 Each part runs for itself in one process, in turns, and the least of all turns counts, as in bench.cpu. What a
 create takes beyond the parts is what joins them: the query, the body and the answer.
 
-On PostgreSQL, "libpq alone" is the least that a part's statements can take: they are prepared, their values
-are written before, and nothing is made of their rows.
+"Libpq alone", and "sqlite3 alone", is the least that a part's statements can take: they are prepared, their
+values are written before, and nothing is made of their rows.
 """
 
 import argparse
@@ -29,9 +29,7 @@ def parts(keys: Sequence[str], runs: int) -> dict[str, Part]:
     from django.db import connection
 
     application = get_wsgi_application()
-    from aliases.choosing import choose
-    from aliases.issuing import NewAlias, insert_all, issue
-    from aliases.models import Alias
+    from aliases.issuing import insert_all, issue
     from tokens.authentication import parse_credentials
     from tokens.credentials import find_token
 
@@ -46,13 +44,10 @@ def parts(keys: Sequence[str], runs: int) -> dict[str, Part]:
         connection.ensure_connection()
 
     def insert() -> None:
-        owner = next(owners)
-        domain = choose(owner).domain
-        address = f"{secrets.token_hex(8)}@{domain.name}"
-        alias = Alias(address=address, domain=domain, owner=owner, note=NOTE, hostname="www.github.com")
-        insert_all([NewAlias(owner, alias, wanted=None, is_chosen=False, idle_days=None, unused_days=None)])
+        insert_all([new_alias(next(owners))])
 
-    bare = libpq_alone(owners, asking, runs) if connection.vendor == "postgresql" else {}
+    alone = libpq_alone if connection.vendor == "postgresql" else sqlite_alone
+    bare = alone(owners, asking, runs)
     return {
         "a connection from the pool": lend_connection,
         "a call that does nothing (OPTIONS)": lambda: asked(
@@ -71,16 +66,13 @@ def parts(keys: Sequence[str], runs: int) -> dict[str, Part]:
 def libpq_alone(owners: Iterator[Any], asking: Iterator[Any], runs: int) -> dict[str, Part]:
     """The statements of the token, and those of the transaction in one message and COMMIT, without us, Django
     and what psycopg makes of rows. So many `runs` can be made."""
-    from django.db import DEFAULT_DB_ALIAS, connection, connections
+    from django.db import DEFAULT_DB_ALIAS, connections
     from psycopg import pq
     from psycopg.adapt import PyFormat, Transformer
 
     from aliases import issuing
-    from aliases.choosing import choose
     from aliases.linking import linking_to_primary
-    from aliases.models import Alias
     from core.db.postgresql.exchange import _numbered, _results
-    from tokens.credentials import find_token
 
     own = connections.create_connection(DEFAULT_DB_ALIAS)
     own.ensure_connection()
@@ -94,27 +86,16 @@ def libpq_alone(owners: Iterator[Any], asking: Iterator[Any], runs: int) -> dict
             server.prepare(names[sql], _numbered(sql, len(params)))
         return names[sql], transformer.dump_sequence(params, [PyFormat.TEXT] * len(params))
 
-    def token() -> tuple[bytes, Any]:
-        seen: list[Any] = []
-
-        def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-            seen.append((sql, params))
-            return execute(sql, params, many, context)
-
-        with connection.execute_wrapper(note):
-            find_token(next(asking), with_domain=True)
-        return written(*seen[0])
-
     def transaction() -> list[tuple[bytes, Any]]:
-        owner = next(owners)
-        domain = choose(owner).domain
-        address = f"{secrets.token_hex(8)}@{domain.name}"
-        alias = Alias(address=address, domain=domain, owner=owner, note=NOTE, hostname="www.github.com")
-        new = issuing.NewAlias(owner, alias, None, False, idle_days=None, unused_days=None)
-        made = issuing._counting_creations([new]), issuing._inserting([alias]), linking_to_primary([alias])
+        new = new_alias(next(owners))
+        made = (
+            issuing._counting_creations([new]),
+            issuing._inserting([new.alias]),
+            linking_to_primary([new.alias]),
+        )
         return [written(each.sql, each.params) for each in made]
 
-    tokens = cycle([token() for _ in range(rig.USERS)])
+    tokens = cycle([written(*token_statement(next(asking))) for _ in range(rig.USERS)])
     # None is inserted twice.
     transactions = iter([transaction() for _ in range(runs)])
 
@@ -133,6 +114,79 @@ def libpq_alone(owners: Iterator[Any], asking: Iterator[Any], runs: int) -> dict
         "the token, libpq alone": lambda: server.exec_prepared(*next(tokens)),
         "the transaction, libpq alone": insert,
     }
+
+
+def sqlite_alone(owners: Iterator[Any], asking: Iterator[Any], runs: int) -> dict[str, Part]:
+    """The same over SQLite: its driver without us and Django."""
+    from django.db import DEFAULT_DB_ALIAS, connections
+
+    from aliases import issuing
+    from aliases.destinations import values_of
+    from aliases.linking import _LINK
+
+    own = connections.create_connection(DEFAULT_DB_ALIAS)
+    own.ensure_connection()
+    cursor, convert = own.connection.cursor(), own.create_cursor().convert_query
+    # In place of a key that is not known before the alias is inserted.
+    unknown = -1
+
+    def transaction() -> list[tuple[str, list[Any]]]:
+        new = new_alias(next(owners))
+        values = values_of(new.owner, new.alias.address)
+        made = (
+            issuing._counting_creations([new]),
+            issuing._inserting([new.alias]),
+            _LINK.inserting([{"alias": unknown, **values}]),
+        )
+        return [(convert(each.sql), list(each.params)) for each in made]
+
+    kept = [token_statement(next(asking)) for _ in range(rig.USERS)]
+    tokens = cycle([(convert(sql), params) for sql, params in kept])
+    transactions = iter([transaction() for _ in range(runs)])
+
+    def insert() -> None:
+        count, alias, (link, values) = next(transactions)
+        cursor.execute("BEGIN IMMEDIATE")
+        cursor.execute(*count).fetchall()
+        ((_address, key, _is_heard),) = cursor.execute(*alias).fetchall()
+        values[values.index(unknown)] = key
+        cursor.execute(link, values).fetchall()
+        own.connection.commit()
+
+    return {
+        "the token, sqlite3 alone": lambda: cursor.execute(*next(tokens)).fetchall(),
+        "the transaction, sqlite3 alone": insert,
+    }
+
+
+def token_statement(credentials: Any) -> tuple[str, Any]:
+    """The statement that reads a token, with its parameters."""
+    from django.db import connection
+
+    from tokens.credentials import find_token
+
+    seen: list[Any] = []
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        seen.append((sql, params))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        find_token(credentials, with_domain=True)
+    sql, params = seen[0]
+    return sql, params
+
+
+def new_alias(owner: Any) -> Any:
+    """An alias of this owner, to be inserted."""
+    from aliases.choosing import choose
+    from aliases.issuing import NewAlias
+    from aliases.models import Alias
+
+    domain = choose(owner).domain
+    address = f"{secrets.token_hex(8)}@{domain.name}"
+    alias = Alias(address=address, domain=domain, owner=owner, note=NOTE, hostname="www.github.com")
+    return NewAlias(owner, alias, wanted=None, is_chosen=False, idle_days=None, unused_days=None)
 
 
 def measure(every: dict[str, Part], count: int, turns: int) -> dict[str, tuple[float, float]]:

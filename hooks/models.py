@@ -9,6 +9,7 @@ import secrets
 import uuid
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -348,6 +349,7 @@ def is_heard(owner: str) -> Exists:
     return Exists(Hook.objects.filter(Q(owner=None) | Q(owner=OuterRef(owner)), stopped_at=None).order_by())
 
 
+@cache
 def is_heard_sql(owner: str) -> str:
     """The same as SQL, for a RETURNING. `owner`: an SQL expression, its columns qualified."""
     quote = connection.ops.quote_name

@@ -44,7 +44,7 @@ def _by_secret_and_address(digest: Any, first: Any, second: Any) -> QuerySet[Tok
 
 _TOKEN = ("created", "last_used", "scopes", "by_password", "expires", "networks")
 _OWNER = ("email", "is_active", "is_superuser", "credentials_valid_from", "password_changed")
-_PREFERENCES = ("style", "idle_days", "unused_days")
+_PREFERENCES = ("style", "idle_days", "unused_days", "hides_replies")
 _NEEDED_TO_CREATE = (
     *_TOKEN,
     *(f"owner__{name}" for name in _OWNER),

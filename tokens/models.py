@@ -148,6 +148,11 @@ class Token(models.Model):
         """What its holder may do."""
         return Scope(self.scopes)
 
+    def has(self, needed: Scope) -> bool:
+        """Whether its holder may do all of this."""
+        # Of numbers: an operator of flags looks for the member that its result is.
+        return not needed.value & ~self.scopes
+
     @property
     def is_live(self) -> bool:
         """Whether it works now, from at least some network."""

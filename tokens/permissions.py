@@ -39,6 +39,6 @@ class HoldsScope(BasePermission):
         method = str(request.method).lower()
         # A method without a handler is a 405, whatever the token.
         has_handler = method in view.http_method_names and hasattr(view, method)
-        if has_handler and (missing := view.needed_scope(method) & ~token.rights):
-            raise ScopeMissing(missing)
+        if has_handler and not token.has(needed := view.needed_scope(method)):
+            raise ScopeMissing(needed & ~token.rights)
         return True

@@ -15,7 +15,8 @@ from django.db.models.query import ModelIterable, get_related_populators
 from django.db.models.sql.compiler import SQLCompiler
 from django.db.models.sql.subqueries import DeleteQuery, UpdateQuery
 
-from core.db.parameters import Column, Parameter, Values
+from core.db.instances import maker_of, populate_by
+from core.db.parameters import Column, Parameter, Values, row_of
 from core.db.rows import arrays_of, params_of_rows, rows_in_statement, values_of_rows
 from core.db.statements import Rows, execute, run
 from core.db.together import Statement
@@ -112,13 +113,16 @@ def _instances_from(compiler: Any) -> Callable[[Iterable[Sequence[Any]]], Iterat
     start, end = info["select_fields"][0], info["select_fields"][-1] + 1
     names = [column[0].target.attname for column in compiler.select[start:end]]
     populators = get_related_populators(info, compiler.select, DEFAULT_DB_ALIAS)  # type: ignore[call-arg]
+    populate = [populate_by(populator) for populator in populators]
+    make = maker_of(info["model"], names)
+    annotations = list(compiler.annotation_col_map.items())
 
     def instances(rows: Iterable[Sequence[Any]]) -> Iterator[models.Model]:
         for row in rows:
-            instance = info["model"].from_db(DEFAULT_DB_ALIAS, names, row[start:end])
-            for populator in populators:
-                populator.populate(row, instance)
-            for name, position in compiler.annotation_col_map.items():
+            instance = make(row[start:end])
+            for each in populate:
+                each(row, instance)
+            for name, position in annotations:
                 setattr(instance, name, row[position])
             yield instance
 
@@ -159,7 +163,7 @@ def inserting_unless_present(
     sql, columns = _insert_unless_present_statement(
         type(instances[0]), connection.vendor, rows_in_statement(len(instances), connection), unique, also
     )
-    rows = [[column.of(instance, connection) for column in columns] for instance in instances]
+    rows = [row_of(instance, columns, connection) for instance in instances]
 
     def note_keys(found: Rows) -> list[models.Model]:
         inserted = {tuple(values): (key, fulfils) for *values, key, fulfils in found}

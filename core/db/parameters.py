@@ -136,6 +136,7 @@ class Column:
         self.name = field.attname
         self.plain_type = plain_type(field)
         self.element_type = element_type(field)
+        self.sqlite_type = sqlite_type(field)
 
     def of(self, instance: models.Model, connection: BaseDatabaseWrapper) -> Any:
         """The instance's value as the database's driver takes it."""
@@ -154,6 +155,17 @@ class Column:
         return self.value(given, connection)
 
 
+def row_of(instance: models.Model, columns: Sequence[Column], connection: BaseDatabaseWrapper) -> list[Any]:
+    """The instance's values of these columns, as `core.db.rows` takes them."""
+    is_postgresql = connection.vendor == "postgresql"
+    row = []
+    for column in columns:
+        given = getattr(instance, column.name)
+        plain = column.element_type if is_postgresql else column.sqlite_type
+        row.append(given if given is None or given.__class__ is plain else column.value(given, connection))
+    return row
+
+
 _CONVERSIONS = ("to_python", "get_prep_value", "get_db_prep_value", "get_db_prep_save")
 _PLAIN: tuple[tuple[type[models.Field[Any, Any]], type], ...] = (
     (models.CharField, str),
@@ -162,12 +174,16 @@ _PLAIN: tuple[tuple[type[models.Field[Any, Any]], type], ...] = (
 )
 
 
-# The driver needs to be told how large the column's integers are. What an array has is text.
-_PLAIN_ELEMENTS: tuple[tuple[type[models.Field[Any, Any]], type], ...] = (
+# SQLite has integers of one size.
+_PLAIN_ON_SQLITE: tuple[tuple[type[models.Field[Any, Any]], type], ...] = (
     *_PLAIN,
     (models.IntegerField, int),
     (models.AutoField, int),
     (models.BigAutoField, int),
+)
+# PostgreSQL's driver needs to be told how large the column's integers are. What an array has is text.
+_PLAIN_ELEMENTS: tuple[tuple[type[models.Field[Any, Any]], type], ...] = (
+    *_PLAIN_ON_SQLITE,
     (models.DateTimeField, datetime),
 )
 
@@ -178,6 +194,11 @@ def plain_type(field: "models.Field[Any, Any]") -> type | None:
     Its methods would ask each value several times what it is.
     """
     return _plain_type(field, _PLAIN)
+
+
+def sqlite_type(field: "models.Field[Any, Any]") -> type | None:
+    """The same for SQLite's driver."""
+    return _plain_type(getattr(field, "target_field", field), _PLAIN_ON_SQLITE)
 
 
 def element_type(field: "models.Field[Any, Any]") -> type | None:

@@ -19,6 +19,9 @@ def run(connection: Any, sql: str, params: Sequence[Any]) -> Rows:
             watched.execute(sql, params)
             rows: Rows = watched.fetchall()
         return rows
+    if connection.vendor == "postgresql" and connection.stands_alone():
+        rows = connection.run_alone(sql, params)
+        return rows
     with connection.wrap_database_errors:
         cursor, own_sql = _kept_cursor(connection, sql)
         cursor.execute(own_sql, params)

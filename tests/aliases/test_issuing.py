@@ -2,6 +2,8 @@
 
 import pytest
 from allauth.account.models import EmailAddress
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from aliases import exceptions as refusals
@@ -10,6 +12,8 @@ from aliases.models import Alias, AliasPreferences
 from aliases.validation import DESTINATIONS_MAX, NOTE_MAX_CHARACTERS
 from core.ratelimit import Counter
 from domains.models import Audience, Domain
+from tokens.credentials import Credentials, find_token
+from tokens.models import Token
 
 
 def sent_to(alias: Alias) -> list[str]:
@@ -247,3 +251,19 @@ def test_control_characters_never_reach_the_name_in_a_header(alice: User) -> Non
 def test_a_name_is_at_most_128_characters(alice: User) -> None:
     with pytest.raises(refusals.InvalidValue):
         issue(owner=alice, name="x" * 129)
+
+
+def test_preferences_that_were_read_with_the_token_are_not_read_again(
+    alice: User, example_com: Domain
+) -> None:
+    AliasPreferences.objects.create(user=alice, hides_replies=True, style="uuid", idle_days=30)
+    _token, secret = Token.objects.issue(owner=alice, name="app")
+    token = find_token(Credentials(alice.email, secret), with_domain=True)
+    assert token
+
+    with CaptureQueriesContext(connection) as seen:
+        alias = issue(owner=token.owner, made_by_app=True)
+
+    assert alias.hides_replies
+    assert alias.expiry.idle_days == 30
+    assert not [query for query in seen.captured_queries if "aliaspreferences" in query["sql"]]

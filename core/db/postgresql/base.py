@@ -8,7 +8,17 @@ from typing import Any
 import psycopg
 from django.db.backends.postgresql import base
 
-from core.db.postgresql.exchange import Found, Statement, exchange, takes_several
+from core.db.postgresql.exchange import (
+    Found,
+    Rows,
+    Statement,
+    can_commit,
+    commit,
+    exchange,
+    run_alone,
+    stands_alone,
+    takes_several,
+)
 
 
 def has_ended(connection: psycopg.Connection[Any]) -> bool:
@@ -57,6 +67,24 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _set_autocommit(self, autocommit: bool) -> None:
         if self.connection.autocommit != autocommit:
             super()._set_autocommit(autocommit)  # type: ignore[misc]
+
+    def _commit(self) -> None:
+        connection = self.connection
+        if self.queries_logged or connection is None or not can_commit(connection):
+            super()._commit()  # type: ignore[misc]
+            return
+        with self.wrap_database_errors:
+            commit(connection)
+
+    def stands_alone(self) -> bool:
+        """Whether a statement is a transaction by itself, and may be run by `run_alone`."""
+        self.ensure_connection()
+        return not self.in_atomic_block and stands_alone(self.connection)
+
+    def run_alone(self, sql: str, params: Sequence[Any]) -> Rows:
+        """The rows of a statement that `stands_alone`."""
+        with self.wrap_database_errors:
+            return run_alone(self.connection, sql, params)
 
     def takes_several(self) -> bool:
         """Whether the transaction has not begun on the server, and can begin with an `exchange`."""

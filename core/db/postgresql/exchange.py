@@ -1,6 +1,8 @@
-"""Several statements in one message to PostgreSQL, answered in one.
+"""Prepared statements by what psycopg offers of libpq: several in one message that is answered in one, and
+one alone.
 
-psycopg's own pipeline sends each of them by itself, and looks for answers each time.
+psycopg's own pipeline sends each of them by itself, and looks for answers each time. Its cursors take as long
+for a statement as the server does.
 """
 
 import select
@@ -38,15 +40,106 @@ def takes_several(connection: "psycopg.Connection[Any]") -> bool:
 
 
 class _Prepared:
-    """The names under which a connection's server keeps statements."""
+    """The names under which a connection's server keeps statements: each with the types of its parameters,
+    or without types, if the statement itself says of what type each of them is."""
 
-    def __init__(self) -> None:
-        self.names: dict[str, bytes] = {}
+    def __init__(self, connection: "psycopg.Connection[Any]") -> None:
+        self.names: dict[tuple[str, tuple[int, ...]], bytes] = {}
+        # It knows by now how this connection writes and reads values.
+        self.transformer = Transformer(connection)
         # No name comes twice: some may be kept that nobody knows of any more.
         self._numbers = count()
 
     def new_name(self) -> bytes:
         return b"anonmail_%d" % next(self._numbers)
+
+
+def _prepared(connection: "psycopg.Connection[Any]") -> _Prepared:
+    own = vars(connection)
+    prepared: _Prepared | None = own.get("_anonmail_prepared")
+    if prepared is None:
+        prepared = own["_anonmail_prepared"] = _Prepared(connection)
+    return prepared
+
+
+def stands_alone(connection: "psycopg.Connection[Any]") -> bool:
+    """Whether a statement is a transaction by itself, and what is prepared stays for the next one."""
+    server = connection.pgconn
+    return (
+        connection.autocommit
+        and connection.prepare_threshold is not None
+        and server.transaction_status == pq.TransactionStatus.IDLE
+        and server.pipeline_status == pq.PipelineStatus.OFF
+    )
+
+
+def can_commit(connection: "psycopg.Connection[Any]") -> bool:
+    """Whether there is a transaction to commit with `commit`."""
+    server = connection.pgconn
+    return (
+        server.transaction_status == pq.TransactionStatus.INTRANS
+        and server.pipeline_status == pq.PipelineStatus.OFF
+    )
+
+
+def run_alone(connection: "psycopg.Connection[Any]", sql: str, params: Sequence[Any]) -> Rows:
+    """The rows of a statement that `stands_alone`. Raises psycopg's errors, as a cursor does."""
+    prepared = _prepared(connection)
+    with connection.lock:
+        result = _run_alone(connection.pgconn, prepared, sql, params)
+        if result.status not in _SUCCEEDED and isinstance(error_from_result(result), _PREPARED_IN_VAIN):
+            # Nothing was run.
+            prepared.names.clear()
+            result = _run_alone(connection.pgconn, prepared, sql, params)
+        if result.status in _SUCCEEDED:
+            transformer = prepared.transformer
+            transformer.set_pgresult(result)
+            return transformer.load_rows(0, result.ntuples, tuple)
+    raise error_from_result(result)
+
+
+def _run_alone(
+    server: "pq.abc.PGconn", prepared: _Prepared, sql: str, params: Sequence[Any]
+) -> "pq.abc.PGresult":
+    transformer = prepared.transformer
+    # psycopg's own type of it knows no NULL.
+    values: Any = transformer.dump_sequence(params, [PyFormat.AUTO] * len(params))
+    types = transformer.types or ()
+    name = prepared.names.get((sql, types))
+    try:
+        if name is None:
+            name = prepared.new_name()
+            result = server.prepare(name, _numbered(sql, len(params)), types)
+            if result.status in _SUCCEEDED:
+                prepared.names[sql, types] = name
+                result = server.exec_prepared(name, values, transformer.formats)
+        else:
+            result = server.exec_prepared(name, values, transformer.formats)
+    except MemoryError:
+        # There is no result at all if libpq could not send.
+        _check_connected(server)
+        raise
+    _check_connected(server)
+    return result
+
+
+def commit(connection: "psycopg.Connection[Any]") -> None:
+    """Commit the transaction. Raises psycopg's errors."""
+    server = connection.pgconn
+    with connection.lock:
+        try:
+            result = server.exec_(b"COMMIT")
+        except MemoryError:
+            _check_connected(server)
+            raise
+        _check_connected(server)
+    if result.status not in _SUCCEEDED:
+        raise error_from_result(result)
+
+
+def _check_connected(server: "pq.abc.PGconn") -> None:
+    if server.status != pq.ConnStatus.OK:
+        raise psycopg.OperationalError(f"the connection to the server is lost: {server.get_error_message()}")
 
 
 def exchange(connection: "psycopg.Connection[Any]", statements: Sequence[Statement]) -> Found:
@@ -55,8 +148,7 @@ def exchange(connection: "psycopg.Connection[Any]", statements: Sequence[Stateme
 
     Raises psycopg's error if the connection is lost.
     """
-    own = vars(connection)
-    prepared = own.get("_anonmail_prepared") or own.setdefault("_anonmail_prepared", _Prepared())
+    prepared = _prepared(connection)
     found = _exchange(connection, statements, prepared)
     if isinstance(found[1], _PREPARED_IN_VAIN):
         connection.rollback()
@@ -68,7 +160,7 @@ def exchange(connection: "psycopg.Connection[Any]", statements: Sequence[Stateme
 def _exchange(
     connection: "psycopg.Connection[Any]", statements: Sequence[Statement], prepared: _Prepared
 ) -> Found:
-    transformer = Transformer(connection)
+    transformer = prepared.transformer
     # As text: the statement says of what type each of them is.
     values = [transformer.dump_sequence(params, [PyFormat.TEXT] * len(params)) for _sql, params in statements]
     sent = [(sql, own) for (sql, _params), own in zip(statements, values, strict=True)]
@@ -91,7 +183,7 @@ def _exchange(
             transformer.set_pgresult(result)
             rows.append(transformer.load_rows(0, result.ntuples, tuple))
         elif prepares:
-            prepared.names[prepares] = new[prepares]
+            prepared.names[prepares, ()] = new[prepares]
     return rows, None
 
 
@@ -109,7 +201,7 @@ def _send(
     answers: list[str | None] = [""]
     server.send_query_params(b"BEGIN", None)
     for sql, values in statements:
-        name = prepared.names.get(sql) or new.get(sql)
+        name = prepared.names.get((sql, ())) or new.get(sql)
         if name is None:
             name = new[sql] = prepared.new_name()
             server.send_prepare(name, _numbered(sql, len(values)))
@@ -138,8 +230,7 @@ def _results(server: "pq.abc.PGconn") -> Iterator["pq.abc.PGresult"]:
         result = server.get_result()
         if result is None:
             # As after each answer; but nothing more comes from a server that has gone.
-            if server.status != pq.ConnStatus.OK:
-                raise psycopg.OperationalError("the connection to the server is lost")
+            _check_connected(server)
             continue
         if result.status == _SYNC:
             return
