@@ -351,6 +351,8 @@ MAIL_MESSAGES_AT_ONCE = number("MAIL_MESSAGES_AT_ONCE", 20)
 # Octets of all messages that one listener of a process receives at the same time; others must wait.
 MAIL_MEMORY = number("MAIL_MEMORY", 256 * 1024 * 1024)
 MAIL_PROCESSES = number("MAIL_PROCESSES", 1)
+# Whether a process of its own answers at the policy service and the socket map. Default: if a Postfix asks.
+MAIL_QUESTIONS_APART = env.bool("MAIL_QUESTIONS_APART", default=bool(MAIL_POSTFIX_DIRECTORY))
 # Networks (CIDR; `unix` for UNIX sockets) of your own mail servers in front, which bring everyone's mail.
 # The limits for a client (an IPv4 address or an IPv6 /64) do not apply to them.
 MAIL_TRUSTED_CLIENTS = env.list("MAIL_TRUSTED_CLIENTS", default=["127.0.0.0/8", "::1/128", "unix"])
@@ -362,7 +364,8 @@ MAIL_CONNECTIONS_PER_CLIENT = number("MAIL_CONNECTIONS_PER_CLIENT", 20)
 MAIL_LEAST_RATE = number("MAIL_LEAST_RATE", 1000)
 MAIL_PATIENCE = number("MAIL_PATIENCE", 60)
 # Unknown recipients that a client can name within ten minutes before it must wait, and within a day before
-# only five in ten minutes are allowed. The SMTP listener and the policy service count together. 0: no limit.
+# only five in ten minutes are allowed. The SMTP listener and the policy service count together, unless
+# MAIL_QUESTIONS_APART. 0: no limit.
 MAIL_UNKNOWN_PER_CLIENT = number("MAIL_UNKNOWN_PER_CLIENT", 50)
 MAIL_UNKNOWN_PER_DAY = number("MAIL_UNKNOWN_PER_DAY", 500)
 MAIL_TLS_CERTIFICATE = env.str("MAIL_TLS_CERTIFICATE", default="")

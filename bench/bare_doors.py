@@ -12,8 +12,6 @@ import signal
 import socket
 from collections.abc import Mapping, Sequence
 
-from django.conf import settings
-
 from bench import rig
 from core.addresses import Address
 from core.listening import listening_socket
@@ -23,8 +21,9 @@ from mail.delivery.lookups import Lookups
 from mail.delivery.message import written
 from mail.delivery.next_hop import Accepted, configured_next_hop
 from mail.delivery.resolve import Kind, Resolution
+from mail.server.doors import Doors
 from mail.server.listening import endpoints
-from mail.server.processes import Doors, keep_for_good, keep_memory_small
+from mail.server.processes import keep_for_good, keep_memory_small, shares_of
 
 DOMAIN = "d0.example.com"
 SENDER = f"b.{'a' * 52}@{DOMAIN}"
@@ -92,11 +91,12 @@ def serve() -> None:
     with contextlib.ExitStack() as stack:
         places = endpoints().items()
         listeners = {name: stack.enter_context(listening_socket(place)) for name, place in places}
+        share, *shares = shares_of(listeners)
         others: list[int] = []
-        for _ in range(settings.MAIL_PROCESSES - 1):
+        for each in shares:
             if process := os.fork():
                 others.append(process)
             else:
-                others = []
+                share, others = each, []
                 break
-        asyncio.run(_serve(listeners, others))
+        asyncio.run(_serve(share, others))

@@ -26,16 +26,21 @@ from core.listening import connect, endpoint
 # The load beside which latencies are measured, as a part of what the design carries, and for how long.
 PART, SECONDS = 0.8, 10
 PAUSE = 0.05  # seconds between two questions beside the load
-UNIT = rig.ROOT / "deploy/systemd/anonmail-mail.service"
+# What gives them their weights on a machine with systemd.
+UNITS = {
+    "mail": rig.ROOT / "deploy/systemd/anonmail-mail.service",
+    "postgresql": rig.ROOT / "deploy/systemd/system-postgresql.slice.d/anonmail.conf",
+}
 # Whose answers are timed, in the order of the table's columns.
 WHOSE = {"rcpt_ms": "RCPT", "policy_ms": "policy", "at_once_ms": "at once"}
 # Without weights, and with them.
 WAYS = {"waits": "", "waits_weighed": ", weighed"}
 
 
-def weight_of_unit() -> int:
-    """The CPUWeight of the mail server's unit."""
-    lines = UNIT.read_text().splitlines()
+def weight_of(name: str) -> int:
+    """The CPUWeight that our units give to the mail server or PostgreSQL; the usual one for what they do not
+    mention."""
+    lines = UNITS[name].read_text().splitlines() if name in UNITS else []
     found = [line.partition("=")[2] for line in lines if line.startswith("CPUWeight=")]
     return int(found[0]) if found else USUAL
 
@@ -97,9 +102,9 @@ def waits(design: Design, rate: float, directory: Path) -> dict[str, Any]:
     with answering_at_once(directory) as (place, process):
         found: dict[str, Any] = {"waits": _beside_load(design, rate * PART, place)}
         if can_weigh() and "python" in design.roots:
-            ours = weight_of_unit(), (design.roots["python"], process)
+            ours = weight_of("mail"), (design.roots["python"], process)
             others = {
-                name: (USUAL, (design.roots[name],))
+                name: (weight_of(name), (design.roots[name],))
                 for name in ("postfix", "postgresql")
                 if name in design.roots
             }

@@ -116,7 +116,7 @@ async def served(door: str, sessions: int, sink_port: int, *, is_bare: bool) -> 
     from bench.bare_doors import without_rules
     from core.listening import endpoint, listening_socket
     from mail.delivery.next_hop import SmtpHop
-    from mail.server.processes import Doors
+    from mail.server.doors import Doors
 
     place = f"unix:{settings.VAR_DIR}/{door}"
     doors = Doors({door: listening_socket(endpoint(place))}, SmtpHop("127.0.0.1", sink_port))

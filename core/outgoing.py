@@ -18,8 +18,6 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 from urllib.parse import urlsplit
 
-import dns.exception
-import dns.resolver
 from django.conf import settings
 
 from core.addresses import AddressError, domain_to_ascii
@@ -173,6 +171,9 @@ def may_be_asked(address: Address, *, allows_private: bool = False) -> bool:
 
 def resolve(host: str, seconds: float) -> list[Address]:
     """The host's addresses, as the DNS has them now. Raises Unreachable."""
+    import dns.exception
+    import dns.resolver
+
     servers = settings.DNS_RESOLVERS
     try:
         resolver = configure(dns.resolver.Resolver(configure=not servers), servers)

@@ -1,17 +1,21 @@
-"""Resolvers of the DNS: the site's own choice of servers, and bounded waits."""
+"""Resolvers of the DNS: the site's own choice of servers, and bounded waits.
+
+Whoever asks loads dnspython for the first question: most processes never ask one.
+"""
 
 from ipaddress import ip_address
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import dns.nameserver
-import dns.resolver
+if TYPE_CHECKING:
+    import dns.nameserver
+    import dns.resolver
 
 # Seconds for one server's answer, and for all questions of a check together: a page waits for them.
 SERVER_TIMEOUT = 1.0
 DEADLINE = 2.5
 # Octets that a server may send in one UDP datagram (dnsflagday.net/2020).
 _PAYLOAD = 1232
-_Resolver = TypeVar("_Resolver", bound=dns.resolver.BaseResolver)
+_Resolver = TypeVar("_Resolver", bound="dns.resolver.BaseResolver")
 
 
 def configure(resolver: _Resolver, servers: list[str]) -> _Resolver:
@@ -26,7 +30,9 @@ def configure(resolver: _Resolver, servers: list[str]) -> _Resolver:
     return resolver
 
 
-def _server(text: str) -> dns.nameserver.Nameserver:
+def _server(text: str) -> "dns.nameserver.Nameserver":
+    import dns.nameserver
+
     address, port = text, "53"
     if text.startswith("[") or text.count(":") == 1:
         address, _colon, port = text.rpartition(":")

@@ -3,15 +3,15 @@
 import asyncio
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dns.asyncresolver
-import dns.exception
-import dns.name
-import dns.resolver
 from django.conf import settings
 
 from core.resolving import DEADLINE, configure
+
+if TYPE_CHECKING:
+    import dns.asyncresolver
+    import dns.name
 
 # Octets of a TXT record that are looked at.
 TEXT_MAX = 4096
@@ -32,7 +32,7 @@ class Lookups:
         self._ends = asyncio.get_running_loop().time() + DEADLINE
 
     @cached_property
-    def _resolver(self) -> dns.asyncresolver.Resolver:
+    def _resolver(self) -> "dns.asyncresolver.Resolver":
         return resolver_from(settings.DNS_RESOLVERS)
 
     async def texts(self, name: str) -> list[str]:
@@ -69,6 +69,10 @@ class Lookups:
         return rows
 
     async def _resolve(self, name: str, kind: str) -> list[Any] | None:
+        import dns.exception
+        import dns.name
+        import dns.resolver
+
         try:
             asked = dns.name.from_text(f"{name}.")
         except (dns.exception.DNSException, UnicodeError):
@@ -83,15 +87,17 @@ class Lookups:
         return list(answer.rrset or [])
 
 
-def resolver_from(servers: list[str]) -> dns.asyncresolver.Resolver:
+def resolver_from(servers: list[str]) -> "dns.asyncresolver.Resolver":
     """A resolver that asks these servers (`address` or `address:port`), or, if none, the system's.
 
     Raises ValueError if one of them is not valid, and dnspython's NoResolverConfiguration.
     """
+    import dns.asyncresolver
+
     return configure(dns.asyncresolver.Resolver(configure=not servers), servers)
 
 
-def _host(name: dns.name.Name) -> str:
+def _host(name: "dns.name.Name") -> str:
     return name.to_text(omit_final_dot=True).lower() if len(name) > 1 else ""
 
 

@@ -32,9 +32,10 @@ def analyze(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_systemd_understands_every_line(tmp_path: Path) -> None:
     """With a program in the place of ours, which is not installed here."""
-    for unit in UNITS.iterdir():
-        text = unit.read_text().replace("/srv/anonmail/.venv/bin/python", "/bin/true")
-        (tmp_path / unit.name).write_text(text)
+    for unit in UNITS.glob("*.s*"):
+        if unit.is_file():
+            text = unit.read_text().replace("/srv/anonmail/.venv/bin/python", "/bin/true")
+            (tmp_path / unit.name).write_text(text)
 
     found = analyze("verify", *map(str, sorted(tmp_path.iterdir())))
 
@@ -70,3 +71,20 @@ def test_the_mail_server_may_run_postmap() -> None:
 
     assert found
     assert set(found[1].split()) == {"AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"}
+
+
+def test_postgresql_answers_before_postfixs_own_work(tmp_path: Path) -> None:
+    """Debian's clusters are instances of a template, which systemd puts into a slice of their own: the weight
+    of one of them would count there alone."""
+    dropped = UNITS / "system-postgresql.slice.d"
+    shutil.copytree(dropped, tmp_path / dropped.name)
+    slice_of_theirs = tmp_path / "system-postgresql.slice"
+    slice_of_theirs.write_text("[Slice]\n")
+
+    found = analyze("verify", str(slice_of_theirs))
+
+    assert (found.returncode, found.stderr) == (0, "")
+    mail = (UNITS / "anonmail-mail.service").read_text()
+    weight = "CPUWeight=1000\n"
+    assert weight in mail
+    assert weight in (dropped / "anonmail.conf").read_text()

@@ -231,7 +231,7 @@ def test_another_process_locks_sqlite(
 
 
 def test_one_of_two_processes_is_killed_repeatedly(start: Start, senders: Send) -> None:
-    with start(MAIL_PROCESSES="2") as rig:
+    with start(MAIL_PROCESSES="2", MAIL_QUESTIONS_APART="no") as rig:
         wait_until(lambda: len(rig.mail.children()) == 2, 10, "two processes")
         sending = senders(rig)
         kills = 0
@@ -252,6 +252,30 @@ def test_one_of_two_processes_is_killed_repeatedly(start: Start, senders: Send) 
         found = settle(rig, sending)
         fault, most = f"one of two killed {kills} times", MAIL_MESSAGES_AT_ONCE * kills
         check(fault, rig, sending, found, replaced, doubles=most, recounted=most)
+
+
+@IN_ONE_DESIGN
+def test_the_process_that_answers_questions_is_killed_repeatedly(start: Start, senders: Send) -> None:
+    with start() as rig:
+        wait_until(lambda: len(rig.mail.children()) == 2, 10, "two processes")
+        sending = senders(rig)
+        kills = 0
+
+        while kills < KILLS and len(sending.letters) - len(sending.accepted) > 2 * BETWEEN_KILLS:
+            more_arrives(rig, BETWEEN_KILLS)
+            messages, questions = rig.mail.children()
+            os.kill(questions, signal.SIGKILL)
+            kills += 1
+            replaced = wait_until(
+                lambda questions=questions: questions not in (now := rig.mail.children()) and len(now) == 2,
+                10 + PAUSE_MAX,
+                "another process",
+            )
+            assert messages in rig.mail.children()
+
+        assert kills >= min(KILLS, 3)
+        found = settle(rig, sending)
+        check(f"questions' process killed {kills} times", rig, sending, found, replaced)
 
 
 def test_the_far_end_is_down_and_up(start: Start, senders: Send) -> None:

@@ -369,6 +369,7 @@ def running(
         settings = {key: str(value) for key, value in ports.settings().items()} | more
         # Other tests' domains stay in the table of this Postfix.
         settings["MAIL_POSTFIX_DIRECTORY"] = ""
+        settings.setdefault("MAIL_QUESTIONS_APART", "yes")
         mail = MailServer(environment(database.url, directory, **settings), directory / "log")
         far = FarEnd(Sink(), ports.sink)
         try:

@@ -16,7 +16,7 @@ from mail.delivery.message import Octets
 from mail.delivery.next_hop import Accepted, NextHop, Outcome
 from mail.delivery.record import Ledger
 from mail.delivery.resolve import Resolution, our_domains
-from mail.server.processes import Doors
+from mail.server.doors import Doors
 
 
 @dataclass

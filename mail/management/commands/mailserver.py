@@ -1,14 +1,13 @@
 import contextlib
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from core.listening import given_sockets
 from core.supervised import end_with_supervisor
 from mail.delivery.next_hop import configured_next_hop
 from mail.server.listening import open_doors
-from mail.server.processes import Processes, serve
+from mail.server.processes import Processes, serve, shares_of
 from mail.server.tls import configured_certificate
 
 
@@ -33,7 +32,8 @@ class Command(BaseCommand):
                 raise CommandError(f"The mail server cannot start: {error}") from error
             if not listeners:
                 raise CommandError("The mail server listens nowhere: set MAIL_LISTEN or another address.")
-            if settings.MAIL_PROCESSES > 1:
-                Processes(listeners, settings.MAIL_PROCESSES).run()
+            shares = shares_of(listeners)
+            if len(shares) > 1:
+                Processes(shares).run()
             else:
                 serve(listeners)

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import dns.resolver
 import pytest
 from pytest_django import Settings
 
@@ -305,7 +306,7 @@ def test_a_system_without_dns_servers_is_one_that_does_not_answer(
     monkeypatch.setattr("dns.resolver.BaseResolver.read_resolv_conf", lambda self, name: fail(name))
 
     def fail(name: str) -> None:
-        raise lookup.dns.resolver.NoResolverConfiguration(name)
+        raise dns.resolver.NoResolverConfiguration(name)
 
     assert outcome(example_com, MX) == ("unanswered", "")
 

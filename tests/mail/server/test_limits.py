@@ -23,6 +23,7 @@ from mail.delivery.next_hop import Outcome
 from mail.delivery.resolve import resolve
 from mail.delivery.verdict import UNKNOWN, verdict
 from mail.models import Activity
+from mail.server.doors import Doors
 from mail.server.limits import (
     Connections,
     ForwardingTurns,
@@ -30,7 +31,6 @@ from mail.server.limits import (
     UnknownRecipientLimit,
     limited_client,
 )
-from mail.server.processes import Doors
 from mail.server.recipients import decide
 from tests.rig.mail_doors import Hop, running_doors
 

@@ -5,25 +5,31 @@ import os
 import signal
 import smtplib
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pytest_django import Settings
 
-from mail.server.processes import Processes
+from mail.server.doors import Doors
+from mail.server.processes import Processes, shares_of
+from tests.rig.mail_doors import Hop
 from tests.rig.mail_process import DOORS, ROOT, Server, is_soon, manage
 
 MESSAGE = b"From: Bob <bob@sender.test>\r\nSubject: Hi\r\n\r\nHello\r\n"
 
 
+@pytest.mark.parametrize("apart", ["no", "yes"])
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_all_doors_answer_and_sigterm_ends_them(
-    server: Server, filled: tuple[Path, str], processes: str
+    server: Server, filled: tuple[Path, str], processes: str, apart: str
 ) -> None:
     alias = filled[1].encode()
     for name in DOORS:
@@ -31,7 +37,7 @@ def test_all_doors_answer_and_sigterm_ends_them(
         with socket.socket(socket.AF_UNIX) as stale:
             stale.bind(str(server.directory / name))
 
-    process = server.start(MAIL_PROCESSES=processes)
+    process = server.start(MAIL_PROCESSES=processes, MAIL_QUESTIONS_APART=apart)
 
     for name in DOORS:
         assert stat.S_IMODE((server.directory / name).stat().st_mode) == 0o660
@@ -53,6 +59,108 @@ def test_all_doors_answer_and_sigterm_ends_them(
     assert process.wait(8) == 0
     assert is_soon(lambda: not server.children(), 3)
     assert "Traceback" not in server.log()
+
+
+@pytest.mark.parametrize(
+    ("doors", "apart", "processes", "shares"),
+    [
+        ("lmtp policy socketmap", True, 1, ["lmtp", "policy socketmap"]),
+        ("smtp lmtp policy", True, 2, ["smtp lmtp", "smtp lmtp", "policy"]),
+        ("lmtp policy socketmap", False, 2, ["lmtp policy socketmap"] * 2),
+        # Nobody else is there to be apart from.
+        ("policy socketmap", True, 2, ["policy socketmap"] * 2),
+        ("smtp milter", True, 1, ["smtp milter"]),
+    ],
+)
+def test_postfixs_questions_have_a_process_of_their_own_if_that_is_wanted(
+    settings: Settings, doors: str, apart: bool, processes: int, shares: list[str]
+) -> None:
+    settings.MAIL_QUESTIONS_APART, settings.MAIL_PROCESSES = apart, processes
+    listeners: dict[str, Any] = dict.fromkeys(doors.split())
+
+    assert [" ".join(share) for share in shares_of(listeners)] == shares
+
+
+def test_who_is_apart_answers_for_all_others(settings: Settings) -> None:
+    settings.MAIL_PROCESSES, settings.MAIL_CONNECTIONS = 4, 50
+    settings.MAIL_UNKNOWN_PER_CLIENT, settings.MAIL_UNKNOWN_PER_DAY = 50, 500
+
+    doors, apart = Doors({}, Hop()), Doors({}, Hop(), is_apart=True)
+
+    for each in (doors, apart):
+        each.lookups.close()
+        each.ledger.close()
+    limits = [(each.unknown_limit.limit, each.unknown_limit.limit_per_day) for each in (doors, apart)]
+    assert limits == [(13, 125), (50, 500)]
+    assert [each.connections_max for each in (doors, apart)] == [50, 200]
+
+
+def ask_about(alias: str) -> bytes:
+    return b"request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient=%b\n\n" % alias.encode()
+
+
+def test_questions_are_answered_while_messages_hang(server: Server, filled: tuple[Path, str]) -> None:
+    server.start(MAIL_QUESTIONS_APART="yes")
+    assert is_soon(lambda: len(server.children()) == 2)
+    # The first that was forked.
+    messages = min(server.children())
+
+    os.kill(messages, signal.SIGSTOP)
+    try:
+        answers = [server.ask("policy", ask_about(name)) for name in (filled[1], "nobody@example.com")]
+        with server.connect("lmtp") as waiting:
+            waiting.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                waiting.recv(100)
+    finally:
+        os.kill(messages, signal.SIGCONT)
+
+    assert answers == [b"action=DUNNO\n\n", b"action=550 5.1.1 User unknown\n\n"]
+    assert server.ask("lmtp").startswith(b"220 ")
+
+
+def test_who_answers_questions_is_replaced_and_messages_go_on(
+    server: Server, filled: tuple[Path, str]
+) -> None:
+    server.start(MAIL_QUESTIONS_APART="yes")
+    assert is_soon(lambda: len(server.children()) == 2)
+    messages, questions = sorted(server.children())
+    with smtplib.SMTP("127.0.0.1", server.port, timeout=20) as client:
+        client.ehlo()
+
+        os.kill(questions, signal.SIGKILL)
+
+        # The same connection: whoever takes messages has noticed nothing.
+        client.sendmail("bob@sender.test", [filled[1]], MESSAGE)
+    assert is_soon(lambda: len(server.children() - {questions}) == 2)
+    assert messages in server.children()
+    assert server.ask("policy", ask_about(filled[1])) == b"action=DUNNO\n\n"
+    assert len(server.arrived()) == 1
+
+
+def test_who_answers_questions_counts_them_and_shows_no_sign_of_life(
+    server: Server, filled: tuple[Path, str]
+) -> None:
+    """The signs of life are of those who take messages."""
+    process = server.start(MAIL_QUESTIONS_APART="yes", METRICS_TOKEN="m" * 40)
+    assert is_soon(lambda: len(server.children()) == 2)
+    messages = min(server.children())
+    assert server.ask("policy", ask_about(filled[1])) == b"action=DUNNO\n\n"
+
+    with closing(sqlite3.connect(server.directory / "anonmail.sqlite3", timeout=20)) as database:
+
+        def signs() -> list[str]:
+            return [name for (name,) in database.execute("SELECT name FROM core_heartbeat")]
+
+        assert is_soon(lambda: signs() == [f"{socket.gethostname()}:{messages}"])
+        # Longer than it takes to show the first one.
+        time.sleep(2)
+        assert len(signs()) == 1
+        process.terminate()
+        assert process.wait(8) == 0
+        assert signs() == []
+        kinds = database.execute("SELECT labels FROM core_tally WHERE name LIKE '%recipient_seconds%'")
+        assert ("forward",) in kinds.fetchall()
 
 
 def test_a_start_that_cannot_be_is_one_sentence(server: Server) -> None:
@@ -280,7 +388,8 @@ def test_many_messages_at_the_limit_leave_no_memory_behind(server: Server, fille
 
 
 def test_nothing_stays_in_memory_that_a_mail_server_does_not_use(server: Server) -> None:
-    """Pages, the API, the readers of imports, an HTTP client, and the driver of another database."""
+    """Pages, the API, the readers of imports, an HTTP client, questions to the DNS, and the driver of another
+    database."""
     code = (
         "import django; django.setup(); import mail.management.commands.mailserver, sys; print(*sys.modules)"
     )
@@ -293,6 +402,7 @@ def test_nothing_stays_in_memory_that_a_mail_server_does_not_use(server: Server)
     loaded = set(printed.stdout.split())
     assert "mail.server.processes" in loaded
     unused = {"anonmail_site.urls", "rest_framework.views", "transfer.formats", "requests", "psycopg"}
+    unused |= {"dns", "dns.resolver"}
     assert loaded.isdisjoint(unused)
 
 
@@ -302,12 +412,12 @@ import os, signal, sys, threading
 import django
 django.setup()
 from mail.server import processes
-def serve(listeners, parent=None):
+def serve(listeners, parent=None, is_apart=False):
     print("began", flush=True)
     raise RuntimeError
 processes.serve = serve
 threading.Timer(float(sys.argv[1]), os.kill, (os.getpid(), signal.SIGTERM)).start()
-processes.Processes({}, 2).run()
+processes.Processes([{}, {}]).run()
 print("stopped", flush=True)
 """
 
@@ -319,10 +429,10 @@ def test_processes_that_end_at_once_are_replaced_more_and_more_rarely(tmp_path: 
         [sys.executable, "-c", _ENDING, "6"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60
     )
 
-    # Two at first; one more after 0.2 seconds, then 0.4, 0.8, … for each that has ended.
-    assert 3 <= done.stdout.count("began") <= 8, done.stdout
+    # Of each, one at first; one more after 0.2 seconds, then 0.4, 0.8, …
+    assert 4 <= done.stdout.count("began") <= 12, done.stdout
     assert done.stdout.endswith("stopped\n")
-    assert done.stderr.count("another takes its place") <= 8
+    assert done.stderr.count("another takes its place") <= 12
 
 
 def test_where_there_is_no_room_for_a_process_the_others_go_on(
@@ -332,11 +442,12 @@ def test_where_there_is_no_room_for_a_process_the_others_go_on(
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     monkeypatch.setattr(os, "fork", fork)
-    processes = Processes({}, 2)
+    processes = Processes([{}, {}])
+    first, second = processes.places
 
-    processes._start()
-    processes._start()
+    processes._start(first)
+    processes._start(second)
 
-    assert processes.running == {}
-    assert processes.due > time.monotonic()
+    assert processes.running == []
+    assert min(first.due, second.due) > time.monotonic()
     assert caplog.messages == ["a mail process cannot be started: Resource temporarily unavailable"]
