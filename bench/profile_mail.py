@@ -24,6 +24,7 @@ from typing import Any
 
 from bench import rig
 from bench.mail_load import DOORS
+from tests.rig.ports import free_port
 
 FAR = "far.test"
 NUMBERED = 1000
@@ -84,7 +85,7 @@ class CallCounter:
 @contextmanager
 def sink() -> Iterator[int]:
     """The port of an SMTP server that throws everything away."""
-    port = rig.free_port()
+    port = free_port()
     command = ["smtp-sink", "-u", "postfix", f"127.0.0.1:{port}", "512"]
     server = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
     try:

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import psycopg
 
+from tests.rig.ports import free_port
 from tests.rig.postgresql import Missing, cluster
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -118,12 +119,6 @@ def gunicorn(application: str, env: dict[str, str], *, root: Path = ROOT) -> Ite
         yield port
     finally:
         stop(server)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(port: int, server: subprocess.Popen[Any]) -> None:

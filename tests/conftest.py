@@ -16,6 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.test import Client
 from django.utils import translation
+from hypothesis import HealthCheck, settings
 from rest_framework.test import APIClient
 
 from accounts.models import User
@@ -29,6 +30,11 @@ from tokens.scopes import EVERYTHING
 
 TESTS = Path(__file__).parent
 CI = os.environ.get("CI") == "true"
+# How long an example takes says how busy the machine is. In CI the examples are the same each time.
+settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None, derandomize=CI
+)
+settings.load_profile("tests")
 
 
 def missing(what: str) -> None:

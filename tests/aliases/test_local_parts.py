@@ -14,7 +14,7 @@ from aliases.naming import site_label
 from aliases.websites import bare_host, note_without_url, parse_site
 from core.addresses import AddressError
 
-quick = settings(max_examples=80, deadline=None)
+quick = settings(max_examples=80)
 
 # What a client calls a web site, the host that is stored, and what an alias's name begins with.
 SITES = [

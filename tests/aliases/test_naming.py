@@ -16,7 +16,7 @@ from aliases.local_parts import check_local_part, is_reserved
 from aliases.unwanted_words import UNWANTED
 from aliases.websites import Site, bare_host, parse_site
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 sites = st.one_of(
     st.text(max_size=60),

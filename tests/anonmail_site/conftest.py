@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.anonmail_site.test_start import Start, ask, free_port, running
+from tests.anonmail_site.test_start import Start, ask, running
+from tests.rig.ports import free_port
 from tests.rig.supervised import ROOMY, env_file
 
 

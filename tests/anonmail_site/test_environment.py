@@ -54,7 +54,7 @@ def python(code: str, env: dict[str, str]) -> "subprocess.CompletedProcess[str]"
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -108,7 +108,7 @@ def gunicorn(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]
         yield process, place
     finally:
         process.terminate()
-        process.wait(40)
+        process.wait(120)
 
 
 def test_gunicorn_serves_at_a_unix_socket_of_its_group(

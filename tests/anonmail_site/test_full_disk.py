@@ -17,9 +17,10 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.anonmail_site.test_start import BASE, Start, ask, environment, free_port, running
+from tests.anonmail_site.test_start import BASE, Start, ask, environment, running
 from tests.rig.faults import FullDisk, full, small_disk
 from tests.rig.mail_process import is_soon
+from tests.rig.ports import free_port
 from tests.rig.supervised import ROOMY, credentials, new_alias, parts
 
 # Seconds for an answer. SQLite's patience is 20, a mail process's 3; a busy machine takes longer than none.

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,9 +12,9 @@ from django.db import connection
 from core.db.locks import claim
 from tests.conftest import missing
 from tests.rig.faults import ROOT, environment, filled_cluster, filled_file
+from tests.rig.mail_process import is_soon
 from tests.rig.postgresql import Missing
 
-PROCESSES = 2
 # An alias that ends in three days: its owner is warned by one mail.
 _PREPARE = """
 from datetime import timedelta
@@ -23,7 +22,7 @@ from django.utils import timezone
 from aliases.models import Alias, AliasExpiry
 AliasExpiry.objects.create(alias=Alias.objects.first(), expires_at=timezone.now() + timedelta(days=3))
 """
-# The mail takes a second, in which the other process reads what is to be done.
+# The mail goes out once the other process is through, or has read, too, what is to be done.
 _WARN = """
 import sys, time
 from pathlib import Path
@@ -31,15 +30,20 @@ import django
 django.setup()
 from django.core.mail.backends.filebased import EmailBackend
 from django.core.management import call_command
+go, own, other = (Path(place) for place in sys.argv[1:])
+def wait_for(*places):
+    while not any(place.exists() for place in places):
+        time.sleep(0.01)
 send = EmailBackend.send_messages
-def slowly(self, messages):
-    time.sleep(1)
+def send_late(self, messages):
+    (own / "sends").touch()
+    wait_for(other / "sends", other / "ended")
     return send(self, messages)
-EmailBackend.send_messages = slowly
-Path(sys.argv[1]).touch()
-while not Path(sys.argv[2]).exists():
-    time.sleep(0.01)
+EmailBackend.send_messages = send_late
+(own / "ready").touch()
+wait_for(go)
 call_command("expire_aliases")
+(own / "ended").touch()
 """
 
 
@@ -63,17 +67,16 @@ def test_nobody_is_warned_twice(url: str, tmp_path: Path) -> None:
         [sys.executable, "manage.py", "shell", "--no-imports", "--command", _PREPARE],
         cwd=ROOT, env=env, check=True,
     )  # fmt: skip
-    flags = [tmp_path / f"ready{number}" for number in range(PROCESSES)]
-    go = tmp_path / "go"
+    one, other, go = tmp_path / "one", tmp_path / "other", tmp_path / "go"
+    one.mkdir()
+    other.mkdir()
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", _WARN, flag, go], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", _WARN, go, *places], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True
         )
-        for flag in flags
+        for places in ((one, other), (other, one))
     ]
-    deadline = time.monotonic() + 120
-    while not all(flag.exists() for flag in flags) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    assert is_soon(lambda: (one / "ready").exists() and (other / "ready").exists(), 120)
     go.touch()
     said = [process.communicate(timeout=120)[0].strip() for process in processes]
 

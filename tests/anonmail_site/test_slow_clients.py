@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.anonmail_site.test_start import BASE, ask, environment, free_port
+from tests.anonmail_site.test_start import BASE, ask, environment
 from tests.rig.mail_process import is_soon
+from tests.rig.ports import free_port
 
 GUNICORN = "gunicorn -c python:anonmail_site.gunicorn_conf anonmail_site.wsgi"
 # Kibibytes that the workers may gain while they refuse a body: each may be loading a part of the site
@@ -95,7 +96,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
         yield server
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(40)
+        process.wait(120)
     assert "Traceback" not in log.read_text()
     assert "127.0.0.1" not in log.read_text()
 
@@ -133,8 +134,9 @@ def test_slow_clients_hold_up_nobody(web: Web, sent: bytes, then: bytes) -> None
         for client in slow:
             client.sendall(then)
 
-        answered = [ask(web.port, "GET", "/health", timeout=5) for _ in range(4)]
-        refused = ask(web.port, "POST", "/api/alias/random/new", timeout=5, Authentication="x" * 40)
+        # Less than the ten seconds after which the server gives up the slow ones.
+        answered = [ask(web.port, "GET", "/health", timeout=9) for _ in range(4)]
+        refused = ask(web.port, "POST", "/api/alias/random/new", timeout=9, Authentication="x" * 40)
 
     assert [answer[0] for answer in answered] == [200] * 4
     assert refused[0] == 401

@@ -15,15 +15,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from tests.rig.ports import free_port
+
 BASE = Path(__file__).resolve().parents[2]
 # A DNS server that does not answer.
 NOBODY = "127.0.0.1:1"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment(var: Path, port: int, mail_port: int = 1, submission_port: int = 1) -> dict[str, str]:
@@ -75,7 +71,7 @@ class Start:
         """Ctrl-C."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGINT)
-            self.process.wait(40)
+            self.process.wait(120)
 
 
 @contextmanager
@@ -114,7 +110,7 @@ def test_the_first_start_prints_what_is_needed_and_the_second_keeps_it(tmp_path:
             env=environment(tmp_path, port),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 
@@ -156,7 +152,7 @@ def test_a_mail_to_a_fresh_alias_arrives(tmp_path: Path) -> None:
                 env=environment(tmp_path, port, start.mail_port, start.submission_port),
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=300,
                 check=False,
             )
             for command in (["send_test_mail"], ["send_from_alias", "friend@elsewhere.example"])
@@ -204,7 +200,7 @@ def test_nothing_outlives_a_start_that_was_killed(tmp_path: Path) -> None:
         # each has looked at its parent by now
         time.sleep(5)
         start.process.kill()
-        start.process.wait(40)
+        start.process.wait(120)
         deadline = time.monotonic() + 20
         while (
             left := {process for process in started if is_running(process)}

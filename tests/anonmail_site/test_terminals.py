@@ -18,11 +18,11 @@ from tests.anonmail_site.test_start import (
     ask,
     descendants,
     environment,
-    free_port,
     is_running,
 )
 from tests.conftest import missing
 from tests.rig.mail_process import is_soon
+from tests.rig.ports import free_port
 from tests.rig.supervised import children, command
 
 

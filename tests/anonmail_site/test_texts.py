@@ -133,7 +133,7 @@ def test_a_note_has_the_same_line_ends_however_it_came(
     assert alias.note == kept
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(st.sampled_from("a\r\n😀 "), max_size=20))
 def test_a_form_and_the_rule_agree_on_every_text(text: str) -> None:
     field = TextField(required=False, strip=False, max_length=10)

@@ -21,7 +21,7 @@ import pytest
 
 from anonmail_site import __version__
 from tests.anonmail_site.test_last_release import release  # noqa: F401 - a fixture
-from tests.rig.mail_process import free_port
+from tests.rig.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -115,7 +115,7 @@ def test_the_schema_is_true_with_a_key(case: Any, live_server: LiveServer, alice
 
 
 @schema.parametrize()
-@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, derandomize=True, suppress_health_check=list(HealthCheck))
 @pytest.mark.django_db(transaction=True)
 def test_the_schema_is_true_without_a_key(case: Any, live_server: LiveServer) -> None:
     case.headers = {}

@@ -52,7 +52,7 @@ def outcomes(live_server: LiveServer, key: str) -> Calls:
             input=json.dumps({"url": live_server.url, "apiKey": key, "calls": wanted}),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         assert result.returncode == 0, result.stderr
         told: list[dict[str, Any]] = json.loads(result.stdout)

@@ -52,7 +52,7 @@ def run(installed: Callable[[str, str], Path], live_server: LiveServer, key: str
             input=typed,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=True,
         )
         assert result.stderr == ""

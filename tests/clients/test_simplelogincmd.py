@@ -53,7 +53,7 @@ def run(installed: Callable[[str, str], Path], live_server: LiveServer, tmp_path
             input=typed,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             start_new_session=True,  # so that it asks for a code here, and not at a terminal
         )
         assert result.returncode == 0, result.stderr

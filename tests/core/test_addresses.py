@@ -17,7 +17,7 @@ from core.addresses import (
     parse_without_tag,
 )
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 atoms = st.text("abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*/=?^_`{|}~-", min_size=1, max_size=12)
 local_parts = st.lists(atoms, min_size=1, max_size=4).map(".".join)

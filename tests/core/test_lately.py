@@ -1,7 +1,7 @@
 """What happened in this process a moment ago."""
 
-import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +10,7 @@ from core.lately import Lately
 
 def test_a_key_is_known_until_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr("core.lately.time", SimpleNamespace(monotonic=lambda: now))
     lately = Lately(timedelta(seconds=10))
 
     assert 1 not in lately

@@ -1,6 +1,8 @@
 """Sums for monitoring: gathered in memory, added up in the database by all processes."""
 
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from django.db import DatabaseError, OperationalError
@@ -75,7 +77,7 @@ def test_the_thread_ends_when_nothing_more_is_counted(
         if len(slept) == 1:
             letters.add()
 
-    monkeypatch.setattr("core.tallies.time.sleep", sleep)
+    monkeypatch.setattr("core.tallies.time", SimpleNamespace(sleep=sleep, time=time.time))
     monkeypatch.setattr("core.tallies.connections.close_all", lambda: None)
     monkeypatch.setattr("core.tallies.close_old_connections", lambda: None)
     monkeypatch.setattr("core.tallies.atexit.register", lambda last: None)

@@ -270,7 +270,7 @@ NAMES = ("one.test", "sub.one.test", "three.test", "two.test")
 
 
 @pytest.mark.django_db
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(person=people, worlds=st.tuples(*[one_domain] * len(NAMES)), preferred=st.sampled_from([None, *NAMES]))
 def test_the_rule_is_what_it_says(
     person: dict[str, Any], worlds: tuple[dict[str, Any], ...], preferred: str | None

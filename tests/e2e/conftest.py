@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from django.test import Client
-from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, expect, sync_playwright
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
@@ -16,6 +16,10 @@ from tests.e2e.stage import PROVIDER, Stage, set_stage
 
 # Playwright's loop runs in the test's thread, where Django would refuse the ORM.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+
+# Milliseconds that a busy machine may take for a step.
+PATIENCE = 60_000
+expect.set_options(timeout=PATIENCE)
 
 PHONE = {"viewport": {"width": 375, "height": 812}, "has_touch": True, "is_mobile": True}
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -57,7 +61,7 @@ def visit(browser: Browser, live_server: LiveServer) -> Iterator[Visit]:
         options.setdefault("locale", "en-GB")
         context = browser.new_context(base_url=live_server.url, **options)  # type: ignore[arg-type]
         contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE)
         if options.get("java_script_enabled", True):
             context.grant_permissions(["clipboard-read", "clipboard-write"])
         if user is not None:

@@ -15,7 +15,7 @@ THE_PACKAGES = {"nested-interactive", "heading-order", "region"}
 def test_the_apis_page_can_be_read_and_left(visit: Visit) -> None:
     page = visit(locale="de-DE")
     page.goto("/api/docs/")
-    expect(page.locator(".opblock").first).to_be_visible(timeout=30_000)
+    expect(page.locator(".opblock").first).to_be_visible()
 
     violations = [
         f"{violation['id']}: {node['any'][0]['data'] if node['any'] else ''} {node['html'][:100]}"

@@ -31,6 +31,8 @@ def page(visit: Visit, stage: Stage) -> Page:
 
 def press(page: Page, name: str) -> None:
     page.get_by_role("main").get_by_role("button", name=name).first.click()
+    # The click has waited for the next page's first octets.
+    page.wait_for_load_state()
 
 
 def test_an_alias_is_made_with_all_it_needs_and_changed(page: Page, stage: Stage) -> None:

@@ -1,7 +1,6 @@
 """The site's own mail, as it comes out of Django's SMTP backend: signed if it is from a domain of ours."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pytest_django import Settings
 
 from domains.models import DkimKey, Domain
 from tests.rig.dkim_keys import published_keys
+from tests.rig.ports import free_port
 
 pytestmark = pytest.mark.django_db
 
@@ -32,9 +32,7 @@ class Mailbox:
 @pytest.fixture
 def mailbox(settings: Settings) -> Iterator[Mailbox]:
     box = Mailbox()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     controller = Controller(box, hostname="127.0.0.1", port=port)
     controller.start()
     settings.EMAIL_BACKEND = "mail.site_mail.SigningBackend"
@@ -81,7 +79,7 @@ def test_the_site_sends_through_this_backend_if_it_sends_by_smtp() -> None:
     environment["DJANGO_SETTINGS_MODULE"] = "anonmail_site.settings"
 
     said = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=300
     )
 
     assert said.stdout.split() == [

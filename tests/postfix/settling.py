@@ -18,7 +18,7 @@ OTHER = "someone@elsewhere.test"
 def more_arrives(rig: Rig, number: int) -> None:
     """Some work for the server between two kills: so many copies."""
     before = len(rig.sink.arrived)
-    wait_until(lambda: len(rig.sink.arrived) >= before + number, 60, "more letters at the far end")
+    wait_until(lambda: len(rig.sink.arrived) >= before + number, 120, "more letters at the far end")
 
 
 def settle(rig: Rig, senders: Senders, maildir: Path | None = None) -> Account:

@@ -28,6 +28,7 @@ from tests.postfix.conftest import Site
 from tests.postfix.sender import ACCEPTED, EVE, Told, figures, send, stranger, unknown
 from tests.rig import container_steps, mta
 from tests.rig.mta import Ports, Postfix
+from tests.rig.ports import free_port
 
 MAILBOX = "bob@shared.test"
 
@@ -91,7 +92,7 @@ def tables(server: str, etc: Path, mailboxes: int) -> dict[str, str]:
 
 def install(server: str) -> Iterator[tuple[str, Path, Ports, int]]:
     """A Postfix like the server's, as its image has it."""
-    (mailboxes,) = mta.free_ports(1)
+    mailboxes = free_port()
     with ExitStack() as stack:
         root = stack.enter_context(mta.directory())
         etc = root / container_steps.CONFIGURATIONS.get(server, "etc")

@@ -232,7 +232,7 @@ def test_another_process_locks_sqlite(
 
 def test_one_of_two_processes_is_killed_repeatedly(start: Start, senders: Send) -> None:
     with start(MAIL_PROCESSES="2", MAIL_QUESTIONS_APART="no") as rig:
-        wait_until(lambda: len(rig.mail.children()) == 2, 10, "two processes")
+        wait_until(lambda: len(rig.mail.children()) == 2, 60, "two processes")
         sending = senders(rig)
         kills = 0
 
@@ -244,7 +244,7 @@ def test_one_of_two_processes_is_killed_repeatedly(start: Start, senders: Send) 
             kills += 1
             replaced = wait_until(
                 lambda victim=victim: victim not in (now := rig.mail.children()) and len(now) == 2,
-                10 + PAUSE_MAX,
+                60 + PAUSE_MAX,
                 "another process",
             )
 
@@ -348,13 +348,13 @@ def test_the_disk_of_the_maildir_is_full(start: Start, senders: Send, disk: Path
     with start(MAIL_NEXT_HOP=f"maildir://{maildir}") as rig:
         ballast.write_bytes(b"x" * (24 * MEBIBYTE - ROOM))
         sending = senders(rig)
-        wait_until(lambda: shutil.disk_usage(disk).free < 8192, 20, "a full disk")
+        wait_until(lambda: shutil.disk_usage(disk).free < 8192, 120, "a full disk")
 
         time.sleep(2)
         while_full = read_maildir(maildir)
         ballast.unlink()
         before = len(while_full)
-        recovery = wait_until(lambda: len(list((maildir / "new").iterdir())) > before, 20, "mail again")
+        recovery = wait_until(lambda: len(list((maildir / "new").iterdir())) > before, 60, "mail again")
 
         found = settle(rig, sending, maildir)
         check("disk full", rig, sending, found, recovery)
@@ -445,8 +445,8 @@ def test_postfix_is_killed(start: Start, senders: Send) -> None:
         found = settle(rig, sending)
         recovery = sending.first_after(back)
         # A sender that has heard no answer sends again what may be queued already; so does Postfix with what
-        # the next server had no time to answer for.
-        most = THREADS + DELIVERIES
+        # the next server had no time to answer for, and our server with what it was handing back.
+        most = THREADS + DELIVERIES + MAIL_MESSAGES_AT_ONCE
         check("Postfix killed", rig, sending, found, recovery, doubles=most, recounted=most)
         assert recovery < RECOVERY
 
@@ -474,7 +474,7 @@ def test_the_disk_of_postfixs_queue_is_full(
     with running("milter", postfix, ports, new_database()) as rig:
         sending = senders(rig)
         for number in range(FILLINGS):
-            sending.wait_for(UNDERWAY // 3 * (number + 1), 60)
+            sending.wait_for(UNDERWAY // 3 * (number + 1), 120)
             with full(disk):
                 time.sleep(0.3)
         back = time.monotonic()

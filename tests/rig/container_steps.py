@@ -78,7 +78,7 @@ def _run(command: list[str], etc: Path) -> None:
             os.utime(path, (0, 0))
         path = f"{programs}:{os.environ['PATH']}"
         done = subprocess.run(
-            command, cwd=etc, env={"PATH": path}, capture_output=True, text=True, check=False, timeout=60
+            command, cwd=etc, env={"PATH": path}, capture_output=True, text=True, check=False, timeout=300
         )
     if done.returncode or done.stderr:
         raise AssertionError(f"{command}: {done.returncode} {done.stderr}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from accounts.organisation.sources import Directory
-from tests.rig.mta import free_ports
+from tests.rig.ports import free_port
 
 BASE = "dc=example,dc=com"
 ADMIN = f"cn=admin,{BASE}"
@@ -126,9 +126,9 @@ def serving(directory: Path) -> Iterator[Server]:
     entries.write_text(ENTRIES)
     configured = ["-f", str(directory / "slapd.conf")]
     subprocess.run(
-        [program, "-T", "add", *configured, "-l", str(entries)], check=True, capture_output=True, timeout=60
+        [program, "-T", "add", *configured, "-l", str(entries)], check=True, capture_output=True, timeout=300
     )
-    (port,) = free_ports(1)
+    port = free_port()
     server = Server(port)
     process = subprocess.Popen(
         [program, *configured, "-h", server.uri, "-d", "0"],

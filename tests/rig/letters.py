@@ -101,7 +101,7 @@ class Senders:
             )
             time.sleep(0.05)
 
-    def wait_for(self, number: int, timeout: float = 20) -> None:
+    def wait_for(self, number: int, timeout: float = 120) -> None:
         """Wait until so many letters are accepted."""
         wait_until(lambda: len(self.accepted) >= number, timeout, "letters accepted")
 

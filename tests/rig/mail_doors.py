@@ -102,14 +102,14 @@ def running_doors_at(
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        asyncio.run_coroutine_threadsafe(doors.open(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(doors.open(), loop).result(60)
         yield places
     finally:
-        asyncio.run_coroutine_threadsafe(_close(doors), loop).result(30)
+        asyncio.run_coroutine_threadsafe(_close(doors), loop).result(60)
         for gatherer in doors.gatherers:
             gatherer.thread.join(30)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(60)
         loop.close()
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from tests.rig.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 FILL = """
 from accounts.models import User
@@ -26,13 +28,7 @@ print(issue(owner=alice, destinations=["alice@home.test"]).address)
 DOORS = {"lmtp": "MAIL_LMTP_LISTEN", "policy": "MAIL_POLICY_LISTEN", "socketmap": "MAIL_SOCKETMAP_LISTEN"}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def is_soon(condition: Callable[[], bool], seconds: float = 20) -> bool:
+def is_soon(condition: Callable[[], bool], seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
@@ -44,7 +40,7 @@ def is_soon(condition: Callable[[], bool], seconds: float = 20) -> bool:
 def manage(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "manage.py", *arguments]
     return subprocess.run(
-        command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=60
+        command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=300
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from mail.server.listening import stop_accepting
+from tests.rig.ports import free_ports
 
 START_TIMEOUT = 20
 # Postfix waits while its main.cf is younger than two seconds.
@@ -28,18 +29,6 @@ PROGRAMS = Path("/usr/share/postfix")
 
 class Missing(Exception):
     """Postfix, or what it takes to run it, is not on this machine."""
-
-
-def free_ports(number: int) -> list[int]:
-    """So many ports of 127.0.0.1 on which nothing listens."""
-    probes = [socket.socket() for _ in range(number)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 @dataclass(frozen=True)
@@ -95,7 +84,7 @@ class Postfix:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
         if check and done.returncode:
             raise RuntimeError(f"{' '.join(words)}: {done.stdout}{done.stderr}")
@@ -109,8 +98,9 @@ class Postfix:
         """End all of its processes in an instant."""
         queue = Path(self.command("postconf", "-h", "queue_directory").strip())
         master = int((queue / "pid" / "master.pid").read_text())
+        # Stopped, it begins no other one while its children are read, and replaces none that ends.
+        os.kill(master, signal.SIGSTOP)
         children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-        # The master first, or it would replace the others.
         for process in (master, *map(int, children)):
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
@@ -123,7 +113,7 @@ class Postfix:
         """Throw away what waits."""
         self.command("postsuper", "-d", "ALL")
 
-    def wait_until_idle(self, timeout: float = 30, *, flush: bool = False) -> None:
+    def wait_until_idle(self, timeout: float = 120, *, flush: bool = False) -> None:
         """Wait until nothing waits any more."""
         deadline = time.monotonic() + timeout
         while self.queue():
@@ -264,7 +254,7 @@ class Sink:
         self.arrived += [Arrived(sender, recipient, content) for recipient in envelope.rcpt_tos]
         return "250 OK"
 
-    def wait_for(self, number: int, timeout: float = 20) -> list[Arrived]:
+    def wait_for(self, number: int, timeout: float = 60) -> list[Arrived]:
         """The messages that arrived, once there are so many."""
         deadline = time.monotonic() + timeout
         while len(self.arrived) < number:

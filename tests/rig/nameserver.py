@@ -114,11 +114,11 @@ def nameserver(records: dict[str, list[str] | str] | None = None) -> Iterator[Na
         # Closing takes a turn of the loop.
         await asyncio.sleep(0.01)
 
-    opened = asyncio.run_coroutine_threadsafe(start(), loop).result(5)
+    opened = asyncio.run_coroutine_threadsafe(start(), loop).result(60)
     try:
         yield server
     finally:
-        asyncio.run_coroutine_threadsafe(stop(opened), loop).result(5)
+        asyncio.run_coroutine_threadsafe(stop(opened), loop).result(60)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(5)
+        thread.join(60)
         loop.close()

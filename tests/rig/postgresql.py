@@ -9,7 +9,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,8 @@ from typing import Any
 
 import psycopg
 from django.db import connection
+
+from tests.rig.ports import free_port
 
 START_TIMEOUT = 60
 # A test's data need not survive a crash.
@@ -92,9 +93,7 @@ class Server:
 
     def __init__(self, directory: Path, binaries: Path, run: dict[str, Any], password: str) -> None:
         self.directory, self.binaries, self.run = directory, binaries, run
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"postgres://anonmail:{password}@127.0.0.1:{self.port}/postgres"
         self.options: dict[str, str] = {
             "listen_addresses": "127.0.0.1",

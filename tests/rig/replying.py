@@ -19,6 +19,8 @@ OWN, DOMAIN = "alice.secret@home.test", "home.test"
 BOB = "bob@sender.test"
 SPF = 'TXT "v=spf1 ip4:127.0.0.1 -all"'
 Answer = tuple[int, bytes]
+# The same in all letters: with the time of each, two of the same would differ if a second ends between them.
+WRITTEN = format_datetime(timezone.now())
 
 
 def deliver(
@@ -42,7 +44,7 @@ def letter(to: str, *, body: str = "Hello\r\n", **fields: str) -> bytes:
         "From": f"Alice <{OWN}>",
         "To": to,
         "Subject": "Hi",
-        "Date": format_datetime(timezone.now()),
+        "Date": WRITTEN,
         "Message-ID": "<1@laptop.home.test>",
     }
     given |= {name.replace("_", "-"): value for name, value in fields.items()}

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 from tests.rig.certificates import pair
 from tests.rig.mail_process import is_soon
-from tests.rig.mta import Postfix, free_ports
+from tests.rig.mta import Postfix
+from tests.rig.ports import free_port
 
 # docs/replies.md has this line, for services with restrictions of their own.
 ASK_POLICY = (
@@ -65,7 +66,7 @@ def submission_service(postfix: Postfix, passwords: Mapping[str, str], *options:
     """
     certificate = postfix.directory / "submission.pem"
     certificate.write_bytes(b"".join(reversed(pair("mx.example.com"))))
-    (port,) = free_ports(1)
+    port = free_port()
     path = postfix.directory / "master.cf"
     before = path.read_text()
     with accounts(passwords) as asked:

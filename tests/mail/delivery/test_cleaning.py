@@ -337,12 +337,12 @@ def test_what_is_signed_or_encrypted_is_never_changed() -> None:
 
 @pytest.mark.parametrize("text", ["." * 100_000, "a " * 60_000])
 def test_a_long_from_field_is_not_read(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
 
     with pytest.raises(Unsendable, match="too long"):
         _ = Draft((header_with(From=f"{text} <{OWN}>") + "\r\n").encode()).author
 
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_neither_mail_program_nor_computer_shows_in_what_describes_the_body() -> None:

@@ -35,6 +35,7 @@ from mail.delivery.return_path import read_return_path
 from mail.delivery.smtp_client import stuffed
 from mail.models import Activity, Bounce, Delivery, PausedDestination
 from tests.rig.mail_doors import Hop, running_doors
+from tests.rig.mail_process import is_soon
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -211,11 +212,7 @@ def test_an_acknowledged_message_may_be_sent_again(alice: User, send: Send, hop:
     assert [send(alias.address)[0] for _ in range(2)] == [250, 250]
     assert len(hop.sent) == 2
     # It is forgotten after the answer, which the sender waits for no longer.
-    for _ in range(100):
-        if not Delivery.objects.exists():
-            break
-        time.sleep(0.05)
-    assert not Delivery.objects.exists()
+    assert is_soon(lambda: not Delivery.objects.exists())
 
 
 def test_the_sender_does_not_learn_the_destination_when_it_refuses(alice: User, send: Send, hop: Hop) -> None:
@@ -489,7 +486,7 @@ def test_a_message_that_is_read_aside_holds_up_no_other(monkeypatch: pytest.Monk
     def read_slowly(content: bytes) -> bytes:
         if content == b"large":
             is_begun.set()
-            may_end.wait(20)
+            may_end.wait(60)
         return content
 
     monkeypatch.setattr("mail.delivery.handover.without_first_received", read_slowly)
@@ -499,7 +496,7 @@ def test_a_message_that_is_read_aside_holds_up_no_other(monkeypatch: pytest.Monk
     large.start()
     assert is_begun.wait(20)
     small.start()
-    small.join(3)
+    small.join(20)
     is_read = not small.is_alive()
     may_end.set()
     for thread in (large, small):

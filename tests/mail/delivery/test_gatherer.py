@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, OperationalError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mail.delivery.database import TooLate
@@ -118,7 +118,6 @@ def test_one_that_cannot_be_answered_fails_alone_unless_the_database_is_away(
     assert len(database.batches) == (2 if is_for_all else 5)
 
 
-@settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=12))
 def test_any_number_of_bad_items_hurts_no_other(are_bad: list[bool]) -> None:
     database = Database()
@@ -137,7 +136,7 @@ def test_nobody_waits_for_a_database_that_hangs_longer_than_its_deadline() -> No
         began = time.monotonic()
         hung = [gatherer.ask(number, began + 0.3) for number in range(3)]
         answers = await asyncio.gather(*hung, return_exceptions=True)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         late = asyncio.ensure_future(gatherer.ask("given up"))
         await asyncio.sleep(0)
         late.cancel()
@@ -169,23 +168,29 @@ def test_closing_answers_what_was_asked() -> None:
 
 
 def test_who_is_expected_is_waited_for_but_not_for_long() -> None:
-    database = Database()
+    database, waiting = Database(), Database()
 
-    async def use(gatherer: Gatherer[Any, Any]) -> None:
-        async def come(item: str, after: float) -> None:
-            with gatherer.expected:
-                await asyncio.sleep(after)
-                await gatherer.ask(item)
+    async def come(gatherer: Gatherer[Any, Any], item: str, after: Awaitable[Any]) -> None:
+        with gatherer.expected:
+            await after
+            await gatherer.ask(item)
 
-        await asyncio.gather(come("early", 0), come("late", 0.1))
-        await come("alone", 0)
-        await asyncio.gather(come("in time", 0), come("too late", 2))
+    async def wait(gatherer: Gatherer[Any, Any]) -> None:
+        early, late = asyncio.sleep(0), asyncio.sleep(0.1)
+        await asyncio.gather(come(gatherer, "early", early), come(gatherer, "late", late))
+        await come(gatherer, "alone", asyncio.sleep(0))
+
+    async def wait_in_vain(gatherer: Gatherer[Any, Any]) -> None:
+        in_time = asyncio.ensure_future(come(gatherer, "in time", asyncio.sleep(0)))
+        await come(gatherer, "too late", asyncio.shield(in_time))
 
     began = time.monotonic()
-    with_gatherer(database, use, patience=1)
+    with_gatherer(database, wait, patience=60)
+    assert time.monotonic() - began < 30
+    with_gatherer(waiting, wait_in_vain, patience=0.5)
 
-    assert database.batches == [["early", "late"], ["alone"], ["in time"], ["too late"]]
-    assert time.monotonic() - began < 4
+    assert database.batches == [["early", "late"], ["alone"]]
+    assert waiting.batches == [["in time"], ["too late"]]
 
 
 def test_nobody_waits_for_one_who_is_no_longer_expected() -> None:

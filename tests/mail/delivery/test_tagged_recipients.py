@@ -12,7 +12,6 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from accounts.models import User
 from aliases.models import Admits, Alias
 from contacts.models import Contact
-from domains.dns.lookup import DEADLINE
 from mail.delivery.resolve import Kind, our_domains, resolve
 from mail.models import Activity, Event
 from tests.rig.mail_doors import Hop, running_doors
@@ -154,11 +153,9 @@ def test_mail_to_others_need_not_wait_for_strangers_proofs(
         waiting = others.submit(hand_over, places["lmtp"], content, [tagged(alias)])
         while not dns.asked:
             time.sleep(0.01)
-        begin = time.monotonic()
         assert hand_over(places["lmtp"], letter(alias.address), [alias.address]) == [ACCEPTED]
-        took = time.monotonic() - begin
+        assert not waiting.done()
         assert waiting.result() == [ACCEPTED]
-    assert took < DEADLINE / 2
 
 
 def test_a_signature_alone_does_not_prove_a_large_message(

@@ -265,7 +265,7 @@ def test_a_key_with_its_octets_changed_is_refused_or_read(gpg: GnuPG) -> None:
     assert "refused" in outcomes
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=300), st.booleans())
 def test_any_octets_are_refused_in_words(octets: bytes, is_armoured: bool) -> None:
     assert refusal(armour(octets) if is_armoured else b"\xc6" + octets)

@@ -19,7 +19,8 @@ from tests.conftest import missing
 from tests.mail.postfix.servers import main_cf
 from tests.rig import container_steps
 from tests.rig.container_steps import CONFIGURATIONS
-from tests.rig.mta import directory, free_ports
+from tests.rig.mta import directory
+from tests.rig.ports import free_port
 
 pytestmark = pytest.mark.postgresql
 KEPT = {
@@ -97,7 +98,7 @@ def server(request: pytest.FixtureRequest, root: Path, settings: Settings, db: N
 @pytest.fixture
 def doors(server: Server) -> Iterator[None]:
     """Something listens where Anonmail does, and where its Postfix takes back mail."""
-    (port,) = free_ports(1)
+    port = free_port()
     server.settings.MAIL_NEXT_HOP = f"smtp://127.0.0.1:{port}"
     places = [
         endpoint(getattr(server.settings, f"MAIL_{door}_LISTEN")) for door in ("LMTP", "POLICY", "SOCKETMAP")

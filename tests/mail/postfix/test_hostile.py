@@ -63,7 +63,7 @@ class Place:
     def paste(self, commands: str) -> None:
         """Run what a page or a README says, without starting Postfix."""
         lines = "\n".join(line for line in commands.splitlines() if not line.startswith("postfix "))
-        done = subprocess.run(["sh", "-e"], input=lines, capture_output=True, text=True, timeout=60, cwd="/")
+        done = subprocess.run(["sh", "-e"], input=lines, capture_output=True, text=True, timeout=300, cwd="/")
         assert (done.returncode, done.stderr) == (0, "")
         self.age()
 

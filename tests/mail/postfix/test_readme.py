@@ -61,7 +61,7 @@ def paste(commands: list[str], etc: Path) -> None:
         input="umask 077\n" + "\n".join(lines),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         cwd="/",
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -68,7 +68,7 @@ def test_who_dribbles_loses_the_place(open_doors: Callable[..., Places], door: s
                     return False
             return True
 
-        assert is_soon(all_are_gone, 5)
+        assert is_soon(all_are_gone)
 
         assert is_soon(lambda: is_served(door, place, len(slow)))
 
@@ -82,11 +82,11 @@ def test_a_message_that_never_ends_is_ended(
     with greeted(door, place) as peer:
         peer.say(transaction(alias.address)[:-5])
         began = time.monotonic()
-        while not has_hung_up(peer) and time.monotonic() - began < 5:
+        while not has_hung_up(peer) and time.monotonic() - began < 60:
             peer.say(b"x\r\n")
             time.sleep(0.05)
 
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
     assert is_soon(lambda: is_served(door, place))
     assert hop.sent == []
 

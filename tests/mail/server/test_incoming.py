@@ -46,7 +46,7 @@ class Coming:
 
     async def end(self) -> None:
         self.reader.feed_data(b"\r\n.\r\n")
-        await asyncio.wait_for(self.reading, 5)
+        await asyncio.wait_for(self.reading, 60)
 
 
 async def settled() -> None:

@@ -165,21 +165,23 @@ def test_of_those_who_fill_the_memory_the_largest_gives_way(settings: Settings) 
 def test_a_message_that_falls_silent_is_ended(open_doors: Open, alias: Alias, octets: bytes) -> None:
     place = open_doors(MAIL_PATIENCE=1)["smtp"]
     with Client(place) as client:
-        client.begin(alias.address)
+        # Before the server's time begins.
         began = time.monotonic()
+        client.begin(alias.address)
 
         assert client.say(octets) == b"421 4.4.2 Timeout, try again later"
         assert client.stream.read() == b""
-        assert 0.9 < time.monotonic() - began < 5
+        assert 0.9 < time.monotonic() - began < 20
 
 
 def test_a_message_that_comes_slowly_is_taken(open_doors: Open, alias: Alias) -> None:
-    place = open_doors(MAIL_PATIENCE=1, MAIL_LEAST_RATE=5000)["smtp"]
+    place = open_doors(MAIL_PATIENCE=4, MAIL_LEAST_RATE=500)["smtp"]
     with Client(place) as client:
         client.begin(alias.address)
+        # In all longer than its patience.
         for _ in range(12):
             client.socket.sendall(b"x" * 1998 + b"\r\n")
-            time.sleep(0.2)
+            time.sleep(0.4)
 
         assert client.say(b".\r\n") == b"250 2.0.0 Accepted"
 
@@ -193,11 +195,11 @@ def test_a_message_that_dribbles_is_ended_however_much_of_it_came_at_once(
         client.socket.sendall(b"x" * 1_000_000)
         began = time.monotonic()
         with suppress(ConnectionError):
-            while time.monotonic() - began < 10:
+            while time.monotonic() - began < 60:
                 client.socket.sendall(b"x" * 1100)
                 time.sleep(0.05)
 
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
 
 
 class SlowFor(Hop):

@@ -40,7 +40,7 @@ def run(*command: str, text: bytes, home: Path) -> None:
     if shutil.which(command[0]) is None:
         missing(f"{command[0]} (Debian: apt install {command[0]})")
     environment = {"HOME": str(home), "PATH": "/usr/bin:/bin", "EMAIL": "x@x.test", "LANG": "C.UTF-8"}
-    done = subprocess.run(command, input=text, capture_output=True, env=environment, check=False, timeout=60)
+    done = subprocess.run(command, input=text, capture_output=True, env=environment, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
 
 

@@ -462,9 +462,10 @@ def test_a_milter_that_stops_says_what_it_has_written(
 ) -> None:
     """Or the sender would send the message again, and it would be counted twice."""
 
-    redirect = Forwarder.redirect
+    redirect, is_underway = Forwarder.redirect, threading.Event()
 
     async def slow(*args: Any) -> Redirection | None:
+        is_underway.set()
         await asyncio.sleep(0.3)
         return await redirect(*args)
 
@@ -474,7 +475,7 @@ def test_a_milter_that_stops_says_what_it_has_written(
         mta.mail()
         mta.rcpt(alias.address)
         mta.say_end()
-        time.sleep(0.1)
+        assert is_underway.wait(60)
 
     assert kilter.AddRecipient("<alice@home.test>") in mta.hear_end()
     mta.close()

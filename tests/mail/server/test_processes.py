@@ -56,8 +56,8 @@ def test_all_doors_answer_and_sigterm_ends_them(
     assert b'From: "Bob - bob at sender.test" <r.' in copy
     assert copy.endswith(MESSAGE.partition(b"\r\n")[2])
     process.terminate()
-    assert process.wait(8) == 0
-    assert is_soon(lambda: not server.children(), 3)
+    assert process.wait(60) == 0
+    assert is_soon(lambda: not server.children())
     assert "Traceback" not in server.log()
 
 
@@ -228,7 +228,7 @@ class SlowHop:
                     answer = b"354 go on\r\n"
                 elif line == b".\r\n":
                     self.has_begun.set()
-                    self.may_end.wait(20)
+                    self.may_end.wait(60)
                 elif not line.upper().startswith((b"EHLO", b"MAIL", b"RCPT", b"QUIT", b"RSET")):
                     continue
                 stream.write(answer)
@@ -256,7 +256,7 @@ def test_a_message_underway_is_finished_before_the_end(
         assert client.rcpt(filled[1])[0] == 250
         assert client.docmd("DATA")[0] == 354
         client.send(MESSAGE + b".\r\n")
-        assert hop.has_begun.wait(10)
+        assert hop.has_begun.wait(60)
 
         process.terminate()
         # Who waits is sent away; who is being served is not.
@@ -265,7 +265,7 @@ def test_a_message_underway_is_finished_before_the_end(
 
         assert client.getreply()[0] == 250
         client.close()
-    assert process.wait(8) == 0
+    assert process.wait(60) == 0
     hop.close()
     assert "Traceback" not in server.log()
 
@@ -286,8 +286,8 @@ def test_a_process_that_dies_is_replaced_and_none_outlives_the_parent(server: Se
     os.kill(before.pop(), signal.SIGKILL)
     time.sleep(0.25)
     process.kill()
-    process.wait(5)
-    assert is_soon(lambda: not server.children(), 8)
+    process.wait(60)
+    assert is_soon(lambda: not server.children())
     assert not server.is_serving()
 
 
@@ -396,7 +396,7 @@ def test_nothing_stays_in_memory_that_a_mail_server_does_not_use(server: Server)
     command = [sys.executable, "-c", code]
 
     printed = subprocess.run(
-        command, cwd=ROOT, env=server.environment, capture_output=True, text=True, check=True, timeout=60
+        command, cwd=ROOT, env=server.environment, capture_output=True, text=True, check=True, timeout=300
     )
 
     loaded = set(printed.stdout.split())
@@ -426,7 +426,7 @@ def test_processes_that_end_at_once_are_replaced_more_and_more_rarely(tmp_path: 
     env = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "tests.settings", "VAR_DIR": str(tmp_path)}
 
     done = subprocess.run(
-        [sys.executable, "-c", _ENDING, "6"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", _ENDING, "6"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300
     )
 
     # Of each, one at first; one more after 0.2 seconds, then 0.4, 0.8, …

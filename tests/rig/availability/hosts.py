@@ -15,7 +15,8 @@ from pathlib import Path
 from core.listening import Endpoint, listening_socket
 from tests.rig.availability.proxies import listens
 from tests.rig.faults import DOORS, ROOT, MailServer
-from tests.rig.mta import Ports, Postfix, free_ports
+from tests.rig.mta import Ports, Postfix
+from tests.rig.ports import free_port
 
 # Seconds for which a host may take to start or to stop.
 PATIENCE = 60
@@ -45,7 +46,7 @@ class WebHost:
 
     def __init__(self, env: Mapping[str, str], log: Path, root: Path = ROOT) -> None:
         """`root`: the project's files, which may be another revision's."""
-        (self.port,) = free_ports(1)
+        self.port = free_port()
         self.env, self.log, self.root = dict(env), log, root
         self.process: subprocess.Popen[bytes] | None = None
         self._listener: socket.socket | None = None

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.rig.mta import free_ports
+from tests.rig.ports import free_port
 from tests.rig.postgresql import Missing
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
@@ -52,7 +52,7 @@ def haproxy(directory: Path, web: Sequence[int], probe: str = "") -> Iterator[in
     `probe`: what it asks them, if not what deploy/haproxy.cfg says.
     """
     program = _program("haproxy")
-    (port,) = free_ports(1)
+    port = free_port()
     configuration = directory / "haproxy.cfg"
     configuration.write_text(haproxy_configuration(directory, port, web, probe))
     with _running([program, "-db", "-f", str(configuration)], directory / "haproxy.log", port):
@@ -88,7 +88,7 @@ def pgbouncer(
     """The port, or a free one, at which PgBouncer in transaction mode leads to the server's at that port
     while the block runs. Raises Missing."""
     program = _program("pgbouncer")
-    port = port or free_ports(1)[0]
+    port = port or free_port()
     directory.mkdir(exist_ok=True)
     values = {
         "listen_addr": "127.0.0.1",

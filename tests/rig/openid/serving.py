@@ -15,7 +15,7 @@ from django.http import HttpResponse
 from django.test import Client
 
 from accounts.organisation.sources import OpenIdProvider
-from tests.rig.mta import free_ports
+from tests.rig.ports import free_port
 
 HERE = Path(__file__).parent
 DIRECTORY = Path(sys.prefix) / "clients" / "openid"
@@ -53,7 +53,7 @@ class Provider:
 @contextlib.contextmanager
 def serving(site: str, *keys: str) -> Iterator[Provider]:
     """A provider with a client for each key, whose users come back to `site`."""
-    (port,) = free_ports(1)
+    port = free_port()
     clients = [
         {
             "client_id": key,
