@@ -87,10 +87,16 @@ def array_type(field: "models.Field[Any, Any]", connection: BaseDatabaseWrapper)
     return f"{(field.db_type(connection) or '').partition('(')[0]}[]"
 
 
-def array(values: Iterable[Any]) -> str:
+def array(values: Sequence[Any]) -> str:
     """The values as PostgreSQL writes an array (its manual, 8.15.6). psycopg's own way to do so looks at each
     of them several times."""
-    return f"{{{','.join(map(_element, values))}}}"
+    first = values[0] if values else None
+    # Many a column has the same value in all rows: the moment, or nothing.
+    if all(value is first for value in values):
+        elements = [_element(first)] * len(values)
+    else:
+        elements = [_element(value) for value in values]
+    return f"{{{','.join(elements)}}}"
 
 
 def _element(value: Any) -> str:

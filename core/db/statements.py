@@ -7,6 +7,8 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, connections
 
 Rows = list[tuple[Any, ...]]
+# Where a connection keeps the statements that are to be sent together.
+_GATHERED = "_anonmail_gathered"
 
 
 def run(connection: Any, sql: str, params: Sequence[Any]) -> Rows:
@@ -30,7 +32,12 @@ def run(connection: Any, sql: str, params: Sequence[Any]) -> Rows:
 
 
 def execute(connection: Any, sql: str, params: Sequence[Any] | None = None) -> None:
-    """Run a statement that returns nothing, over a cursor that is kept too."""
+    """Run a statement that returns nothing, over a cursor that is kept too; or at the end of a `pipelined`
+    block."""
+    gathered: list[Any] | None = getattr(connection, _GATHERED, None)
+    if gathered is not None:
+        gathered.append((sql, params or ()))
+        return
     if is_watched(connection):
         with connection.cursor() as watched:
             watched.execute(sql, params)
@@ -79,16 +86,37 @@ def _kept_cursors(connection: Any) -> dict[str, tuple[Any, str]]:
 
 @contextmanager
 def pipelined() -> Iterator[None]:
-    """Send the block's statements to PostgreSQL together, at the block's end, where what fails is raised."""
-    connection = connections[DEFAULT_DB_ALIAS]
+    """Send what the block runs by `execute` to PostgreSQL together, at the block's end, where what fails is
+    raised."""
+    connection: Any = connections[DEFAULT_DB_ALIAS]
     if connection.vendor != "postgresql":
         yield
         return
-    connection.ensure_connection()
+    if connection.takes_several() and not is_watched(connection):
+        with _exchanged(connection):
+            yield
+        return
     # Django's own errors, as outside of a pipeline.
     with connection.wrap_database_errors, connection.connection.pipeline() as pipeline:
         _send_together(pipeline)
         yield
+
+
+@contextmanager
+def _exchanged(connection: Any) -> Iterator[None]:
+    """Begin the transaction with the block's statements, in one message."""
+    gathered: list[tuple[str, Sequence[Any]]] = []
+    setattr(connection, _GATHERED, gathered)
+    try:
+        yield
+    finally:
+        delattr(connection, _GATHERED)
+    if not gathered:
+        return
+    _rows, error = connection.exchange(gathered)
+    if error:
+        with connection.wrap_database_errors:
+            raise error
 
 
 def _send_together(pipeline: Any) -> None:
