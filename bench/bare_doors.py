@@ -23,7 +23,7 @@ from mail.delivery.next_hop import Accepted, configured_next_hop
 from mail.delivery.resolve import Kind, Resolution
 from mail.server.doors import Doors
 from mail.server.listening import endpoints
-from mail.server.processes import keep_for_good, keep_memory_small, shares_of
+from mail.server.processes import keep_for_good, keep_memory_small, read_little_at_once, shares_of
 
 DOMAIN = "d0.example.com"
 SENDER = f"b.{'a' * 52}@{DOMAIN}"
@@ -72,6 +72,7 @@ def without_rules(doors: Doors) -> Doors:
 
 async def _serve(listeners: Mapping[str, socket.socket], others: Sequence[int]) -> None:
     keep_memory_small()
+    read_little_at_once()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     doors = without_rules(Doors(listeners, configured_next_hop()))

@@ -213,8 +213,9 @@ def report(given: argparse.Namespace) -> None:
     from django.conf import settings
 
     from mail.delivery.resolve import our_domains
-    from mail.server.processes import configure_database
+    from mail.server.processes import configure_database, read_little_at_once
 
+    read_little_at_once()
     configure_database()
     our_domains.keep(settings.VAR_DIR / "our_domains.json")
     if given.encrypted:

@@ -264,8 +264,11 @@ class Forwarder:
     async def _keys(self, destinations: Sequence[Destination]) -> dict[int, OpenPgpKey | None]:
         """The keys of those destinations that have one."""
         with_key = [each for each in destinations if each.key_id is not None]
-        asked = [self.lookups.destination_key(each.destination_id) for each in with_key]
-        found = await asyncio.gather(*asked) if asked else []
+        if not with_key:
+            return {}
+        found = await asyncio.gather(
+            *(self.lookups.destination_key(each.destination_id) for each in with_key)
+        )
         return dict(zip([each.destination_id for each in with_key], found, strict=True))
 
     async def _to_postmaster(self, message: Message, address: str, digest: str) -> Answer:

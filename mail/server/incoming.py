@@ -3,6 +3,7 @@
 import asyncio
 import time
 from io import BytesIO
+from typing import Any
 
 from django.conf import settings
 
@@ -15,6 +16,10 @@ TRACE_MAX = 64 * 1024
 DRAIN_FACTOR = 2
 # Octets from which our own mail server's messages come in one after the other.
 LARGE = 1024 * 1024
+# Octets that are taken at once of what has come; and how many come before the connection pauses. With the
+# limit for commands, it would pause and go on for each message.
+_PIECE = 256 * 1024
+_WAITING = 16 * 1024
 _END = b"\r\n.\r\n"
 
 
@@ -41,18 +46,31 @@ class IncomingMessage:
 
     async def read(self, reader: asyncio.StreamReader) -> None:
         """Read to the end of the message, even if it is refused. Raises EndlessMessage."""
+        own: Any = reader
+        # asyncio lets twice its limit come.
+        limit, own._limit = own._limit, max(own._limit, _WAITING // 2)
+        try:
+            await self._read(reader)
+        finally:
+            own._limit = limit
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
         # The line end of DATA itself comes before the message.
-        reader._buffer[:0] = b"\r\n"  # type: ignore[attr-defined]
-        size, begin, kept_back, is_complete = 0, len(b"\r\n"), b"", False
+        unread, begin = b"\r\n", len(b"\r\n")
+        size, kept_back, is_complete = 0, b"", False
         while not is_complete:
-            try:
-                piece = await reader.readuntil(_END)
-                is_complete = True
-            except asyncio.LimitOverrunError as error:
-                piece = await reader.read(error.consumed)
+            new = await reader.read(_PIECE)
+            if not new:
+                raise asyncio.IncompleteReadError(unread, None)
+            come = unread + new
+            end = come.find(_END)
+            is_complete = end >= 0
+            # The beginning of its end may have come; or what follows the message.
+            split = end + len(_END) if is_complete else max(0, len(come) + 1 - len(_END))
+            piece, unread = come[:split], come[split:]
             self._extend_deadline(len(piece))
             octets, kept_back = _without_dots(kept_back + piece)
-            octets, begin = octets[begin:], 0
+            octets, begin = octets[begin:], max(0, begin - len(octets))
             size += len(octets)
             if self._must_wait and size > LARGE:
                 await self._wait_for_turn()
@@ -65,6 +83,7 @@ class IncomingMessage:
                 self._content.write(octets)
             elif size > self._size_limit * DRAIN_FACTOR:
                 raise EndlessMessage
+        reader._buffer[:0] = unread  # type: ignore[attr-defined]
         self.deadline = None
 
     async def _wait_for_turn(self) -> None:

@@ -10,7 +10,7 @@ from mail.delivery.handover import Answer, Message, Said
 from mail.delivery.resolve import Resolution
 from mail.delivery.verdict import Verdict, after_queue
 from mail.server.smtp import PATH, SmtpDoor
-from mail.server.smtp_handler import Connection, SmtpEnvelope, SmtpHandler, SmtpSession
+from mail.server.smtp_handler import Connection, SmtpEnvelope, SmtpHandler, SmtpSession, with_signature
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class LmtpHandler(SmtpHandler):
     is_queued = True
     has_one_answer = False
 
+    @with_signature
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
         self, server: Connection, session: SmtpSession, envelope: SmtpEnvelope, name: str, offered: list[str]
     ) -> list[str]:

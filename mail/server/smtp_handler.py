@@ -1,10 +1,12 @@
 """What the SMTP door answers: which recipients it takes, and what becomes of a message."""
 
 import asyncio
+import inspect
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Protocol, cast
+from functools import cache, cached_property
+from typing import Any, Protocol, TypeVar, cast
 
 from aiosmtpd.smtp import Envelope, Session
 from django.conf import settings
@@ -20,6 +22,8 @@ from mail.delivery.verdict import AWAY, GUESSED, Verdict, verdict
 from mail.server import limits
 
 logger = logging.getLogger(__name__)
+
+Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 ACCEPTED = "250 2.1.5 OK"
 TOO_MANY_UNKNOWN = "421 4.7.0 Too many unknown recipients, try again later"
@@ -40,18 +44,28 @@ def method_names(kind: Any, prefixes: tuple[str, ...]) -> list[str]:
     return [name for name in dir(kind) if name.startswith(prefixes)]
 
 
+def with_signature(hook: Hook) -> Hook:
+    """The hook, with its signature kept: aiosmtpd asks `inspect` for it at each connection."""
+    cast(Any, hook).__signature__ = inspect.signature(hook)
+    return hook
+
+
 class SmtpSession(Session):
     """One connection, and how many of its recipients were refused."""
 
     refused_recipients = 0
 
-    @property
+    @cached_property
     def client(self) -> str:
         return limits.client_address(self.peer)
 
+    @cached_property
+    def _network(self) -> str:
+        return limits.limited_client(self.client)
+
     @property
     def limited_client(self) -> str:
-        return limits.limited_client(self.client)
+        return self._network
 
 
 class SmtpEnvelope(Envelope):
@@ -99,6 +113,7 @@ class SmtpHandler:
     def __dir__(self) -> list[str]:
         return method_names(cast(Any, type(self)), ("handle_",))
 
+    @with_signature
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
         self, server: Connection, session: SmtpSession, envelope: SmtpEnvelope, name: str, offered: list[str]
     ) -> list[str]:

@@ -23,7 +23,7 @@ from mail.delivery.verdict import AWAY, UNKNOWN, Verdict, verdict
 from mail.server.limits import LOCAL
 from mail.server.sign_in import TOO_MANY_WRONG, WRONG, Person, SenderOf, SignIn, SignIns
 from mail.server.smtp import SmtpDoor
-from mail.server.smtp_handler import Connection, SmtpEnvelope, SmtpHandler, SmtpSession
+from mail.server.smtp_handler import Connection, SmtpEnvelope, SmtpHandler, SmtpSession, with_signature
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ class SubmissionHandler(SmtpHandler):
     # Each of them becomes a contact of the alias.
     recipients_max = PER_MESSAGE
 
+    @with_signature
     async def handle_EHLO(  # noqa: N802 - aiosmtpd's name
         self, server: Connection, session: Any, envelope: SmtpEnvelope, name: str, offered: list[str]
     ) -> list[str]:

@@ -1,6 +1,7 @@
 """Octets as they come in, in pieces of any size, are the message that was sent."""
 
 import asyncio
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -110,3 +111,50 @@ def test_strangers_do_not_wait_for_each_other() -> None:
         await first.end()
 
     asyncio.run(scenario())
+
+
+def test_what_follows_the_message_stays_to_be_read() -> None:
+    async def scenario() -> tuple[IncomingMessage, bytes]:
+        reader = asyncio.StreamReader(limit=1001)
+        message = IncomingMessage(MessageMemory(), "192.0.2.1", 10_000, "552 too large")
+        reader.feed_data(b"Hello\r\n.\r\nMAIL FROM:<>\r\n")
+        await message.read(reader)
+        return message, await reader.readuntil()
+
+    message, following = asyncio.run(scenario())
+
+    assert (message.complete(), following) == (b"Hello\r\n", b"MAIL FROM:<>\r\n")
+
+
+def test_a_connection_goes_on_while_a_message_comes_and_pauses_for_long_commands_as_before() -> None:
+    transport = Mock()
+
+    async def scenario() -> None:
+        reader = asyncio.StreamReader(limit=1001)
+        reader.set_transport(transport)
+        message = IncomingMessage(MessageMemory(), "192.0.2.1", 1_000_000, "552 too large")
+        reading = asyncio.create_task(message.read(reader))
+        await asyncio.sleep(0)
+        for _ in range(5):
+            reader.feed_data(b"x" * 12_000)
+            await asyncio.sleep(0)
+        reader.feed_data(b"\r\n.\r\n")
+        await reading
+        assert len(message.complete()) == 60_002
+        transport.pause_reading.assert_not_called()
+
+        reader.feed_data(b"x" * 3000)
+        transport.pause_reading.assert_called_once_with()
+
+    asyncio.run(scenario())
+
+
+def test_a_message_that_ends_in_the_middle_is_none() -> None:
+    async def scenario() -> None:
+        reader = asyncio.StreamReader(limit=1001)
+        reader.feed_data(b"Hello\r\n.\r")
+        reader.feed_eof()
+        await IncomingMessage(MessageMemory(), "192.0.2.1", 10_000, "552 too large").read(reader)
+
+    with pytest.raises(asyncio.IncompleteReadError):
+        asyncio.run(scenario())

@@ -1,5 +1,6 @@
 """Real `manage.py mailserver` processes: their sockets, their end, and what they keep in memory."""
 
+import asyncio
 import errno
 import os
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from asyncio import selector_events
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ import pytest
 from pytest_django import Settings
 
 from mail.server.doors import Doors
-from mail.server.processes import Processes, shares_of
+from mail.server.processes import READ_AT_ONCE, Processes, read_little_at_once, shares_of
 from tests.rig.mail_doors import Hop
 from tests.rig.mail_process import DOORS, ROOT, Server, is_soon, manage
 
@@ -451,3 +453,35 @@ def test_where_there_is_no_room_for_a_process_the_others_go_on(
     assert processes.running == []
     assert min(first.due, second.due) > time.monotonic()
     assert caplog.messages == ["a mail process cannot be started: Resource temporarily unavailable"]
+
+
+def test_what_comes_over_a_connection_is_read_in_pieces_for_which_no_pages_are_fetched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    transports: Any = selector_events
+    monkeypatch.setattr(transports._SelectorTransport, "max_size", 256 * 1024)
+    sizes: list[int] = []
+
+    class Reader(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            sizes.append(len(data))
+
+    async def read() -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024 * 1024)
+            theirs.setblocking(False)
+            transport, _protocol = await asyncio.get_running_loop().create_connection(Reader, sock=theirs)
+            sent = ours.send(b"x" * 200_000)
+            while sum(sizes) < sent:
+                await asyncio.sleep(0.01)
+            transport.close()
+
+    asyncio.run(read())
+    assert max(sizes) > READ_AT_ONCE
+    sizes.clear()
+
+    read_little_at_once()
+    asyncio.run(read())
+
+    assert max(sizes) == READ_AT_ONCE
