@@ -85,7 +85,7 @@ def running(var: Path, port: int, **more: str) -> Iterator[Start]:
 
 
 def ask(
-    port: int, method: str, path: str, *, timeout: float = 20, **headers: str
+    port: int, method: str, path: str, *, timeout: float = 60, **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)) as connection:
         connection.request(method, path, headers=headers)
