@@ -9,9 +9,9 @@ from datetime import timedelta
 from allauth.account.models import EmailAddress
 from django.utils.translation import ngettext_lazy
 
-from core.addresses import parse_without_tag
+from accounts.mail_limits import Pair, count_mail, mailbox_of
 from core.exceptions import RateLimited
-from core.ratelimit import Counter, Limit, count_or_refuse
+from core.ratelimit import Counter, Limit
 
 TOO_MANY = ngettext_lazy(
     "This address has been sent as many links as it may be in a day, and those still work. Try again in "
@@ -24,38 +24,20 @@ BY_ONE = Limit("verification-day", 10, timedelta(days=1), refusal=TOO_MANY)
 BY_ALL = Limit("verification-all-day", 20, timedelta(days=1), refusal=TOO_MANY)
 
 
-def _pairs(address: EmailAddress) -> list[tuple[Limit, object]]:
-    return [(BY_ONE, (address.user_id, _mailbox(address))), (BY_ALL, _mailbox(address))]
-
-
-def _mailbox(address: EmailAddress) -> str:
-    # With another tag, it is still the same one.
-    return str(parse_without_tag(address.email))
+def _pairs(address: EmailAddress) -> tuple[Pair, Pair]:
+    mailbox = mailbox_of(address.email)
+    return (BY_ONE, (address.user_id, mailbox)), (BY_ALL, mailbox)
 
 
 def count_verification_mail(address: EmailAddress) -> None:
     """Count a mail that verifies the address. Raises RateLimited if it may not be sent."""
-    own, others = _pairs(address)
-    (hit,) = Counter.objects.hit(own)
-    if hit.is_over:
-        raise hit.refused
-    try:
-        count_or_refuse(others)
-    except RateLimited:
-        if hit.count == 1 and _is_kept_free(address):
-            return
-        # What one account is refused does not count for the others.
-        Counter.objects.give_back(own)
-        raise
 
+    def is_kept_free() -> bool:
+        # Else others could keep the address's real owner from verifying it. Not for whoever signs up with
+        # a tag: anybody can do so as often as there are tags.
+        return not address.primary or address.email == mailbox_of(address.email)
 
-def _is_kept_free(address: EmailAddress) -> bool:
-    """Whether an account's first link in a day goes there, however many others have asked for: else they
-    could keep the address's real owner from verifying it.
-
-    Not if it signs up with a tag: anybody can do so as often as there are tags.
-    """
-    return not address.primary or address.email == _mailbox(address)
+    count_mail(*_pairs(address), is_kept_free=is_kept_free)
 
 
 def give_verification_mail_back(address: EmailAddress) -> None:

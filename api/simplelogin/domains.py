@@ -47,9 +47,10 @@ class DomainView(ApiView):
     """Domains as SimpleLogin shows custom ones."""
 
     def rows(self, which: Q) -> list[objects.CustomDomainObject]:
-        """Those that the caller may use, by name."""
+        """Those on which the caller may create, or of which they have all names, by name."""
         own = NameSpace.objects.owned_by(self.caller).of_whole_domains().filter(domain=OuterRef("pk"))
-        domains = Domain.objects.usable_by(self.caller).filter(which).order_by("name")
+        usable = Domain.objects.usable_by(self.caller).values("pk")
+        domains = Domain.objects.filter(which, Q(pk__in=usable) | Exists(own)).order_by("name")
         found: list[Any] = list(domains.annotate(catch_all=Exists(own.making())))
         mine = Alias.objects.owned_by(self.caller).present().filter(domain__in=found).order_by()
         counts = dict(mine.values_list("domain").annotate(number=Count("pk")))
@@ -84,9 +85,8 @@ class CustomDomain(DomainView):
     )
     def patch(self, request: Request, key: int) -> Answer:
         wanted = DomainChanges.read(self.fields).get("catch_all")
-        usable = Domain.objects.usable_by(self.caller)
         mine = NameSpace.objects.owned_by(self.caller).of_whole_domains().noting_pauses()
-        space = mine.filter(domain=key, domain__in=usable).select_related("domain").first()
+        space = mine.filter(domain=key).select_related("domain").first()
         if space is None or wanted is None:
             raise NotOffered(gettext("The domains belong to this server: only its admin can change them."))
         switch_by_app(space, wanted)

@@ -4,16 +4,19 @@ import json
 import re
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
 from django.core import mail
 from django.core.cache import cache
+from django.core.mail import EmailMessage
 from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from django.utils.http import int_to_base36
 from pytest_django import Settings
 
@@ -21,7 +24,7 @@ from accounts import signed_out
 from accounts.models import User
 from aliases.issuing import issue
 from core import after_answer
-from core.ratelimit import Counter
+from core.ratelimit import Counter, Limit
 
 pytestmark = pytest.mark.django_db
 
@@ -210,13 +213,87 @@ def test_a_password_that_is_too_weak_is_told_whatever_the_address_is(people: dic
     assert mail.outbox == []
 
 
-@pytest.mark.parametrize("ask", [sign_up, reset])
-def test_one_address_gets_a_few_mails_an_hour_whoever_asks(people: dict[str, str], ask: Ask) -> None:
-    """Nobody's mailbox is flooded, and nobody's reset is refused because somebody else asked for it."""
-    answers = [ask(people["account"]) for _number in range(8)]
+@pytest.mark.parametrize(("ask", "limit"), [(sign_up, signed_out.MAILS), (reset, signed_out.LINKS)])
+def test_one_address_gets_a_few_mails_whoever_asks(
+    people: dict[str, str], ask: Ask, limit: Limit, settings: Settings
+) -> None:
+    """Nobody's mailbox is flooded, and the answer does not tell."""
+    settings.ACCOUNT_RATE_LIMITS = False
+    answers = [ask(people["account"]) for _number in range(limit.amount + 3)]
 
     assert {(answer.status_code, answer["Location"]) for answer in answers} == {(302, answers[0]["Location"])}
-    assert len(mail.outbox) == signed_out.MAILS.amount
+    assert len(mail.outbox) == limit.amount
+
+
+def link_in(message: EmailMessage) -> str:
+    found = re.search(r"http://localhost:8000(/accounts/password/reset/key/\S+)", str(message.body))
+    assert found
+    return found[1]
+
+
+def test_a_stranger_who_asks_for_links_keeps_the_owner_from_nothing(alice: User, settings: Settings) -> None:
+    settings.ACCOUNT_RATE_LIMITS = False
+
+    def use_up() -> None:
+        for _number in range(signed_out.LINKS_BY_ALL.amount + 1):
+            sign_up(alice.email)
+            reset(alice.email)
+
+    def works(message: EmailMessage) -> bool:
+        return "New password, again" in Client().get(link_in(message), follow=True).content.decode()
+
+    settings.SIGNUP_OPEN = True
+    use_up()
+    sent = [message for message in mail.outbox if "password/reset/key" in message.body]
+    # What is refused is refused because there are so many that work.
+    assert len(sent) == signed_out.LINKS.amount
+    assert all(map(works, sent))
+    # A sign-in ends them.
+    for number in range(2):
+        User.objects.filter(pk=alice.pk).update(last_login=timezone.now() + timedelta(minutes=number))
+        assert not works(sent[-1])
+        mail.outbox.clear()
+        use_up()
+        sent = [message for message in mail.outbox if "password/reset/key" in message.body]
+        assert sent
+        assert works(sent[0])
+    # By now, the mailbox has had as many as it gets of all: one more for each time they end.
+    assert len(sent) == 1
+
+
+def test_links_for_new_passwords_go_to_a_mailbox_so_often_a_day_whatever_its_tag(settings: Settings) -> None:
+    settings.ACCOUNT_RATE_LIMITS = False
+    for number in range(30):
+        User.objects.sign_up(f"victim+{number}@elsewhere.test", "x")
+    verified = User.objects.create_user("victim+own@elsewhere.test")
+
+    for number in range(30):
+        reset(f"victim+{number}@elsewhere.test")
+
+    assert len(mail.outbox) == signed_out.LINKS_BY_ALL.amount
+    # An account that is really the mailbox's gets its first one all the same.
+    mail.outbox.clear()
+    for _number in range(3):
+        reset(verified.email)
+    assert [message.to for message in mail.outbox] == [[verified.email]]
+
+
+def test_a_link_for_a_new_password_that_could_not_be_sent_does_not_count(
+    alice: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ACCOUNT_RATE_LIMITS = False
+
+    def away(*args: object, **kwargs: object) -> None:
+        raise ConnectionRefusedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("django.core.mail.backends.locmem.EmailBackend.send_messages", away)
+        for _number in range(signed_out.LINKS_BY_ALL.amount):
+            reset(alice.email)
+
+    reset(alice.email)
+
+    assert [message.to for message in mail.outbox] == [[alice.email]]
 
 
 def test_one_client_may_ask_for_so_many_and_no_more(people: dict[str, str]) -> None:
