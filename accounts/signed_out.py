@@ -60,8 +60,8 @@ def _pairs(user: User) -> tuple[Pair, Pair]:
 
 
 def _is_kept_free(user: User) -> bool:
-    """Whether the account's first link goes to its mailbox, however many others have asked for: not if anybody
-    can have signed up with this tag, as often as there are tags."""
+    """Whether the account's first link goes to its mailbox, however many others have gone there: not if
+    anybody can have signed up with this tag, as often as there are tags."""
     verified = EmailAddress.objects.filter(user=user, email=user.email, verified=True)
     return user.email == mailbox_of(user.email) or verified.exists()
 

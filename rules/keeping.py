@@ -94,10 +94,11 @@ def move_rule(rule: Rule, *, up: bool) -> bool:
 
 @transaction.atomic
 def order_rules(owner: User, keys: Sequence[int]) -> None:
-    """Put these rules of the owner's first, in this order; the others stay in theirs, after them."""
+    """Put these rules of the owner's into this order, in the places that they have; others stay where they are."""
     present = [rule.pk for rule in _locked(owner)]
-    first = [key for key in dict.fromkeys(keys) if key in present]
-    _place([*first, *(key for key in present if key not in first)])
+    named = [key for key in dict.fromkeys(keys) if key in present]
+    ordered = iter(named)
+    _place([next(ordered) if key in named else key for key in present])
 
 
 def _locked(owner: User) -> list[Rule]:

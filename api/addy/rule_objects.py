@@ -93,6 +93,17 @@ def rule_object(rule: Rule, owner: User, *, activity: bool) -> RuleObject:
     }
 
 
+# What the apps stop at, because they know no name for it.
+_UNKNOWN_TO_APPS = {"header", "disable"}
+
+
+def can_be_shown(rule: Rule) -> bool:
+    """Whether addy.io's apps can show the rule: they know its words, and expect an action."""
+    words = {TYPES[condition.of] for condition in rule.condition_list}
+    actions = {action["type"] for action in _actions(rule)}
+    return bool(actions) and not (words | actions) & _UNKNOWN_TO_APPS
+
+
 def _actions(rule: Rule) -> Iterator[ActionObject]:
     if rule.subject:
         yield {"type": "subject", "value": rule.subject}

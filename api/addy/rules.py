@@ -7,15 +7,18 @@ from rest_framework.request import Request
 
 from api.addy.ids import public_ids
 from api.addy.rule_inputs import RuleId, RuleIds, RuleInput, content, unprocessable
-from api.addy.rule_objects import RuleObject, rule_object
+from api.addy.rule_objects import RuleObject, can_be_shown, rule_object
 from api.addy.schema import AddyCall
 from api.answers import Answer
 from api.errors import NotFound, Unprocessable
+from api.schema import query
 from api.views import ApiView
 from rules.exceptions import InvalidRule
 from rules.keeping import change_rule, make_rule, order_rules
 from rules.models import Rule
 from tokens.scopes import Scope
+
+ALL = query("all", "`true`: also rules that have something which addy.io, and so its apps, do not know.")
 
 
 class RuleView(ApiView):
@@ -31,6 +34,12 @@ class RuleView(ApiView):
                 return rule
         raise NotFound(gettext("There is no such rule."))
 
+    def listed(self) -> list[RuleObject]:
+        """The caller's rules in their order; without those that would stop addy.io's apps, unless the query
+        asks for all."""
+        is_all = self.query.get("all") == "true"
+        return [self.shown(rule) for rule in self.mine() if is_all or can_be_shown(rule)]
+
     def shown(self, rule: Rule) -> RuleObject:
         return rule_object(rule, self.caller, activity=self.shows_activity)
 
@@ -40,9 +49,13 @@ class RuleView(ApiView):
 
 
 class Rules(RuleView):
-    @AddyCall("Your rules, in their order", {"data": list[RuleObject]})
+    @AddyCall(
+        "Your rules that addy.io could have too, in their order",
+        {"data": list[RuleObject]},
+        parameters=[ALL],
+    )
     def get(self, request: Request) -> Answer:
-        return Answer({"data": [self.shown(rule) for rule in self.mine()]})
+        return Answer({"data": self.listed()})
 
     @AddyCall("Make a rule, after all others", {"data": RuleObject}, 201, takes=RuleInput, refuses=(422,))
     def post(self, request: Request) -> Answer:
@@ -75,9 +88,10 @@ class OneRule(RuleView):
 
 class ReorderedRules(RuleView):
     @AddyCall(
-        "Put rules into this order; those that are not named come after them",
+        "Put rules into this order; those that are not named stay in their places",
         {"data": list[RuleObject]},
         takes=RuleIds,
+        parameters=[ALL],
         refuses=(422,),
     )
     def post(self, request: Request) -> Answer:
@@ -88,7 +102,7 @@ class ReorderedRules(RuleView):
         if unknown := [uuid for uuid in ids if uuid not in own]:
             raise Unprocessable(f"ids.{ids.index(unknown[0])}", gettext("There is no such rule."))
         order_rules(self.caller, [own[uuid] for uuid in ids])
-        return Answer({"data": [self.shown(rule) for rule in self.mine()]})
+        return Answer({"data": self.listed()})
 
 
 class ActiveRules(RuleView):

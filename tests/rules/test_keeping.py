@@ -77,7 +77,16 @@ def test_an_order_of_strangers_rules_changes_nothing(alice: User, mallory: User)
 
     order_rules(alice, [theirs[1].pk, mine[2].pk, mine[2].pk, 10**12])
 
-    assert (names(alice), names(mallory)) == ("cab", "xy")
+    assert (names(alice), names(mallory)) == ("abc", "xy")
+
+
+def test_rules_that_an_order_does_not_name_stay_in_their_places(alice: User) -> None:
+    """A client may not know them all."""
+    made = {name: rule(alice, name=name, blocks=True).pk for name in "abcde"}
+
+    order_rules(alice, [made[name] for name in "eca"])
+
+    assert names(alice) == "ebcda"
 
 
 def test_a_rule_that_is_deleted_meanwhile_is_not_moved(alice: User) -> None:
