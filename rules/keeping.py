@@ -94,7 +94,7 @@ def move_rule(rule: Rule, *, up: bool) -> bool:
 
 @transaction.atomic
 def order_rules(owner: User, keys: Sequence[int]) -> None:
-    """Put these rules of the owner's into this order, in the places that they have; others stay where they are."""
+    """Put these rules of the owner's into this order, in the places that they have. Others stay."""
     present = [rule.pk for rule in _locked(owner)]
     named = [key for key in dict.fromkeys(keys) if key in present]
     ordered = iter(named)

@@ -1,5 +1,5 @@
-"""What addy.io's apps for Android and iOS read of each answer: the fields that one of them knows, and of which
-kind each is.
+"""What addy.io's apps for Android and iOS read of each answer: the fields that one of them knows, and of
+which kind each is.
 
 From the data classes in their public sources (Android 6.2.1, iOS 2.3.5). A kind is a type, a model, a list of
 one, or a question about the value; a field whose name ends with `?` may be null or absent in both.
