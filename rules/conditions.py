@@ -105,15 +105,15 @@ class Condition:
 
     @cached_property
     def _folded(self) -> list[str]:
-        return [value.casefold() for value in self.values]
+        return [_folded(value) for value in self.values]
 
     def holds(self, facts: Facts) -> bool:
         """Whether it is true of the message. Raises InvalidPattern for one that is not accepted any more."""
         texts = self._texts(facts)
         if self.match.takes_patterns:
-            found = any(pattern(value).is_in(text) for value in self.values for text in texts)
+            found = any(pattern(value).is_in(_composed(text)) for value in self.values for text in texts)
         else:
-            folded = [text.casefold() for text in texts]
+            folded = [_folded(text) for text in texts]
             found = any(_COMPARE[self.match.deed](text, value) for value in self._folded for text in folded)
         return found is not self.match.is_negative
 
@@ -128,6 +128,15 @@ class Condition:
             case Of.NOTE:
                 return facts.notes
         return facts.header(self.header)
+
+
+def _composed(text: str) -> str:
+    """The text with each letter and its accents as one character, as people type it."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _folded(text: str) -> str:
+    return _composed(_composed(text).casefold())
 
 
 _COMPARE = {

@@ -10,6 +10,7 @@ from mail.delivery.bounce import Returned
 from mail.delivery.database import refuse_late
 from mail.delivery.gatherer import ANSWER_TIMEOUT
 from mail.delivery.senders import Pair, Sender
+from mail.delivery.settled import Ended
 
 # Stands for an alias and a destination if there are none: for postmaster@ and abuse@, and bounces.
 NO_ALIAS = 0
@@ -89,9 +90,11 @@ class Redirected:
 
 @dataclass(frozen=True)
 class Disabled:
-    """An alias that a rule of its owner's disables."""
+    """An alias that a rule of its owner's disables; `sender`: of the message, if that goes on all the same,
+    so that its sender is answered in the same way if it comes again."""
 
     alias_id: int
+    sender: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ class Batch:
         self.released: list[Released] = []
         self.forgotten: list[Forgotten] = []
         self.without_alias: list[Settled | Released | Forgotten] = []
-        self.disabled: set[int] = set()
+        self.disabled: set[Ended] = set()
         self.returned: list[Returned] = []
         self.faults: list[Fault] = []
         self.alive: list[Alive] = []
@@ -153,7 +156,7 @@ class Batch:
                 case Forgotten():
                     self.forgotten.append(entry)
                 case Disabled():
-                    self.disabled.add(entry.alias_id)
+                    self.disabled.add(Ended(entry.alias_id, entry.sender))
                 case Returned():
                     self.returned.append(entry)
                 case Fault():

@@ -218,7 +218,7 @@ class Forwarder:
             answer = await sending.answer(copies)
             if plan.disables and answer in {Answer.DONE, Answer.REFUSED}:
                 # Not before: of the next try for a copy that is pending, nothing would be sent.
-                await self.ledger.write(Disabled(alias_id))
+                await self.ledger.write(Disabled(alias_id, message.sender))
             return answer
 
     async def _block(self, head: Head, alias_id: int, screened: Screened, plan: Plan) -> Answer:

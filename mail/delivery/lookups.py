@@ -18,7 +18,7 @@ from domains.models.dkim_key import DkimKey, signing_keys
 from mail.delivery.gatherer import Gatherer
 from mail.delivery.resolve import UNMADE, Kind, Resolution, make_all, needs_database, resolve, resolve_all
 from mail.delivery.rule_rows import ChosenCopy, CopiesFor, RuleBook, RulesOf, find_copies, find_rules
-from mail.delivery.settled import Remembered, SettledOf, find_remembered, find_settled
+from mail.delivery.settled import Ended, SettledOf, find_ended, find_settled
 from mail.delivery.writers import (
     Notice,
     OwnerOf,
@@ -269,7 +269,7 @@ _ANSWERS: dict[type, Any] = {
     DestinationsOf: _destinations,
     CopiesOf: _copies,
     _DeliveryOf: _deliveries_without_alias,
-    Remembered: find_remembered,
+    Ended: find_ended,
     SettledOf: find_settled,
     _KeyOf: _destination_keys,
     RulesOf: find_rules,
@@ -334,9 +334,9 @@ class Lookups(Gatherer[Any, Any]):
         found: list[DkimKey] = await self.ask(_KeysOf(domain))
         return found
 
-    async def remembers(self, alias_id: int) -> bool:
-        """Whether any settled message to the alias is remembered."""
-        found: bool = await self.ask(Remembered(alias_id))
+    async def has_ended(self, alias_id: int, sender: str) -> bool:
+        """Whether a message from this envelope sender is remembered that has ended the alias."""
+        found: bool = await self.ask(Ended(alias_id, sender))
         return found
 
     async def settled(self, alias_id: int, digest: str) -> bool | None:

@@ -46,6 +46,7 @@ from mail.delivery.gatherer import Gatherer
 from mail.delivery.proposals import Proposal, Weighed, weigh
 from mail.delivery.rule_rows import COUNT_RULES
 from mail.delivery.senders import NotedSenders
+from mail.delivery.settled import remember_ended
 from mail.delivery.tallies import MESSAGES
 from mail.delivery.telling import tell_of_failure
 from mail.models import STATUS_MAX, Activity, Delivery, Event
@@ -174,7 +175,8 @@ def _write_all(entries: Sequence[Entry], noted: NotedSenders | None = None) -> N
             [{"key": key, "number": number, "now": now} for key, number in sorted(batch.rules.items())]
         )
         if batch.disabled:
-            Alias.objects.disable_all(sorted(batch.disabled))
+            Alias.objects.disable_all(sorted({each.alias_id for each in batch.disabled}))
+            remember_ended(batch.disabled)
         for returned in batch.returned:
             count_returned(*returned)
         for fault in batch.faults:

@@ -46,7 +46,7 @@ class Kind(Enum):
 
     FORWARD = "forward"
     BLOCKED = "blocked"
-    # Blocked, but its owner has rules, one of which may have ended it with a message that comes again.
+    # Blocked, because a rule of its owner's has ended it with a message, which may come again.
     ENDED = "ended"
     UNKNOWN = "unknown"
     ROLE = "role"

@@ -68,15 +68,16 @@ async def _recipient(lookups: Lookups, address: str, sender: str) -> Resolution:
     return replace(found, kind=Kind.BLOCKED, contact_id=contact.contact_id)
 
 
-async def with_whole_message(lookups: Lookups, found: Resolution) -> Resolution:
-    """What the recipient is at a door that takes whole messages: ENDED if it is blocked, and only the message
-    can tell whether it was answered before one of the owner's rules disabled the alias.
+async def with_whole_message(lookups: Lookups, found: Resolution, sender: str) -> Resolution:
+    """What the recipient is at a door that takes whole messages: ENDED if it is blocked since one of the
+    owner's rules disabled it because of a message from this sender. Only the message can tell whether it is
+    the same.
 
     One statement, if the alias is blocked and its owner has rules.
     """
     if found.kind is not Kind.BLOCKED or found.contact_id is not None or not found.has_rules:
         return found
-    is_open = found.alias_id is not None and await lookups.remembers(found.alias_id)
+    is_open = found.alias_id is not None and await lookups.has_ended(found.alias_id, sender)
     return replace(found, kind=Kind.ENDED) if is_open else found
 
 

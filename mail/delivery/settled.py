@@ -1,23 +1,50 @@
 """What forwarding asks about messages that were settled before: their senders may not have heard of it."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+
+from django.db.models import Q
 
 from mail.models import Delivery
 
 
 @dataclass(frozen=True)
-class Remembered:
-    """The question whether any settled message to an alias is remembered: its sender may not know of it."""
+class Ended:
+    """An alias that a rule has disabled because of a message from this envelope sender.
+
+    As a question: whether that is remembered, together with a settled message to the alias. Its sender may
+    not know of it; anybody else is to be told what they would be if there never had been the alias.
+    """
 
     alias_id: int
+    sender: str
+
+    @property
+    def digest(self) -> str:
+        """By which it is remembered, as a delivery without an alias: that names nobody."""
+        return hashlib.sha256(f"ended\0{self.alias_id}\0{self.sender}".encode(errors="replace")).hexdigest()
 
 
-def find_remembered(questions: Sequence[Remembered]) -> list[bool]:
-    keys = [each.alias_id for each in questions]
-    rows = Delivery.objects.filter(alias__in=keys, accepted__isnull=False).order_by()
-    found = set(rows.values_list("alias_id", flat=True).distinct())
-    return [key in found for key in keys]
+def remember_ended(ended: Collection[Ended]) -> None:
+    """Remember these, for as long as deliveries are. Not the null sender: everybody can name it, and nobody
+    is told of what it could not send."""
+    digests = sorted(each.digest for each in ended if each.sender)
+    if not digests:
+        return
+    # One that is there may be about to be pruned.
+    Delivery.objects.filter(alias=None, digest__in=digests).delete()
+    marks = [Delivery(digest=digest, accepted=True) for digest in digests]
+    Delivery.objects.bulk_create(marks, ignore_conflicts=True)
+
+
+def find_ended(questions: Sequence[Ended]) -> list[bool]:
+    of_aliases = Q(alias__in=[each.alias_id for each in questions], accepted__isnull=False)
+    marks = Q(alias=None, digest__in=[each.digest for each in questions])
+    found = Delivery.objects.filter(of_aliases | marks).order_by().values_list("alias_id", "digest")
+    aliases = {alias_id for alias_id, _digest in found}
+    digests = {digest for alias_id, digest in found if alias_id is None}
+    return [each.alias_id in aliases and each.digest in digests for each in questions]
 
 
 @dataclass(frozen=True)

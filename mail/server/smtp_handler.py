@@ -136,7 +136,7 @@ class SmtpHandler:
         try:
             lookups = self.forwarder.lookups
             resolution = await recipient(lookups, address, envelope.sender)
-            found = self.judge(await with_whole_message(lookups, resolution), envelope)
+            found = self.judge(await with_whole_message(lookups, resolution, envelope.sender), envelope)
         except Exception as error:
             warn_sparingly(logger, "recipient not resolved: %s", type(error).__name__)
             return AWAY

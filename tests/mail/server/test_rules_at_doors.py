@@ -144,7 +144,7 @@ def test_a_message_that_ended_its_alias_is_answered_again_as_before(ours: Alias,
         ]
         again = deliver(places["smtp"], smtplib.SMTP, ours.address, first, EVE)
         # This time the answer was read.
-        assert is_soon(lambda: not Delivery.objects.exists())
+        assert is_soon(lambda: not Delivery.objects.exclude(alias=None).exists())
         with smtplib.SMTP(*places["smtp"], timeout=20) as client:
             client.ehlo()
             client.mail(EVE)
@@ -156,6 +156,39 @@ def test_a_message_that_ended_its_alias_is_answered_again_as_before(ours: Alias,
     assert refused == other[0] == (550, b"5.1.1 User unknown")
     assert len(hop.sent) == 1
     assert figures(ours) == (1, 3)
+
+
+@pytest.mark.parametrize("sender", ["mallory@evil.test", "", "EVE+x@far.test"])
+def test_a_stranger_hears_of_an_ended_alias_what_they_hear_of_none(
+    ours: Alias, alice: User, sender: str
+) -> None:
+    """Nobody else may learn from the answer that there was an alias, as long as its message is remembered."""
+    rule(alice, disables=True)
+    hop = Slow()
+
+    with running_doors(hop, "smtp") as places:
+        hand_over_and_hang_up(hop, places["smtp"], ours.address, spam(ours.address))
+        assert is_soon(lambda: not Alias.objects.get(pk=ours.pk).enabled)
+        answers = []
+        for address in (ours.address, f"never.{ours.address}"):
+            with smtplib.SMTP(*places["smtp"], timeout=20) as client:
+                client.ehlo()
+                client.mail(sender)
+                answers.append(client.rcpt(address))
+
+    assert answers == [(550, b"5.1.1 User unknown")] * 2
+
+
+def test_a_bounce_that_ends_an_alias_opens_it_to_nobody(ours: Alias, alice: User) -> None:
+    rule(alice, disables=True)
+
+    with running_doors(Hop(), "smtp") as places:
+        first = deliver(places["smtp"], smtplib.SMTP, ours.address, spam(ours.address), "")
+        assert is_soon(lambda: not Alias.objects.get(pk=ours.pk).enabled)
+        again = deliver(places["smtp"], smtplib.SMTP, ours.address, spam(ours.address), "")
+
+    assert (first[0], again) == (250, (550, b"5.1.1 User unknown"))
+    assert not Delivery.objects.filter(alias=None).exists()
 
 
 def test_what_was_refused_before_its_alias_ended_is_refused_again(ours: Alias, alice: User) -> None:
@@ -178,17 +211,17 @@ def test_only_of_a_blocked_alias_whose_owner_has_rules_more_is_asked(
         rule(alice, disables=True)
     receiving = resolve(ours.address)
     ours.disable()
-    asked: list[int] = []
+    asked: list[tuple[int, str]] = []
 
     class Watched(Lookups):
         def __init__(self) -> None:
             """Without a thread."""
 
-        async def remembers(self, alias_id: int) -> bool:
-            asked.append(alias_id)
+        async def has_ended(self, alias_id: int, sender: str) -> bool:
+            asked.append((alias_id, sender))
             return False
 
     for found in (receiving, resolve(ours.address)):
-        assert asyncio.run(with_whole_message(Watched(), found)) == found
+        assert asyncio.run(with_whole_message(Watched(), found, EVE)) == found
 
-    assert asked == ([ours.pk] if has_rule else [])
+    assert asked == ([(ours.pk, EVE)] if has_rule else [])
