@@ -24,6 +24,7 @@ from accounts.models import User
 from core.outgoing import URL_MAX, NotAllowed, check_host, read_url
 from core.sealing import seal, sealed_by_present_key, unseal
 from hooks.exceptions import HookStopped, InvalidHook, TooManyHooks
+from hooks.outcomes import in_words
 
 HOOKS_MAX = 10  # of one person
 WAITING_MAX = 1000  # messages of one hook
@@ -288,6 +289,11 @@ class HookMessage(models.Model):
         if self.event == TEST:
             return gettext("test message")
         return str(HookEvent(self.event).label) if self.event in HookEvent.values else self.event
+
+    @property
+    def outcome(self) -> str:
+        """What the last try has led to, for people."""
+        return in_words(self.status, self.problem)
 
     def retry(self) -> None:
         """Send it again now, with as many tries as a new one. Raises HookStopped.

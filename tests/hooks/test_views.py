@@ -220,3 +220,34 @@ def test_the_download_names_the_hooks_without_their_secrets(browser: Client, ali
 
     assert hook["url"] == made.hook.url
     assert made.secret not in str(hook)
+
+
+@pytest.mark.parametrize(
+    ("status", "problem", "said"),
+    [
+        (200, "", "answered 200"),
+        (500, "", "answered 500"),
+        (302, "", "answered 302; redirects are not followed"),
+        (None, "timeout", "it did not answer within 10 seconds"),
+        (None, "address", "it is in a network to which nothing is sent"),
+        (None, "secret", "the secret can no longer be read: make a new one"),
+        # What the system says, which nobody has to know.
+        (None, "RemoteDisconnected", "the connection failed"),
+    ],
+)
+def test_what_became_of_a_message_is_told_in_words(
+    browser: Client, alice: User, status: int | None, problem: str, said: str
+) -> None:
+    hook = make(alice).hook
+    write_test(hook)
+    HookMessage.objects.update(status=status, problem=problem, attempts=1)
+
+    page = browser.get(f"/hooks/{hook.pk}/").content.decode()
+
+    assert f"<span>{said}</span>" in page
+
+
+def test_of_a_message_that_was_not_tried_nothing_is_told(alice: User) -> None:
+    hook = make(alice).hook
+
+    assert write_test(hook).outcome == ""

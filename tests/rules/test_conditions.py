@@ -1,5 +1,7 @@
 """When the conditions of a rule are true of a message."""
 
+import unicodedata
+
 import pytest
 
 from core.matching import TEXT_MAX
@@ -101,6 +103,16 @@ def test_no_subject_is_too_odd_to_be_judged(text: str) -> None:
     assert not condition("subject", "contains", "needle").holds(facts)
     assert not condition("subject", "matches", "needle").holds(facts)
     assert sum(map(len, facts.header("subject"))) <= TEXT_MAX
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("match", ["contains", "is", "starts", "matches"])
+def test_letters_with_accents_are_the_same_however_they_are_written(form: str, match: str) -> None:
+    """Macs write “ü” as “u” and two dots."""
+    facts = Facts([("subject", unicodedata.normalize(form, "BÜCHER ÉTÉ"))], "", "a@example.com")
+    written = unicodedata.normalize("NFC" if match == "matches" else "NFD", "Bücher Été")
+
+    assert condition("subject", match, written).holds(facts)
 
 
 def test_many_fields_of_a_name_are_looked_at_as_far_as_one() -> None:

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from pytest_django import Settings
 
 from accounts.models import User
@@ -114,6 +115,14 @@ class Slow(Hop):
         return await super().send(*asked, **more)
 
 
+def is_off(alias: Alias) -> bool:
+    try:
+        return not Alias.objects.get(pk=alias.pk).enabled
+    except OperationalError:
+        # SQLite in memory, while a thread of the door writes.
+        return False
+
+
 def hand_over_and_hang_up(hop: Slow, place: tuple[str, int], to: str, content: bytes) -> None:
     """Hand a message over, and hang up before the answer to it."""
     with smtplib.SMTP(*place, timeout=20) as client:
@@ -137,7 +146,7 @@ def test_a_message_that_ended_its_alias_is_answered_again_as_before(ours: Alias,
 
     with running_doors(hop, "smtp", "lmtp") as places:
         hand_over_and_hang_up(hop, places["smtp"], ours.address, first)
-        assert is_soon(lambda: not Alias.objects.get(pk=ours.pk).enabled)
+        assert is_soon(lambda: is_off(ours))
         other = [
             deliver(places[door], kind, ours.address, first + b"More\r\n", EVE)
             for door, kind in (("smtp", smtplib.SMTP), ("lmtp", Lmtp))
@@ -168,7 +177,7 @@ def test_a_stranger_hears_of_an_ended_alias_what_they_hear_of_none(
 
     with running_doors(hop, "smtp") as places:
         hand_over_and_hang_up(hop, places["smtp"], ours.address, spam(ours.address))
-        assert is_soon(lambda: not Alias.objects.get(pk=ours.pk).enabled)
+        assert is_soon(lambda: is_off(ours))
         answers = []
         for address in (ours.address, f"never.{ours.address}"):
             with smtplib.SMTP(*places["smtp"], timeout=20) as client:
@@ -184,7 +193,7 @@ def test_a_bounce_that_ends_an_alias_opens_it_to_nobody(ours: Alias, alice: User
 
     with running_doors(Hop(), "smtp") as places:
         first = deliver(places["smtp"], smtplib.SMTP, ours.address, spam(ours.address), "")
-        assert is_soon(lambda: not Alias.objects.get(pk=ours.pk).enabled)
+        assert is_soon(lambda: is_off(ours))
         again = deliver(places["smtp"], smtplib.SMTP, ours.address, spam(ours.address), "")
 
     assert (first[0], again) == (250, (550, b"5.1.1 User unknown"))
@@ -197,7 +206,7 @@ def test_what_was_refused_before_its_alias_ended_is_refused_again(ours: Alias, a
 
     with running_doors(hop, "smtp") as places:
         hand_over_and_hang_up(hop, places["smtp"], ours.address, spam(ours.address))
-        assert is_soon(lambda: not Alias.objects.get(pk=ours.pk).enabled)
+        assert is_soon(lambda: is_off(ours))
         again = deliver(places["smtp"], smtplib.SMTP, ours.address, spam(ours.address), EVE)
 
     assert again == (550, b"5.7.1 Message refused")
