@@ -5,9 +5,13 @@ From the data classes in their public sources (Android 6.2.1, iOS 2.3.5). A kind
 one, or a question about the value; a field whose name ends with `?` may be null or absent in both.
 """
 
+import re
 from typing import Any
 
 Model = dict[str, Any]
+# Which fields are moments, and the one form in which Android reads them.
+_IS_MOMENT = re.compile(r"\w+_at|last_(forwarded|blocked|replied|sent|applied)")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 RECIPIENT: Model = {
     **dict.fromkeys(("id", "user_id", "email", "created_at", "updated_at"), str),
@@ -131,7 +135,10 @@ def faults(kind: Any, told: Any, where: str = "") -> list[str]:
             key, may_be_null = name.removesuffix("?"), name.endswith("?")
             if told.get(key) is None and may_be_null:
                 continue
-            found += faults(inner, told.get(key), f"{where}.{key}")
+            value, place = told.get(key), f"{where}.{key}"
+            found += faults(inner, value, place)
+            if _IS_MOMENT.fullmatch(key) and isinstance(value, str) and not _MOMENT.fullmatch(value):
+                found.append(f"{place}: {value!r} is no moment")
         return found
     # A bool is no int to them.
     is_right = type(told) is kind if isinstance(kind, type) else kind(told)

@@ -140,6 +140,8 @@ def test_the_check_finds_what_an_app_cannot_read() -> None:
         ".meta: []",
     ]
     assert apps.faults({"total": int}, {"total": True}) == [".total: True"]
+    moment = apps.faults({"created_at": str}, {"created_at": "2026-11-27T04:21:07Z"})
+    assert moment == [".created_at: '2026-11-27T04:21:07Z' is no moment"]
 
 
 def test_signing_in_is_read_too(alice: User) -> None:
