@@ -125,7 +125,8 @@ def test_the_apps_can_read_the_answer(
 def test_the_check_finds_what_an_app_cannot_read() -> None:
     """Else all of this could pass for nothing."""
     recipient: dict[str, Any] = {
-        **dict.fromkeys(("id", "user_id", "email", "created_at", "updated_at"), "x"),
+        **dict.fromkeys(("id", "user_id", "email"), "x"),
+        **dict.fromkeys(("created_at", "updated_at"), "2026-11-27 04:21:07"),
         **dict.fromkeys(("can_reply_send", "should_encrypt", "inline_encryption", "protected_headers"), True),
         **dict.fromkeys(("remove_pgp_keys", "remove_pgp_signatures"), False),
     }
