@@ -9,7 +9,6 @@ time is the web process's.
 import argparse
 import itertools
 import json
-import os
 import subprocess
 import sys
 import time
@@ -19,24 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import rig
+from bench.cpu_time import backends, cpu_of
 from bench.create import PATHS
-
-
-def children(parent: int) -> list[int]:
-    """The processes that this one has started."""
-    found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(pid) for pid in found]
-
-
-def cpu_of(pids: Sequence[int]) -> float:
-    """The seconds of CPU time that these processes have used (Linux, proc(5): schedstat)."""
-    total = 0
-    for pid in pids:
-        try:
-            total += int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
-        except OSError:
-            continue  # it has ended
-    return total / 1e9
 
 
 class Served:
@@ -129,15 +112,6 @@ def least_of(served: dict[str, Served], count: int, turns: int) -> dict[str, tup
         database = (cpu_of(servers) - before) / count * 1000
         least[name] = min(least[name], (web, database), key=sum)
     return least
-
-
-def backends() -> list[int]:
-    """The processes of the PostgreSQL server that this process has started, if it has."""
-    return [child for pid in children(os.getpid()) if _is_postgres(pid) for child in children(pid)]
-
-
-def _is_postgres(pid: int) -> bool:
-    return "postgres" in Path(f"/proc/{pid}/comm").read_text()
 
 
 def table(kind: str, least: dict[str, tuple[float, float]]) -> str:

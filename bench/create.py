@@ -3,7 +3,8 @@
 The floor is a bare Django view that inserts one row (bench/floor); the second is one that runs the SQL
 statements of a create, without its rules (bench/recorded.py). All are served by the same gunicorn
 configuration over the same kind of database with the same connection settings, and measured in turns, so
-that a noisy machine hurts them alike. Prints a table and writes JSON to bench/results/.
+that a noisy machine hurts them alike. Prints two tables, of rates and of CPU time, and writes JSON to
+bench/results/.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import Any
 import psycopg
 
 from bench import rig
+from bench.cpu_time import children, cpu_of_tree, is_postgres
 from tests.rig.postgresql import Missing
 
 CONNECTIONS = (1, 8, 32)
@@ -41,10 +43,28 @@ def request(path: str, port: int, key: str) -> str:
 
 
 def measure(path: str, port: int, keys: Sequence[str], connections: int, seconds: float) -> dict[str, Any]:
-    """One round with a load generator in a process of its own. Raises RuntimeError on a wrong answer."""
+    """One round with a load generator in a process of its own, and the CPU milliseconds of each answer, of
+    the web servers' and of the database's processes. Raises RuntimeError on a wrong answer."""
     requests = [request(path, port, key) for key in keys]
     order = {"port": port, "connections": connections, "seconds": seconds, "requests": requests}
-    return dict(json.loads(rig.run(["-m", "bench.load"], dict(os.environ), json.dumps(order))))
+    before = used()
+    measured = dict(json.loads(rig.run(["-m", "bench.load"], dict(os.environ), json.dumps(order))))
+    # Only one of the servers works, and the load generator has ended.
+    web, database = (
+        (now - then) / measured["answers"] * 1000 for now, then in zip(used(), before, strict=True)
+    )
+    return measured | {"web_ms": web, "database_ms": database}
+
+
+def used() -> tuple[float, float]:
+    """The CPU seconds of the servers that this process has started: the web servers', and PostgreSQL's."""
+    web = database = 0.0
+    for pid in children(os.getpid()):
+        if is_postgres(pid):
+            database += cpu_of_tree(pid)
+        else:
+            web += cpu_of_tree(pid)
+    return web, database
 
 
 def milliseconds(rounds: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -55,13 +75,16 @@ def milliseconds(rounds: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 def summary(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A server's figures over its rounds: the median rate, the latencies, the tries that collided."""
+    """A server's figures over its rounds: the median rate, the latencies, the tries that collided, and the
+    median CPU time of an answer."""
     rates = [round(len(each["latencies"]) / each["seconds"], 1) for each in rounds]
     retried = sum(each["retried"] for each in rounds) / max(1, sum(len(each["latencies"]) for each in rounds))
     return {
         "per_second": statistics.median(rates),
         "rates": rates,
         "retried": round(retried, 4),
+        **{name: statistics.median(each[name] for each in rounds) for name in ("web_ms", "database_ms")},
+        "cpu": [each["web_ms"] + each["database_ms"] for each in rounds],
         **milliseconds(rounds),
     }
 
@@ -115,6 +138,26 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             f"| {statements['per_second']:.0f} | {_ratio(ours, statements)} "
             f"| {ours['p50_ms']:.1f} | {ours['p99_ms']:.1f} "
             f"| {floor['p50_ms']:.1f} | {floor['p99_ms']:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def cpu_table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows' CPU milliseconds as a Markdown table."""
+    lines = [
+        "| database | connections | a create: web, ms | database, ms | both | floor | the statements "
+        "| of the statements | of the rounds |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|---|",
+    ]
+    for row in rows:
+        ours, floor, statements = (
+            statistics.median(row[name]["cpu"]) for name in ("ours", "floor", "statements")
+        )
+        ratios = [bare / one for one, bare in zip(row["ours"]["cpu"], row["statements"]["cpu"], strict=True)]
+        lines.append(
+            f"| {row['database']} | {row['connections']} | {row['ours']['web_ms']:.2f} "
+            f"| {row['ours']['database_ms']:.2f} | {ours:.2f} | {floor:.2f} | {statements:.2f} "
+            f"| {statements / ours:.2f} | {min(ratios):.2f} to {max(ratios):.2f} |"
         )
     return "\n".join(lines)
 
@@ -179,7 +222,7 @@ def measure_all(given: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         say("Stopped.")
         return 130
-    print(table(result["rows"]))
+    print(table(result["rows"]), cpu_table(result["rows"]), sep="\n\n")
     path = RESULTS / f"create-{started:%Y%m%dT%H%M%SZ}.json"
     path.write_text(json.dumps(result, indent=2) + "\n")
     say(f"Written to {path.relative_to(rig.ROOT)}")

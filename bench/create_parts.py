@@ -16,7 +16,7 @@ from itertools import cycle
 from typing import Any
 
 from bench import rig
-from bench.cpu import backends, cpu_of
+from bench.cpu_time import backends, cpu_of
 from bench.create import CREATE, NOTE
 from bench.profile_create import asked, creator
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import mail_waits, rig
-from bench.cpu import children
+from bench.cpu_time import children
 from bench.create import RESULTS, machine, say
 from bench.mail_designs import COMPONENTS, DESIGNS, DOORS, FAR, STATIC, Bench, Design
 from bench.mail_traffic import SESSIONS, memory, writers_of

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import rig
+from bench.cpu_time import cpu_of_tree
 from bench.mail_traffic import (
     DOMAIN,
     HIDING_DOMAIN,
     PATIENCE,
-    cpu_of_tree,
     replying,
     sink,
     source,

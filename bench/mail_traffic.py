@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 
 from bench import rig
-from bench.cpu import children
+from bench.cpu_time import children
 from bench.fill import CORRESPONDENT
 
 DOMAIN = "d0.example.com"
@@ -21,33 +21,11 @@ MESSAGE_OCTETS = 4096
 SESSIONS = 20
 # How long a wait for the last message may take, in seconds.
 PATIENCE = 600
-TICK = os.sysconf("SC_CLK_TCK")
 _WRITERS = """
     SELECT email, reverse_address FROM contacts_contact
     JOIN aliases_aliasdestination AS destination USING (alias_id)
     JOIN account_emailaddress AS address ON address.id = destination.address_id
 """
-
-
-def cpu_of_tree(root: int) -> float:
-    """The CPU seconds of a process and all that it has started, also of those that have ended and that it,
-    or one of them, has waited for (proc(5): utime, stime, cutime, cstime)."""
-    parents: dict[int, list[int]] = {}
-    ticks: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it has ended
-        pid = int(stat.parent.name)
-        parents.setdefault(int(fields[1]), []).append(pid)
-        ticks[pid] = sum(map(int, fields[11:15]))
-    total, waiting = 0, [root]
-    while waiting:
-        pid = waiting.pop()
-        total += ticks.get(pid, 0)
-        waiting += parents.get(pid, [])
-    return total / TICK
 
 
 def memory(root: int, what: str) -> list[int]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from bench import rig
-from bench.cpu import backends, cpu_of
+from bench.cpu_time import backends, cpu_of
 
 SIZES = (1, 2, 4, 8)
 

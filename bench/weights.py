@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bench.cpu import children
+from bench.cpu_time import children
 
 # systemd's own weight for a unit, and the kernel's word for it in version 1.
 USUAL, SHARES = 100, 1024
