@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from core.matching import PATTERN_MAX, InvalidPattern, pattern
 from rules.exceptions import InvalidRule
-from rules.facts import Facts
+from rules.facts import Facts, composed
 
 # As addy.io's.
 CONDITIONS_MAX = 5  # of one rule
@@ -105,13 +105,13 @@ class Condition:
 
     @cached_property
     def _folded(self) -> list[str]:
-        return [_folded(value) for value in self.values]
+        return [_folded(composed(value)) for value in self.values]
 
     def holds(self, facts: Facts) -> bool:
         """Whether it is true of the message. Raises InvalidPattern for one that is not accepted any more."""
         texts = self._texts(facts)
         if self.match.takes_patterns:
-            found = any(pattern(value).is_in(_composed(text)) for value in self.values for text in texts)
+            found = any(pattern(composed(value)).is_in(text) for value in self.values for text in texts)
         else:
             folded = [_folded(text) for text in texts]
             found = any(_COMPARE[self.match.deed](text, value) for value in self._folded for text in folded)
@@ -130,13 +130,9 @@ class Condition:
         return facts.header(self.header)
 
 
-def _composed(text: str) -> str:
-    """The text with each letter and its accents as one character, as people type it."""
-    return unicodedata.normalize("NFC", text)
-
-
 def _folded(text: str) -> str:
-    return _composed(_composed(text).casefold())
+    """A `composed` text without regard to upper and lower case."""
+    return composed(text.casefold())
 
 
 _COMPARE = {
@@ -169,7 +165,7 @@ def clean_condition(of: str, match: str, values: Sequence[str], header: str, par
             raise InvalidRule(gettext("A value must not contain control characters."), part)
         if takes_patterns:
             try:
-                pattern(value)
+                pattern(composed(value))
             except InvalidPattern as error:
                 raise InvalidRule(str(error), part) from error
     return Condition(Of(of), Match(match), tuple(wanted), header.lower() if of == Of.HEADER else "")

@@ -1,5 +1,6 @@
 """What the conditions of rules look at: the texts of one message to one alias, decoded and bounded."""
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,15 @@ from core.matching import TEXT_MAX
 WRITTEN_MAX = 2000
 # Fields of one name that are looked at: thousands of empty ones fit into a header.
 FIELDS_MAX = 100
+# Marks in a row that are put together with their letter (UAX #15 §13). The time for a longer row grows with
+# its square; nobody writes one.
+MARKS_MAX = 30
 
 
 @dataclass(frozen=True)
 class Facts:
     """A message's header, as (lower-case name, unfolded text); the author's address; and the alias with its
-    note."""
+    note. The texts of all of them are `composed`."""
 
     fields: Sequence[tuple[str, str]]
     sender: str
@@ -59,12 +63,25 @@ class Facts:
         return self._read[name]
 
 
+def composed(text: str) -> str:
+    """The text with each letter and its accents as one character, as people type it."""
+    if text.isascii():
+        return text
+    marks = 0
+    for character in text:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks > MARKS_MAX:
+            return text
+    return unicodedata.normalize("NFC", text)
+
+
 def _forms(address: str) -> list[str]:
+    address = composed(address)
     return [address, display_address(address)] if "xn--" in address.lower() else [address]
 
 
 def _in_one_line(text: str) -> str:
-    return " ".join(text.split())
+    return composed(" ".join(text.split()))
 
 
 def _bounded(texts: Iterable[str]) -> list[str]:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from django.db.models import Q
+from django.db.models import Value
 
 from mail.models import Delivery
 
@@ -39,9 +39,11 @@ def remember_ended(ended: Collection[Ended]) -> None:
 
 
 def find_ended(questions: Sequence[Ended]) -> list[bool]:
-    of_aliases = Q(alias__in=[each.alias_id for each in questions], accepted__isnull=False)
-    marks = Q(alias=None, digest__in=[each.digest for each in questions])
-    found = Delivery.objects.filter(of_aliases | marks).order_by().values_list("alias_id", "digest")
+    # One row for each alias, however many messages to it are remembered.
+    settled = Delivery.objects.filter(alias__in=[each.alias_id for each in questions], accepted__isnull=False)
+    of_aliases = settled.order_by().values_list("alias_id", Value("")).distinct()
+    marks = Delivery.objects.filter(alias=None, digest__in=[each.digest for each in questions]).order_by()
+    found = list(of_aliases.union(marks.values_list("alias_id", "digest")))
     aliases = {alias_id for alias_id, _digest in found}
     digests = {digest for alias_id, digest in found if alias_id is None}
     return [each.alias_id in aliases and each.digest in digests for each in questions]

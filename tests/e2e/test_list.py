@@ -9,7 +9,7 @@ from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
 from domains.models import Domain
-from tests.e2e.conftest import PHONE, Visit
+from tests.e2e.conftest import PATIENCE, PHONE, Visit
 from tests.rig.pages import many_aliases
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -198,12 +198,14 @@ def test_notes_that_are_written_faster_than_the_server_answers_are_all_saved(
     page.locator("input.alias__note:focus").press("Enter")
     page.wait_for_timeout(300)
     answered = 0
-    while answered < 4:
+    for _ in range(PATIENCE // 50):
         page.wait_for_timeout(50)
         if waiting:
             waiting.pop().continue_()
             answered += 1
             page.wait_for_timeout(300)
+        if answered == 4:
+            break
 
     expect(page.locator("a.alias__note", has_text="Changed")).to_have_count(4)
     assert {alias.note for alias in Alias.objects.all()} == {f"Changed {number}" for number in range(4)}

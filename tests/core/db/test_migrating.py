@@ -27,6 +27,8 @@ def reader() -> Iterator[Reader]:
     call_command("migrate", "rules", "0001", verbosity=0)
     try:
         with another_connection() as reading:
+            # A migration that waits for it in spite of all goes on in the end, and the test fails.
+            reading.execute("SET idle_in_transaction_session_timeout = '60s'")
             reading.execute("BEGIN")
             reading.execute("SELECT 1 FROM accounts_user")
             yield reading

