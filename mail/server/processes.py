@@ -197,6 +197,7 @@ class Processes:
             time.sleep(WATCH_INTERVAL)
         for process in self.running:
             os.kill(process, signal.SIGTERM)
+        self._close_all_but({})
         deadline = time.monotonic() + STOP_TIME + 2
         while self.running and time.monotonic() < deadline:
             self._reap()
@@ -217,11 +218,23 @@ class Processes:
             return
         for number in signals_to_stop():
             signal.signal(number, signal.SIG_DFL)
+        self._close_all_but(place.listeners)
         try:
             serve(place.listeners, parent, is_apart=place.is_apart)
         except BaseException as error:
             logger.error("mail process ended: %s", type(error).__name__)
         os._exit(1)
+
+    def _close_all_but(self, own: Listeners) -> None:
+        """Close this process's copies of the sockets at which it does not listen.
+
+        As long as anybody has one, connections wait there, even if nobody accepts them any more: Postfix
+        would wait for a process that finishes its messages, and the next mail server could not listen.
+        """
+        for place in self.places:
+            for name, listener in place.listeners.items():
+                if name not in own:
+                    listener.close()
 
     def _reap(self) -> None:
         for place in self.places:

@@ -115,6 +115,14 @@ class Server:
             raise
         return connection
 
+    def takes_connections(self, door: str) -> bool:
+        """Whether anybody, or nobody, will accept them."""
+        try:
+            self.connect(door).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
     def ask(self, door: str, octets: bytes = b"") -> bytes:
         """The beginning of what a door says."""
         with self.connect(door) as connection:

@@ -13,7 +13,8 @@ import sys
 import threading
 import time
 from asyncio import selector_events
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,57 @@ def test_a_message_underway_is_finished_before_the_end(
     assert process.wait(began + STOP_TIME - 2 - time.monotonic()) == 0
     hop.close()
     assert "Traceback" not in server.log()
+
+
+@contextmanager
+def message_underway(server: Server, alias: str, hop: SlowHop) -> Iterator[smtplib.SMTP]:
+    """A client that waits for its answer, because the next hop waits."""
+    with smtplib.SMTP("127.0.0.1", server.port, timeout=60) as client:
+        client.ehlo()
+        client.mail("bob@sender.test")
+        assert client.rcpt(alias)[0] == 250
+        assert client.docmd("DATA")[0] == 354
+        client.send(MESSAGE + b".\r\n")
+        assert hop.has_begun.wait(60)
+        yield client
+        hop.may_end.set()
+        assert client.getreply()[0] == 250
+        client.close()
+
+
+@pytest.mark.parametrize("apart", ["no", "yes"])
+def test_no_door_stays_open_while_the_last_message_is_finished(
+    server: Server, filled: tuple[Path, str], apart: str
+) -> None:
+    """Whoever connects there would wait until the end, and then be hung up on."""
+    hop = SlowHop()
+    process = server.start(
+        MAIL_NEXT_HOP=f"smtp://127.0.0.1:{hop.port}", MAIL_QUESTIONS_APART=apart, MAIL_PROCESSES="2"
+    )
+    with message_underway(server, filled[1], hop):
+        process.terminate()
+
+        assert is_soon(lambda: not any(map(server.takes_connections, DOORS)), 10)
+        assert process.poll() is None
+    assert process.wait(60) == 0
+    hop.close()
+
+
+def test_another_can_start_while_one_whose_parent_was_killed_finishes_its_message(
+    server: Server, filled: tuple[Path, str]
+) -> None:
+    hop = SlowHop()
+    options = {"MAIL_NEXT_HOP": f"smtp://127.0.0.1:{hop.port}", "MAIL_QUESTIONS_APART": "yes"}
+    first = server.start(**options)
+    with message_underway(server, filled[1], hop):
+        first.kill()
+        first.wait(60)
+        assert is_soon(lambda: not any(map(server.takes_connections, DOORS)), 10)
+
+        server.start(**options)
+
+        assert server.ask("policy", ask_about(filled[1])) == b"action=DUNNO\n\n"
+    hop.close()
 
 
 def test_a_process_that_dies_is_replaced_and_none_outlives_the_parent(server: Server) -> None:
