@@ -27,7 +27,8 @@ class DeleteInDatabase(Operation):
     """Have the database do what the field's `on_delete` says, if it is CASCADE or SET_NULL.
 
     An operation that makes the foreign key anew (AlterField; on SQLite, any that changes the table) takes
-    this away: repeat it after that one.
+    this away: repeat it after that one. A migration with several of them is not `atomic`: each of them locks
+    two tables.
     """
 
     reduces_to_sql = True
@@ -84,11 +85,14 @@ def _make_anew_on_postgresql(editor: Any, field: "models.ForeignKey[Any, Any]", 
     to_table, to_column = target.model._meta.db_table, target.column
     name = editor._fk_constraint_name(field.model, field, "_fk_%(to_table)s_%(to_column)s")
     quote = editor.quote_name
-    editor.execute(
-        f"ALTER TABLE {quote(field.model._meta.db_table)} DROP CONSTRAINT {name}, ADD CONSTRAINT {name}"
-        f" FOREIGN KEY ({quote(field.column)}) REFERENCES {quote(to_table)} ({quote(to_column)})"
-        f"{action and f' ON DELETE {action}'} DEFERRABLE INITIALLY DEFERRED"
-    )
+    # A transaction for each: with one table locked, the next one's lock could be in the hands of somebody who
+    # waits for the first.
+    with atomic(editor.connection.alias):
+        editor.execute(
+            f"ALTER TABLE {quote(field.model._meta.db_table)} DROP CONSTRAINT {name}, ADD CONSTRAINT {name}"
+            f" FOREIGN KEY ({quote(field.column)}) REFERENCES {quote(to_table)} ({quote(to_column)})"
+            f"{action and f' ON DELETE {action}'} DEFERRABLE INITIALLY DEFERRED"
+        )
 
 
 def _make_anew_on_sqlite(

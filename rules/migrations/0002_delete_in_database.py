@@ -6,6 +6,9 @@ from core.db.foreign_keys import DeleteInDatabase
 
 
 class Migration(migrations.Migration):
+    # It can be repeated, and locks the tables of one foreign key at a time.
+    atomic = False
+
     dependencies = [
         ('rules', '0001_initial'),
     ]

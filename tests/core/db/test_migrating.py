@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.core.management import call_command
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
 from core.db import migrating
 from core.db.locks import has_waited_in_vain
@@ -61,3 +61,25 @@ def test_a_migration_gives_up_and_leaves_all_as_it_was_if_that_does_not_end() ->
 
     assert has_waited_in_vain(raised.value)
     assert actions("rules_rule") == {"owner_id": ""}
+
+
+@pytest.mark.parametrize(("app", "before"), [("aliases", "0005"), ("rules", "0001")])
+def test_of_several_foreign_keys_each_is_changed_while_no_other_table_is_locked(
+    app: str, before: str
+) -> None:
+    """Whoever holds the next table may want the one before: in a busy hour, at each of the tries."""
+    call_command("migrate", app, before, verbosity=0)
+    locked = []
+
+    def look(execute: Any, sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:  # noqa: FBT001
+        if "ADD CONSTRAINT" in sql:
+            own = "pid = pg_backend_pid() AND mode = 'AccessExclusiveLock'"
+            execute(f"SELECT count(*) FROM pg_locks WHERE {own}", None, False, context)  # noqa: S608, FBT003
+            locked.append(context["cursor"].fetchone()[0])
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(look):
+        call_command("migrate", verbosity=0)
+
+    assert len(locked) > 1
+    assert not any(locked)
