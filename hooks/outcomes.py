@@ -3,9 +3,11 @@
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+SECONDS = 10  # that a try may take
+
 # By the code that is kept of a problem (core.outgoing, hooks.sending).
 _WORDS = {
-    "timeout": _("it did not answer within 10 seconds"),
+    "timeout": _("it did not answer within %(seconds)s seconds"),
     "dns": _("its name was not found"),
     "certificate": _("its certificate is not valid"),
     "tls": _("no encrypted connection could be made"),
@@ -26,4 +28,6 @@ def in_words(status: int | None, problem: str) -> str:
         if 300 <= status < 400:
             return gettext("%(answered)s; redirects are not followed") % {"answered": sentence}
         return sentence
-    return str(_WORDS.get(problem, _("the connection failed"))) if problem else ""
+    if not problem:
+        return ""
+    return str(_WORDS.get(problem, _("the connection failed"))) % {"seconds": SECONDS}

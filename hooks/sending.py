@@ -16,6 +16,7 @@ from core.outgoing import OutgoingError, request
 from core.ratelimit import Limit, count_within
 from core.sealing import CannotUnseal
 from hooks.models import WAITING_MAX, WAITS, Hook, HookMessage, HookQuerySet, Stopped
+from hooks.outcomes import SECONDS
 from hooks.signing import signed_headers
 from hooks.tallies import MESSAGES, REQUEST_TIMES
 from hooks.turns import Turns
@@ -24,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 # Each wait is longer by up to this share of it, so that not all come back to a server at once.
 JITTER_PERCENT = 10
-SECONDS = 10  # that a try may take
 # How long a message that was taken is left to the one that took it. After that, it must be gone, and nobody
 # knows whether the message was sent: it is sent again, with the same id.
 LEASE = timedelta(seconds=60)

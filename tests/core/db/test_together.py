@@ -1,6 +1,6 @@
 """Statements with which a transaction begins, in one message to PostgreSQL."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +12,6 @@ from accounts.models import User
 from aliases import issuing
 from aliases.issuing import issue
 from aliases.models import Alias
-from core.db.postgresql import base
 from core.db.statements import Rows
 from core.db.together import Statement, run_together
 from core.exceptions import RateLimited, RuleError
@@ -37,20 +36,6 @@ def fails() -> Statement[Rows]:
 
 def refused(rows: Rows) -> None:
     raise RuleError("refused")
-
-
-@pytest.fixture
-def exchanged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many statements each message to the server had."""
-    sizes: list[int] = []
-    exchange = base.exchange
-
-    def note(own: Any, statements: Sequence[Any]) -> Any:
-        sizes.append(len(statements))
-        return exchange(own, statements)
-
-    monkeypatch.setattr(base, "exchange", note)
-    return sizes
 
 
 @pytest.fixture
