@@ -3,7 +3,9 @@
 import asyncio
 import os
 import shutil
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from django.core import mail
 from django.core.cache import cache
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.sqlite3.base import DatabaseWrapper
+from django.db.backends.sqlite3.base import DatabaseWrapper, SQLiteCursorWrapper
 from django.test import Client
 from django.utils import translation
 from hypothesis import HealthCheck, settings
@@ -140,6 +142,28 @@ def _threads_close_their_connections() -> Iterator[None]:
     original = DatabaseWrapper.close
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DatabaseWrapper, "close", close)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _tables_in_memory_are_waited_for() -> Iterator[None]:
+    """SQLite in memory refuses a table at once while another thread writes to it (SQLITE_LOCKED, for which no
+    timeout counts), as a door may still do after its answer. With a file, as outside of tests, it waits."""
+    original = SQLiteCursorWrapper.execute
+
+    def execute(self: SQLiteCursorWrapper, query: str, params: Any = None) -> Any:
+        # Not by a clock: a test may have stopped it.
+        for _ in range(1000):
+            try:
+                return original(self, query, params)
+            except sqlite3.OperationalError as error:
+                if not error.sqlite_errorname.startswith("SQLITE_LOCKED"):
+                    raise
+            time.sleep(0.01)
+        return original(self, query, params)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SQLiteCursorWrapper, "execute", execute)
         yield
 
 
