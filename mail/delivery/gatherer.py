@@ -23,9 +23,6 @@ Answer = TypeVar("Answer")
 ANSWER_TIMEOUT = 3.0
 # Seconds between two tries while another process writes to an SQLite database.
 PAUSE = 0.05
-# So many learn their answers before the loop looks again at what has come in: each of them then goes on with
-# its message, and a new question would wait for them all.
-TOLD_AT_ONCE = 4
 
 
 class _Asked(Generic[Item, Answer]):
@@ -211,18 +208,15 @@ class Gatherer(Generic[Item, Answer]):
         self, answered: Sequence[_Answered[Item, Answer]], loop: asyncio.AbstractEventLoop
     ) -> None:
         with suppress(RuntimeError):  # The loop has ended.
-            loop.call_soon_threadsafe(self._tell, deque(answered), loop)
+            loop.call_soon_threadsafe(self._tell, answered, loop)
 
-    def _tell(self, answered: deque[_Answered[Item, Answer]], loop: asyncio.AbstractEventLoop) -> None:
+    def _tell(self, answered: Sequence[_Answered[Item, Answer]], loop: asyncio.AbstractEventLoop) -> None:
         # The thread works on while these go on with what they have learned.
         self._look(loop)
-        for _ in range(min(len(answered), TOLD_AT_ONCE)):
-            asked, answer = answered.popleft()
+        for asked, answer in answered:
             if asked.answer.done():
                 continue
             if isinstance(answer, Exception):
                 asked.answer.set_exception(answer)
             else:
                 asked.answer.set_result(answer)
-        if answered:
-            loop.call_soon(self._tell, answered, loop)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mail.delivery.database import TooLate
-from mail.delivery.gatherer import TOLD_AT_ONCE, Gatherer
+from mail.delivery.gatherer import Gatherer
 from tests.rig.mail_doors import closed_after
 
 
@@ -80,25 +80,6 @@ def test_who_comes_meanwhile_is_answered_together_in_the_order_of_asking() -> No
     with_gatherer(database, lambda gatherer: ask_behind_another(gatherer, database, "abc"))
 
     assert database.batches == [["first"], ["a", "b", "c"]]
-
-
-def test_whoever_comes_while_many_are_answered_waits_for_a_few_of_them_alone() -> None:
-    went_on: list[object] = []
-
-    async def go_on(gatherer: Gatherer[Any, Any], number: int) -> None:
-        await gatherer.ask(number)
-        if not went_on:
-            # What has come in meanwhile has its turn when the loop looks again.
-            asyncio.get_running_loop().call_soon(went_on.append, "new")
-        went_on.append(number)
-
-    async def use(gatherer: Gatherer[Any, Any]) -> None:
-        await asyncio.gather(*(go_on(gatherer, number) for number in range(TOLD_AT_ONCE * 5)))
-
-    with_gatherer(Database(), use)
-
-    assert [each for each in went_on if each != "new"] == list(range(TOLD_AT_ONCE * 5))
-    assert went_on.index("new") <= TOLD_AT_ONCE
 
 
 @pytest.mark.parametrize(
