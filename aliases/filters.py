@@ -1,9 +1,11 @@
 """Which aliases a list shows, and in what order."""
 
+from functools import cache
 from typing import Any
 
 from allauth.account.models import EmailAddress
 from django import forms
+from django.db import models
 from django.db.models import F, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, QueryDict
@@ -15,7 +17,10 @@ from accounts.models import User
 from accounts.requests import user_of
 from aliases.models import Alias, AliasQuerySet
 from aliases.models.alias_queryset import SEARCH_MAX_CHARACTERS
+from core.addresses import domain_to_unicode
+from core.db.compiled import CompiledQuery
 from core.db.json import JsonObject
+from core.forms import PlainSelect
 from domains.models import Domain
 
 # Each with its opposite: an index that serves one is read backwards for the other.
@@ -74,33 +79,55 @@ class FilterForm(forms.Form):
             }
         ),
     )
-    domain = forms.ModelChoiceField(
-        Domain.objects.none(), label=_("Domain"), required=False, empty_label=_("All domains")
-    )
-    mailbox = forms.ModelChoiceField(
-        EmailAddress.objects.none(), label=_("Mailbox"), required=False, empty_label=_("All mailboxes")
-    )
-    status = forms.ChoiceField(label=_("Status"), required=False, choices=STATUSES)
-    order = forms.ChoiceField(label=_("Order"), required=False, choices=ORDERS)
+    domain = forms.ChoiceField(label=_("Domain"), required=False, widget=PlainSelect)
+    mailbox = forms.ChoiceField(label=_("Mailbox"), required=False, widget=PlainSelect)
+    status = forms.ChoiceField(label=_("Status"), required=False, choices=STATUSES, widget=PlainSelect)
+    order = forms.ChoiceField(label=_("Order"), required=False, choices=ORDERS, widget=PlainSelect)
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         fields: Any = self.fields
-        # Includes domains on which the user can no longer create aliases.
-        present = Alias.objects.owned_by(user).present()
-        # For each domain, the owner's first one from it on, in an index: they may have a million aliases. For
-        # Exists, PostgreSQL looks through all of them.
-        following = present.filter(domain__gte=OuterRef("pk")).order_by("domain")
-        fields["domain"].queryset = Domain.objects.filter(pk=Subquery(following.values("domain")[:1]))
-        fields["mailbox"].queryset = EmailAddress.objects.filter(user=user, verified=True)
-        fields["mailbox"].label_from_instance = lambda address: address.email
+
+        # Read when they are needed, and once.
+        @cache
+        def domains() -> list[tuple[object, object]]:
+            names = [(key, domain_to_unicode(name)) for key, name in _DOMAINS(owner=user.pk)]
+            return [("", _("All domains")), *names]
+
+        @cache
+        def mailboxes() -> list[tuple[object, object]]:
+            return [("", _("All mailboxes")), *_MAILBOXES(owner=user.pk)]
+
+        fields["domain"].choices, fields["mailbox"].choices = domains, mailboxes
+
+
+def _domains(owner: Any) -> Any:
+    """The keys and names of domains on which the owner has aliases, also where they can create none any
+    more."""
+    # For each domain, the owner's first one from it on, in an index: they may have a million aliases. For
+    # Exists, PostgreSQL looks through all of them.
+    following = Alias.objects.owned_by(owner).present().filter(domain__gte=OuterRef("pk")).order_by("domain")
+    domains = Domain.objects.filter(pk=Subquery(following.values("domain")[:1]))
+    return domains.values_list("pk", "name")
+
+
+def _mailboxes(owner: Any) -> Any:
+    return EmailAddress.objects.filter(user=owner, verified=True).values_list("pk", "email")
+
+
+_DOMAINS = CompiledQuery(_domains, owner=models.BigIntegerField())
+_MAILBOXES = CompiledQuery(_mailboxes, owner=models.BigIntegerField())
 
 
 def mine(request: HttpRequest) -> AliasQuerySet:
     """The reader's aliases, with what a row shows of related objects."""
-    aliases = Alias.objects.owned_by(user_of(request)).noting_new_senders()
-    aliases = aliases.select_related("domain", "expiry")
-    return with_last_sender(aliases).with_destinations()
+    return rows_of(user_of(request)).with_destinations()
+
+
+def rows_of(owner: Any) -> AliasQuerySet:
+    """An owner's aliases, with what a row shows of related objects but for the destinations."""
+    aliases = Alias.objects.owned_by(owner).noting_new_senders()
+    return with_last_sender(aliases.select_related("domain", "expiry"))
 
 
 def with_last_sender(aliases: AliasQuerySet) -> AliasQuerySet:
@@ -160,9 +187,13 @@ def filters_of(query: QueryDict) -> str:
 
 
 def count_of(aliases: AliasQuerySet) -> dict[str, Any]:
-    """How many aliases a list finds, as its templates show it: `found`, which ends at one more than
-    COUNTED_MAX, its `number` as text, and the words `found_said`."""
-    found = aliases.order_by().values("pk")[: COUNTED_MAX + 1].count()
+    """How many aliases a list finds, as its templates show it."""
+    return count_shown(aliases.order_by().values("pk")[: COUNTED_MAX + 1].count())
+
+
+def count_shown(found: int) -> dict[str, Any]:
+    """A number of aliases as the list's templates show it: `found`, which ends at one more than COUNTED_MAX,
+    its `number` as text, and the words `found_said`."""
     number = number_format(min(found, COUNTED_MAX), force_grouping=True)
     if found > COUNTED_MAX:
         said = gettext("more than %(number)s aliases") % {"number": number}

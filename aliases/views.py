@@ -1,6 +1,7 @@
 """The alias pages: each view finds the owner's aliases, calls one function, and renders the result."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -19,7 +20,19 @@ from aliases import naming
 from aliases.bulk_views import back_to_list, offer_undo, undo_offered
 from aliases.charts import chart_of
 from aliases.choosing import choose_domain
-from aliases.filters import FilterForm, count_of, filters_of, is_filtered, listed, mine, query_back, selected
+from aliases.filters import (
+    ORDERS,
+    FilterForm,
+    count_of,
+    count_shown,
+    filters_of,
+    is_filtered,
+    listed,
+    mine,
+    query_back,
+    selected,
+)
+from aliases.first_page import PAGE_SIZE, first_page
 from aliases.forms import SITE_MAX_CHARACTERS, AliasForm, NewAliasForm, own_addresses
 from aliases.issuing import issue
 from aliases.models import Alias
@@ -30,7 +43,6 @@ from core.exceptions import RuleError
 from core.pagination import page_of
 from core.repeats import forget, is_repeated
 
-PAGE_SIZE = 25
 # The most rows of one answer, for readers who come back to a list that they had scrolled.
 ROWS_MAX = 1000
 ACTIVITIES_SHOWN = 5
@@ -52,7 +64,6 @@ def shows_steps(query: QueryDict, found: int) -> bool:
 def alias_list(request: HttpRequest) -> HttpResponse:
     """The list of the reader's aliases; for htmx, only the rows."""
     form = FilterForm(request.GET, user=user_of(request))
-    aliases, order = selected(request, form)
     filters = filters_of(request.GET)
     cursor, rows_before = request.GET.get("cursor", ""), rows_asked(request)
     is_fragment = request.htmx and not request.htmx.boosted  # type: ignore[attr-defined]
@@ -61,7 +72,14 @@ def alias_list(request: HttpRequest) -> HttpResponse:
         "filters": filters,
         "is_filtered": is_filtered(request.GET),
     }
-    page = page_of(aliases, order, cursor, PAGE_SIZE if cursor else max(PAGE_SIZE, rows_before))
+    if cursor or rows_before or is_filtered(request.GET):
+        aliases, order = selected(request, form)
+        page = page_of(aliases, order, cursor, PAGE_SIZE if cursor else max(PAGE_SIZE, rows_before))
+        counted = partial(count_of, aliases)
+    else:
+        name = request.GET.get("order", "")
+        page, found = first_page(user_of(request), name if name in ORDERS else "")
+        counted = partial(count_shown, found)
     context |= {"page": page, "rows": [row_of(alias) for alias in page.rows]}
     if is_fragment and cursor:
         # Reloading this address, or coming back to it, shows as many rows.
@@ -71,7 +89,7 @@ def alias_list(request: HttpRequest) -> HttpResponse:
             query = "&".join(filter(None, (filters, f"rows={rows_shown}")))
             response = replace_url(response, f"{reverse('alias-list')}?{query}")
         return response
-    context |= {"rows_shown": 0 if cursor else len(page.rows), **count_of(aliases)}
+    context |= {"rows_shown": 0 if cursor else len(page.rows), **counted()}
     context["shows_steps"] = shows_steps(request.GET, context["found"])
     if is_fragment:
         return render(request, "aliases/_list.html", context)

@@ -1,6 +1,7 @@
 """Pages that belong to no single app: the home page and a user's account."""
 
 from functools import partial
+from typing import Any
 
 from allauth.account.decorators import reauthentication_required
 from allauth.account.models import EmailAddress
@@ -8,6 +9,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_not_required
+from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
@@ -29,10 +31,11 @@ from aliases.forms import PreferencesForm, ReplyPreferencesForm
 from aliases.models import Alias
 from aliases.websites import parse_site
 from anonmail_site.getting_started import first_steps
+from core.db.compiled import CompiledQuery
 from core.exceptions import RuleError
 from core.spreadsheets import csv_download
 from domains.models import AliasStyle, Domain
-from mail.models import DestinationKey
+from mail.models import DestinationKey, warned_until
 from transfer.formats.anonmail import aliases_csv
 from transfer.personal_download import everything
 
@@ -66,17 +69,28 @@ def navigation(request: HttpRequest) -> dict[str, object]:
     }
     if not isinstance(user, User):
         return frame | {"signup_open": is_signup_open()}
-    # In one statement: what each page warns of.
-    rows = EmailAddress.objects.filter(user=user).select_related("paused", "openpgp_key")
-    rows = rows.defer("openpgp_key__certificate")
-    ending = Exists(DestinationKey.objects.ending().filter(destination=OuterRef("pk")))
-    warned = list(rows.filter(Q(paused__isnull=False) | ending))
+    warned = _WARNED(user=user.pk, until=warned_until())
     return frame | {
         "first_steps": partial(first_steps, user),
-        "manages_domains": user.is_superuser or Domain.objects.managed_by(user).exists(),
+        "manages_domains": user.is_superuser or (user.is_active and bool(_MANAGED(user=user.pk))),
         "paused_destinations": [row.email for row in warned if hasattr(row, "paused")],
         "ending_keys": [row.openpgp_key for row in warned if _is_ending(row)],
     }
+
+
+def _warned(user: Any, until: Any) -> Any:
+    """The user's addresses of which each page warns."""
+    rows = EmailAddress.objects.filter(user=user).select_related("paused", "openpgp_key")
+    ending = DestinationKey.objects.ending_by(until).filter(destination=OuterRef("pk"))
+    rows = rows.filter(Q(paused__isnull=False) | Exists(ending))
+    return rows.defer("openpgp_key__certificate")
+
+
+_WARNED = CompiledQuery(_warned, user=models.BigIntegerField(), until=models.DateTimeField())
+_MANAGED = CompiledQuery(
+    lambda user: Domain.objects.with_manager(user).values_list("pk").order_by()[:1],
+    user=models.BigIntegerField(),
+)
 
 
 def _is_ending(address: EmailAddress) -> bool:

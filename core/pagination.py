@@ -31,10 +31,13 @@ def page_of(rows: "models.QuerySet[Row]", order: Sequence[str], cursor: str, siz
     ordered = rows.order_by(*order)
     if (values := _read(cursor, rows.model, order)) is not None:
         ordered = ordered.filter(_after(order, values))
-    found = list(ordered[: size + 1])
-    more = len(found) > size
-    found = found[:size]
-    return Page(found, _write(found[-1], order) if more else "")
+    return page_from(list(ordered[: size + 1]), order, size)
+
+
+def page_from(found: list[Row], order: Sequence[str], size: int) -> Page[Row]:
+    """The page of rows that were found in this order, one more than fit on it if there are as many."""
+    rows = found[:size]
+    return Page(rows, _write(rows[-1], order) if len(found) > size else "")
 
 
 def _after(order: Sequence[str], values: Sequence[Any]) -> Q:

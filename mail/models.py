@@ -1,6 +1,7 @@
 """Activity, which the owner can see, and what keeps a message from arriving twice."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from allauth.account.models import EmailAddress
 from django.db import models, transaction
@@ -251,7 +252,16 @@ class DestinationKeyQuerySet(models.QuerySet["DestinationKey"]):
 
     def ending(self) -> "DestinationKeyQuerySet":
         """Keys in use that expire within KEY_WARNING, or have expired."""
-        return self.in_use().filter(expires_at__lte=timezone.now() + KEY_WARNING)
+        return self.ending_by(warned_until())
+
+    def ending_by(self, moment: Any) -> "DestinationKeyQuerySet":
+        """Keys in use that expire until then, or have expired."""
+        return self.in_use().filter(expires_at__lte=moment)
+
+
+def warned_until() -> datetime:
+    """The end of the time within which an owner is told of a key's end."""
+    return timezone.now() + KEY_WARNING
 
 
 class DestinationKey(models.Model):

@@ -64,7 +64,11 @@ class DomainQuerySet(models.QuerySet["Domain"]):
         """Domains whose access `user` manages: all of them for a global admin."""
         if not user.is_active:
             return self.none()
-        return self if user.is_superuser else self.filter(managers=user)
+        return self if user.is_superuser else self.with_manager(user)
+
+    def with_manager(self, user: Any) -> "DomainQuerySet":
+        """Domains whose access `user` manages without being a global admin."""
+        return self.filter(managers=user)
 
 
 def may_create(*, user_id: Any, own_domain: Any, is_admin: Any, is_active: Any) -> Q:
