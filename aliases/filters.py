@@ -121,13 +121,13 @@ _MAILBOXES = CompiledQuery(_mailboxes, owner=models.BigIntegerField())
 
 def mine(request: HttpRequest) -> AliasQuerySet:
     """The reader's aliases, with what a row shows of related objects."""
-    return rows_of(user_of(request)).with_destinations()
+    return rows_of(user_of(request)).select_related("domain").with_destinations()
 
 
 def rows_of(owner: Any) -> AliasQuerySet:
     """An owner's aliases, with what a row shows of related objects but for the destinations."""
     aliases = Alias.objects.owned_by(owner).noting_new_senders()
-    return with_last_sender(aliases.select_related("domain", "expiry"))
+    return with_last_sender(aliases.select_related("expiry"))
 
 
 def with_last_sender(aliases: AliasQuerySet) -> AliasQuerySet:

@@ -25,7 +25,7 @@ def first_page(user: User, order: str) -> tuple[Page[Alias], int]:
 
 
 def _build(owner: Any, most: Any, *, order: str) -> Any:
-    found = CountOf(Alias.objects.owned_by(owner).present().values("pk"), most)
+    found = CountOf(Alias.objects.owned_by(owner).present(), most)
     return rows_of(owner).present().annotate(found=found).order_by(*ORDERS[order])[: PAGE_SIZE + 1]
 
 

@@ -6,6 +6,7 @@ Django evaluates a template tag by tag: a list of 25 rows with eighty tags each 
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from html import escape
 
 from django.conf import settings
 from django.template.loader import render_to_string
@@ -17,15 +18,20 @@ _MARK = "9182736455463728"
 _MARKS = re.compile(rf"{_MARK}([0-9]{{2}})")
 
 
-def fill(template: str, values: Mapping[str, SafeString | int]) -> SafeString:
-    """The template rendered with these values in the present language.
+def fill(template: str, values: Mapping[str, str | int]) -> SafeString:
+    """The template rendered with these values in the present language; texts that are not safe are escaped.
 
     The template may insert a value, and ask with `if` whether there is one (0, False and "" are none), but
     not filter or compare it: it sees a mark instead.
     """
     pattern_of = _pattern.__wrapped__ if settings.DEBUG else _pattern
     pattern = pattern_of(template, get_language(), tuple(values), tuple(map(bool, values.values())))
-    return mark_safe(pattern % values)  # noqa: S308 - the values are safe
+    shown = {
+        # Django's own `escape` asks of each text whether it is to be translated.
+        name: value if isinstance(value, SafeString | int) else escape(value)
+        for name, value in values.items()
+    }
+    return mark_safe(pattern % shown)  # noqa: S308 - the values are safe now
 
 
 @lru_cache(1000)

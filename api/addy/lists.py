@@ -154,7 +154,7 @@ def page_of(
     """The page that starts at `page["start"]`, each row with the number of all, counted to `page["most"]`."""
 
     def extend(rows: AliasQuerySet) -> AliasQuerySet:
-        rows = rows.annotate(total=CountOf(aliases.values("pk"), page["most"]))
+        rows = rows.annotate(total=CountOf(aliases, page["most"]))
         return with_last_mail(rows) if activity else rows
 
     columns = (*(LISTED_WITH_MAIL if activity else LISTED), "total")

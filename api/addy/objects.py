@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, cast
 from uuid import UUID
 
 from allauth.account.models import EmailAddress
@@ -169,8 +169,14 @@ def listed_object(
     columns: Sequence[Any], recipients: list[RecipientObject], owner: User, *, activity: bool
 ) -> AliasObject:
     """An alias of a list, by its columns in LISTED, or in LISTED_WITH_MAIL."""
-    bare = bare_alias_object(ListedAlias(*columns), owner, activity=activity)
-    return {**bare, "recipients": recipients}
+    return with_recipients(bare_alias_object(ListedAlias(*columns), owner, activity=activity), recipients)
+
+
+def with_recipients(alias: BareAliasObject, recipients: list[RecipientObject]) -> AliasObject:
+    """The same object, which is nobody else's, with its recipients."""
+    found = cast(AliasObject, alias)
+    found["recipients"] = recipients
+    return found
 
 
 def bare_alias_object(alias: Alias | ListedAlias, owner: User, *, activity: bool) -> BareAliasObject:
@@ -180,6 +186,7 @@ def bare_alias_object(alias: Alias | ListedAlias, owner: User, *, activity: bool
     """
     local_part, _at, domain = alias.address.partition("@")
     active_at = alias.active_at if activity else alias.created
+    deleted_at = alias.deleted_at
     return {
         "id": alias.uuid,
         "user_id": public_id("user", owner.pk),
@@ -189,7 +196,7 @@ def bare_alias_object(alias: Alias | ListedAlias, owner: User, *, activity: bool
         "extension": None,
         "domain": domain,
         "email": alias.address,
-        "active": alias.enabled and not alias.is_deleted,
+        "active": alias.enabled and deleted_at is None,
         "pinned": alias.pinned,
         "description": alias.note or None,
         "from_name": alias.name or None,
@@ -202,15 +209,15 @@ def bare_alias_object(alias: Alias | ListedAlias, owner: User, *, activity: bool
         "last_replied": None,
         "last_sent": None,
         "created_at": stamp(alias.created),
-        "updated_at": stamp(max(active_at, alias.deleted_at or active_at)),
-        "deleted_at": stamp_or_null(alias.deleted_at),
+        "updated_at": stamp(max(active_at, deleted_at) if deleted_at else active_at),
+        "deleted_at": stamp_or_null(deleted_at),
     }
 
 
 def alias_object(alias: Alias, owner: User, *, activity: bool = False) -> AliasObject:
     """The same with its recipients, which should be loaded."""
     recipients = [recipient_object(address, owner) for address in alias.destination_addresses]
-    return {**bare_alias_object(alias, owner, activity=activity), "recipients": recipients}
+    return with_recipients(bare_alias_object(alias, owner, activity=activity), recipients)
 
 
 # The examples of the schema: rows without a key, whose ids nobody has.

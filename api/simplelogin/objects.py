@@ -42,7 +42,7 @@ def mailbox_object(address: EmailAddress | Destination) -> MailboxObject:
 
 
 class Creation(TypedDict):
-    """A moment: `YYYY-MM-DD HH:MM:SS+00:00` and whole UNIX seconds."""
+    """A moment in UTC: `YYYY-MM-DD HH:MM:SS+00:00` and whole UNIX seconds."""
 
     creation_date: str
     creation_timestamp: int
@@ -50,7 +50,7 @@ class Creation(TypedDict):
 
 def creation(moment: datetime) -> Creation:
     return {
-        "creation_date": moment.strftime("%Y-%m-%d %H:%M:%S+00:00"),
+        "creation_date": moment.isoformat(" ", "seconds"),
         "creation_timestamp": int(moment.timestamp()),
     }
 

@@ -48,7 +48,8 @@ class CountOf(models.Subquery):
     output_field = models.IntegerField()
 
     def __init__(self, queryset: "models.QuerySet[Any, Any]", most: int | Parameter) -> None:
-        super().__init__(queryset.order_by())
+        # A constant, or SQLite reads a key of each row.
+        super().__init__(queryset.order_by().values_list(models.Value(1)))
         self.most = most
 
     def as_sql(  # type: ignore[override]

@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from html import escape as _escaped
 
 from django import template
 from django.utils import timezone
@@ -20,7 +21,8 @@ DAYS_AGO_MAX = 30
 @register.filter
 def time_tag(moment: datetime) -> SafeString:
     """A <time> element that shows the day in the reader's language and zone; its title has the time too."""
-    return _element(moment, _day(timezone.localtime(moment).date(), get_language()))
+    local, language = timezone.localtime(moment), get_language()
+    return _element(moment, local, language, _day(local.date(), language))
 
 
 @register.filter
@@ -30,15 +32,15 @@ def ago(moment: datetime) -> SafeString:
     passed = timezone.now() - moment
     if passed >= timedelta(days=DAYS_AGO_MAX):
         return time_tag(moment)
-    return _element(moment, _ago(max(0, int(passed.total_seconds() // 60)), get_language()))
-
-
-def _element(moment: datetime, shown: SafeString) -> SafeString:
-    local = timezone.localtime(moment)
     language = get_language()
+    shown = _ago(max(0, int(passed.total_seconds() // 60)), language)
+    return _element(moment, timezone.localtime(moment), language, shown)
+
+
+def _element(moment: datetime, local: datetime, language: str | None, shown: SafeString) -> SafeString:
     day = _day(local.date(), language)
     minute = _minute(local.hour, local.minute, language)
-    zone = escape(DateFormat(local).T())
+    zone = _escaped(DateFormat(local).T())
     return mark_safe(  # noqa: S308 - all of it is escaped
         f'<time datetime="{moment.astimezone(UTC).isoformat()}" title="{day}{minute} {zone}">{shown}</time>'
     )

@@ -10,7 +10,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
-from aliases import bulk_views, filters
+from aliases import bulk_views, filters, first_page
 from aliases.filters import ORDERS, FilterForm
 from aliases.issuing import issue
 from aliases.models import Alias, AliasExpiry
@@ -110,7 +110,7 @@ def test_a_list_that_has_changed_is_shown_first(browser: Client, alice: User) ->
 def test_a_longer_list_is_not_counted_to_its_end_and_is_changed_as_a_whole(
     browser: Client, alice: User, example_com: Domain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (filters, bulk_views):
+    for module in (filters, bulk_views, first_page):
         monkeypatch.setattr(module, "COUNTED_MAX", 3)
     many_aliases(alice, example_com, 3)
     assert 'value="3" data-number="3"' in page(browser)

@@ -14,6 +14,7 @@ import psycopg
 from psycopg import pq
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import FeatureNotSupported, InvalidSqlStatementName, error_from_result
+from psycopg.types.datetime import TimestamptzLoader
 
 Rows = list[tuple[Any, ...]]
 Found = tuple[list[Rows], psycopg.Error | None]
@@ -45,8 +46,11 @@ class _Prepared:
 
     def __init__(self, connection: "psycopg.Connection[Any]") -> None:
         self.names: dict[tuple[str, tuple[int, ...]], bytes] = {}
-        # It knows by now how this connection writes and reads values.
-        self.transformer = Transformer(connection)
+        # It knows by now how this connection writes and reads values. What Django puts before psycopg's way
+        # to read a moment, which is in C, gives it the time zone that the connection has anyway.
+        cursor = connection.cursor()
+        cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
+        self.transformer = Transformer(cursor)
         # No name comes twice: some may be kept that nobody knows of any more.
         self._numbers = count()
 
