@@ -1,5 +1,6 @@
-"""The SQL statements of creates, recorded, and run again as another create's by a view without rules."""
+"""The SQL statements of creates and lists, recorded, and run again by views without rules."""
 
+import json
 import os
 import pickle
 import secrets
@@ -105,3 +106,29 @@ def run_again() -> None:
         with transaction.atomic() if is_atomic else nullcontext():
             for each in statements:
                 run_one(each)
+
+
+def write_list(read: Callable[[], bytes], path: Path) -> None:
+    """Write what a list runs, and what it answers."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        seen.append((sql, params))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        answer = read()
+    path.write_bytes(pickle.dumps((seen, json.loads(answer))))
+
+
+@cache
+def _recorded_list() -> Any:
+    return pickle.loads(Path(os.environ["RECORD"]).read_bytes())  # noqa: S301 - this run wrote it
+
+
+def list_again() -> bytes:
+    """Run the recorded statements of a list, and write the recorded answer as JSON."""
+    statements, answer = _recorded_list()
+    for sql, params in statements:
+        run(connection, sql, params)
+    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""Bare views that insert one row, and read twenty: what a create and a list cannot be quicker than."""
+"""Bare views: what inserts one row or reads twenty, and what runs the statements of a create or a list."""
 
 import json
 
@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 from bench.floor.models import Row
-from bench.recorded import run_again
+from bench.recorded import list_again, run_again
 
 
 def insert(request: HttpRequest) -> HttpResponse:
@@ -32,4 +32,14 @@ def rows(request: HttpRequest) -> HttpResponse:
     return HttpResponse(body, content_type="application/json", headers={"Content-Length": str(len(body))})
 
 
-urlpatterns = [path("insert", insert), path("statements", statements), path("rows", rows)]
+def listed(request: HttpRequest) -> HttpResponse:
+    body = list_again()
+    return HttpResponse(body, content_type="application/json", headers={"Content-Length": str(len(body))})
+
+
+urlpatterns = [
+    path("insert", insert),
+    path("statements", statements),
+    path("rows", rows),
+    path("listed", listed),
+]

@@ -15,6 +15,7 @@ from django.db.models.query import ModelIterable, get_related_populators
 from django.db.models.sql.compiler import SQLCompiler
 from django.db.models.sql.subqueries import DeleteQuery, UpdateQuery
 
+from core.db.conversions import Conversion, conversions_of, converted
 from core.db.instances import maker_of, populate_by
 from core.db.parameters import Column, Parameter, Values, row_of
 from core.db.rows import arrays_of, params_of_rows, rows_in_statement, values_of_rows
@@ -63,8 +64,7 @@ class CountOf(models.Subquery):
 class _Compiled:
     sql: str
     params: Values
-    compiler: SQLCompiler
-    converters: Any
+    conversions: list[Conversion]
     rows: Callable[[Iterable[Sequence[Any]]], Iterator[Any]]
 
 
@@ -90,8 +90,8 @@ class CompiledQuery:
         if compiled is None:
             compiled = self._compiled[connection.vendor] = self._compile(connection)
         rows: Iterable[Sequence[Any]] = run(connection, compiled.sql, compiled.params.of(values, connection))
-        if compiled.converters:
-            rows = compiled.compiler.apply_converters(rows, compiled.converters)
+        if compiled.conversions:
+            rows = converted(rows, compiled.conversions)
         return list(compiled.rows(rows))
 
     def _compile(self, connection: BaseDatabaseWrapper) -> _Compiled:
@@ -101,7 +101,7 @@ class CompiledQuery:
         converters = compiler.get_converters([column for column, _sql, _alias in compiler.select])
         is_of_instances = queryset._iterable_class is ModelIterable
         rows = _instances_from(compiler) if is_of_instances else _tuples
-        return _Compiled(sql, Values(params), compiler, converters, rows)
+        return _Compiled(sql, Values(params), conversions_of(converters, connection), rows)
 
 
 def _tuples(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
