@@ -14,9 +14,7 @@ CHOICES = [("", gettext_lazy("Any status")), ("a&b", "<b>“A” & 'B'</b>"), (7
     "attrs", [None, {"id": "id_x"}, {"id": "id_x", "aria-invalid": "true", "required": True, "hidden": False}]
 )
 def test_a_plain_select_is_what_django_writes(value: object, attrs: dict[str, object] | None) -> None:
-    ours, djangos = (
-        kind(choices=CHOICES, attrs={"class": '"wide"'}) for kind in (PlainSelect, forms.Select)
-    )
+    ours, djangos = (kind(choices=CHOICES, attrs={"class": '"wide"'}) for kind in (PlainSelect, forms.Select))
 
     assert ours.render("na<me", value, attrs) == djangos.render("na<me", value, attrs)
 
