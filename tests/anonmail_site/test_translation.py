@@ -263,7 +263,7 @@ def test_the_page_after_a_crash_is_german_too(
 ) -> None:
     client.force_login(alice)
     client.raise_request_exception = False
-    monkeypatch.setattr("aliases.views.selected", lambda *args: 1 / 0)
+    monkeypatch.setattr("aliases.views.first_page", lambda *args: 1 / 0)
 
     answer = client.get("/aliases/", headers={"Accept-Language": "de"})
 
