@@ -56,7 +56,7 @@ def test_errors_wear_the_sites_look(browser: Client, mallory: User) -> None:
 
     browser.raise_request_exception = False
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aliases.views.selected", lambda *args: 1 / 0)
+        patch.setattr("aliases.views.first_page", lambda *args: 1 / 0)
         crashed = browser.get("/aliases/")
     assert crashed.status_code == 500
     assert "Something went wrong on our side." in crashed.content.decode()
