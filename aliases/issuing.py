@@ -58,6 +58,8 @@ GATHERING = timedelta(milliseconds=3)
 REFUSED_FOR = timedelta(minutes=1)
 _refused = Lately(REFUSED_FOR)
 _ADDRESS = Alias._meta.get_field("address")
+# What creations write of an alias, besides what is another one each time. `insert_free` inserts any.
+_GIVEN = ("address", "domain_id", "owner_id", "note", "name", "hostname", "hides_replies")
 CREATED = Count("aliases_created", "Aliases that were created, by apps, people, imports and mail", "by")
 TOO_MANY = _("You have created too many aliases for now. Try again in %(minutes)s minutes.")
 
@@ -312,7 +314,7 @@ def _by_address(every: Sequence[NewAlias]) -> list[Alias]:
 def _inserting(aliases: Sequence[Alias]) -> Statement[list[Any]]:
     """Inserts those whose addresses were not given out before; comes to those of which somebody hears."""
     also = is_heard_sql(f'"{Alias._meta.db_table}"."owner_id"')
-    return inserting_unless_present(aliases, _ADDRESS, also=also)
+    return inserting_unless_present(aliases, _ADDRESS, also=also, given=_GIVEN)
 
 
 def _complete(every: Sequence[NewAlias], heard: Sequence[Alias], linked: set[int]) -> bool:

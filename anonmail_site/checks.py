@@ -42,7 +42,7 @@ SECRET = re.compile(
 SET = re.compile(r"^(?:export )?(\w+)=", re.MULTILINE)
 # More would make a stop look like a server that hangs; TimeoutStopSec in deploy/systemd is longer.
 DRAIN_SECONDS_MAX = 60
-ENGINES = ("django.db.backends.sqlite3", "core.db.postgresql")
+ENGINES = ("core.db.sqlite", "core.db.postgresql")
 
 METRICS_TOKEN_MIN = 32
 

@@ -69,6 +69,7 @@ def database(default: str, pool_size: int) -> dict[str, Any]:
         options.setdefault("keepalives_interval", 3)
         options.setdefault("keepalives_count", 3)
     elif found["ENGINE"] == "django.db.backends.sqlite3":
+        found["ENGINE"] = "core.db.sqlite"
         # Each thread keeps its connection: opening the file and the PRAGMAs cost more than the statements.
         found.setdefault("CONN_MAX_AGE", None)
         # WAL: readers and a writer at the same time. FULL: a commit survives a power failure.

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
 from django.utils import timezone
 
+from core.db.parameters import moment
 from core.db.rows import params_of_rows, rows_in_statement, values_of_rows
 from core.db.statements import Rows
 from core.db.together import Statement
@@ -69,41 +70,11 @@ class CounterQuerySet(models.QuerySet["Counter"]):
         rollback undoes the hits. Rows are written in a fixed order: no deadlocks. A period that ends
         later than one that begins now comes from a clock that was wrong; it starts over.
         """
-        return self.hitting(*pairs).run()
+        return hitting(*pairs).run()
 
-    def hitting(self, *pairs: tuple[Limit, object]) -> Statement[list[Hit]]:
-        """`hit`, as a statement to be run together with others."""
-        now = timezone.now()
-        digests = {key: hide(key) for key in {key for _limit, key in pairs}}
-        limits = {(limit.scope, digests[key]): limit for limit, key in pairs}
-        connection = connections[self.db]
-        adapt = connection.ops.adapt_datetimefield_value
-        begin = adapt(now)
-        ends = {period: adapt(now + period) for period in {limit.period for limit in limits.values()}}
-        given = [(*name, limits[name].step, ends[limits[name].period]) for name in sorted(limits)]
-        sql = _hit_statement(connection.vendor, rows_in_statement(len(given), connection))
-
-        def hits(rows: Rows) -> list[Hit]:
-            found = {
-                (scope, key): Hit(limits[scope, key], count, _as_datetime(expires))
-                for scope, key, count, expires in rows
-            }
-            return self._on_time(found, pairs, now)
-
-        return Statement(sql, [*params_of_rows(given, connection), begin, begin], hits)
-
-    def _on_time(
-        self, hits: dict[tuple[str, str], Hit], pairs: Sequence[tuple[Limit, object]], now: datetime
-    ) -> list[Hit]:
-        """The hits by scope and digest, counted anew where a period was begun while a clock was wrong."""
-        late = {name for name, hit in hits.items() if hit.expires > now + hit.limit.period + CLOCK_SLACK}
-        if not late:
-            return list(hits.values())
-        # It would last until then.
-        again = [(limit, key) for limit, key in pairs if (limit.scope, hide(key)) in late]
-        for limit, key in again:
-            self._at(limit, key).filter(expires__gt=now + limit.period + CLOCK_SLACK).delete()
-        return [hit for name, hit in hits.items() if name not in late] + self.hit(*again)
+    def drop_late(self, limit: Limit, key: object, now: datetime) -> None:
+        """Forget a period that was begun while a clock was wrong: it would last until then."""
+        self._at(limit, key).filter(expires__gt=now + limit.period + CLOCK_SLACK).delete()
 
     def used_up(self, limit: Limit, key: object) -> Hit | None:
         """The value after another hit, if that is over the limit; else None. Counts nothing.
@@ -163,6 +134,39 @@ class Counter(models.Model):
         return f"{self.scope} {self.count}"
 
 
+def hitting(*pairs: tuple[Limit, object]) -> Statement[list[Hit]]:
+    """`Counter.objects.hit`, as a statement to be run together with others."""
+    now = timezone.now()
+    connection = connections[DEFAULT_DB_ALIAS]
+    begin = moment(now, connection)
+    digests: dict[object, str] = {}
+    limits = {}
+    for limit, key in pairs:
+        digest = digests.get(key) or digests.setdefault(key, hide(key))
+        limits[limit.scope, digest] = limit
+    given = [
+        (*name, limits[name].step, moment(now + limits[name].period, connection)) for name in sorted(limits)
+    ]
+    sql = _hit_statement(connection.vendor, rows_in_statement(len(given), connection))
+
+    def hits(rows: Rows) -> list[Hit]:
+        found, late = [], set()
+        for scope, digest, count, expires in rows:
+            hit = Hit(limits[scope, digest], count, _as_datetime(expires))
+            if hit.expires > now + hit.limit.period + CLOCK_SLACK:
+                late.add((scope, digest))
+            else:
+                found.append(hit)
+        if not late:
+            return found
+        again = [(limit, key) for limit, key in pairs if (limit.scope, digests[key]) in late]
+        for limit, key in again:
+            Counter.objects.drop_late(limit, key, now)
+        return found + Counter.objects.hit(*again)
+
+    return Statement(sql, [*params_of_rows(given, connection), begin, begin], hits)
+
+
 @cache
 def _hit_statement(vendor: str, number: int | None) -> str:
     connection, meta = connections[DEFAULT_DB_ALIAS], Counter._meta
@@ -192,13 +196,13 @@ def count_or_refuse(*pairs: tuple[Limit, object]) -> None:
 
 def counting(*pairs: tuple[Limit, object]) -> Statement[None]:
     """`count_or_refuse`, as a statement to be run together with others."""
-    hitting = Counter.objects.hitting(*pairs)
+    counted = hitting(*pairs)
 
     def refuse(rows: Rows) -> None:
-        if over := [hit for hit in hitting.take(rows) if hit.is_over]:
+        if over := [hit for hit in counted.take(rows) if hit.is_over]:
             raise max(over, key=lambda hit: hit.expires).refused
 
-    return Statement(hitting.sql, hitting.params, refuse)
+    return Statement(counted.sql, counted.params, refuse)
 
 
 def count_within(limit: Limit, key: object) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from django.core import mail
 from django.core.cache import cache
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import DatabaseWrapper, SQLiteCursorWrapper
 from django.test import Client
@@ -24,6 +24,7 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from aliases.models import AliasPreferences
 from core import sparing_logs
+from core.db.sqlite.base import DatabaseWrapper as SQLiteWrapper
 from domains.models import Domain
 from mail.delivery.resolve import our_domains
 from tests.rig.openpgp import GnuPG, gnupg
@@ -149,21 +150,25 @@ def _threads_close_their_connections() -> Iterator[None]:
 def _tables_in_memory_are_waited_for() -> Iterator[None]:
     """SQLite in memory refuses a table at once while another thread writes to it (SQLITE_LOCKED, for which no
     timeout counts), as a door may still do after its answer. With a file, as outside of tests, it waits."""
-    original = SQLiteCursorWrapper.execute
 
-    def execute(self: SQLiteCursorWrapper, query: str, params: Any = None) -> Any:
-        # Not by a clock: a test may have stopped it.
-        for _ in range(1000):
-            try:
-                return original(self, query, params)
-            except sqlite3.OperationalError as error:
-                if not error.sqlite_errorname.startswith("SQLITE_LOCKED"):
-                    raise
-            time.sleep(0.01)
-        return original(self, query, params)
+    def waiting(original: Callable[..., Any]) -> Callable[..., Any]:
+        def execute(*statement: Any) -> Any:
+            # Not by a clock: a test may have stopped it.
+            for _ in range(1000):
+                try:
+                    return original(*statement)
+                except (sqlite3.OperationalError, OperationalError) as error:
+                    own: Any = error.__cause__ or error
+                    if not own.sqlite_errorname.startswith("SQLITE_LOCKED"):
+                        raise
+                time.sleep(0.01)
+            return original(*statement)
+
+        return execute
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SQLiteCursorWrapper, "execute", execute)
+        patch.setattr(SQLiteCursorWrapper, "execute", waiting(SQLiteCursorWrapper.execute))
+        patch.setattr(SQLiteWrapper, "_run_directly", waiting(SQLiteWrapper._run_directly))
         yield
 
 

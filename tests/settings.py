@@ -24,6 +24,9 @@ STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.Static
 # Or a code that changes between its making and its use would be refused.
 MFA_TOTP_TOLERANCE = 1
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+if DATABASES["default"]["ENGINE"] == "core.db.sqlite":
+    # pytest-django gives each of its processes another file, unless it knows the backend.
+    DATABASES["default"]["TEST"] = {"NAME": ":memory:"}
 if "pool" in DATABASES["default"]["OPTIONS"]:
     # Room for the threads of race tests.
     DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 24, "timeout": 30}

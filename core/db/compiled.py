@@ -18,7 +18,7 @@ from django.db.models.sql.subqueries import DeleteQuery, UpdateQuery
 from core.db.conversions import Conversion, conversions_of, converted
 from core.db.instances import maker_of, populate_by
 from core.db.parameters import Column, Parameter, Values, row_of
-from core.db.rows import arrays_of, params_of_rows, rows_in_statement, values_of_rows
+from core.db.rows import arrays_of, literal, params_of_rows, rows_in_statement, values_of_rows
 from core.db.statements import Rows, execute, run
 from core.db.together import Statement
 
@@ -144,7 +144,10 @@ def insert_row(instance: models.Model) -> None:
 
 
 def insert_unless_present(
-    instances: Sequence[models.Model], *unique: "models.Field[Any, Any]", also: str = ""
+    instances: Sequence[models.Model],
+    *unique: "models.Field[Any, Any]",
+    also: str = "",
+    given: tuple[str, ...] = (),
 ) -> list[models.Model]:
     """Insert new instances of one model in one statement.
 
@@ -152,17 +155,31 @@ def insert_unless_present(
     key. Sends no signals. Raises IntegrityError as the database does.
 
     `also`: a condition on a new row, as SQL with qualified columns. Those that fulfil it are returned.
+    `given`: the attributes that instances usually come with. If all others are as in a new instance, nobody
+    has to write, send and read them: they stand in the statement.
     """
-    return inserting_unless_present(instances, *unique, also=also).run()
+    return inserting_unless_present(instances, *unique, also=also, given=given).run()
 
 
 def inserting_unless_present(
-    instances: Sequence[models.Model], *unique: "models.Field[Any, Any]", also: str = ""
+    instances: Sequence[models.Model],
+    *unique: "models.Field[Any, Any]",
+    also: str = "",
+    given: tuple[str, ...] = (),
 ) -> Statement[list[models.Model]]:
     """`insert_unless_present`, as a statement to be run together with others."""
     connection = connections[DEFAULT_DB_ALIAS]
+    model = type(instances[0])
+    constants = _constants(model, given) if given else {}
+    if not all(constants.items() <= vars(instance).items() for instance in instances):
+        constants = {}
     sql, columns = _insert_unless_present_statement(
-        type(instances[0]), connection.vendor, rows_in_statement(len(instances), connection), unique, also
+        model,
+        connection.vendor,
+        rows_in_statement(len(instances), connection),
+        unique,
+        also,
+        tuple(constants),
     )
     rows = [row_of(instance, columns, connection) for instance in instances]
 
@@ -216,7 +233,8 @@ class CompiledInsert:
         if kind not in self._compiled:
             self._compiled[kind] = self._compile(connection, number)
         sql, params = self._compiled[kind]
-        rows = [params.of(given, connection) for given in values]
+        values_of = params.of if number else params.elements_of
+        rows = [values_of(given, connection) for given in values]
         return Statement(sql, params_of_rows(rows, connection), lambda found: found)
 
     def _compile(self, connection: BaseDatabaseWrapper, number: int | None) -> tuple[str, Values]:
@@ -337,16 +355,28 @@ def _for_each_row(
 
 
 @cache
+def _constants(model: type[models.Model], given: tuple[str, ...]) -> dict[str, Any]:
+    """What a new instance has in the attributes that are not given, where that is the same each time."""
+    fields = [field for field in model._meta.local_concrete_fields if not field.primary_key]
+    others = [field for field in fields if field.attname not in given and not callable(field.default)]
+    defaults = {field.attname: field.get_default() for field in others}
+    return {name: value for name, value in defaults.items() if literal(value)}
+
+
+@cache
 def _insert_statement(
-    model: type[models.Model], vendor: str, number: int | None = 1
+    model: type[models.Model], vendor: str, number: int | None = 1, constant: tuple[str, ...] = ()
 ) -> tuple[str, list[Column]]:
-    """Inserts this number of rows; None: those of PostgreSQL's arrays."""
+    """Inserts this number of rows; None: those of PostgreSQL's arrays. The constant attributes get the
+    model's defaults."""
     connection = connections[DEFAULT_DB_ALIAS]
     quote = connection.ops.quote_name
-    fields = [field for field in model._meta.local_concrete_fields if not field.primary_key]
-    names = ", ".join(quote(str(field.column)) for field in fields)
+    every = [field for field in model._meta.local_concrete_fields if not field.primary_key]
+    fields = [field for field in every if field.attname not in constant]
+    fixed = [field for field in every if field.attname in constant]
+    names = ", ".join(quote(str(field.column)) for field in [*fields, *fixed])
     table, key = quote(model._meta.db_table), quote(str(model._meta.pk.column))
-    rows = values_of_rows(fields, number, connection)
+    rows = values_of_rows(fields, number, connection, [literal(field.get_default()) for field in fixed])
     sql = f"INSERT INTO {table} ({names}) {rows} RETURNING {key}"  # noqa: S608
     return sql, list(map(Column, fields))
 
@@ -358,8 +388,9 @@ def _insert_unless_present_statement(
     number: int | None,
     unique: "tuple[models.Field[Any, Any], ...]",
     also: str,
+    constant: tuple[str, ...],
 ) -> tuple[str, list[Column]]:
-    sql, columns = _insert_statement(model, vendor, number)
+    sql, columns = _insert_statement(model, vendor, number, constant)
     insert, _returning, key = sql.rpartition(" RETURNING ")
     quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
     names = ", ".join(quote(str(field.column)) for field in unique)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
@@ -25,6 +25,7 @@ class Parameter(models.Expression):
         self.change = change
         self.plain_type = plain_type(output_field)
         self.element_type = element_type(output_field)
+        self.sqlite_type = sqlite_type(output_field)
 
     def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
         return "%s", [self]
@@ -37,7 +38,7 @@ class Parameter(models.Expression):
         """The given value as the database's driver takes it."""
         if self.change:
             given = self.change(given)
-        if given.__class__ is self.plain_type:
+        if given.__class__ is (self.sqlite_type if connection.vendor == "sqlite" else self.plain_type):
             return given
         return self.output_field.get_db_prep_value(given, connection=connection)
 
@@ -91,6 +92,8 @@ def array(values: Sequence[Any]) -> str:
     """The values as PostgreSQL writes an array (its manual, 8.15.6). psycopg's own way to do so looks at each
     of them several times."""
     first = values[0] if values else None
+    if len(values) == 1:
+        return f"{{{_element(first)}}}"
     # Many a column has the same value in all rows: the moment, or nothing.
     if all(value is first for value in values):
         elements = [_element(first)] * len(values)
@@ -143,6 +146,7 @@ class Column:
         self.plain_type = plain_type(field)
         self.element_type = element_type(field)
         self.sqlite_type = sqlite_type(field)
+        self.moment_type = _plain_type(field, [(models.DateTimeField, datetime)])
 
     def of(self, instance: models.Model, connection: BaseDatabaseWrapper) -> Any:
         """The instance's value as the database's driver takes it."""
@@ -152,6 +156,8 @@ class Column:
         """The given value as the database's driver takes it."""
         if given.__class__ is self.plain_type:
             return given
+        if given.__class__ is self.moment_type and given.tzinfo is UTC:
+            return moment(given, connection)
         return self.field.get_db_prep_save(given, connection)
 
     def element(self, given: Any, connection: BaseDatabaseWrapper) -> Any:
@@ -159,6 +165,13 @@ class Column:
         if given is None or given.__class__ is self.element_type:
             return given
         return self.value(given, connection)
+
+
+def moment(value: datetime, connection: BaseDatabaseWrapper) -> Any:
+    """A moment in UTC as the database's driver takes it, which is what Django makes of it."""
+    if connection.vendor == "sqlite" and connection.timezone is UTC:
+        return str(value.replace(tzinfo=None))
+    return connection.ops.adapt_datetimefield_value(value)
 
 
 def row_of(instance: models.Model, columns: Sequence[Column], connection: BaseDatabaseWrapper) -> list[Any]:

@@ -19,13 +19,30 @@ def rows_in_statement(number: int, connection: BaseDatabaseWrapper) -> int | Non
 
 
 def values_of_rows(
-    fields: "Sequence[models.Field[Any, Any]]", number: int | None, connection: BaseDatabaseWrapper
+    fields: "Sequence[models.Field[Any, Any]]",
+    number: int | None,
+    connection: BaseDatabaseWrapper,
+    constants: Sequence[str] = (),
 ) -> str:
-    """The rows to insert, as SQL, with a column for each of these fields."""
+    """The rows to insert, as SQL, with a column for each of these fields, and then the constants in each."""
     if number is None:
-        return f"SELECT * FROM {arrays_of(fields, connection)}"  # noqa: S608
-    row = f"({', '.join(['%s'] * len(fields))})"
+        return f"SELECT {', '.join(['*', *constants])} FROM {arrays_of(fields, connection)}"  # noqa: S608
+    row = f"({', '.join([*['%s'] * len(fields), *constants])})"
     return f"VALUES {', '.join([row] * number)}"
+
+
+def literal(value: Any) -> str:
+    """The value as it stands in a statement with parameters; "" if it is of another kind than these."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, int):
+        return f"{value:d}"
+    # Backslashes and the driver's marks mean something there.
+    if isinstance(value, str) and str(value).replace("-", "_").isidentifier() or value == "":
+        return f"'{value!s}'"
+    return ""
 
 
 def arrays_of(fields: "Iterable[models.Field[Any, Any]]", connection: BaseDatabaseWrapper) -> str:

@@ -1,4 +1,4 @@
-"""Single SQL statements over cursors that are kept."""
+"""Single SQL statements past Django's cursors, unless somebody watches them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,76 +12,25 @@ _GATHERED = "_anonmail_gathered"
 
 
 def run(connection: Any, sql: str, params: Sequence[Any]) -> Rows:
-    """The rows that a statement returns: a SELECT, or a change with RETURNING.
-
-    A cursor is kept for each statement, as making one costs more than using it.
-    """
-    if is_watched(connection):
+    """The rows that a statement returns: a SELECT, or a change with RETURNING."""
+    if connection.is_watched:
         with connection.cursor() as watched:
             watched.execute(sql, params)
             rows: Rows = watched.fetchall()
         return rows
-    if connection.vendor == "postgresql" and connection.stands_alone():
-        rows = connection.run_alone(sql, params)
-        return rows
-    with connection.wrap_database_errors:
-        cursor, own_sql = _kept_cursor(connection, sql)
-        cursor.execute(own_sql, params)
-        rows = cursor.fetchall()
-    return rows
+    return connection.run(sql, params)  # type: ignore[no-any-return]
 
 
 def execute(connection: Any, sql: str, params: Sequence[Any] | None = None) -> None:
-    """Run a statement that returns nothing, over a cursor that is kept too; or at the end of a `pipelined`
-    block."""
+    """Run a statement that returns nothing; at the end of a `pipelined` block, if it is in one."""
     gathered: list[Any] | None = getattr(connection, _GATHERED, None)
     if gathered is not None:
         gathered.append((sql, params or ()))
-        return
-    if is_watched(connection):
+    elif connection.is_watched:
         with connection.cursor() as watched:
             watched.execute(sql, params)
-        return
-    with connection.wrap_database_errors:
-        cursor, own_sql = _kept_cursor(connection, sql)
-        cursor.execute(own_sql, params)
-
-
-def is_watched(connection: Any) -> bool:
-    """Whether somebody wants to see the statements, which Django's own cursors show them."""
-    return bool(connection.execute_wrappers or connection.queries_logged)
-
-
-def _kept_cursor(connection: Any, sql: str) -> tuple[Any, str]:
-    """The cursor for this statement, and the statement as it takes it."""
-    if connection.connection is None:
-        connection.ensure_connection()
-    if connection.needs_rollback:
-        connection.validate_no_broken_transaction()
-    cursors = _kept_cursors(connection)
-    if sql not in cursors:
-        cursors[sql] = _new_cursor(connection, sql)
-    return cursors[sql]
-
-
-def _new_cursor(connection: Any, sql: str) -> tuple[Any, str]:
-    """A cursor, and the statement with the driver's marks: Django's for SQLite replaces them each time."""
-    cursor = connection.create_cursor()
-    if connection.vendor == "sqlite":
-        return connection.connection.cursor(), cursor.convert_query(sql)
-    return cursor, sql
-
-
-def _kept_cursors(connection: Any) -> dict[str, tuple[Any, str]]:
-    """The open cursors of the connection to the server, or to the file, by statement."""
-    raw = connection.connection
-    # One of SQLite's takes no attributes; Django's wrapper stays with it.
-    place = vars(raw) if hasattr(raw, "__dict__") else vars(connection)
-    owner, cursors = place.get("_anonmail_cursors", (None, None))
-    if owner is not raw:
-        cursors = {}
-        place["_anonmail_cursors"] = (raw, cursors)
-    return cursors  # type: ignore[no-any-return]
+    else:
+        connection.execute(sql, params)
 
 
 @contextmanager
@@ -92,7 +41,7 @@ def pipelined() -> Iterator[None]:
     if connection.vendor != "postgresql":
         yield
         return
-    if connection.takes_several() and not is_watched(connection):
+    if connection.takes_several() and not connection.is_watched:
         with _exchanged(connection):
             yield
         return

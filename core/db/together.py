@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
 
-from core.db.statements import Rows, is_watched, run
+from core.db.statements import Rows, run
 
 Result = TypeVar("Result")
 
@@ -36,7 +36,7 @@ def run_together(*statements: Statement[Any]) -> list[Any]:
     caller lets the transaction be rolled back.
     """
     connection: Any = connections[DEFAULT_DB_ALIAS]
-    if connection.vendor != "postgresql" or is_watched(connection) or not connection.takes_several():
+    if connection.vendor != "postgresql" or connection.is_watched or not connection.takes_several():
         return [statement.run() for statement in statements]
     found, error = connection.exchange([(statement.sql, statement.params) for statement in statements])
     taken: list[Any] = []

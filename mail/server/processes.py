@@ -70,7 +70,7 @@ def configure_database() -> None:
     configuration = connections.settings["default"]
     if configuration.get("OPTIONS", {}).pop("pool", None) is not None:
         configuration["CONN_MAX_AGE"] = None
-    if configuration["ENGINE"] == "django.db.backends.sqlite3":
+    if configuration["ENGINE"] == "core.db.sqlite":
         configuration["OPTIONS"]["timeout"] = WRITE_TIMEOUT
     connections.close_all()
 

@@ -80,7 +80,7 @@ class Command(DatabaseCommand):
 
     def _make_database_private(self) -> None:
         database = settings.DATABASES["default"]
-        if database["ENGINE"] == "django.db.backends.sqlite3" and Path(database["NAME"]).is_file():
+        if database["ENGINE"] == "core.db.sqlite" and Path(database["NAME"]).is_file():
             os.chmod(database["NAME"], 0o600)
 
 

@@ -19,6 +19,7 @@ from core.db.postgresql.exchange import (
     stands_alone,
     takes_several,
 )
+from core.db.transactions import QuickTransactions
 
 
 def has_ended(connection: psycopg.Connection[Any]) -> bool:
@@ -41,7 +42,7 @@ def has_pooler(connection: psycopg.Connection[Any]) -> bool:
     return bool(process != connection.info.backend_pid)
 
 
-class DatabaseWrapper(base.DatabaseWrapper):
+class DatabaseWrapper(QuickTransactions, base.DatabaseWrapper):
     """Replaces the pool's own check (Django's CONN_HEALTH_CHECKS), which costs a round trip for each
     request and, with a growing pause after each connection that fails it, up to half a minute after the
     server was restarted."""
@@ -68,6 +69,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.connection.autocommit != autocommit:
             super()._set_autocommit(autocommit)  # type: ignore[misc]
 
+    def _begin(self) -> None:
+        # The server hears of it with the first statement.
+        self._set_autocommit(False)
+
     def _commit(self) -> None:
         connection = self.connection
         if self.queries_logged or connection is None or not can_commit(connection):
@@ -76,15 +81,35 @@ class DatabaseWrapper(base.DatabaseWrapper):
         with self.wrap_database_errors:
             commit(connection)
 
-    def stands_alone(self) -> bool:
-        """Whether a statement is a transaction by itself, and may be run by `run_alone`."""
+    def run(self, sql: str, params: Sequence[Any]) -> Rows:
+        """The rows of a statement that returns some."""
         self.ensure_connection()
-        return not self.in_atomic_block and stands_alone(self.connection)
+        if self.needs_rollback:
+            self.validate_no_broken_transaction()
+        try:
+            if not self.in_atomic_block and stands_alone(self.connection):
+                return run_alone(self.connection, sql, params)
+            cursor = self._kept_cursor(sql)
+            cursor.execute(sql, params)
+            return cursor.fetchall()  # type: ignore[no-any-return]
+        except self.Database.Error:
+            with self.wrap_database_errors:
+                raise
 
-    def run_alone(self, sql: str, params: Sequence[Any]) -> Rows:
-        """The rows of a statement that `stands_alone`."""
+    def execute(self, sql: str, params: Sequence[Any] | None) -> None:
+        """Run a statement that returns nothing."""
+        self.ensure_connection()
+        if self.needs_rollback:
+            self.validate_no_broken_transaction()
         with self.wrap_database_errors:
-            return run_alone(self.connection, sql, params)
+            self._kept_cursor(sql).execute(sql, params)
+
+    def _kept_cursor(self, sql: str) -> Any:
+        """This connection's cursor for the statement: to make one costs more than to use it."""
+        cursors = vars(self.connection).setdefault("_anonmail_cursors", {})
+        if sql not in cursors:
+            cursors[sql] = self.create_cursor()
+        return cursors[sql]
 
     def takes_several(self) -> bool:
         """Whether the transaction has not begun on the server, and can begin with an `exchange`."""
