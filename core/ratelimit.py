@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -183,7 +183,15 @@ def _hit_statement(vendor: str, number: int | None) -> str:
 
 def hide(key: object) -> str:
     """The 64 hexadecimal digits that stand for `key` in the table."""
-    return hmac.digest(settings.SECRET_KEY.encode(), f"counter:{key}".encode(), "sha256").hex()
+    keyed = _keyed(settings.SECRET_KEY).copy()
+    keyed.update(f"counter:{key}".encode())
+    return keyed.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _keyed(secret: str) -> hmac.HMAC:
+    # OpenSSL looks up an algorithm by its name for longer than it takes to compute it.
+    return hmac.new(secret.encode(), digestmod="sha256")
 
 
 def count_or_refuse(*pairs: tuple[Limit, object]) -> None:
