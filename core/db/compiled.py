@@ -16,7 +16,7 @@ from django.db.models.sql.compiler import SQLCompiler
 from django.db.models.sql.subqueries import DeleteQuery, UpdateQuery
 
 from core.db.conversions import Conversion, conversions_of, converted
-from core.db.instances import maker_of, populate_by
+from core.db.instances import is_made_anew, maker_of, populate_by
 from core.db.parameters import Column, Parameter, Values, row_of
 from core.db.rows import arrays_of, literal, params_of_rows, rows_in_statement, values_of_rows
 from core.db.statements import Rows, execute, run
@@ -358,7 +358,7 @@ def _for_each_row(
 def _constants(model: type[models.Model], given: tuple[str, ...]) -> dict[str, Any]:
     """What a new instance has in the attributes that are not given, where that is the same each time."""
     fields = [field for field in model._meta.local_concrete_fields if not field.primary_key]
-    others = [field for field in fields if field.attname not in given and not callable(field.default)]
+    others = [field for field in fields if field.attname not in given and not is_made_anew(field)]
     defaults = {field.attname: field.get_default() for field in others}
     return {name: value for name, value in defaults.items() if literal(value)}
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, models
 from django.db.models.base import ModelState
+from django.db.models.fields import NOT_PROVIDED
 from django.db.models.signals import post_init, pre_init
 
 Row = Sequence[Any]
@@ -50,10 +51,17 @@ def _blank(
     if not _is_plain(model):
         return None
     fields = model._meta.concrete_fields
-    made = {field.attname: field.get_default for field in fields if callable(field.default)}
+    made = {field.attname: field.get_default for field in fields if is_made_anew(field)}
     constants = {field.attname: field.get_default() for field in fields if field.attname not in made}
     related = {field.name: field.attname for field in fields if field.is_relation}
     return constants, made, related
+
+
+def is_made_anew(field: "models.Field[Any, Any]") -> bool:
+    """Whether the field's default may be another one each time."""
+    if field.has_default():
+        return callable(field.default)
+    return field.db_default is not NOT_PROVIDED
 
 
 def maker_of(model: type[Model], names: Sequence[str]) -> Callable[[Row], Model]:

@@ -8,8 +8,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 class QuickTransactions(BaseDatabaseWrapper):
     """A database's wrapper, for which `_begin` begins a transaction on a connection without one.
 
-    Django looks twice at each step whether there is a connection, whether a coroutine runs in this thread, and
-    whether somebody sees the statements. Its Atomic, with its savepoints, hooks and errors, stays as it is.
+    Django looks several times at each step whether there is a connection, whether a coroutine runs in this
+    thread, and whether somebody sees the statements. Its Atomic, with savepoints, hooks and errors, stays.
     """
 
     connection: Any
@@ -18,10 +18,6 @@ class QuickTransactions(BaseDatabaseWrapper):
     def is_watched(self) -> bool:
         """Whether somebody wants to see the statements, which Django's own cursors show them."""
         return bool(self.execute_wrappers or self.queries_logged)
-
-    def ensure_connection(self) -> None:
-        if self.connection is None:
-            super().ensure_connection()
 
     def set_autocommit(
         self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False

@@ -104,7 +104,8 @@ class DatabaseWrapper(QuickTransactions, base.DatabaseWrapper):
 
     def run(self, sql: str, params: Sequence[Any]) -> Rows:
         """The rows of a statement that returns some."""
-        self.ensure_connection()
+        if self.connection is None:
+            self.ensure_connection()
         if self.needs_rollback:
             self.validate_no_broken_transaction()
         try:
@@ -119,7 +120,8 @@ class DatabaseWrapper(QuickTransactions, base.DatabaseWrapper):
 
     def execute(self, sql: str, params: Sequence[Any] | None) -> None:
         """Run a statement that returns nothing."""
-        self.ensure_connection()
+        if self.connection is None:
+            self.ensure_connection()
         if self.needs_rollback:
             self.validate_no_broken_transaction()
         with self.wrap_database_errors:

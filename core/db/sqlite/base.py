@@ -17,7 +17,8 @@ class DatabaseWrapper(QuickTransactions, base.DatabaseWrapper):
 
     def run(self, sql: str, params: Sequence[Any]) -> Rows:
         """The rows of a statement that returns some."""
-        self.ensure_connection()
+        if self.connection is None:
+            self.ensure_connection()
         if self.needs_rollback:
             self.validate_no_broken_transaction()
         own_sql = _WITH_OWN_MARKS.get(sql)

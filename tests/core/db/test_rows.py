@@ -13,6 +13,7 @@ from accounts.models import User
 from aliases.issuing import NewAlias, insert_all, issue
 from aliases.models import Alias, SenderDomain
 from core.db.compiled import CompiledInsert, insert_unless_present
+from core.db.rows import literal
 from core.ratelimit import Counter, Limit
 from domains.models import Domain
 from mail.models import Activity, Event
@@ -125,3 +126,44 @@ def test_counters_that_are_hit_together_are_counted_each(alice: User) -> None:
     assert sorted((hit.limit.scope, hit.count) for hit in hits) == sorted(
         (limit.scope, 2 * limit.step) for limit in limits for _key in "ab"
     )
+
+
+def test_what_is_as_in_a_new_instance_stands_in_the_statement(alice: User, example_com: Domain) -> None:
+    given, address = ("address", "domain_id", "owner_id", "note"), Alias._meta.get_field("address")
+    plain, noted = _alias(alice, example_com, "a"), _alias(alice, example_com, "b", HOSTILE[1])
+
+    with CaptureQueriesContext(connection) as short:
+        insert_unless_present([plain], address, given=given)
+        insert_unless_present([noted], address, given=given)
+    (sql, _sql) = (query["sql"] for query in short)
+
+    assert "'all'" in sql
+    assert "FALSE" in sql
+    saved = _alias(alice, example_com, "c", HOSTILE[1])
+    saved.save()
+    for inserted in Alias.objects.filter(pk__in=[plain.pk, noted.pk]):
+        for field in Alias._meta.concrete_fields:
+            if field.name not in ("id", "uuid", "address", "note", "created", "active_at"):
+                assert getattr(inserted, field.attname) == getattr(saved, field.attname), field.name
+    assert Alias.objects.get(pk=noted.pk).note == HOSTILE[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("pinned", True), ("enabled", False), ("forwards", 7), ("admits", "pattern")]
+)
+def test_whatever_is_not_as_in_a_new_instance_is_written(
+    alice: User, example_com: Domain, name: str, value: object
+) -> None:
+    other, plain = _alias(alice, example_com, "a"), _alias(alice, example_com, "b")
+    setattr(other, name, value)
+    given, address = ("address", "domain_id", "owner_id", "note"), Alias._meta.get_field("address")
+
+    insert_unless_present([plain, other], address, given=given)
+
+    assert getattr(Alias.objects.get(pk=other.pk), name) == value
+    assert getattr(Alias.objects.get(pk=plain.pk), name) == getattr(plain, name)
+
+
+@pytest.mark.parametrize("value", ["it's", "100 %", "a\\", "ü b", 1.5, b"x"])
+def test_what_a_statement_could_misread_does_not_stand_in_it(value: object) -> None:
+    assert literal(value) == ""
