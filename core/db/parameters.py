@@ -146,7 +146,7 @@ class Column:
         self.plain_type = plain_type(field)
         self.element_type = element_type(field)
         self.sqlite_type = sqlite_type(field)
-        self.moment_type = _plain_type(field, [(models.DateTimeField, datetime)])
+        self.takes_moments = _plain_type(field, [(models.DateTimeField, datetime)]) is datetime
 
     def of(self, instance: models.Model, connection: BaseDatabaseWrapper) -> Any:
         """The instance's value as the database's driver takes it."""
@@ -156,7 +156,7 @@ class Column:
         """The given value as the database's driver takes it."""
         if given.__class__ is self.plain_type:
             return given
-        if given.__class__ is self.moment_type and given.tzinfo is UTC:
+        if self.takes_moments and given.__class__ is datetime and given.tzinfo is UTC:
             return moment(given, connection)
         return self.field.get_db_prep_save(given, connection)
 

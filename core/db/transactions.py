@@ -13,6 +13,7 @@ class QuickTransactions(BaseDatabaseWrapper):
     """
 
     connection: Any
+    health_check_enabled: bool
 
     @property
     def is_watched(self) -> bool:

@@ -1,7 +1,9 @@
 """Counters: exact over threads and processes, forgotten when their period ends."""
 
+import hmac
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import time_machine
@@ -9,7 +11,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from core.exceptions import RateLimited
-from core.ratelimit import Counter, Limit, count_or_refuse, count_within, refuse_used_up
+from core.ratelimit import Counter, Limit, count_or_refuse, count_within, hide, refuse_used_up
 
 HOUR = Limit("hour", 3, timedelta(hours=1))
 DAY = Limit("day", 5, timedelta(days=1))
@@ -171,3 +173,12 @@ def test_whoever_passes_a_limit_is_refused_until_the_longest_one_ends() -> None:
         assert not count_within(few, "a")
         with pytest.raises(RateLimited, match="Again"):
             refuse_used_up(few, "a")
+
+
+@pytest.mark.parametrize("key", [1, "192.0.2.0/24", ("a", 2), "ü", ""])
+def test_a_key_is_hidden_by_an_hmac_of_the_secret_key(key: object, settings: Any) -> None:
+    for secret in ("one", "other" * 40):
+        settings.SECRET_KEY = secret
+        expected = hmac.new(secret.encode(), f"counter:{key}".encode(), "sha256").hexdigest()
+
+        assert hide(key) == hide(key) == expected

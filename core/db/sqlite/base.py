@@ -15,6 +15,8 @@ _WITH_OWN_MARKS: dict[str, str] = {}
 class DatabaseWrapper(QuickTransactions, base.DatabaseWrapper):
     """Django's cursors cost more than most statements do. The driver keeps statements prepared by itself."""
 
+    transaction_mode: str | None
+
     def run(self, sql: str, params: Sequence[Any]) -> Rows:
         """The rows of a statement that returns some."""
         if self.connection is None:
