@@ -43,8 +43,11 @@ def parts(keys: Sequence[str], runs: int) -> dict[str, Part]:
         connection.close_if_unusable_or_obsolete()
         connection.ensure_connection()
 
+    # Made before, as the bare ones are.
+    made = iter([new_alias(next(owners)) for _ in range(runs)])
+
     def insert() -> None:
-        insert_all([new_alias(next(owners))])
+        insert_all([next(made)])
 
     alone = libpq_alone if connection.vendor == "postgresql" else sqlite_alone
     bare = alone(owners, asking, runs)
