@@ -223,7 +223,7 @@ def test_with_the_database_away_nobody_is_blamed(
 
     with monkeypatch.context() as patch:
         patch.setattr("core.db.compiled.CompiledQuery.__call__", away)
-        patch.setattr("core.ratelimit.CounterQuerySet.hitting", away)
+        patch.setattr("core.ratelimit.hitting", away)
         answer = ask(key.format(email=alice.email, secret=secret))
 
     assert answer.status_code == 503
