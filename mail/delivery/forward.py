@@ -2,54 +2,35 @@
 
 import asyncio
 import hashlib
-import logging
 import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from django.conf import settings
 from django.db import IntegrityError
-from django.utils import timezone
 
 from core.db.violations import is_conflict
-from core.sparing_logs import warn_sparingly
-from mail.delivery import record
 from mail.delivery.blocks import blocks
 from mail.delivery.bounce import read_bounce
-from mail.delivery.composing import Composed, as_it_came, hidden, trace
-from mail.delivery.encrypting import HeldBack, for_holder
-from mail.delivery.entries import NO_ALIAS, Begun, Disabled, Redirected, Released, Settled
+from mail.delivery.composing import trace
+from mail.delivery.entries import NO_ALIAS, Begun, Disabled, Redirected
 from mail.delivery.gatherer import ANSWER_TIMEOUT
 from mail.delivery.handover import LARGE, Answer, Head, Message, Said
-from mail.delivery.lookups import NOTHING, OURS, CopiesOf, Destination, DestinationsOf, Known, Lookups
-from mail.delivery.message import (
-    Fields,
-    is_looping,
-)
-from mail.delivery.next_hop import Accepted, NextHop, Outcome, Pending, Refused
+from mail.delivery.lookups import NOTHING, CopiesOf, Destination, DestinationsOf, Known, Lookups
+from mail.delivery.message import Fields, is_looping
+from mail.delivery.next_hop import NextHop
 from mail.delivery.proposals import Proposal
 from mail.delivery.record import Ledger
 from mail.delivery.reply import Replies
-from mail.delivery.report import in_one_line
-from mail.delivery.resolve import Kind, Resolution, needs_database
-from mail.delivery.return_path import return_path
+from mail.delivery.resolve import Kind, Resolution
 from mail.delivery.ruling import chosen_copies, ruled
-from mail.delivery.screening import NOT_SCREENED, Screened, screen
+from mail.delivery.screening import Screened, screen
+from mail.delivery.sending import Copy, Key, Sending, new_sender
 from mail.delivery.tallies import MESSAGE_TIMES
 from mail.encryption.certificates import OpenPgpKey
 from mail.models import readable
 from rules.judging import NO_PLAN, Plan
-
-logger = logging.getLogger(__name__)
-
-# Seconds for all destinations of a message. Postfix waits 600 for our answer (lmtp_data_done_timeout):
-# one that came later would find the message handed over again.
-FORWARD_TIME = 240.0
-
-
-Key = tuple[int, str]
 
 
 def recognised_by(message: Message, resolution: Resolution) -> Key:
@@ -58,32 +39,6 @@ def recognised_by(message: Message, resolution: Resolution) -> Key:
     if resolution.kind in (Kind.FORWARD, Kind.ENDED) and resolution.alias_id is not None:
         return resolution.alias_id, message.digest
     return NO_ALIAS, hashlib.sha256(f"{resolution.address}\0{message.digest}".encode()).hexdigest()
-
-
-@dataclass
-class _Copy:
-    """One destination of a message, and what is known of its copy for it."""
-
-    destination_id: int
-    email: str
-    is_paused: bool = False
-    key: OpenPgpKey | None = None
-    # The delivery that was begun or settled before; is_accepted stays None until it is settled.
-    delivery_id: int | None = None
-    is_accepted: bool | None = None
-    moment: datetime | None = None
-
-    @property
-    def is_waiting(self) -> bool:
-        return self.is_accepted is None and not self.is_paused
-
-    def is_underway(self, now: datetime) -> bool:
-        """Whether somebody has begun to send it a moment ago, by either clock."""
-        return self.moment is not None and abs(now - self.moment) < record.LEASE
-
-
-def _is_held_back(key: OpenPgpKey | None) -> bool:
-    return key is not None and key.is_over and key.holds_back
 
 
 class Forwarder:
@@ -172,10 +127,6 @@ class Forwarder:
             return Answer.UNKNOWN
         return Answer.DONE if is_accepted else Answer.REFUSED
 
-    async def leads_to_us(self, destination: str) -> bool:
-        """Whether a destination is at a domain of ours, and no mailbox there."""
-        return needs_database(destination) and (await self.lookups.resolve(destination)).kind in OURS
-
     async def forward(self, message: Message, alias: Resolution, alias_id: int) -> Answer:
         """Send the message to every destination of the alias that does not have it yet.
 
@@ -204,17 +155,14 @@ class Forwarder:
                 found = await chosen_copies(self.lookups, plan, alias_id, message.digest, first)
             keys = await self._keys([destination for destination, _known in found])
             copies = [
-                _Copy(
-                    destination.destination_id,
-                    destination.email,
-                    destination.is_paused or _is_held_back(keys.get(destination.destination_id)),
-                    keys.get(destination.destination_id),
-                    *known,
-                )
+                Copy.of(destination, known, keys.get(destination.destination_id))
                 for destination, known in found
             ]
-            key = alias_id, message.digest
-            sending = _Sending(self, message, first.alias, key, first, screened, is_begun, plan, own)
+            sending = Sending(
+                *(self.next_hop, self.lookups, self.ledger),
+                *(message, first.alias, (alias_id, message.digest)),
+                *(first, screened, is_begun, plan, own),
+            )
             answer = await sending.answer(copies)
             if plan.disables and answer in {Answer.DONE, Answer.REFUSED}:
                 # Not before: of the next try for a copy that is pending, nothing would be sent.
@@ -276,8 +224,9 @@ class Forwarder:
         if is_looping(message.head.fields, NO_ALIAS):
             return Answer.LOOP
         known = await self.lookups.delivery_without_alias(digest)
-        copy = _Copy(0, settings.MAIL_POSTMASTER, False, None, *known)
-        return await _Sending(self, message, address, (NO_ALIAS, digest)).answer([copy])
+        copy = Copy(0, settings.MAIL_POSTMASTER, False, None, *known)
+        sending = Sending(self.next_hop, self.lookups, self.ledger, message, address, (NO_ALIAS, digest))
+        return await sending.answer([copy])
 
     async def redirect(self, head: Head, alias: Resolution, alias_id: int) -> "Redirection | Answer | None":
         """Let the mail server in front send the message to the alias's destination, counted as forwarded.
@@ -330,150 +279,8 @@ class Forwarder:
         destination: Destination = found[0]
         address, key = destination.alias, destination.destination_id
         # In place of a digest: what tells a day's messages apart in a return path.
-        sender = _new_sender(head.sender, address, alias_id, key, secrets.token_hex(2))
+        sender = new_sender(head.sender, address, alias_id, key, secrets.token_hex(2))
         return Redirection(sender, destination.email, trace(head, address, alias_id))
-
-
-@dataclass
-class _Sending:
-    """One message on its way to the destinations of one address."""
-
-    forwarder: Forwarder
-    message: Message
-    address: str
-    key: Key
-    alias: Destination | None = None
-    screened: Screened = NOT_SCREENED
-    # The copy for its only destination is begun already, and does not lead to us.
-    is_begun: bool = False
-    plan: Plan = NO_PLAN
-    # The alias's own destinations, wherever the message goes.
-    own: tuple[str, ...] = ()
-
-    async def answer(self, copies: Sequence[_Copy]) -> Answer:
-        """Send the copies that are waiting, and return the answer for all of them."""
-        alias_id, digest = self.key
-        for copy in copies:
-            known = self.forwarder.ledger.unwritten_outcome(alias_id, copy.destination_id, digest)
-            copy.is_accepted = copy.is_accepted if known is None else known
-        # The rules were applied, and counted, with the first copy of all.
-        rule_ids = () if any(copy.is_accepted is not None for copy in copies) else self.plan.rule_ids
-        now = timezone.now()
-        due = [copy for copy in copies if copy.is_waiting and not copy.is_underway(now)]
-        pending = sum(copy.is_waiting for copy in copies) - len(due)
-        if due:
-            try:
-                pending += await self._send_all(due, rule_ids)
-            except IntegrityError as error:
-                if not is_conflict(error):
-                    raise
-                # Another process was faster, or the alias is gone: the next try finds out.
-                pending += len(due)
-        if pending:
-            return Answer.LATER
-        if any(copy.is_accepted is None for copy in copies):
-            return Answer.PAUSED
-        return Answer.DONE if any(copy.is_accepted for copy in copies) else Answer.REFUSED
-
-    async def _send_all(self, copies: Sequence[_Copy], rule_ids: tuple[int, ...]) -> int:
-        """Send them, one after the other; how many of them are pending. `rule_ids`: rules to be counted."""
-        alias_id, digest = self.key
-        ledger = self.forwarder.ledger
-        deadline = time.monotonic() + FORWARD_TIME
-        # Such a destination cannot be added, but its domain may have become ours since then.
-        asks = alias_id and not self.is_begun
-        ours = {copy.destination_id for copy in copies if asks and await self._leads_to_us(copy)}
-        sender = readable(self.message.head.author)
-        composed = await self._composed()
-        contact = composed.contact or self.screened.contact
-        contact_id = contact.contact_id if contact else None
-        emails = [*self.own, *(copy.email for copy in copies)]
-        heard = self.screened.heard_from(self.message.head.author, contact, emails)
-        if not self.is_begun:
-            stale = tuple(copy.delivery_id for copy in copies if copy.delivery_id is not None)
-            await ledger.write(Begun(alias_id, digest, tuple(copy.destination_id for copy in copies), stale))
-        pending = []
-        for copy in copies:
-            outcome: Outcome = Pending("out of time")
-            caution = composed.caution
-            if copy.destination_id in ours:
-                outcome = Refused("5.4.6")
-            elif time.monotonic() < deadline:
-                outcome, caution = await self._send(composed, copy)
-            if isinstance(outcome, Pending):
-                logger.info(
-                    "alias %s destination %s pending: %s", alias_id, copy.destination_id, outcome.reason
-                )
-                if outcome.is_ours:
-                    await ledger.note_fault(f"next hop: {outcome.reason}")
-                pending.append(copy.destination_id)
-                continue
-            copy.is_accepted = isinstance(outcome, Accepted)
-            refusal = outcome if isinstance(outcome, Refused) else Refused("")
-            status, reason = refusal.status, in_one_line(refusal.words)
-            await ledger.settle(
-                Settled(
-                    alias_id,
-                    copy.destination_id,
-                    digest,
-                    status,
-                    sender,
-                    reason,
-                    contact_id,
-                    composed.contact_name,
-                    caution,
-                    heard,
-                    rule_ids,
-                )
-            )
-            rule_ids = ()
-        if pending:
-            await ledger.release(Released(alias_id, digest, tuple(pending)))
-        return len(pending)
-
-    async def _send(self, composed: Composed, copy: _Copy) -> tuple[Outcome, str]:
-        """What becomes of one copy, and what its owner should know of it."""
-        if copy.key is not None and self.alias is not None:
-            lookups, alias = self.forwarder.lookups, self.alias
-            try:
-                keys = await lookups.signing_keys(self.address.rpartition("@")[2])
-                composed = await for_holder(
-                    composed, self.message, alias.alias, alias.sender_format, copy.key, keys
-                )
-            except HeldBack:
-                return Pending("not encrypted"), composed.caution
-            except Exception as error:
-                # It has begun: whatever it is, the copy is to be released.
-                warn_sparingly(logger, "message not encrypted: %s", type(error).__name__)
-                return Pending("not encrypted"), composed.caution
-        outcome = await self.forwarder.next_hop.send(
-            self._sender_for(copy), copy.email, composed.content, top=composed.top, utf8=self.message.utf8
-        )
-        return outcome, composed.caution
-
-    async def _composed(self) -> Composed:
-        alias_id, _digest = self.key
-        subjects = self.plan.subjects
-        if self.alias is None or not (self.alias.hides_replies or subjects):
-            return as_it_came(self.message, self.address, alias_id)
-        lookups, ledger = self.forwarder.lookups, self.forwarder.ledger
-        return await hidden(self.message, self.alias, alias_id, lookups, ledger, subjects)
-
-    async def _leads_to_us(self, copy: _Copy) -> bool:
-        return await self.forwarder.leads_to_us(copy.email)
-
-    def _sender_for(self, copy: _Copy) -> str:
-        """A return path; the null sender for bounces, and for the postmaster, whom no bounce may reveal."""
-        alias_id, digest = self.key
-        if not alias_id:
-            return ""
-        return _new_sender(self.message.sender, self.address, alias_id, copy.destination_id, digest)
-
-
-def _new_sender(sender: str, address: str, alias_id: int, destination_id: int, digest: str) -> str:
-    """The envelope sender with which a message to the alias goes on: a bounce keeps the null sender."""
-    domain = address.rpartition("@")[2]
-    return return_path(alias_id, destination_id, domain, timezone.now(), digest) if sender else ""
 
 
 @dataclass(frozen=True)

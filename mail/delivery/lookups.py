@@ -314,6 +314,10 @@ class Lookups(Gatherer[Any, Any]):
         found: Resolution = await self.ask(address)
         return found
 
+    async def leads_to_us(self, destination: str) -> bool:
+        """Whether a destination is at a domain of ours, and no mailbox there."""
+        return needs_database(destination) and (await self.resolve(destination)).kind in OURS
+
     async def make(self, address: Address) -> Kind:
         """Make the address an alias, if mail may (mail.delivery.resolve.make_all)."""
         found: Kind = await self.ask(address)

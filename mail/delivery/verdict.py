@@ -57,7 +57,7 @@ def after_queue(found: Verdict) -> Verdict:
     """The same recipient, of a message that a mail server in front has queued already.
 
     It was accepted then, but since then its alias may have been disabled. A refusal would make a bounce to
-    whoever is named as the sender, so such mail is taken, and dropped by `mail.delivery.forward.take`. What
+    whoever is named as the sender, so such mail is taken, and dropped by `Forwarder.take`. What
     only this machine can have sent, for example from cron to root, goes to the postmaster.
     """
     resolution = found.resolution

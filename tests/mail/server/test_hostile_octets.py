@@ -184,6 +184,7 @@ def test_logs_hold_no_address(
         "mail",
         "mail.server.smtp_handler",
         "mail.delivery.forward",
+        "mail.delivery.sending",
         "mail.server.policy",
         "mail.server.socketmap",
         "aliases",

@@ -380,8 +380,8 @@ def test_a_destination_that_would_become_an_alias_is_no_way_out(
 ) -> None:
     """Its domain has become ours since then: mail that goes there would come back."""
     with Process(hop) as process:
-        assert process.runner.run(process.forwarder.leads_to_us("shop@fly.test"))
-        assert not process.runner.run(process.forwarder.leads_to_us("shop@elsewhere.test"))
+        assert process.runner.run(process.forwarder.lookups.leads_to_us("shop@fly.test"))
+        assert not process.runner.run(process.forwarder.lookups.leads_to_us("shop@elsewhere.test"))
 
 
 def test_several_at_once_are_asked_together(
