@@ -91,15 +91,19 @@ def array_type(field: "models.Field[Any, Any]", connection: BaseDatabaseWrapper)
 def array(values: Sequence[Any]) -> str:
     """The values as PostgreSQL writes an array (its manual, 8.15.6). psycopg's own way to do so looks at each
     of them several times."""
-    first = values[0] if values else None
     if len(values) == 1:
-        return f"{{{_element(first)}}}"
-    # Many a column has the same value in all rows: the moment, or nothing.
-    if all(value is first for value in values):
-        elements = [_element(first)] * len(values)
-    else:
-        elements = [_element(value) for value in values]
-    return f"{{{','.join(elements)}}}"
+        return f"{{{_element(values[0])}}}"
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return f"{{{','.join(map(str, values))}}}"
+    if len(set(map(id, values))) == 1:
+        # Many a column has the same value in all rows: the moment, or nothing.
+        return f"{{{','.join([_element(values[0])] * len(values))}}}"
+    if kinds == {str}:
+        text = '","'.join(values)
+        if "\\" not in text and text.count('"') == 2 * (len(values) - 1):
+            return f'{{"{text}"}}'
+    return f"{{{','.join(map(_element, values))}}}"
 
 
 def _element(value: Any) -> str:
@@ -133,7 +137,9 @@ class Values:
         """The same, for one element of an array each."""
         values = self._fixed.copy()
         for place, param in self._open:
-            values[place] = param.element(given[param.name], connection)
+            value = given[param.name]
+            is_plain = value.__class__ is param.element_type and param.change is None
+            values[place] = value if is_plain else param.element(value, connection)
         return values
 
 

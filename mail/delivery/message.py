@@ -22,7 +22,11 @@ HEADER_MAX = 256 * 1024
 # Characters of a From field, and octets of a line, that are looked at.
 _FROM_MAX = 1000
 _BEGINNING = 1000
-_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+")
+# A field (RFC 5322 §2.2) with the lines into which it is folded, or a line that is not one; no empty line.
+_FIELD_OR_LINE = re.compile(
+    rb"(?:([\x21-\x39\x3b-\x7e]+)[ \t\x0b\x0c]*:([^\r\n]*(?:(?:\r\n|\n|\r)[ \t][^\r\n]*)*)|[^\r\n]+)"
+    rb"(?:\r\n|\n|\r|\Z)"
+)
 # What begins a field for the most lenient of readers; and the line that a mailbox file puts on top.
 _FIELD = re.compile(rb"[^\x00-\x20:\x7f]+[ \t]*:")
 _MAILBOX_LINE = re.compile(rb">*From ")
@@ -59,20 +63,13 @@ def header_fields(message: bytes) -> Iterator[tuple[str, str]]:
     """The header's fields as (lower-case name, unfolded text), in order, however odd the line ends."""
     if joint(message) == _NO_HEADER:
         return
-    name, lines = "", []
-    for match in _LINE.finditer(message, 0, HEADER_MAX):
-        line = match[1]
-        if line[:1] in (b" ", b"\t") and name:
-            lines.append(line)
-            continue
-        if name:
-            yield name, b"".join(lines).decode("utf-8", "replace").strip()
-        name, lines = "", []
-        if not line:
-            return
-        head, colon, rest = line.partition(b":")
-        if colon and _NAME.fullmatch(head.rstrip()):
-            name, lines = head.rstrip().decode("ascii").lower(), [rest]
+    position = 0
+    while match := _FIELD_OR_LINE.match(message, position, HEADER_MAX):
+        name, body = match.groups()
+        if name is not None:
+            text = body.translate(None, b"\r\n").decode("utf-8", "replace").strip()
+            yield name.decode("ascii").lower(), text
+        position = match.end()
 
 
 def received_at(fields: Fields) -> datetime | None:

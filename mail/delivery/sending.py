@@ -16,7 +16,7 @@ from mail.delivery.encrypting import HeldBack, for_holder
 from mail.delivery.entries import Begun, Released, Settled
 from mail.delivery.handover import Answer, Message
 from mail.delivery.lookups import Destination, Known, Lookups
-from mail.delivery.next_hop import Accepted, NextHop, Outcome, Pending, Refused
+from mail.delivery.next_hop import NextHop, Outcome, Pending, Refused
 from mail.delivery.record import LEASE, Ledger
 from mail.delivery.report import in_one_line
 from mail.delivery.return_path import return_path
@@ -142,9 +142,9 @@ class Sending:
                     await ledger.note_fault(f"next hop: {outcome.reason}")
                 pending.append(copy.destination_id)
                 continue
-            copy.is_accepted = isinstance(outcome, Accepted)
-            refusal = outcome if isinstance(outcome, Refused) else Refused("")
-            status, reason = refusal.status, in_one_line(refusal.words)
+            copy.is_accepted, status, reason = True, "", ""
+            if isinstance(outcome, Refused):
+                copy.is_accepted, status, reason = False, outcome.status, in_one_line(outcome.words)
             await ledger.settle(
                 Settled(
                     alias_id,

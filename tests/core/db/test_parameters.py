@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from django.apps import apps
 from django.db import connection
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aliases.models import Alias
 from core.db.parameters import array, element_type, plain_type
@@ -47,3 +49,12 @@ def test_a_field_that_changes_texts_is_asked() -> None:
     assert plain_type(Alias._meta.get_field("address")) is str
     assert plain_type(Alias._meta.get_field("enabled")) is bool
     assert plain_type(Alias._meta.get_field("forwards")) is None
+
+
+@given(
+    st.lists(
+        st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.sampled_from(['"', "\\", '","', ""]))
+    )
+)
+def test_an_array_has_its_values_as_arrays_of_one_have_them(values: list[object]) -> None:
+    assert array(values) == f"{{{','.join(array([value])[1:-1] for value in values)}}}"

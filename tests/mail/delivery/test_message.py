@@ -1,14 +1,18 @@
 """A message's first line, and who wrote it: what hostile octets do to what we add and to what we show."""
 
+import re
+from collections.abc import Iterator
 from email import message_from_bytes, policy
 
 import pytest
 import time_machine
+from hypothesis import given
+from hypothesis import strategies as st
 
 from accounts.models import User
 from aliases.issuing import issue
 from mail.delivery.handover import Message
-from mail.delivery.message import author, header_fields, joint, trace_fields
+from mail.delivery.message import HEADER_MAX, author, header_fields, joint, trace_fields
 from mail.delivery.resolve import resolve
 from tests.rig.mail_doors import Hop, take
 
@@ -145,3 +149,29 @@ def test_a_client_cannot_write_a_field_of_its_own_by_its_name() -> None:
     assert received("a\r\nBcc: x").startswith("from a??Bcc: x by ")
     assert received("").startswith("from unknown by ")
     assert received("x" * 1000).startswith(f"from {'x' * 200} by ")
+
+
+def read_line_by_line(message: bytes) -> Iterator[tuple[str, str]]:
+    """What `header_fields` finds, said plainly."""
+    name, lines = "", []
+    for line in re.split(rb"\r\n|\n|\r", message[:HEADER_MAX]):
+        if line[:1] in (b" ", b"\t") and name:
+            lines.append(line)
+            continue
+        if name:
+            yield name, b"".join(lines).decode("utf-8", "replace").strip()
+        name, lines = "", []
+        if not line:
+            return
+        head, colon, rest = line.partition(b":")
+        if colon and re.fullmatch(rb"[\x21-\x39\x3b-\x7e]+", head.rstrip()):
+            name, lines = head.rstrip().decode("ascii").lower(), [rest]
+    if name:
+        yield name, b"".join(lines).decode("utf-8", "replace").strip()
+
+
+@given(st.lists(st.sampled_from([b"A", b"b-1", b":", b" ", b"\t", b"\x0b", b"\r\n", b"\n", b"\r", b"\xff"])))
+def test_a_header_is_read_as_its_lines_are_however_odd_they_end(pieces: list[bytes]) -> None:
+    message = b"first: field\n" + b"".join(pieces)
+
+    assert list(header_fields(message)) == list(read_line_by_line(message))
