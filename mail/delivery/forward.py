@@ -159,9 +159,17 @@ class Forwarder:
                 for destination, known in found
             ]
             sending = Sending(
-                *(self.next_hop, self.lookups, self.ledger),
-                *(message, first.alias, (alias_id, message.digest)),
-                *(first, screened, is_begun, plan, own),
+                self.next_hop,
+                self.lookups,
+                self.ledger,
+                message,
+                first.alias,
+                (alias_id, message.digest),
+                alias=first,
+                screened=screened,
+                is_begun=is_begun,
+                plan=plan,
+                own=own,
             )
             answer = await sending.answer(copies)
             if plan.disables and answer in {Answer.DONE, Answer.REFUSED}:
