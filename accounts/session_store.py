@@ -21,7 +21,9 @@ class SessionStore(DatabaseStore):
 
     def _get_session_from_db(self) -> Any:
         """The session's row; None, and a new key when it is saved, if there is none or its time is over."""
-        for session in _LIVE(key=self.session_key, now=timezone.now()):
-            return session
+        # A cookie in quotes can hold NUL, of which PostgreSQL wants to hear nothing.
+        if "\0" not in (self.session_key or ""):
+            for session in _LIVE(key=self.session_key, now=timezone.now()):
+                return session
         self._session_key = None
         return None

@@ -34,11 +34,18 @@ def test_a_session_that_is_over_or_unknown_is_empty_and_keeps_no_key() -> None:
     over = stored()
     Session.objects.filter(session_key=over).update(expire_date=timezone.now() - timedelta(seconds=1))
 
-    for key in (over, "x" * 32, "' OR 1=1 --", "é" * 40):
+    for key in (over, "x" * 32, "' OR 1=1 --", "é" * 40, "\0" * 32):
         store = SessionStore(key)
         assert store.get("seen") is None
         # A key that the reader chose is never given a session.
         assert store.session_key is None
+
+
+def test_a_key_that_no_database_can_store_is_one_of_nobody(client: Client) -> None:
+    cookie = f'{settings.SESSION_COOKIE_NAME}="\\000{"x" * 31}"'
+
+    # RFC 6265 has no escapes; Python's reader of cookies has.
+    assert client.get("/aliases/", headers={"cookie": cookie}).status_code == 302
 
 
 def test_a_session_ends_with_its_row_its_user_and_their_activity(browser: Client, alice: User) -> None:
