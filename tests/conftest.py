@@ -159,7 +159,7 @@ def _tables_in_memory_are_waited_for() -> Iterator[None]:
                     return original(*statement)
                 except (sqlite3.OperationalError, OperationalError) as error:
                     own: Any = error.__cause__ or error
-                    if not own.sqlite_errorname.startswith("SQLITE_LOCKED"):
+                    if not getattr(own, "sqlite_errorname", "").startswith("SQLITE_LOCKED"):
                         raise
                 time.sleep(0.01)
             return original(*statement)

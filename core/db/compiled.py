@@ -266,10 +266,7 @@ def insert_rows(model: type[models.Model], names: Sequence[str], rows: Sequence[
     sql, columns = _insert_many_statement(model, tuple(names), connection.vendor)
     if connection.vendor == "postgresql":
         prepared = [
-            [
-                value if value.__class__ is column.element_type else column.element(value, connection)
-                for column, value in zip(columns, row, strict=True)
-            ]
+            [column.element(value, connection) for column, value in zip(columns, row, strict=True)]
             for row in rows
         ]
     else:

@@ -137,9 +137,7 @@ class Values:
         """The same, for one element of an array each."""
         values = self._fixed.copy()
         for place, param in self._open:
-            value = given[param.name]
-            is_plain = value.__class__ is param.element_type and param.change is None
-            values[place] = value if is_plain else param.element(value, connection)
+            values[place] = param.element(given[param.name], connection)
         return values
 
 

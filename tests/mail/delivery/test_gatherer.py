@@ -82,6 +82,21 @@ def test_who_comes_meanwhile_is_answered_together_in_the_order_of_asking() -> No
     assert database.batches == [["first"], ["a", "b", "c"]]
 
 
+def test_those_who_are_answered_together_can_ask_together_again() -> None:
+    database = Database()
+
+    async def ask_twice(gatherer: Gatherer[Any, Any], number: int) -> None:
+        await gatherer.ask(number)
+        await gatherer.ask(number)
+
+    async def use(gatherer: Gatherer[Any, Any]) -> None:
+        await asyncio.gather(*(ask_twice(gatherer, number) for number in range(20)))
+
+    with_gatherer(database, use)
+
+    assert database.batches == [list(range(20))] * 2
+
+
 @pytest.mark.parametrize(
     ("error", "is_for_all"), [(TooLate(), False), (IntegrityError(), False), (OperationalError(), True)]
 )
