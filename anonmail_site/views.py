@@ -72,7 +72,7 @@ def navigation(request: HttpRequest) -> dict[str, object]:
     warned = _WARNED(user=user.pk, until=warned_until())
     return frame | {
         "first_steps": partial(first_steps, user),
-        "manages_domains": user.is_superuser or (user.is_active and bool(_MANAGED(user=user.pk))),
+        "manages_domains": user.is_superuser or bool(_MANAGED(user=user.pk)),
         "paused_destinations": [row.email for row in warned if hasattr(row, "paused")],
         "ending_keys": [row.openpgp_key for row in warned if _is_ending(row)],
     }
