@@ -33,7 +33,7 @@ from aliases.websites import parse_site
 from core.addresses import AddressError
 from core.batch_writer import BatchWriter
 from core.db.availability import is_unavailable
-from core.db.compiled import inserting_unless_present
+from core.db.changes import inserting_unless_present
 from core.db.connecting import give_connection_back
 from core.db.instances import new_instance
 from core.db.locks import has_waited_in_vain, lock_wait_limited, write_turn

@@ -10,7 +10,7 @@ from django.db import models
 from aliases.beside import put_beside, returned_beside
 from aliases.destinations import FIELDS, primary_unless_taken, values_of
 from aliases.models import Alias, AliasDestination
-from core.db.compiled import CompiledInsert
+from core.db.changes import CompiledInsert
 from core.db.instances import maker_of
 from core.db.own_rows import IsOwnRow
 from core.db.statements import Rows

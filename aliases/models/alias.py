@@ -25,7 +25,7 @@ from aliases.models.sender import Admits, SenderAnswer, SenderDomain
 from aliases.validation import NAME_MAX_CHARACTERS, clean_destinations, clean_name, clean_note
 from aliases.websites import bare_host
 from core.addresses import DOMAIN_MAX_OCTETS, LOCAL_PART_MAX_OCTETS, display_address, domain_to_unicode
-from core.db.compiled import insert_row
+from core.db.changes import insert_row
 from core.db.fields import ByteOrderedField
 from core.public_suffixes import registrable_domain
 from domains.models import Domain

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from aliases.models import Alias
 from contacts.models import Contact
-from core.db.compiled import CompiledChange, insert_rows
+from core.db.changes import CompiledChange, insert_rows
 from core.db.statements import pipelined
 from core.sparing_logs import warn_sparingly
 from mail.delivery.database import call_with_database

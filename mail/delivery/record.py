@@ -20,7 +20,7 @@ from django.utils import timezone
 from aliases.models import Alias
 from contacts.book import Found, Wanted, contacts_for_all
 from contacts.models import Contact
-from core.db.compiled import CompiledChange, insert_rows
+from core.db.changes import CompiledChange, insert_rows
 from core.db.locks import limit_lock_wait
 from core.db.statements import pipelined
 from core.db.violations import is_conflict

@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import Exists, F
 
 from aliases.models import Alias
-from core.db.compiled import CompiledChange
+from core.db.changes import CompiledChange
 from mail.models import Delivery, DestinationKey, PausedDestination
 from rules.models import Rule
 

@@ -15,7 +15,8 @@ from aliases.models import Alias, SenderDomain
 from aliases.models.sender import SENDERS_MAX
 from aliases.telling import tell_more
 from core.addresses import domain_or_none
-from core.db.compiled import CompiledQuery, insert_unless_present
+from core.db.changes import insert_unless_present
+from core.db.compiled import CompiledQuery
 from core.public_suffixes import registrable_domain
 from hooks.models import HookEvent, is_heard_sql
 from mail.delivery.authentication import results

@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.models import User
 from aliases.issuing import NewAlias, insert_all, issue
 from aliases.models import Alias, SenderDomain
-from core.db.compiled import CompiledInsert, insert_unless_present
+from core.db.changes import CompiledInsert, insert_unless_present
 from core.db.rows import literal
 from core.ratelimit import Counter, Limit
 from domains.models import Domain
