@@ -33,6 +33,8 @@ from tokens.scopes import EVERYTHING
 
 TESTS = Path(__file__).parent
 CI = os.environ.get("CI") == "true"
+# What the fixture `api` is.
+Api = Callable[[User], APIClient]
 # How long an example takes says how busy the machine is. In CI the examples are the same each time.
 settings.register_profile(
     "tests", deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None, derandomize=CI
@@ -252,7 +254,7 @@ def browser(alice: User, client: Client) -> Client:
 
 
 @pytest.fixture
-def api() -> Callable[[User], APIClient]:
+def api() -> Api:
     """A client of the API that sends a fresh token of the given user's, good for everything."""
 
     def client_for(user: User) -> APIClient:

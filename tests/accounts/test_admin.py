@@ -1,7 +1,5 @@
 """Users in Django admin: made with a link, switched by the verbs, never without an admin."""
 
-from collections.abc import Callable
-
 import pytest
 from allauth.account.models import EmailAddress
 from django.contrib.admin.models import LogEntry
@@ -10,12 +8,12 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
-from rest_framework.test import APIClient
 
 from accounts import admin as accounts_admin
 from accounts.models import Identity, LastAdmin, User
 from aliases.issuing import issue
 from aliases.models import Alias
+from tests.conftest import Api
 from tests.rig.admin import INLINES, act
 
 pytestmark = pytest.mark.django_db
@@ -66,7 +64,7 @@ def test_an_address_that_cannot_be_is_refused_beside_its_field(
 
 
 def test_deactivating_ends_sessions_and_tokens_at_once_and_for_good(
-    boss: Client, alice: User, api: Callable[[User], APIClient]
+    boss: Client, alice: User, api: Api
 ) -> None:
     browser, key, alias = Client(), api(alice), issue(owner=alice)
     browser.force_login(alice)
@@ -85,9 +83,7 @@ def test_deactivating_ends_sessions_and_tokens_at_once_and_for_good(
     assert list(Alias.objects.receiving()) == [alias]
 
 
-def test_the_checkbox_in_the_form_deactivates_as_the_action_does(
-    boss: Client, alice: User, api: Callable[[User], APIClient]
-) -> None:
+def test_the_checkbox_in_the_form_deactivates_as_the_action_does(boss: Client, alice: User, api: Api) -> None:
     key = api(alice)
     url = reverse("admin:accounts_user_change", args=[alice.pk])
 

@@ -1,6 +1,6 @@
 """Somebody who has a token, or a browser with an old sign-in, does not get the account."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -14,13 +14,12 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from tests.conftest import Api
 from tests.rig.admin import INLINES
 from tests.rig.takeover import PASSWORD, THIEF, is_in, link_to, mail_to, sign_in
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db
-
-Api = Callable[[User], APIClient]
 
 
 def code_of(secret: str) -> str:

@@ -1,7 +1,6 @@
 """With LOCAL_PASSWORDS off, no password of this site signs anybody in, and a global admin still gets in."""
 
 import time
-from collections.abc import Callable
 
 import pytest
 import time_machine
@@ -17,6 +16,7 @@ from accounts.organisation.emergency import emergency_link
 from accounts.organisation.sources import OpenIdProvider
 from accounts.password_links import password_link
 from core.audit import AuditEntry
+from tests.conftest import Api
 from tests.rig.pages import text_of
 from tests.rig.signing_in import signed_in
 from tests.rig.takeover import is_in
@@ -88,7 +88,7 @@ def test_apps_are_refused_in_their_words(alice: User) -> None:
     assert mail.outbox == []
 
 
-def test_a_token_works_on(alice: User, api: Callable[[User], APIClient]) -> None:
+def test_a_token_works_on(alice: User, api: Api) -> None:
     assert api(alice).get("/api/user_info").status_code == 200
 
 

@@ -11,7 +11,6 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
-from rest_framework.test import APIClient
 
 from accounts.models import User
 from aliases.ending import expire, set_expiry, warn
@@ -19,6 +18,7 @@ from aliases.exceptions import InvalidValue
 from aliases.issuing import issue
 from aliases.models import Alias, AliasExpiry, AliasPreferences
 from domains.models import Domain
+from tests.conftest import Api
 
 pytestmark = pytest.mark.django_db
 
@@ -174,7 +174,7 @@ def test_a_rule_that_makes_no_sense_is_refused(alice: User, rule: dict[str, obje
     assert not AliasExpiry.objects.exists()
 
 
-def test_a_users_defaults_hold_for_new_aliases(alice: User, api: Callable[[User], APIClient]) -> None:
+def test_a_users_defaults_hold_for_new_aliases(alice: User, api: Api) -> None:
     before = issue(owner=alice)
     AliasPreferences.objects.create(user=alice, idle_days=100, unused_days=5)
     by_page = issue(owner=alice)

@@ -1,7 +1,6 @@
 """Making an alias: how many somebody may make, and how many statements that takes."""
 
 import re
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -11,7 +10,6 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
-from rest_framework.test import APIClient
 
 from accounts.models import User
 from aliases import exceptions as refusals
@@ -20,6 +18,7 @@ from aliases.models import Alias
 from core.exceptions import RateLimited
 from core.ratelimit import Counter, hide
 from domains.models import AccessGrant, Audience, Domain
+from tests.conftest import Api
 
 # --- Limits ------------------------------------------------------------------------------------
 
@@ -160,7 +159,7 @@ def test_issuing_takes_five_statements_whatever_there_is(
 
 
 def test_the_whole_call_takes_four_statements_whatever_there_is(
-    request: pytest.FixtureRequest, alice: User, api: Callable[[User], APIClient], crowd: None
+    request: pytest.FixtureRequest, alice: User, api: Api, crowd: None
 ) -> None:
     client = api(alice)
 

@@ -10,7 +10,6 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.db import connection, connections
 from pytest_django import Settings
-from rest_framework.test import APIClient
 
 from accounts.models import User
 from aliases import naming
@@ -20,6 +19,7 @@ from aliases.models import Alias
 from core.ratelimit import Counter
 from domains.models import Domain
 from mailboxes.changing import remove_address
+from tests.conftest import Api
 from tests.rig.at_once import all_at_once, outcomes
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
@@ -217,7 +217,7 @@ def test_a_destination_that_goes_away_in_the_same_moment_is_refused_in_words(
 def test_a_create_that_waits_too_long_for_another_is_asked_to_try_again(
     alice: User,
     example_com: Domain,
-    api: Callable[[User], APIClient],
+    api: Api,
     path: str,
     body: dict[str, Any],
     quota: int | None,

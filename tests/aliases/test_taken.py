@@ -1,7 +1,6 @@
 """Whoever asks for addresses learns of few that others have, by whatever way, over all ways together."""
 
 import threading
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +10,6 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
-from rest_framework.test import APIClient
 
 from accounts.models import User
 from aliases import taken
@@ -19,6 +17,7 @@ from aliases.exceptions import AddressTaken
 from aliases.issuing import issue, issue_chosen
 from api.simplelogin.custom_names import suffixes
 from core.exceptions import RateLimited
+from tests.conftest import Api
 from transfer import importing
 from transfer.importing import check_rows, make_pending, upload
 from transfer.making import ImportRefused
@@ -26,7 +25,6 @@ from transfer.models import PendingImport, State
 
 pytestmark = pytest.mark.django_db
 
-Api = Callable[[User], APIClient]
 SENTENCE = "You have tried too many addresses that are taken. Try again in 24 hours."
 
 

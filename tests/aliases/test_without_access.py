@@ -14,6 +14,7 @@ from aliases.models import Alias, NameSpace
 from aliases.spaces import give
 from api.addy.ids import public_id
 from domains.models import Domain
+from tests.conftest import Api
 
 pytestmark = pytest.mark.django_db
 
@@ -70,7 +71,7 @@ DELETED: dict[str, Deed] = {
 
 @pytest.mark.parametrize("way", OFF)
 def test_an_alias_can_be_switched_off(
-    lost: Alias, alice: User, browser: Client, admin: Client, api: Callable[[User], APIClient], way: str
+    lost: Alias, alice: User, browser: Client, admin: Client, api: Api, way: str
 ) -> None:
     answer = OFF[way](api(alice), browser, admin, lost)
 
@@ -80,7 +81,7 @@ def test_an_alias_can_be_switched_off(
 
 @pytest.mark.parametrize("way", DELETED)
 def test_an_alias_can_be_deleted(
-    lost: Alias, alice: User, browser: Client, admin: Client, api: Callable[[User], APIClient], way: str
+    lost: Alias, alice: User, browser: Client, admin: Client, api: Api, way: str
 ) -> None:
     answer = DELETED[way](api(alice), browser, admin, lost)
 
@@ -116,7 +117,7 @@ def test_a_name_space_can_be_switched_off_while_it_is_paused(
     other_org: Domain,
     browser: Client,
     admin: Client,
-    api: Callable[[User], APIClient],
+    api: Api,
     way: str,
     why: str,
 ) -> None:
@@ -136,7 +137,7 @@ def test_a_name_space_can_be_switched_off_while_it_is_paused(
 
 
 def test_an_app_is_refused_to_switch_a_paused_name_space_on_in_the_same_words(
-    alice: User, other_org: Domain, api: Callable[[User], APIClient]
+    alice: User, other_org: Domain, api: Api
 ) -> None:
     other_org.grant(alice)
     space = give(domain=other_org, owner=alice)

@@ -5,7 +5,7 @@ import re
 import shutil
 import smtplib
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from hooks.models import Stopped
 from mail.delivery.blocks import blocks
 from mail.delivery.next_hop import Refused
 from mail.models import PausedDestination, SiteFault
+from tests.conftest import Api
 from tests.rig.hooking import make
 from tests.rig.mail_doors import Hop, running_doors
 
@@ -123,9 +124,7 @@ def test_without_the_database_it_says_so(client: Client, monkeypatch: pytest.Mon
 
 
 @pytest.mark.django_db
-def test_creations_and_refusals_are_counted(
-    client: Client, alice: User, mallory: User, api: Callable[[User], APIClient]
-) -> None:
+def test_creations_and_refusals_are_counted(client: Client, alice: User, mallory: User, api: Api) -> None:
     api(alice).post("/api/alias/random/new")
     issue(owner=alice)
     api(mallory).post("/api/alias/random/new")

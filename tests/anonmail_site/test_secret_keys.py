@@ -39,6 +39,7 @@ from mail.delivery.vouching import Client as MailClient
 from mail.delivery.vouching import vouched_client, voucher
 from mail.models import Activity, ReturnedMessage
 from mail.unsubscribe import unsubscribe_path
+from tests.conftest import Api
 
 NEW = "new-" + "n" * 60
 OLD_ID = "<4711@laptop.home.test>"
@@ -51,12 +52,12 @@ class Made:
     alice: User
     alias: Alias
     browser: Client
-    api: Callable[[User], APIClient]
+    api: Api
     thing: Any = None
 
 
 @pytest.fixture
-def made(alice: User, browser: Client, api: Callable[[User], APIClient]) -> Made:
+def made(alice: User, browser: Client, api: Api) -> Made:
     alice.refresh_from_db()  # She has signed in.
     return Made(alice, issue(owner=alice), browser, api)
 

@@ -1,7 +1,6 @@
 """What one client has written, every page takes back: line ends and emojis are counted alike everywhere."""
 
 import re
-from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
 
@@ -11,7 +10,6 @@ from django.contrib import admin
 from django.test import Client, RequestFactory
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rest_framework.test import APIClient
 
 import accounts.forms
 import aliases.admin
@@ -24,12 +22,12 @@ from aliases.models import Alias
 from aliases.validation import NAME_MAX_CHARACTERS, NOTE_MAX_CHARACTERS, clean_note
 from core.forms import TextField
 from domains.models import Domain
+from tests.conftest import Api
 from transfer.checking import clean
 from transfer.formats import SIMPLELOGIN, read
 
 pytestmark = pytest.mark.django_db
 
-Api = Callable[[User], APIClient]
 # 10,000 characters, 15,000 as a form sends them.
 LINES = "x\n" * (NOTE_MAX_CHARACTERS // 2)
 EMOJIS = "😀" * NOTE_MAX_CHARACTERS

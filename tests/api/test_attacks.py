@@ -1,7 +1,6 @@
 """What somebody hostile sends to the API, and tries with it."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,11 +20,11 @@ from accounts.models import User
 from aliases.issuing import issue
 from api import docs_page
 from api.middleware import ApiHandler
+from tests.conftest import Api
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db
 
-Api = Callable[[User], APIClient]
 PASSWORD = "alice-password-1"
 NO_TEXT = ["\\ud800", "\\u0000", "a\\ud800:1:x", "a\\u0000@example.com"]
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Callable
 from io import BytesIO, StringIO
 from typing import Any
 
@@ -13,7 +12,6 @@ from django.test import Client
 from django.urls import get_resolver
 from gunicorn.http.errors import InvalidChunkSize, NoMoreData
 from pytest_django import Settings
-from rest_framework.test import APIClient
 
 from accounts.models import User
 from aliases.issuing import issue
@@ -21,13 +19,13 @@ from aliases.models import Alias
 from api.middleware import JsonMiddleware
 from api.query import read_query
 from core.logs import RedactingFormatter
+from tests.conftest import Api
 from tokens.models import Token
 from tokens.scopes import EVERYTHING
 
 pytestmark = pytest.mark.django_db
 
 CREATE = "/api/alias/random/new"
-Api = Callable[[User], APIClient]
 
 
 @pytest.fixture
@@ -429,7 +427,7 @@ def test_a_search_for_no_text_finds_nothing_and_breaks_nothing(alice: User, key:
 
 
 def test_no_session_or_csrf_code_runs_for_the_api(
-    alice: User, api: Callable[[User], APIClient], monkeypatch: pytest.MonkeyPatch
+    alice: User, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(self: object, request: object) -> None:
         pytest.fail("a request for the API came to a middleware of the pages")
@@ -445,7 +443,7 @@ def test_no_session_or_csrf_code_runs_for_the_api(
         client.get("/aliases/")
 
 
-def test_no_page_shows_an_answer_of_the_api(alice: User, api: Callable[[User], APIClient]) -> None:
+def test_no_page_shows_an_answer_of_the_api(alice: User, api: Api) -> None:
     for answer in (api(alice).get("/api/user_info"), Client().get("/api/nothing")):
         assert answer.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"

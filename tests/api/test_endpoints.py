@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +20,7 @@ from contacts.models import Contact
 from domains.models import Domain
 from mail.encryption.certificates import read
 from mail.models import Activity, DestinationKey, ReturnedMessage
+from tests.conftest import Api
 from tests.rig.openpgp import FINGERPRINT, PUBLIC_KEY
 from tests.rig.ruling import rule as make_a_rule
 from tokens.authentication import WRONG_CREDENTIALS
@@ -35,7 +35,6 @@ RULE = {
     "forwards": True,
 }
 
-Api = Callable[[User], APIClient]
 LIST = "/api/v2/aliases?page_id=0"
 ADDY = "/api/v1"
 

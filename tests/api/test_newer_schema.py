@@ -1,25 +1,22 @@
 """A table with a column that this release does not know and that must have a value: no address is "taken"."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
-from rest_framework.test import APIClient
 
 from accounts.models import User
 from aliases.models import Alias
+from tests.conftest import Api
 
 CRASHED = "Something went wrong on our side. It is logged; try again later."
 
 
 @pytest.mark.postgresql
 @pytest.mark.django_db
-def test_no_creation_is_refused_as_taken(
-    alice: User, browser: Client, api: Callable[[User], APIClient]
-) -> None:
+def test_no_creation_is_refused_as_taken(alice: User, browser: Client, api: Api) -> None:
     client = api(alice)
     browser.raise_request_exception = False
     suffix = client.get("/api/v5/alias/options").json()["suffixes"][0]["signed_suffix"]

@@ -1,16 +1,15 @@
 """A database that takes no changes: what reads works, and what writes is answered 503, in our words."""
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rest_framework.test import APIClient
 
 from accounts.models import User
 from tests.api.test_endpoints import CALLS
 from tests.api.test_refusal_table import AWAY
 from tests.api.test_statements import Caller
+from tests.conftest import Api
 from tests.rig.read_only import read_only
 
 pytestmark = pytest.mark.django_db
@@ -21,7 +20,7 @@ WRITES = ("INSERT", "UPDATE", "DELETE")
 @pytest.mark.parametrize(("method", "path", "body"), CALLS)
 def test_a_call_that_writes_is_answered_503_and_one_that_reads_as_ever(
     alice: User,
-    api: Callable[[User], APIClient],
+    api: Api,
     method: str,
     path: str,
     body: Any,

@@ -1,7 +1,6 @@
 """What each call of the API needs of its token, and what is left out for a token that lacks it."""
 
 import json
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +15,7 @@ from aliases.issuing import issue
 from aliases.models import Alias
 from mail.models import Activity
 from tests.api.test_endpoints import CALLS, KEYED, named, views
+from tests.conftest import Api
 from tokens.models import Token
 from tokens.scopes import ANY_TOKEN, EVERYTHING, Scope
 
@@ -255,7 +255,7 @@ def test_the_token_tells_its_rights(alice: User) -> None:
 
 
 def test_a_revoked_or_foreign_token_is_told_401_whatever_its_rights(
-    alice: User, mallory: User, api: Callable[[User], APIClient]
+    alice: User, mallory: User, api: Api
 ) -> None:
     client = client_with(alice, Scope.CREATE)
     Token.objects.all().delete()

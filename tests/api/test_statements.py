@@ -21,6 +21,7 @@ from aliases.models import Alias, AliasDestination, AliasExpiry
 from domains.models import Domain
 from mail.models import Activity
 from tests.api.test_endpoints import CALLS, named
+from tests.conftest import Api
 
 pytestmark = pytest.mark.django_db
 
@@ -122,7 +123,7 @@ class Caller:
 
     answer: Any
 
-    def __init__(self, alice: User, api: Callable[[User], APIClient]) -> None:
+    def __init__(self, alice: User, api: Api) -> None:
         # What holds while the call is made.
         self.during: Callable[[], AbstractContextManager[None]] = nullcontext
         self.alice, self.api, self.number = alice, api, 0
@@ -190,7 +191,7 @@ class Caller:
 
 @pytest.mark.parametrize(("method", "path", "body"), CALLS)
 def test_a_call_costs_what_the_table_says_for_one_alias_and_for_a_thousand(
-    alice: User, api: Callable[[User], APIClient], method: str, path: str, body: Any
+    alice: User, api: Api, method: str, path: str, body: Any
 ) -> None:
     caller = Caller(alice, api)
 

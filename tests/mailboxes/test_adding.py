@@ -1,6 +1,6 @@
 """Adding an own address, and the link in the mail that verifies it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import cast
@@ -13,17 +13,15 @@ from django.core.cache import cache
 from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
-from rest_framework.test import APIClient
 
 from accounts.models import User
 from accounts.verification_mails import BY_ONE
 from api.addy.ids import public_id
 from core.ratelimit import Counter
+from tests.conftest import Api
 from tests.rig.takeover import PASSWORD, THIEF, link_to, sign_in
 
 pytestmark = pytest.mark.django_db
-
-Api = Callable[[User], APIClient]
 
 
 @pytest.fixture
@@ -184,9 +182,7 @@ def _no_mail(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_mail")
-def test_an_address_is_not_added_while_its_mail_cannot_be_sent(
-    alice: User, client: Client, api: Callable[[User], APIClient]
-) -> None:
+def test_an_address_is_not_added_while_its_mail_cannot_be_sent(alice: User, client: Client, api: Api) -> None:
     client.post("/accounts/login/", {"login": alice.email, "password": "alice-password-1"})
 
     page = client.post("/addresses/", {"email": "new@home.test"}, follow=True)

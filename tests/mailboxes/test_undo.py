@@ -1,6 +1,5 @@
 """The address that was primary before hears of every change, and can undo it."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +14,6 @@ from django.core.management import call_command
 from django.core.signing import Signer
 from django.test import Client
 from django.utils import timezone
-from rest_framework.test import APIClient
 
 from accounts.models import AddressChange, Identity, User
 from aliases.exceptions import AddressTaken
@@ -24,6 +22,7 @@ from aliases.models import Alias
 from mailboxes.changing import make_primary as make_primary_verb
 from mailboxes.undo import undo
 from tests.aliases.test_races import all_at_once
+from tests.conftest import Api
 from tests.rig.takeover import (
     THIEF,
     is_in,
@@ -37,8 +36,6 @@ from tests.rig.takeover import (
 )
 
 pytestmark = pytest.mark.django_db
-
-Api = Callable[[User], APIClient]
 
 
 def test_each_change_is_told_to_the_address_that_was_primary_before(alice: User) -> None:

@@ -1,15 +1,12 @@
 """What the tests of addy.io's API share."""
 
-from collections.abc import Callable
 from typing import Any
 
 from allauth.account.models import EmailAddress
 from rest_framework.test import APIClient
 
-from accounts.models import User
 from api.addy.ids import public_id
 
-Api = Callable[[User], APIClient]
 ALIASES = "/api/v1/aliases"
 NOBODY = "50c9e585-e7f5-41c4-9016-9014c15454bc"
 

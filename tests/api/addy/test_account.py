@@ -13,7 +13,8 @@ from aliases.issuing import issue
 from aliases.models import Alias
 from aliases.spaces import give
 from domains.models import Domain
-from tests.api.addy.calls import Api, make, recipient_id
+from tests.api.addy.calls import make, recipient_id
+from tests.conftest import Api
 from tokens.models import Token
 from tokens.scopes import EVERYTHING
 

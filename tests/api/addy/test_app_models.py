@@ -19,8 +19,8 @@ from mail.models import Activity
 from rules.conditions import Match
 from rules.models import Rule
 from tests.api.addy import app_models as apps
-from tests.api.addy.calls import Api
 from tests.api.test_endpoints import ADDY, CALLS, named
+from tests.conftest import Api
 from tests.rig.ruling import condition, rule
 from tokens.models import Token
 

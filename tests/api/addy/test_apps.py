@@ -6,7 +6,6 @@ What they ask for at the start and every day, and the fields that they read, by 
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,11 @@ from domains.models import Domain
 from mail.models import Activity
 from tests.api.addy.calls import NOBODY
 from tests.api.test_statements import EXPECTED
+from tests.conftest import Api
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db
 
-Api = Callable[[User], APIClient]
 NEEDED = (1, 6, 2)  # iOS; Android needs 1.5.0
 
 ACCOUNT: dict[str, type] = {

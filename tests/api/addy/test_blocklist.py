@@ -9,7 +9,8 @@ from aliases.issuing import issue
 from api.addy.ids import public_id
 from contacts.book import add_contact
 from contacts.models import Contact
-from tests.api.addy.calls import NOBODY, Api
+from tests.api.addy.calls import NOBODY
+from tests.conftest import Api
 
 pytestmark = pytest.mark.django_db
 

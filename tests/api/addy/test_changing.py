@@ -11,7 +11,8 @@ from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
 from mail.models import Activity
-from tests.api.addy.calls import ALIASES, NOBODY, Api, make, recipient_id
+from tests.api.addy.calls import ALIASES, NOBODY, make, recipient_id
+from tests.conftest import Api
 
 pytestmark = pytest.mark.django_db
 

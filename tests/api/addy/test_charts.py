@@ -10,7 +10,7 @@ from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
 from mail.models import Activity
-from tests.api.addy.calls import Api
+from tests.conftest import Api
 
 pytestmark = pytest.mark.django_db
 

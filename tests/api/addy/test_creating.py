@@ -17,7 +17,8 @@ from aliases.issuing import issue
 from aliases.models import Alias, AliasPreferences
 from api.addy.ids import public_id
 from domains.models import Domain
-from tests.api.addy.calls import ALIASES, NOBODY, Api, make, recipient_id
+from tests.api.addy.calls import ALIASES, NOBODY, make, recipient_id
+from tests.conftest import Api
 from tokens.models import Token
 from tokens.scopes import EVERYTHING
 

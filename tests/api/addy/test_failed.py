@@ -14,7 +14,8 @@ from contacts.book import add_contact
 from mail.delivery.next_hop import Pending
 from mail.delivery.return_path import read_return_path
 from mail.models import Activity, FailedDelivery, ReturnedMessage
-from tests.api.addy.calls import NOBODY, Api
+from tests.api.addy.calls import NOBODY
+from tests.conftest import Api
 from tests.rig.mail_doors import Hop
 
 pytestmark = pytest.mark.django_db

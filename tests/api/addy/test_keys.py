@@ -12,7 +12,8 @@ from aliases.issuing import issue
 from api.addy.ids import public_id
 from mail.encryption import keys
 from mail.models import DestinationKey
-from tests.api.addy.calls import NOBODY, Api, recipient_id
+from tests.api.addy.calls import NOBODY, recipient_id
+from tests.conftest import Api
 from tests.rig.openpgp import FINGERPRINT, PUBLIC_KEY
 
 pytestmark = pytest.mark.django_db

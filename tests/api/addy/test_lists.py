@@ -15,7 +15,8 @@ from aliases.models import Alias
 from api.addy.ids import public_id
 from api.addy.lists import KEPT_SIZES, PAGE_SIZE_MAX, SORTS, _unfiltered_page
 from domains.models import Domain
-from tests.api.addy.calls import ALIASES, NOBODY, Api, recipient_id
+from tests.api.addy.calls import ALIASES, NOBODY, recipient_id
+from tests.conftest import Api
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db

@@ -10,7 +10,8 @@ from pytest_django import Settings
 
 from accounts.models import AddressChange, DestinationOnly, User
 from aliases.issuing import issue
-from tests.api.addy.calls import NOBODY, Api, recipient_id
+from tests.api.addy.calls import NOBODY, recipient_id
+from tests.conftest import Api
 
 pytestmark = pytest.mark.django_db
 

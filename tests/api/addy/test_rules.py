@@ -9,7 +9,8 @@ from accounts.models import User
 from api.addy.ids import public_id
 from rules.conditions import Match, Of
 from rules.models import Rule
-from tests.api.addy.calls import NOBODY, Api, recipient_id
+from tests.api.addy.calls import NOBODY, recipient_id
+from tests.conftest import Api
 from tests.rig.ruling import condition, rule
 from tokens.models import Token
 from tokens.scopes import EVERYTHING, Scope

@@ -18,8 +18,9 @@ from aliases.spaces import change, give, give_subdomain
 from api.addy.ids import public_id
 from core.addresses import parse_address
 from domains.models import DnsCheck, Domain
-from tests.api.addy.calls import NOBODY, Api, recipient_id
+from tests.api.addy.calls import NOBODY, recipient_id
 from tests.api.addy.test_apps import RECIPIENT, odd, wrong
+from tests.conftest import Api
 from tests.rig.openpgp import FINGERPRINT, PUBLIC_KEY
 
 pytestmark = pytest.mark.django_db

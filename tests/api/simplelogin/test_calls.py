@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -22,11 +21,11 @@ from aliases.models import Alias, AliasPreferences, NameSpace
 from aliases.spaces import give
 from domains.models import Domain
 from mail.models import PausedDestination
+from tests.conftest import Api
 from tokens.models import Token
 
 pytestmark = pytest.mark.django_db
 
-Api = Callable[[User], APIClient]
 PASSWORD = "alice-password-1"
 
 

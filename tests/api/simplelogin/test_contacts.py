@@ -1,6 +1,5 @@
 """SimpleLogin's calls for contacts and their reverse aliases."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -13,12 +12,11 @@ from aliases.models import Alias, AliasPreferences
 from contacts.book import add_contact
 from contacts.models import Contact
 from mail.models import Activity
+from tests.conftest import Api
 from tokens.models import Token
 from tokens.scopes import Scope
 
 pytestmark = pytest.mark.django_db
-
-Api = Callable[[User], APIClient]
 
 
 @pytest.fixture

@@ -1,15 +1,12 @@
 """The main job: `POST /api/alias/random/new`."""
 
 import re
-from collections.abc import Callable
-
-from rest_framework.test import APIClient
 
 from accounts.models import User
 from aliases.models import Alias
+from tests.conftest import Api
 
 CREATE = "/api/alias/random/new"
-Api = Callable[[User], APIClient]
 
 
 def test_a_password_manager_gets_a_fresh_address_named_after_the_site(alice: User, api: Api) -> None:
