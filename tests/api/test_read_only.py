@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from accounts.models import User
-from tests.api.test_endpoints import CALLS
+from tests.api.endpoints import CALLS
 from tests.api.test_refusal_table import AWAY
 from tests.api.test_statements import Caller
 from tests.conftest import Api

@@ -21,7 +21,7 @@ from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
 from api.schema import is_described
-from tests.api.test_endpoints import views
+from tests.api.endpoints import views
 from tokens.models import Token
 from tokens.scopes import EVERYTHING
 

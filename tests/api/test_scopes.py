@@ -14,14 +14,14 @@ from accounts.models import User
 from aliases.issuing import issue
 from aliases.models import Alias
 from mail.models import Activity
-from tests.api.test_endpoints import CALLS, KEYED, named, views
+from tests.api.calls import V1
+from tests.api.endpoints import CALLS, KEYED, named, views
 from tests.conftest import Api
 from tokens.models import Token
 from tokens.scopes import ANY_TOKEN, EVERYTHING, Scope
 
 pytestmark = pytest.mark.django_db
 
-ADDY = "/api/v1"
 # Bitwarden's two calls, and what an app reads to show them.
 CREATE = {
     ("POST", "/api/alias/random/new"),
@@ -41,23 +41,23 @@ CREATE = {
     ("GET", "/api/setting/domains"),
     ("GET", "/api/custom_domains"),
     ("GET", "/api/custom_domains/1/trash"),
-    ("GET", f"{ADDY}/aliases"),
-    ("POST", f"{ADDY}/aliases"),
-    ("GET", f"{ADDY}/aliases/{{uuid}}"),
-    ("POST", f"{ADDY}/aliases/get/bulk"),
-    ("GET", f"{ADDY}/domain-options"),
-    ("GET", f"{ADDY}/account-details"),
-    ("GET", f"{ADDY}/recipients"),
-    *(("GET", f"{ADDY}/{word}") for word in ("usernames", "domains", "account-notifications")),
-    *(("GET", f"{ADDY}/{word}s/{{{word}}}") for word in ("username", "domain")),
-    ("GET", f"{ADDY}/recipients/{{recipient}}"),
+    ("GET", f"{V1}/aliases"),
+    ("POST", f"{V1}/aliases"),
+    ("GET", f"{V1}/aliases/{{uuid}}"),
+    ("POST", f"{V1}/aliases/get/bulk"),
+    ("GET", f"{V1}/domain-options"),
+    ("GET", f"{V1}/account-details"),
+    ("GET", f"{V1}/recipients"),
+    *(("GET", f"{V1}/{word}") for word in ("usernames", "domains", "account-notifications")),
+    *(("GET", f"{V1}/{word}s/{{{word}}}") for word in ("username", "domain")),
+    ("GET", f"{V1}/recipients/{{recipient}}"),
 }
 ACTIVITY = {
-    ("GET", f"{ADDY}/blocklist"),
-    ("GET", f"{ADDY}/chart-data"),
-    ("GET", f"{ADDY}/failed-deliveries"),
-    ("GET", f"{ADDY}/failed-deliveries/{{failed}}"),
-    ("GET", f"{ADDY}/failed-deliveries/{{failed}}/download"),
+    ("GET", f"{V1}/blocklist"),
+    ("GET", f"{V1}/chart-data"),
+    ("GET", f"{V1}/failed-deliveries"),
+    ("GET", f"{V1}/failed-deliveries/{{failed}}"),
+    ("GET", f"{V1}/failed-deliveries/{{failed}}/download"),
     ("GET", "/api/aliases/{id}/activities"),
     ("GET", "/api/aliases/{id}/contacts"),
     ("GET", "/api/notifications"),
@@ -75,8 +75,8 @@ ANY = {
     ("DELETE", "/api/user"),
     ("GET", "/api/user/cookie_token"),
     ("DELETE", "/api/setting/unlink_proton_account"),
-    ("GET", f"{ADDY}/api-token-details"),
-    ("GET", f"{ADDY}/app-version"),
+    ("GET", f"{V1}/api-token-details"),
+    ("GET", f"{V1}/app-version"),
 }
 
 
@@ -119,7 +119,7 @@ def test_a_method_that_is_named_like_an_attribute_of_the_view_is_not_allowed(
 ) -> None:
     alias = issue(owner=alice)
 
-    answer = client_with(alice, EVERYTHING).generic(method, f"{ADDY}/aliases/{alias.uuid}")
+    answer = client_with(alice, EVERYTHING).generic(method, f"{V1}/aliases/{alias.uuid}")
 
     assert answer.status_code == 405
 
@@ -150,7 +150,7 @@ def test_a_call_needs_its_right_and_no_other(alice: User, method: str, path: str
         )
         # Never 401: an extension would throw its key away.
         assert refused.status_code == 403
-        assert refused.json() == {"message" if path.startswith(ADDY) else "error": sentence}
+        assert refused.json() == {"message" if path.startswith(V1) else "error": sentence}
         assert (list(Alias.objects.values()), list(EmailAddress.objects.values())) == before
     allowed = exact.generic(method, path, text, "application/json")
     assert "lacks the right" not in b"".join(getattr(allowed, "streaming_content", [])).decode() + (
@@ -231,25 +231,25 @@ def test_without_activity_addys_lists_tell_no_mail_in_any_order(
     client = client_with(alice, Scope.CREATE)
     query = {"sort": sort} if sort else {}
 
-    rows = client.get(f"{ADDY}/aliases", query).json()["data"]
+    rows = client.get(f"{V1}/aliases", query).json()["data"]
 
     assert [row["email"] for row in rows] == [new.address, old.address]
-    one = client.get(f"{ADDY}/aliases/{old.uuid}").json()["data"]
-    some = client.post(f"{ADDY}/aliases/get/bulk", {"ids": [str(old.uuid)]}, format="json").json()["data"]
+    one = client.get(f"{V1}/aliases/{old.uuid}").json()["data"]
+    some = client.post(f"{V1}/aliases/get/bulk", {"ids": [str(old.uuid)]}, format="json").json()["data"]
     changed = client_with(alice, Scope.MANAGE).patch(
-        f"{ADDY}/aliases/{old.uuid}", {"description": "x"}, format="json"
+        f"{V1}/aliases/{old.uuid}", {"description": "x"}, format="json"
     )
     for row in (rows[1], one, some[0], changed.json()["data"]):
         assert {row[f"emails_{deed}"] for deed in ("forwarded", "blocked", "replied", "sent")} == {0}
         assert {row[f"last_{deed}"] for deed in ("forwarded", "blocked", "replied", "sent")} == {None}
         assert row["updated_at"] == row["created_at"]
-    account = client.get(f"{ADDY}/account-details").json()["data"]
+    account = client.get(f"{V1}/account-details").json()["data"]
     assert {account[f"total_emails_{deed}"] for deed in ("forwarded", "blocked", "replied", "sent")} == {0}
     assert account["total_aliases"] == 2
 
 
 def test_the_token_tells_its_rights(alice: User) -> None:
-    details = client_with(alice, Scope.CREATE | Scope.ACTIVITY).get(f"{ADDY}/api-token-details").json()
+    details = client_with(alice, Scope.CREATE | Scope.ACTIVITY).get(f"{V1}/api-token-details").json()
 
     assert details["scopes"] == ["create", "activity"]
 

@@ -20,7 +20,7 @@ from accounts.models import User
 from aliases.models import Alias, AliasDestination, AliasExpiry
 from domains.models import Domain
 from mail.models import Activity
-from tests.api.test_endpoints import CALLS, named
+from tests.api.endpoints import CALLS, named
 from tests.conftest import Api
 
 pytestmark = pytest.mark.django_db

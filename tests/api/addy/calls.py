@@ -6,8 +6,9 @@ from allauth.account.models import EmailAddress
 from rest_framework.test import APIClient
 
 from api.addy.ids import public_id
+from tests.api.calls import V1
 
-ALIASES = "/api/v1/aliases"
+ALIASES = f"{V1}/aliases"
 NOBODY = "50c9e585-e7f5-41c4-9016-9014c15454bc"
 
 

@@ -19,7 +19,8 @@ from mail.models import Activity
 from rules.conditions import Match
 from rules.models import Rule
 from tests.api.addy import app_models as apps
-from tests.api.test_endpoints import ADDY, CALLS, named
+from tests.api.calls import V1
+from tests.api.endpoints import CALLS, named
 from tests.conftest import Api
 from tests.rig.ruling import condition, rule
 from tokens.models import Token
@@ -80,7 +81,7 @@ READ: list[tuple[str, str, apps.Model]] = [
 
 
 def model_of(method: str, path: str) -> apps.Model:
-    end = path.removeprefix(f"{ADDY}/")
+    end = path.removeprefix(f"{V1}/")
     for methods, beginning, model in READ:
         if method in methods.split() and end.startswith(beginning):
             return model
@@ -101,7 +102,7 @@ def fill(alias: Alias, home: EmailAddress) -> None:
 
 @pytest.mark.parametrize("is_filled", [False, True])
 @pytest.mark.parametrize(
-    ("method", "path", "body"), [call for call in CALLS if call[1].startswith(ADDY)], ids=str
+    ("method", "path", "body"), [call for call in CALLS if call[1].startswith(V1)], ids=str
 )
 def test_the_apps_can_read_the_answer(
     alice: User, home: EmailAddress, api: Api, method: str, path: str, body: Any, is_filled: bool
@@ -161,7 +162,7 @@ def test_a_token_that_ends_is_read_as_one(alice: User) -> None:
     _token, secret = Token.objects.issue(owner=alice, name="tests", expires=datetime(2999, 1, 1, tzinfo=UTC))
     client = APIClient(HTTP_AUTHORIZATION=f"Bearer {secret}")
 
-    told = client.get(f"{ADDY}/api-token-details").json()
+    told = client.get(f"{V1}/api-token-details").json()
 
     assert apps.faults(apps.TOKEN, told) == []
     assert told["expires_at"].startswith("2999")
@@ -174,7 +175,7 @@ def test_the_apps_rules_have_all_comparisons(alice: User, api: Api) -> None:
     for match in Match:
         rule(alice, condition("subject", match.value, "x"), blocks=True)
 
-    told = api(alice).get(f"{ADDY}/rules").json()["data"]
+    told = api(alice).get(f"{V1}/rules").json()["data"]
 
     assert {each["conditions"][0]["match"] for each in told} == apps.CONDITION_MATCHES
     assert len(apps.CONDITION_MATCHES) == len(Match) == 10
@@ -195,11 +196,11 @@ def test_rules_that_would_stop_the_apps_are_not_in_their_list(
     gone.delete()
     client = api(alice)
 
-    told = client.get(f"{ADDY}/rules").json()["data"]
-    everything = client.get(f"{ADDY}/rules?all=true").json()["data"]
+    told = client.get(f"{V1}/rules").json()["data"]
+    everything = client.get(f"{V1}/rules?all=true").json()["data"]
     # The app sends all that it has been told of.
     ids = [each["id"] for each in reversed(told)]
-    ordered = client.post(f"{ADDY}/reorder-rules", {"ids": ids}, format="json").json()["data"]
+    ordered = client.post(f"{V1}/reorder-rules", {"ids": ids}, format="json").json()["data"]
 
     assert [each["name"] for each in told] == ["plain", "forwards"]
     for each in told:
@@ -215,5 +216,5 @@ def test_rules_that_would_stop_the_apps_are_not_in_their_list(
         *("forwards", "header", "disables", "lost", "plain")
     ]
     for made in rules.values():
-        path = f"{ADDY}/rules/{public_id('rule', made.pk)}"
+        path = f"{V1}/rules/{public_id('rule', made.pk)}"
         assert client.get(path).json()["data"]["name"] == made.name

@@ -13,12 +13,11 @@ from api.addy.ids import public_id
 from mail.encryption import keys
 from mail.models import DestinationKey
 from tests.api.addy.calls import NOBODY, recipient_id
+from tests.api.calls import V1
 from tests.conftest import Api
 from tests.rig.openpgp import FINGERPRINT, PUBLIC_KEY
 
 pytestmark = pytest.mark.django_db
-
-V1 = "/api/v1"
 
 
 @pytest.fixture

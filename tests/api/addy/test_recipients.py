@@ -11,11 +11,11 @@ from pytest_django import Settings
 from accounts.models import AddressChange, DestinationOnly, User
 from aliases.issuing import issue
 from tests.api.addy.calls import NOBODY, recipient_id
+from tests.api.calls import V1
 from tests.conftest import Api
 
 pytestmark = pytest.mark.django_db
 
-V1 = "/api/v1"
 RECIPIENTS = f"{V1}/recipients"
 REPLIES = f"Who may reply is set for all your aliases, on the page Account: {site.SITE_URL}/account/replies/"
 

@@ -4,9 +4,8 @@ import re
 
 from accounts.models import User
 from aliases.models import Alias
+from tests.api.calls import CREATE
 from tests.conftest import Api
-
-CREATE = "/api/alias/random/new"
 
 
 def test_a_password_manager_gets_a_fresh_address_named_after_the_site(alice: User, api: Api) -> None:
