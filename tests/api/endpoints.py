@@ -234,7 +234,12 @@ def named(alias: Alias, home: EmailAddress) -> dict[str, Any]:
     }
 
 
+def patterns() -> Any:
+    """The API's URL patterns, each without the `api/` before it."""
+    api = next(pattern for pattern in get_resolver().url_patterns if str(pattern.pattern) == "api/")
+    return api.url_patterns  # type: ignore[union-attr]
+
+
 def views() -> dict[str, Any]:
     """The API's URL names and their view classes."""
-    api = next(pattern for pattern in get_resolver().url_patterns if str(pattern.pattern) == "api/")
-    return {pattern.name: pattern.callback.cls for pattern in api.url_patterns}  # type: ignore[union-attr]
+    return {pattern.name: pattern.callback.cls for pattern in patterns()}
