@@ -14,6 +14,7 @@ from contacts.models import Contact
 from domains.models import Domain
 from mail.encryption.certificates import read
 from mail.models import Activity, DestinationKey, ReturnedMessage
+from tests.api.addy.name_spaces import KINDS
 from tests.api.calls import LIST, V1
 from tests.rig.openpgp import FINGERPRINT, PUBLIC_KEY
 from tests.rig.ruling import rule as make_a_rule
@@ -25,8 +26,6 @@ RULE = {
     "operator": "AND",
     "forwards": True,
 }
-# addy.io's words for name spaces: of a whole domain, and with a suffix.
-SPACES = ("domain", "username")
 SWITCHES = ("encrypted", "protected-headers", "inline-encrypted", "remove-pgp-keys", "remove-pgp-signatures")
 # Every URL of the API: its path, and each method with a body that it takes. A new one needs a line here.
 URLS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -96,7 +95,7 @@ URLS: dict[str, tuple[str, dict[str, Any]]] = {
     "addy-one-attached-recipients-only": (f"{V1}/attached-recipients-only/{{uuid}}", {"DELETE": None}),
     **{
         f"addy-{name.format(word)}": (f"{V1}/{path.format(word)}", bodies)
-        for word in SPACES
+        for word in KINDS
         for name, path, bodies in (
             ("{}s", "{}s", {"GET": None, "POST": {}}),
             ("{}", "{0}s/{{{0}}}", {"GET": None, "PATCH": {"description": "x"}, "DELETE": None}),
@@ -182,11 +181,11 @@ STATUS = {
     f"{V1}/aliases/restore/bulk": 404,
 }
 # What is listed, and cannot be added; and what cannot be taken away.
-NOTHING_TO_ADD = tuple(f"{V1}/{word}s" for word in SPACES)
+NOTHING_TO_ADD = tuple(f"{V1}/{word}s" for word in KINDS)
 NOT_DELETED = (
     f"{V1}/allowed-recipients",
-    *(f"{V1}/{word}s" for word in SPACES),
-    *(f"{V1}/active-{word}s" for word in SPACES),
+    *(f"{V1}/{word}s" for word in KINDS),
+    *(f"{V1}/active-{word}s" for word in KINDS),
 )
 OPEN = tuple(
     f"/api/auth/{deed}" for deed in ("login", "mfa", "register", "activate", "reactivate", "forgot_password")

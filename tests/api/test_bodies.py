@@ -1,4 +1,4 @@
-"""Bodies as real clients send them, of any type, in chunks, broken off: each was seen to break some server."""
+"""Bodies as real clients send them: of any type, in chunks, broken off. Each was seen to break a server."""
 
 import json
 from io import BytesIO

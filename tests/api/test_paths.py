@@ -1,4 +1,4 @@
-"""The API's paths and methods as real clients write them: each was seen to break some server."""
+"""The API's paths and methods as real clients write them. Each was seen to break a server."""
 
 import pytest
 from django.test import Client
