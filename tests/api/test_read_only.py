@@ -7,7 +7,7 @@ import pytest
 
 from accounts.models import User
 from tests.api.endpoints import CALLS
-from tests.api.test_refusal_table import AWAY
+from tests.api.refusals.anywhere import AWAY
 from tests.api.test_statements import Caller
 from tests.conftest import Api
 from tests.rig.read_only import read_only
