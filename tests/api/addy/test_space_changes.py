@@ -11,9 +11,9 @@ from aliases.models import Alias, NameRule, NameSpace
 from aliases.spaces import change
 from core.addresses import parse_address
 from domains.models import Domain
+from tests.api.addy.app_fields import RECIPIENT, odd, wrong
 from tests.api.addy.calls import recipient_id
 from tests.api.addy.name_spaces import KINDS, id_of, refused
-from tests.api.addy.test_apps import RECIPIENT, odd, wrong
 from tests.api.calls import V1
 from tests.conftest import Api
 from tests.rig.openpgp import FINGERPRINT, PUBLIC_KEY

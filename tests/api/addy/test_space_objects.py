@@ -13,8 +13,8 @@ from aliases.issuing import issue, issue_chosen
 from aliases.models import Alias, NameRule, NameSpace
 from aliases.spaces import give
 from domains.models import DnsCheck, Domain
+from tests.api.addy.app_fields import wrong
 from tests.api.addy.name_spaces import KINDS, id_of
-from tests.api.addy.test_apps import wrong
 from tests.api.calls import V1
 from tests.conftest import Api
 
