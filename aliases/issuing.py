@@ -25,8 +25,9 @@ from aliases.creation_limits import CREATE_DAY, CREATE_HOUR
 from aliases.destinations import verified_addresses
 from aliases.linking import link_to_primary, linking_to_primary
 from aliases.local_parts import check_local_part
-from aliases.models import Alias, AliasExpiry, NameSpace
+from aliases.models import Alias, AliasExpiry
 from aliases.models.alias import check_quota
+from aliases.models.name_space import owner_by_suffix
 from aliases.telling import tell_of
 from aliases.validation import clean_destinations, clean_name, clean_note
 from aliases.websites import parse_site
@@ -161,7 +162,7 @@ def _issue_first(
         "unused_days": preferences.unused_days if made_by_app else None,
     }
     for local_part in local_parts:
-        if NameSpace.objects.owner_of(domain, local_part) not in (None, owner.pk):
+        if owner_by_suffix(domain, local_part) not in (None, owner.pk):
             if is_chosen:
                 taken.count_revealed(owner, f"{local_part}@{domain.name}")
             continue

@@ -80,7 +80,7 @@ def language_middleware(get_response: GetResponse) -> GetResponse:
         translation.activate(language)
         request.LANGUAGE_CODE = language
         response = get_response(request)
-        response.headers["Content-Language"] = language
+        response.headers._store["content-language"] = ("Content-Language", language)
         return response
 
     return in_language
@@ -116,10 +116,9 @@ class JsonMiddleware:
         if not fits:
             return _error(request, 413)
         response = self.get_response(request)
-        media_type = response.headers.get("Content-Type", "")
-        if response.status_code >= 300 and response.status_code != 304 and "json" not in media_type:
-            status = response.status_code if response.status_code >= 400 else 404
-            return _error(request, status, response)
+        status = response.status_code
+        if status >= 300 and status != 304 and "json" not in response.headers.get("Content-Type", ""):
+            return _error(request, status if status >= 400 else 404, response)
         return response
 
 
@@ -187,7 +186,8 @@ class HeadersMiddleware:
         # To set them one by one takes longer than what any of our middlewares does.
         response.headers._store.update(self.secure if request.is_secure() else self.plain)
         if isinstance(response, HttpResponse):
-            response.headers["Content-Length"] = str(len(response.content))
+            length = str(len(response.content))
+            response.headers._store["content-length"] = ("Content-Length", length)
         return response
 
 

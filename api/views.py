@@ -57,7 +57,7 @@ class ApiView(APIView):
         try:
             method = str(request.method)
             if method != "OPTIONS":
-                self.perform_authentication(own)
+                own._authenticate()  # type: ignore[attr-defined]
                 self.check_permissions(own)
             name = method.lower() if method.lower() in self.http_method_names else ""
             handler = getattr(self, name, self.http_method_not_allowed)

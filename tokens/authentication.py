@@ -1,6 +1,7 @@
 """Who calls the API: `<e-mail>:<token>`, or the bare token, in `Authentication` or as a Bearer token."""
 
 import re
+from collections.abc import Mapping
 from urllib.parse import unquote
 
 from django.utils.translation import gettext_lazy as _
@@ -20,7 +21,6 @@ WRONG_CREDENTIALS = _(
 TOO_MANY_WRONG_KEYS = _("Too many wrong API keys. Correct the key and try again later.")
 
 _CREDENTIALS = re.compile(r"(?:(?P<email>[^\s]{1,400}):)?(?P<secret>" + KEY_SHAPE + ")")
-HEADERS = ("HTTP_AUTHENTICATION", "HTTP_AUTHORIZATION")
 # Longer than any e-mail address and token, percent-encoded throughout.
 _HEADER_MAX = 2000
 
@@ -34,10 +34,10 @@ def parse_credentials(text: str) -> Credentials | None:
     return Credentials(match["email"] or "", match["secret"]) if match else None
 
 
-def header_value(request: Request) -> str:
+def header_value(headers: Mapping[str, str]) -> str:
     """What the client sent as its key: the `Authentication` header, else a Bearer token (RFC 6750 §2.1)."""
-    own, standard = (_text_of(str(request.META.get(name, ""))).strip() for name in HEADERS)
-    scheme, _space, value = (own or standard).partition(" ")
+    own = _text_of(headers.get("HTTP_AUTHENTICATION", "")).strip()
+    scheme, _space, value = (own or _text_of(headers.get("HTTP_AUTHORIZATION", "")).strip()).partition(" ")
     return value.strip() if scheme.lower() == "bearer" else own
 
 
@@ -59,13 +59,15 @@ class TokenAuthentication(BaseAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[User, Token] | None:
-        value = header_value(request)
+        # Found at once there, and by REST framework's request after it has failed to find it itself.
+        headers = request._request.META
+        value = header_value(headers)
         if not value:
             return None
         credentials = parse_credentials(value)
         chooses = getattr(request.parser_context["view"], "chooses_domain", False)
         token = find_token(credentials, with_domain=chooses) if credentials else None
-        if token is None or not token.accepts(request.META.get("REMOTE_ADDR", "")):
+        if token is None or not token.accepts(headers.get("REMOTE_ADDR", "")):
             claimed = credentials.email if credentials else ""
             count_wrong_key(client_network(request._request), claimed, TOO_MANY_WRONG_KEYS)
             raise AuthenticationFailed(WRONG_CREDENTIALS)

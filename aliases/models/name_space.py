@@ -50,13 +50,6 @@ class NameSpaceQuerySet(models.QuerySet["NameSpace"]):
     def with_suffix(self) -> "NameSpaceQuerySet":
         return self.exclude(suffix="")
 
-    def owner_of(self, domain: Domain, local_part: str) -> int | None:
-        """The key of whoever has this name by a suffix; None without a statement where nobody can."""
-        suffix = suffix_of(local_part)
-        if not suffix or not domain.gives_suffixes:
-            return None
-        return self.filter(domain=domain, suffix=suffix).values_list("owner", flat=True).first()
-
 
 def _is_allowed() -> Exists:
     return Exists(
@@ -190,6 +183,15 @@ class NameRule(models.Model):
 
     def __str__(self) -> str:
         return f"{self.space_id}: {self.glob}"
+
+
+def owner_by_suffix(domain: Domain, local_part: str) -> int | None:
+    """The key of whoever has this name by a suffix; None without a statement where nobody can."""
+    suffix = suffix_of(local_part)
+    if not suffix or not domain.gives_suffixes:
+        return None
+    spaces = NameSpace.objects.filter(domain=domain, suffix=suffix)
+    return spaces.values_list("owner", flat=True).first()
 
 
 def suffix_of(local_part: str) -> str:

@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -40,17 +40,18 @@ def has_waited_in_vain(error: Exception) -> bool:
     return isinstance(error, OperationalError) and getattr(error.__cause__, "sqlstate", "") in _WAITED_IN_VAIN
 
 
-@contextmanager
-def write_turn() -> Iterator[None]:
+def write_turn() -> AbstractContextManager[None]:
     """Wait in line, on SQLite, for other processes that are about to write; for a few seconds at most.
 
     SQLite itself sleeps for up to 100 ms between two tries, and finds its lock taken again each time where
     another process always has more to write.
     """
     file = _open_beside_database("turn")
-    if file is None:
-        yield
-        return
+    return nullcontext() if file is None else _turn_with(file)
+
+
+@contextmanager
+def _turn_with(file: int) -> Iterator[None]:
     try:
         _wait_for(file)
         yield

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.sql.compiler import SQLCompiler
 
@@ -26,4 +26,5 @@ class IsOwnRow(models.Func):
 def knows_own_rows() -> bool:
     """Whether `IsOwnRow` can be asked for rows that are inserted now: behind a savepoint, they are those of
     a transaction within the transaction."""
+    connection = connections[DEFAULT_DB_ALIAS]
     return connection.vendor == "postgresql" and not any(connection.savepoint_ids)

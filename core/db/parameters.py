@@ -92,7 +92,7 @@ def array(values: Sequence[Any]) -> str:
     """The values as PostgreSQL writes an array (its manual, 8.15.6). psycopg's own way to do so looks at each
     of them several times."""
     if len(values) == 1:
-        return f"{{{_element(values[0])}}}"
+        return array_of_one(values[0])
     kinds = set(map(type, values))
     if kinds == {int}:
         return f"{{{','.join(map(str, values))}}}"
@@ -104,6 +104,13 @@ def array(values: Sequence[Any]) -> str:
         if "\\" not in text and text.count('"') == 2 * (len(values) - 1):
             return f'{{"{text}"}}'
     return f"{{{','.join(map(_element, values))}}}"
+
+
+def array_of_one(value: Any) -> str:
+    """The value as PostgreSQL writes an array of it alone."""
+    if value.__class__ is str and "\\" not in value and '"' not in value:
+        return f'{{"{value}"}}'
+    return f"{{{_element(value)}}}"
 
 
 def _element(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from core.db.parameters import array, array_type
+from core.db.parameters import array, array_of_one, array_type
 
 
 def rows_in_statement(number: int, connection: BaseDatabaseWrapper) -> int | None:
@@ -53,5 +53,7 @@ def arrays_of(fields: "Iterable[models.Field[Any, Any]]", connection: BaseDataba
 def params_of_rows(rows: Sequence[Sequence[Any]], connection: BaseDatabaseWrapper) -> list[Any]:
     """The parameters of a statement for these rows."""
     if connection.vendor == "postgresql":
+        if len(rows) == 1:
+            return list(map(array_of_one, rows[0]))
         return [array(column) for column in zip(*rows, strict=True)]
     return [value for row in rows for value in row]

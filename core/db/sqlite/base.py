@@ -52,3 +52,13 @@ class DatabaseWrapper(QuickTransactions, base.DatabaseWrapper):
         # It says whether the driver begins transactions by itself. Atomic wants that never.
         if not autocommit or self.connection.isolation_level is not None:
             super()._set_autocommit(autocommit)  # type: ignore[misc]
+
+    def _commit(self) -> None:
+        if self.queries_logged or self.connection is None:
+            super()._commit()  # type: ignore[misc]
+            return
+        try:
+            self.connection.commit()
+        except self.Database.Error:
+            with self.wrap_database_errors:
+                raise
