@@ -188,10 +188,14 @@ def senders() -> Iterator[Send]:
     made: list[Senders] = []
 
     def start(
-        rig: Rig, letters: list[Letter] | None = None, destinations: Mapping[str, list[str]] | None = None
+        rig: Rig,
+        letters: list[Letter] | None = None,
+        destinations: Mapping[str, list[str]] | None = None,
+        portions: int = 1,
     ) -> Senders:
         aliases = rig.database.aliases
-        made.append(Senders(rig.ports.smtp, letters or letters_to(list(aliases)), destinations or aliases))
+        letters = letters or letters_to(list(aliases))
+        made.append(Senders(rig.ports.smtp, letters, destinations or aliases, portions=portions))
         made[-1].start()
         return made[-1]
 

@@ -1,7 +1,7 @@
 """What is asserted once a fault is over and everything has settled."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.rig.faults import Rig, report
@@ -19,6 +19,32 @@ def more_arrives(rig: Rig, number: int) -> None:
     """Some work for the server between two kills: so many copies."""
     before = len(rig.sink.arrived)
     wait_until(lambda: len(rig.sink.arrived) >= before + number, 120, "more letters at the far end")
+
+
+# A fault that comes again and again. It has the next portion of letters sent, and returns the seconds that it
+# took to recover.
+Recurring = Callable[[Rig, Senders], float]
+
+
+def killed(rig: Rig, senders: Senders) -> float:
+    """Kill the mail server; the seconds until it listens again."""
+    senders.go_on()
+    before = time.monotonic()
+    rig.mail.kill()
+    rig.mail.start()
+    return time.monotonic() - before
+
+
+def again_and_again(rig: Rig, senders: Senders, times: int, fault: Recurring) -> float:
+    """The longest time that it took to recover from the fault, which comes so many times. The letters are
+    sent in one portion more, so that they do not run out: half of each arrives before the next fault."""
+    longest = 0.0
+    portion = len(senders.letters) // (times + 1)
+    for number in range(times):
+        half = number * portion + portion // 2
+        wait_until(lambda half=half: len(rig.sink.arrived) >= half, 120, "letters at the far end")
+        longest = max(longest, fault(rig, senders))
+    return longest
 
 
 def settle(rig: Rig, senders: Senders, maildir: Path | None = None) -> Account:

@@ -22,7 +22,16 @@ from mail.postfix.fresh import fresh
 from mail.server.processes import PAUSE_MAX
 from tests.postfix.conftest import Running, Send, Start, run_postfix, run_site
 from tests.postfix.sender import MESSAGE, figures, issue, send, settled
-from tests.postfix.settling import DRAINED, MAIL_MESSAGES_AT_ONCE, OTHER, check, more_arrives, settle
+from tests.postfix.settling import (
+    DRAINED,
+    MAIL_MESSAGES_AT_ONCE,
+    OTHER,
+    again_and_again,
+    check,
+    killed,
+    more_arrives,
+    settle,
+)
 from tests.rig.faults import Database, File, FullDisk, Rig, full, rcpt, running, small_disk
 from tests.rig.letters import LETTERS, THREADS, account, read_maildir, wait_until
 
@@ -141,15 +150,8 @@ def test_the_mail_server_over_sqlite_is_killed_repeatedly(
 
 def killed_repeatedly(starting: AbstractContextManager[Rig], senders: Send) -> None:
     with starting as rig:
-        sending = senders(rig)
-        longest = 0.0
-
-        for _kill in range(KILLS):
-            more_arrives(rig, BETWEEN_KILLS)
-            rig.mail.kill()
-            killed = time.monotonic()
-            rig.mail.start()
-            longest = max(longest, time.monotonic() - killed)
+        sending = senders(rig, portions=KILLS + 1)
+        longest = again_and_again(rig, sending, KILLS, killed)
 
         found = settle(rig, sending)
         most = MAIL_MESSAGES_AT_ONCE * KILLS

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.postfix.conftest import Send, Start
-from tests.postfix.settling import MAIL_MESSAGES_AT_ONCE, check, more_arrives, settle
+from tests.postfix.settling import MAIL_MESSAGES_AT_ONCE, Recurring, again_and_again, check, killed, settle
 from tests.rig.faults import Database, Rig, with_contacts
 from tests.rig.letters import Senders, letters_to, wait_until
 
@@ -16,7 +16,6 @@ pytestmark = pytest.mark.postgresql
 # `make faults` sends a thousand, and kills ten times.
 LETTERS = int(os.environ.get("FAULT_LETTERS", "240"))
 KILLS = int(os.environ.get("FAULT_KILLS", "3"))
-BETWEEN = LETTERS // (KILLS + 3)
 RECOVERY = 30.0
 # The verdict of a mail server in front, which the rig trusts: of all proofs the one that needs no DNS.
 PROVEN = "Authentication-Results: front.test; dmarc=pass header.from=home.test\r\n"
@@ -37,35 +36,18 @@ TOTALS = """
 """
 
 
-def killed(rig: Rig) -> float:
-    """Kill the mail server; the seconds until it listens again."""
-    before = time.monotonic()
-    rig.mail.kill()
-    rig.mail.start()
-    return time.monotonic() - before
-
-
-def restarted(rig: Rig) -> float:
+def restarted(rig: Rig, senders: Senders) -> float:
     """Stop the database for a moment; the seconds from its return to the next message at the far end."""
     assert isinstance(rig.database, Database)
     rig.database.server.stop()
+    senders.go_on()
     time.sleep(0.5)
     rig.database.server.start()
     before = len(rig.sink.arrived)
     return wait_until(lambda: len(rig.sink.arrived) > before, 60, "mail at the far end")
 
 
-Fault = Callable[[Rig], float]
 FAULTS = pytest.mark.parametrize("fault", [killed, restarted])
-
-
-def again_and_again(rig: Rig, fault: Fault) -> float:
-    """The longest time that it took to recover from the fault."""
-    longest = 0.0
-    for _time in range(KILLS):
-        more_arrives(rig, BETWEEN)
-        longest = max(longest, fault(rig))
-    return longest
 
 
 def check_totals(rig: Rig, sending: Senders) -> None:
@@ -77,13 +59,13 @@ def check_totals(rig: Rig, sending: Senders) -> None:
 
 
 @FAULTS
-def test_replies(start: Start, senders: Send, new_database: Callable[[], Database], fault: Fault) -> None:
+def test_replies(start: Start, senders: Send, new_database: Callable[[], Database], fault: Recurring) -> None:
     database = new_database()
     contacts = with_contacts(database)
     letters = letters_to(list(contacts), LETTERS, sender=OWN, more=PROVEN, is_rewritten=True)
     with start(database, **SETTINGS) as rig:
-        sending = senders(rig, letters, contacts)
-        longest = again_and_again(rig, fault)
+        sending = senders(rig, letters, contacts, KILLS + 1)
+        longest = again_and_again(rig, sending, KILLS, fault)
 
         found = settle(rig, sending)
         what = f"{fault.__name__} {KILLS} times, replies"
@@ -96,7 +78,7 @@ def test_replies(start: Start, senders: Send, new_database: Callable[[], Databas
 
 @FAULTS
 def test_hidden_forwards(
-    start: Start, senders: Send, new_database: Callable[[], Database], fault: Fault
+    start: Start, senders: Send, new_database: Callable[[], Database], fault: Recurring
 ) -> None:
     """Of strangers, whose contacts are made while all this happens."""
     database = new_database()
@@ -109,8 +91,8 @@ def test_hidden_forwards(
         )[stranger::STRANGERS]
     ]
     with start(database, **SETTINGS) as rig:
-        sending = senders(rig, letters, database.aliases)
-        longest = again_and_again(rig, fault)
+        sending = senders(rig, letters, database.aliases, KILLS + 1)
+        longest = again_and_again(rig, sending, KILLS, fault)
 
         found = settle(rig, sending)
         what = f"{fault.__name__} {KILLS} times, hidden forwards"

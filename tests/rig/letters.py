@@ -68,12 +68,15 @@ class Senders:
         *,
         others: Sequence[int] = (),
         pause: float = 0.0,
+        portions: int = 1,
     ) -> None:
         """`destinations`: of each recipient, where its copies arrive. `others`: ports that are as good as the
-        first, like the hosts of an MX record. `pause`: seconds after each letter of a connection."""
+        first, like the hosts of an MX record. `pause`: seconds after each letter of a connection. `portions`:
+        in so many the letters are sent; the next one when told to `go_on`."""
         self.letters, self.destinations = letters, destinations
         self._ports, self._has_others, self._pause = itertools.cycle([port, *others]), bool(others), pause
         self._waiting = deque(self.letters)
+        self._portions, self._portion = portions, 1
         self._end = threading.Event()
         # When each one was accepted, in time.monotonic(); and each answer but 250
         self.accepted: list[float] = []
@@ -90,6 +93,15 @@ class Senders:
         self._end.set()
         for thread in self._threads:
             thread.join(60)
+
+    @property
+    def allowed(self) -> int:
+        """How many letters may be sent by now."""
+        return len(self.letters) * self._portion // self._portions
+
+    def go_on(self) -> None:
+        """Send the next portion too."""
+        self._portion += 1
 
     def join(self, timeout: float) -> None:
         """Wait until every letter is accepted."""
@@ -109,16 +121,22 @@ class Senders:
         """Seconds from the moment to the first letter accepted after it."""
         return min(each for each in self.accepted if each >= moment) - moment
 
+    def _next(self) -> Letter | None:
+        """The next letter that may be sent, if there is one."""
+        if len(self.letters) - len(self._waiting) < self.allowed:
+            with suppress(IndexError):
+                return self._waiting.popleft()
+        return None
+
     def _send_all(self) -> None:
         client: smtplib.SMTP | None = None
         sent = 0
         while not self._end.is_set() and len(self.accepted) < len(self.letters):
-            if client is not None and (not self._waiting or sent >= LETTERS_PER_CONNECTION):
+            letter = self._next()
+            if client is not None and (letter is None or sent >= LETTERS_PER_CONNECTION):
                 _quit(client)
                 client = None
-            try:
-                letter = self._waiting.popleft()
-            except IndexError:
+            if letter is None:
                 time.sleep(0.1)
                 continue
             try:
