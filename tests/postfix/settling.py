@@ -15,20 +15,21 @@ MAIL_MESSAGES_AT_ONCE = 20
 OTHER = "someone@elsewhere.test"
 
 
-def more_arrives(rig: Rig, number: int) -> None:
-    """Some work for the server between two kills: so many copies."""
-    before = len(rig.sink.arrived)
-    wait_until(lambda: len(rig.sink.arrived) >= before + number, 120, "more letters at the far end")
-
-
 # A fault that comes again and again. It has the next portion of letters sent, and returns the seconds that it
 # took to recover.
 Recurring = Callable[[Rig, Senders], float]
 
 
+def go_on(rig: Rig, senders: Senders) -> None:
+    """Have the next portion sent, and return when letters are underway."""
+    before = len(rig.sink.arrived)
+    senders.go_on()
+    wait_until(lambda: len(rig.sink.arrived) > before, 120, "another letter at the far end")
+
+
 def killed(rig: Rig, senders: Senders) -> float:
     """Kill the mail server; the seconds until it listens again."""
-    senders.go_on()
+    go_on(rig, senders)
     before = time.monotonic()
     rig.mail.kill()
     rig.mail.start()
@@ -37,9 +38,10 @@ def killed(rig: Rig, senders: Senders) -> float:
 
 def again_and_again(rig: Rig, senders: Senders, times: int, fault: Recurring) -> float:
     """The longest time that it took to recover from the fault, which comes so many times. The letters are
-    sent in one portion more, so that they do not run out: half of each arrives before the next fault."""
+    sent in one portion more, so that they do not run out: about half of one arrives before the next fault."""
     longest = 0.0
     portion = len(senders.letters) // (times + 1)
+    assert portion > 0
     for number in range(times):
         half = number * portion + portion // 2
         wait_until(lambda half=half: len(rig.sink.arrived) >= half, 120, "letters at the far end")

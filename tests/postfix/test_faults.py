@@ -28,12 +28,12 @@ from tests.postfix.settling import (
     OTHER,
     again_and_again,
     check,
+    go_on,
     killed,
-    more_arrives,
     settle,
 )
 from tests.rig.faults import Database, File, FullDisk, Rig, full, rcpt, running, small_disk
-from tests.rig.letters import LETTERS, THREADS, account, read_maildir, wait_until
+from tests.rig.letters import LETTERS, THREADS, Senders, account, read_maildir, wait_until
 
 pytestmark = pytest.mark.postgresql
 
@@ -44,8 +44,6 @@ RECOVERY = 30.0
 POLICY_TIMEOUT = 25.0
 # `make faults` kills ten times.
 KILLS = int(os.environ.get("FAULT_KILLS", "5"))
-# So many copies arrive between two kills.
-BETWEEN_KILLS = 40
 # Letters that Postfix delivers at the same moment (default_destination_concurrency_limit).
 DELIVERIES = 20
 # So many letters have been accepted when the fault begins.
@@ -232,52 +230,48 @@ def test_another_process_locks_sqlite(
     takes_no_changes_for_a_while("locked", start(file), senders, lambda rig: file.locked())
 
 
+def replaced(rig: Rig, victim: int, patience: float) -> float:
+    """Kill one of two processes; the seconds until another one has taken its place."""
+    os.kill(victim, signal.SIGKILL)
+    return wait_until(
+        lambda: victim not in (now := rig.mail.children()) and len(now) == 2,
+        patience + PAUSE_MAX,
+        "another process",
+    )
+
+
 def test_one_of_two_processes_is_killed_repeatedly(start: Start, senders: Send) -> None:
+    def one_killed(rig: Rig, sending: Senders) -> float:
+        go_on(rig, sending)
+        victim, _other = rig.mail.children()
+        return replaced(rig, victim, 60)
+
     with start(MAIL_PROCESSES="2", MAIL_QUESTIONS_APART="no") as rig:
         wait_until(lambda: len(rig.mail.children()) == 2, 60, "two processes")
-        sending = senders(rig)
-        kills = 0
+        sending = senders(rig, portions=KILLS + 1)
+        longest = again_and_again(rig, sending, KILLS, one_killed)
 
-        # Each time, another process takes its place later: at last there are no letters left.
-        while kills < KILLS and len(sending.letters) - len(sending.accepted) > 2 * BETWEEN_KILLS:
-            more_arrives(rig, BETWEEN_KILLS)
-            (victim, *_others) = rig.mail.children()
-            os.kill(victim, signal.SIGKILL)
-            kills += 1
-            replaced = wait_until(
-                lambda victim=victim: victim not in (now := rig.mail.children()) and len(now) == 2,
-                60 + PAUSE_MAX,
-                "another process",
-            )
-
-        assert kills >= min(KILLS, 3)
         found = settle(rig, sending)
-        fault, most = f"one of two killed {kills} times", MAIL_MESSAGES_AT_ONCE * kills
-        check(fault, rig, sending, found, replaced, doubles=most, recounted=most)
+        fault, most = f"one of two killed {KILLS} times", MAIL_MESSAGES_AT_ONCE * KILLS
+        check(fault, rig, sending, found, longest, doubles=most, recounted=most)
 
 
 @IN_ONE_DESIGN
 def test_the_process_that_answers_questions_is_killed_repeatedly(start: Start, senders: Send) -> None:
+    def questions_killed(rig: Rig, sending: Senders) -> float:
+        go_on(rig, sending)
+        messages, questions = rig.mail.children()
+        seconds = replaced(rig, questions, 10)
+        assert messages in rig.mail.children()
+        return seconds
+
     with start() as rig:
         wait_until(lambda: len(rig.mail.children()) == 2, 10, "two processes")
-        sending = senders(rig)
-        kills = 0
+        sending = senders(rig, portions=KILLS + 1)
+        longest = again_and_again(rig, sending, KILLS, questions_killed)
 
-        while kills < KILLS and len(sending.letters) - len(sending.accepted) > 2 * BETWEEN_KILLS:
-            more_arrives(rig, BETWEEN_KILLS)
-            messages, questions = rig.mail.children()
-            os.kill(questions, signal.SIGKILL)
-            kills += 1
-            replaced = wait_until(
-                lambda questions=questions: questions not in (now := rig.mail.children()) and len(now) == 2,
-                10 + PAUSE_MAX,
-                "another process",
-            )
-            assert messages in rig.mail.children()
-
-        assert kills >= min(KILLS, 3)
         found = settle(rig, sending)
-        check(f"questions' process killed {kills} times", rig, sending, found, replaced)
+        check(f"questions' process killed {KILLS} times", rig, sending, found, longest)
 
 
 def test_the_far_end_is_down_and_up(start: Start, senders: Send) -> None:
