@@ -436,7 +436,7 @@ def test_postfix_is_killed(start: Start, senders: Send) -> None:
         rig.postfix.kill()
         time.sleep(1)
         back = time.monotonic()
-        rig.postfix.command("postfix", "start")
+        rig.postfix.start()
 
         found = settle(rig, sending)
         recovery = sending.first_after(back)

@@ -373,6 +373,8 @@ def running(
         mail = MailServer(environment(database.url, directory, **settings), directory / "log")
         far = FarEnd(Sink(), ports.sink)
         try:
+            # A test that fails after it has killed Postfix takes no other one with it.
+            postfix.start()
             far.open()
             mail.start()
             yield Rig(design, postfix, ports, database, mail, far)
