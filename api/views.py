@@ -57,6 +57,7 @@ class ApiView(APIView):
         try:
             method = str(request.method)
             if method != "OPTIONS":
+                # At once, where `user` would look first whether it is known.
                 own._authenticate()  # type: ignore[attr-defined]
                 self.check_permissions(own)
             name = method.lower() if method.lower() in self.http_method_names else ""

@@ -44,7 +44,7 @@ def write_turn() -> AbstractContextManager[None]:
     """Wait in line, on SQLite, for other processes that are about to write; for a few seconds at most.
 
     SQLite itself sleeps for up to 100 ms between two tries, and finds its lock taken again each time where
-    another process always has more to write.
+    another process always has more to write. To be entered at once: the file to lock is open by then.
     """
     file = _open_beside_database("turn")
     return nullcontext() if file is None else _turn_with(file)
